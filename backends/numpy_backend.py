@@ -1,0 +1,193 @@
+"""The textbook: every kernel in plain NumPy, written to be read. All other backends are tested against it.
+
+The equations and shapes stand in the contract, `ca_numpy/backend.py`; here are the few lines that carry them out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Backend, Pads, nearest_index
+from ca_numpy.backends import numpy_attention, numpy_conv
+
+Array = NDArray[Any]
+
+
+class NumpyBackend(Backend):
+    """NumPy arrays on the CPU, one call at a time."""
+
+    name = "numpy"
+
+    # ---- arrays ----
+    def asarray(self, x: Any, *, dtype: Any = None) -> Array:
+        return np.asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Array) -> Array:
+        return x
+
+    def describe(self) -> str:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload]
+        return f"NumPy {np.__version__} with {blas['name']} {blas['version']}"
+
+    # ---- elementwise ----
+    def add(self, a: Array, b: Array) -> Array:
+        return np.add(a, b)
+
+    def sub(self, a: Array, b: Array) -> Array:
+        return np.subtract(a, b)
+
+    def mul(self, a: Array, b: Array) -> Array:
+        return np.multiply(a, b)
+
+    def div(self, a: Array, b: Array) -> Array:
+        return np.divide(a, b)
+
+    def power(self, x: Array, *, exponent: float) -> Array:
+        return np.power(x, x.dtype.type(exponent))
+
+    def exp(self, x: Array) -> Array:
+        return np.exp(x)
+
+    def log(self, x: Array) -> Array:
+        return np.log(x)
+
+    def abs(self, x: Array) -> Array:
+        return np.abs(x)
+
+    def sign(self, x: Array) -> Array:
+        return np.sign(x)
+
+    def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        return np.clip(x, low, high)
+
+    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        return np.equal(x, np.clip(x, low, high)).astype(x.dtype)
+
+    # ---- activations ----
+    def elu(self, x: Array) -> Array:
+        # max(x, 0) + min(eˣ − 1, 0), with the exponential kept from overflowing where x is large
+        y = np.expm1(np.minimum(x, 0))
+        y += np.maximum(x, 0)
+        return y
+
+    def elu_slope(self, y: Array) -> Array:
+        return np.minimum(y, 0) + y.dtype.type(1)
+
+    def not_positive(self, y: Array) -> Array:
+        return (y <= 0).astype(y.dtype)
+
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def leaky_relu(self, x: Array, *, alpha: float) -> Array:
+        return np.maximum(x, x * x.dtype.type(alpha))
+
+    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
+        return np.where(y > 0, y.dtype.type(1), y.dtype.type(alpha))
+
+    def softmax(self, x: Array) -> Array:
+        e = np.exp(x - x.max(axis=-1, keepdims=True))  # the largest exponent is 0: nothing overflows
+        e /= e.sum(axis=-1, keepdims=True)
+        return e
+
+    # ---- sums and shapes ----
+    def sum_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        lead = x.ndim - len(shape)
+        axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 != x.shape[lead + i]))
+        return x.sum(axis=axes, keepdims=True).reshape(shape) if axes else x
+
+    def broadcast_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        return np.broadcast_to(x, shape)
+
+    def reshape(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        return x.reshape(shape)
+
+    def transpose(self, x: Array, *, axes: tuple[int, ...]) -> Array:
+        return x.transpose(axes)
+
+    def getitem(self, x: Array, *, index: Any) -> Array:
+        return x[index]
+
+    def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+        x = np.zeros(shape, g.dtype)
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+            x[index] = g
+        else:
+            np.add.at(x, index, g)  # an array of positions may name one twice
+        return x
+
+    def concat(self, *xs: Array, axis: int) -> Array:
+        return np.concatenate(xs, axis)
+
+    def gather(self, x: Array, *, index: NDArray[np.intp], axis: int) -> Array:
+        return np.take(x, index, axis)
+
+    def scatter_add(self, g: Array, *, index: NDArray[np.intp], axis: int, length: int) -> Array:
+        x = np.zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), g.dtype)
+        ahead = (slice(None),) * axis
+        for i, target in enumerate(index):
+            x[(*ahead, target)] += g[(*ahead, i)]
+        return x
+
+    def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        rows, columns = (
+            nearest_index(n, m, align_corners=align_corners) for n, m in zip(x.shape[1:3], size, strict=True)
+        )
+        return x[:, rows[:, None], columns]
+
+    def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        rows, columns = (
+            nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, g.shape[1:3], strict=True)
+        )
+        g = self.scatter_add(g, index=rows, axis=1, length=size[0])
+        return self.scatter_add(g, index=columns, axis=2, length=size[1])
+
+    # ---- patches and products ----
+    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return np.ascontiguousarray(numpy_conv.windows(numpy_conv.zero_pad(x, pads), ksize, stride, dilation))
+
+    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return numpy_conv.fold(g, size, stride, dilation, pads)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return np.matmul(a, b)
+
+    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        return numpy_conv.conv2d(x, w, stride, dilation, pads)
+
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return numpy_conv.conv2d_dx(g, w, size, stride, dilation, pads)
+
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return numpy_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
+
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        z = numpy_conv.conv2d(x, w, stride, dilation, pads)
+        z += b
+        return self.elu(z)
+
+    # ---- the paper's attention ----
+    def contextual_attention(
+        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
+    ) -> Array:
+        geometry = numpy_attention.Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        return numpy_attention.forward(f, b, valid, geometry)
+
+    def contextual_attention_vjp(
+        self, g: Array, f: Array, b: Array, valid: Array, *,
+        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        geometry = numpy_attention.Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        return numpy_attention.backward(g, f, b, valid, geometry)
+
+    # ---- optimiser ----
+    def adam(
+        self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
+    ) -> tuple[Array, Array, Array]:
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        return p - rate * m / (np.sqrt(v) + eps), m, v

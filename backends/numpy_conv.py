@@ -1,0 +1,111 @@
+"""Convolution as a matrix product, and its two gradients: three kernels of one trilinear form.
+
+    T(x, w, g) = Σ  x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o] · g[n, i, j, o]
+               = ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩ = ⟨w, conv2d_dw(g, x)⟩
+
+Each sees the picture through the same *view*, `windows`: one row of a matrix is the patch under the kernel, so that
+
+    conv2d      y         = patches · w           unfold, then multiply
+    conv2d_dx   patches  += g · wᵀ                multiply, then fold
+    conv2d_dw   w         = patchesᵀ · g
+
+The patches repeat each pixel k² times. They are therefore taken in bands of a few rows that fit the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Pads, output_size
+
+Array = NDArray[Any]
+
+#: Size of one band of patches: a few times the second-level cache of one core.
+BAND_BYTES = 2 << 20
+
+
+def zero_pad(x: Array, pads: Pads) -> Array:
+    """x with zeros around its H and W."""
+    return np.pad(x, ((0, 0), *pads, (0, 0))) if any(map(any, pads)) else x
+
+
+def windows(x: Array, ksize: tuple[int, int], stride: int, dilation: int) -> Array:
+    """The patch under each position of the kernel, as a view: N H W C -> N OH OW KH KW C. Nothing is copied."""
+    n, h, w, c = x.shape
+    out = output_size((h, w), ksize, stride=stride, dilation=dilation, pads=((0, 0), (0, 0)))
+    sn, sh, sw, sc = x.strides
+    strides = (sn, stride * sh, stride * sw, dilation * sh, dilation * sw, sc)
+    return as_strided(x, (n, *out, *ksize, c), strides)
+
+
+def bands(patches: Array) -> Iterator[tuple[int, slice]]:
+    """(image, rows) pairs that cover all positions in blocks of about BAND_BYTES."""
+    images, height = patches.shape[:2]
+    row_bytes = int(np.prod(patches.shape[2:])) * patches.itemsize
+    rows = max(1, BAND_BYTES // max(row_bytes, 1))
+    for n in range(images):
+        for i in range(0, height, rows):
+            yield n, slice(i, i + rows)
+
+
+def conv2d(x: Array, w: Array, stride: int, dilation: int, pads: Pads) -> Array:
+    """y[n, i, j, o] = Σ_{u,v,c} patch[n, i, j, u, v, c] · w[u, v, c, o]"""
+    patches = windows(zero_pad(x, pads), w.shape[:2], stride, dilation)
+    matrix = w.reshape(-1, w.shape[3])
+    y = np.empty((*patches.shape[:3], w.shape[3]), np.result_type(x, w))
+    for n, rows in bands(patches):
+        block = patches[n, rows].reshape(-1, len(matrix))
+        y[n, rows] = (block @ matrix).reshape(y[n, rows].shape)
+    return y
+
+
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], patches overlapping in x"""
+    padded, inside = _padded_zeros(len(g), size, w.shape[2], pads, np.result_type(g, w))
+    patches = windows(padded, w.shape[:2], stride, dilation)
+    matrix = w.reshape(-1, w.shape[3]).T
+    for n, rows in bands(patches):
+        block = (g[n, rows].reshape(-1, g.shape[3]) @ matrix).reshape(patches[n, rows].shape)
+        add_overlapping(patches[n, rows], block)
+    return inside
+
+
+def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    """w[u, v, c, o] = Σ_{n,i,j} patch[n, i, j, u, v, c] · g[n, i, j, o]"""
+    patches = windows(zero_pad(x, pads), ksize, stride, dilation)
+    channels = x.shape[3], g.shape[3]
+    matrix = np.zeros((ksize[0] * ksize[1] * channels[0], channels[1]), np.result_type(g, x))
+    for n, rows in bands(patches):
+        matrix += patches[n, rows].reshape(-1, len(matrix)).T @ g[n, rows].reshape(-1, channels[1])
+    return matrix.reshape(*ksize, *channels)
+
+
+def fold(g: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    """Patches N OH OW KH KW C added up where they overlap; what falls on the padding is dropped."""
+    padded, inside = _padded_zeros(len(g), size, g.shape[5], pads, g.dtype)
+    patches = windows(padded, (g.shape[3], g.shape[4]), stride, dilation)
+    for n in range(len(g)):
+        add_overlapping(patches[n], g[n])
+    return inside
+
+
+def add_overlapping(patches: Array, block: Array) -> None:
+    """patches += block, where `patches` is a view whose patches overlap.
+
+    One tap of the kernel at a time: for a fixed tap, different positions touch different pixels.
+    """
+    for u in range(block.shape[2]):
+        for v in range(block.shape[3]):
+            patches[:, :, u, v] += block[:, :, u, v]
+
+
+def _padded_zeros(n: int, size: tuple[int, int], c: int, pads: Pads, dtype: Any) -> tuple[Array, Array]:
+    """Zeros for a padded picture, and the view of them that is the picture."""
+    (top, bottom), (left, right) = pads
+    padded = np.zeros((n, top + size[0] + bottom, left + size[1] + right, c), dtype)
+    return padded, padded[:, top : top + size[0], left : left + size[1]]

@@ -1,0 +1,294 @@
+"""Contextual attention, step by step as in section 3.2 of the paper: match, propagate, softmax, rebuild.
+
+For every patch of the foreground (the hole) find the background patches that look like it, and build it anew out of
+them. In the released code, and by default here, foreground and background are the same features and every position
+is rebuilt, inside the hole and out; the mask says only which patches may be *copied*.
+
+The steps below are composed of differentiable operations, each with the equation it carries out. `fused=True` computes
+the same in one kernel of the backend, with five times fewer products (`backends/numpy_attention.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ca_numpy import ops
+from ca_numpy.autograd import as_tensors
+from ca_numpy.backend import same_pads
+from ca_numpy.tensor import Tensor
+
+#: Patches of smaller norm than this are divided by it instead: a flat black patch matches nothing.
+SMALLEST_NORM = 1e-4
+
+
+@dataclass(frozen=True)
+class AttentionChoices:
+    """Where the paper's text and the released code differ, one field each; the numbers are docs/departures.md's.
+
+    propagate   (1) "scores": propagate, then softmax, as in the code.  "attention": softmax first, as in the paper
+    normalize   (2) "background": only background patches have unit norm.  "both": the paper's cosine
+    wrap        (3) propagation runs on from the end of a line into the next (code), or stops at the border (paper)
+    masked      (4) "zero": scores of hole patches become 0 and stay in the softmax's denominator, as in the code;
+                    the attention paid to them is dropped.  "exclude": they become −∞, only known patches compete
+    rebuild     (5) "raw": patches of 2·rate pixels of the full-size background, overlaps divided by 4.
+                    "matched": the matched patches themselves, overlaps averaged exactly
+    downscale   (6) "both" features before matching.  "foreground" only; the attention is then upscaled
+    """
+
+    propagate: Literal["scores", "attention"] = "scores"
+    normalize: Literal["background", "both"] = "background"
+    wrap: bool = True
+    masked: Literal["zero", "exclude"] = "zero"
+    rebuild: Literal["raw", "matched"] = "raw"
+    downscale: Literal["both", "foreground"] = "both"
+
+
+OFFICIAL = AttentionChoices()
+PAPER = AttentionChoices("attention", "both", False, "exclude", "matched", "foreground")
+
+
+def contextual_attention(
+    f: Any,
+    b: Any,
+    mask: Any = None,
+    *,
+    ksize: int = 3,
+    stride: int = 1,
+    rate: int = 2,
+    fuse_k: int = 3,
+    softmax_scale: float = 10.0,
+    fuse: bool = True,
+    choices: AttentionChoices = OFFICIAL,
+    fused: bool | None = None,
+) -> Tensor:
+    """Rebuild the foreground f out of patches of the background b.
+
+        s[x, x'] = ⟨patch f(x), patch b(x') / ‖patch b(x')‖⟩            match
+        s[x, x'] ← Σ_t s[x + t, x' + t], along rows, then columns       propagate, if `fuse`
+        a[x, ·]  = softmax(softmax_scale · s[x, ·])                     attend
+        y        = overlapping patches Σ_x' a[x, x'] · raw b(x')        rebuild
+
+    f N H W C, b N H' W' C, mask N H' W' 1 (or 1 H' W' 1) with 1 = hole, at b's size -> N H W C.
+
+    ksize           side of the matched patches
+    stride          step between background patches; more than 1 saves memory (section 3.2, memory option 1)
+    rate            features are downscaled by this before matching (memory option 2)
+    fuse_k          steps of the propagation along each line, odd
+    softmax_scale   how sharply the best match wins
+    choices         where the released code departs from the paper: default the code, `PAPER` the text
+    fused           True: the backend's one kernel, which has first derivatives. False: the composite, which has all.
+                    None: the kernel where it applies (stride 1, sizes divisible by rate, the code's choices)
+
+    A size that `rate` does not divide is rounded up when downscaling. Each sample has its own mask; the released code
+    takes the first for the whole batch. Raises ValueError for shapes or options that do not fit.
+    """
+    f, b = as_tensors([f, b])
+    _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
+    kernel_applies = (
+        stride == 1 and choices == OFFICIAL and all(n % rate == 0 for n in (*f.shape[1:3], *b.shape[1:3]))
+    )
+    if fused and not kernel_applies:
+        raise ValueError("the fused attention needs stride=1, sizes divisible by rate and the default choices: fused=False")
+    if kernel_applies if fused is None else fused:
+        valid = known_patches(b, mask, ksize=ksize, stride=1, rate=rate)
+        return ops.contextual_attention(
+            f, b, valid, ksize=ksize, rate=rate, fuse_k=fuse_k, softmax_scale=float(softmax_scale), fuse=fuse
+        )
+    attention = attention_scores(
+        f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k,
+        softmax_scale=softmax_scale, fuse=fuse, choices=choices,
+    )  # fmt: skip
+    return rebuild(attention, f, b, ksize=ksize, stride=stride, rate=rate, choices=choices)
+
+
+def attention_scores(
+    f: Any,
+    b: Any,
+    mask: Any = None,
+    *,
+    ksize: int = 3,
+    stride: int = 1,
+    rate: int = 2,
+    fuse_k: int = 3,
+    softmax_scale: float = 10.0,
+    fuse: bool = True,
+    choices: AttentionChoices = OFFICIAL,
+) -> Tensor:
+    """The attention a[n, x, x'] that foreground position x pays to background patch x': N L L'.
+
+    Positions are numbered in row-major order over the downscaled features. Parameters as in `contextual_attention`.
+    """
+    f, b = as_tensors([f, b])
+    _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
+    b_rate = rate if choices.downscale == "both" else 1
+    valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=b_rate)
+    return _attend(
+        downscale(f, rate), downscale(b, b_rate), valid, ksize=ksize, stride=stride, fuse_k=fuse_k,
+        softmax_scale=softmax_scale, fuse=fuse, choices=choices,
+    )  # fmt: skip
+
+
+def _attend(
+    f: Tensor, b: Tensor, valid: Tensor, *, ksize: int, stride: int = 1, fuse_k: int, softmax_scale: float, fuse: bool,
+    choices: AttentionChoices = OFFICIAL,
+) -> Tensor:  # fmt: skip
+    """The attention between features that are downscaled already; valid N L' says which patches may be copied."""
+    grids = f.shape[1:3], tuple(-(-n // stride) for n in b.shape[1:3])
+    valid = valid[:, None, :]
+    s = match(f, b, ksize=ksize, stride=stride, cosine=choices.normalize == "both")
+    if fuse and choices.propagate == "scores":
+        s = propagate(s, *grids, k=fuse_k, wrap=choices.wrap)
+    logits = s * valid * softmax_scale
+    if choices.masked == "exclude":
+        logits = logits + (valid - 1.0) * 1e4  # far below any score, yet finite: a picture without a known patch survives
+    a = ops.softmax(logits)
+    if fuse and choices.propagate == "attention":
+        a = propagate(a, *grids, k=fuse_k, wrap=choices.wrap)
+    return a * valid
+
+
+def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = False) -> Tensor:
+    """s[n, x, x'] = ⟨patch f(x), patch b(x')⟩ / max(‖patch b(x')‖, 1e-4): N L L'.   (equation 2 of section 3.2)
+
+    With `cosine` also divided by ‖patch f(x)‖, as the paper has it; without, that norm acts as a temperature.
+    """
+    pf = _unit(_patches(f, ksize, 1)) if cosine else _patches(f, ksize, 1)
+    return pf @ _unit(_patches(b, ksize, stride)).transpose(0, 2, 1)
+
+
+def propagate(
+    s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True
+) -> Tensor:
+    """Neighbours should copy from neighbours: sum s along diagonals, left-right, then top-down.   (equation 3)
+
+        s[x, x'] ← Σ_{|t| ≤ (k−1)/2} s[x + t, x' + t]
+
+    With `wrap` the walk over a picture runs in row-major (then column-major) order and so continues from the end of one
+    line at the beginning of the next, as the released code's identity convolution does; without, it stops there.
+    """
+    (h, w), (h2, w2) = f_grid, b_grid
+    grid = s.reshape(-1, h, w, h2, w2)
+    for _ in range(2):  # left-right; then, with rows and columns exchanged, top-down
+        if wrap:
+            flat = grid.reshape(-1, h * w, h2 * w2)
+            grid = _diagonal_sum(flat, k, axes=(1, 2)).reshape(-1, h, w, h2, w2)
+        else:
+            grid = _diagonal_sum(grid, k, axes=(2, 4))
+        grid = grid.transpose(0, 2, 1, 4, 3)
+        h, w, h2, w2 = w, h, w2, h2
+    return grid.reshape(-1, h * w, h2 * w2)
+
+
+def rebuild(
+    attention: Tensor, f: Tensor, b: Tensor, *, ksize: int = 3, stride: int = 1, rate: int = 2,
+    choices: AttentionChoices = OFFICIAL,
+) -> Tensor:  # fmt: skip
+    """Paste, at every foreground position, the mixture of background patches that attention asks for: N H W C.
+
+    The patches overlap; `choices.rebuild` says how they are taken and averaged. It is a transposed convolution, with the
+    background's patches for its kernels.
+    """
+    n, h, w, c = f.shape
+    small = -(-h // rate), -(-w // rate)
+    b_rate = rate if choices.downscale == "both" else 1
+    if choices.rebuild == "raw":
+        raw = _patches(b, 2 * rate, b_rate * stride)
+        pasted = (attention @ raw).reshape(n, *small, 2 * rate, 2 * rate, c)
+        pads = same_pads((h, w), (2 * rate, 2 * rate), stride=rate)
+        return ops.fold(pasted, size=(h, w), stride=rate, dilation=1, pads=pads) / 4.0
+    grid, size = attention.reshape(n, *small, -1), small
+    if choices.downscale == "foreground":
+        grid, size = ops.resize_nearest(grid, size=(h, w), align_corners=True), (h, w)
+    patches = _patches(downscale(b, b_rate), ksize, stride)
+    pasted = (grid.reshape(n, -1, patches.shape[1]) @ patches).reshape(n, *size, ksize, ksize, c)
+    overlap = {"size": size, "stride": 1, "dilation": 1, "pads": same_pads(size, (ksize, ksize), stride=1)}
+    times = ops.fold(pasted.detach() * 0.0 + 1.0, **overlap)
+    y = ops.fold(pasted, **overlap) / times
+    return y if size == (h, w) else ops.resize_nearest(y, size=(h, w), align_corners=True)
+
+
+def known_patches(b: Tensor, mask: Any, *, ksize: int, stride: int, rate: int) -> Tensor:
+    """1 for each background patch that lies wholly in known pixels, else 0: N L'. Without a mask, all are known."""
+    n, h, w, _ = b.shape
+    if mask is None:
+        mask = b.detach()[:, :, :, :1] * 0.0
+    (mask,) = as_tensors([mask])
+    hole = _patches(downscale(mask.detach(), rate), ksize, stride).sum(-1)
+    valid = 1.0 - ops.sign(hole)
+    return valid if len(valid) == n else ops.broadcast_to(valid, shape=(n, valid.shape[1]))
+
+
+def downscale(x: Tensor, rate: int) -> Tensor:
+    """Nearest neighbour with aligned corners, ⌈H/rate⌉ × ⌈W/rate⌉."""
+    size = -(-x.shape[1] // rate), -(-x.shape[2] // rate)
+    return x if rate == 1 else ops.resize_nearest(x, size=size, align_corners=True)
+
+
+def attention_argmax(attention: Any) -> Any:
+    """The most attended background patch of each foreground position: N L L' -> N L, as NumPy integers."""
+    (attention,) = as_tensors([attention])
+    return attention.numpy().argmax(-1)
+
+
+def _patches(x: Tensor, ksize: int, stride: int) -> Tensor:
+    """Zero-padded ksize × ksize patches at every stride-th position, one per row: N L k·k·C."""
+    pads = same_pads((x.shape[1], x.shape[2]), (ksize, ksize), stride=stride)
+    y = ops.unfold(x, ksize=(ksize, ksize), stride=stride, dilation=1, pads=pads)
+    return y.reshape(y.shape[0], y.shape[1] * y.shape[2], -1)
+
+
+def _unit(patches: Tensor) -> Tensor:
+    """Patches divided by their norm; the floor keeps a flat black one finite."""
+    square = (patches * patches).sum(-1, keepdims=True)
+    return patches / ops.power(ops.clip(square, low=SMALLEST_NORM**2, high=None), exponent=0.5)
+
+
+def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
+    """Σ_t s[…, p + t, …, q + t, …] over k steps around 0 along two axes at once, zero outside."""
+    r = k // 2
+    shape = tuple(n + 2 * r if i in axes else n for i, n in enumerate(s.shape))
+
+    def window(t: int) -> tuple[slice, ...]:
+        return tuple(slice(r + t, r + t + n) if i in axes else slice(None) for i, n in enumerate(s.shape))
+
+    padded = ops.put(s, index=window(0), shape=shape)
+    total = padded[window(-r)]
+    for t in range(-r + 1, r + 1):
+        total = total + padded[window(t)]
+    return total
+
+
+def _check(f: Tensor, b: Tensor, mask: Any, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
+    if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
+        raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
+    if min(ksize, stride, rate, fuse_k) < 1 or fuse_k % 2 == 0:
+        raise ValueError(f"ksize, stride and rate must be positive and fuse_k odd, got {ksize}, {stride}, {rate}, {fuse_k}")
+    if mask is not None:
+        shape = tuple(mask.shape)
+        if shape not in ((b.shape[0], *b.shape[1:3], 1), (1, *b.shape[1:3], 1)):
+            raise ValueError(f"the mask must be N h w 1 at the features' size {b.shape[:3]}, got {shape}")
+
+
+def _fused_reference(f: Tensor, b: Tensor, valid: Tensor, *, ksize: int, rate: int, **options: Any) -> Tensor:
+    """The composite, taking what the fused kernel takes."""
+    f, b = as_tensors([f, b])
+    a = _attend(downscale(f, rate), downscale(b, rate), *as_tensors([valid]), ksize=ksize, **options)
+    return rebuild(a, f, b, ksize=ksize, rate=rate)
+
+
+ops.contextual_attention.reference = _fused_reference
+
+__all__ = [
+    "OFFICIAL",
+    "PAPER",
+    "AttentionChoices",
+    "attention_argmax",
+    "attention_scores",
+    "contextual_attention",
+    "downscale",
+    "known_patches",
+    "match",
+    "propagate",
+    "rebuild",
+]

@@ -1,0 +1,148 @@
+"""Reverse-mode differentiation of any order: an operation is a name, and beside it the rules of its derivatives.
+
+A *rule* is a vector-Jacobian product, written in differentiable operations itself:
+
+    rule(g, y, *inputs, **params) -> gradient of one input        g = the gradient of y
+
+so the gradient of a gradient needs nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, overload
+
+import numpy as np
+
+from ca_numpy.backend import current_backend
+from ca_numpy.tensor import OPS, Tensor, is_recording, recording
+
+Rule = Callable[..., Tensor]
+
+
+class Op:
+    """A differentiable operation: the current backend's kernel of the same name, remembered when it runs.
+
+    Arrays are positional, parameters are keywords. `reference` is the composite of other operations that a
+    fused one equals; the test suite holds the two together.
+    """
+
+    def __init__(self, name: str, *, reference: Callable[..., Tensor] | None = None) -> None:
+        self.name = name
+        self.reference = reference
+        self.rules: tuple[Rule | None, ...] | Callable[[int], Rule] = ()
+        self.shared: Callable[..., Any] | None = None
+        OPS[name] = self
+
+    def __call__(self, *inputs: Any, **params: Any) -> Tensor:
+        tensors = as_tensors(inputs)
+        kernel = getattr(current_backend(), self.name)
+        y = Tensor(kernel(*(x.data for x in tensors), **params), tracked=False)
+        if is_recording() and any(x.tracked and self.rule(i) for i, x in enumerate(tensors)):
+            y.op, y.inputs, y.params, y.tracked = self, tensors, params, True
+        return y
+
+    def rule(self, i: int) -> Rule | None:
+        """The rule of input number i; None where the derivative is zero almost everywhere."""
+        return self.rules(i) if callable(self.rules) else self.rules[i]
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+def as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Wrap what is not a Tensor as a constant; a Python number takes the dtype of the tensors beside it."""
+    dtype = next((x.dtype for x in inputs if isinstance(x, Tensor)), None)
+    backend = current_backend()
+
+    def wrap(x: Any) -> Tensor:
+        if isinstance(x, Tensor):
+            return x
+        number = isinstance(x, (int, float)) and not isinstance(x, np.generic)
+        return Tensor(backend.asarray(x, dtype=dtype if number else None), tracked=False)
+
+    return tuple(wrap(x) for x in inputs)
+
+
+def defvjp(
+    op: Op,
+    *rules: Rule | None,
+    each: Callable[[int], Rule] | None = None,
+    shared: Callable[..., Any] | None = None,
+) -> None:
+    """Give `op` its rules, one per input; None says that the derivative is zero almost everywhere.
+
+    each     for operations of any number of inputs: input number -> rule
+    shared   work that all rules need once: shared(g, y, *inputs, **params) takes the place of g in each rule
+    """
+    op.rules = each or rules
+    op.shared = shared
+
+
+@overload
+def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: Any = None) -> Tensor: ...
+@overload
+def grad(y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: Any = None) -> list[Tensor]: ...
+def grad(
+    y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: Any = None
+) -> Tensor | list[Tensor]:
+    """Gradients of y with respect to each of xs.
+
+        grad(y, xs)[i] = Σ_j seed_j · ∂y_j / ∂xs[i]          seed = 1 by default: the gradient of y's sum
+
+    With `create_graph` the gradients are themselves differentiable: that is double backprop, as the WGAN-GP
+    penalty needs it. Only paths from y to xs are walked, and nothing is written to any tensor. A tensor that y
+    does not depend on gets zeros. One Tensor for xs gives one Tensor back, a sequence gives a list.
+
+    Raises TypeError if y or one of xs is not a Tensor.
+    """
+    targets = [xs] if isinstance(xs, Tensor) else list(xs)
+    for t in (y, *targets):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
+    backend = current_backend()
+    wanted = {id(x) for x in targets}
+    seed_data = backend.asarray(np.ones(y.shape, y.dtype)) if seed is None else seed
+    gradient = {id(y): seed_data if isinstance(seed_data, Tensor) else Tensor(seed_data, tracked=False)}
+    path, useful = _paths(y, wanted)
+    with recording(create_graph):
+        for t in reversed(path):
+            if t.op is None or id(t) not in gradient:
+                continue
+            g = gradient[id(t)] if id(t) in wanted else gradient.pop(id(t))
+            if t.op.shared is not None:
+                g = t.op.shared(g, t, *t.inputs, **t.params)
+            for i, x in enumerate(t.inputs):
+                rule = t.op.rule(i) if id(x) in useful else None
+                if rule is not None:
+                    gx = rule(g, t, *t.inputs, **t.params)
+                    gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
+    zero = [Tensor(backend.asarray(np.zeros(x.shape, x.dtype)), tracked=False) for x in targets if id(x) not in gradient]
+    result = [gradient[id(x)] if id(x) in gradient else zero.pop(0) for x in targets]
+    return result[0] if isinstance(xs, Tensor) else result
+
+
+def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
+    """The tensors on a path from `wanted` to y, makers before what they made; and the ids of these and of wanted."""
+    order: list[Tensor] = []
+    seen: set[int] = set()
+    stack = [(y, False)]
+    while stack:  # depth first without recursion: a tape may be deeper than Python's stack
+        t, expanded = stack.pop()
+        if expanded:
+            order.append(t)
+        elif id(t) not in seen:
+            seen.add(id(t))
+            stack.append((t, True))
+            stack.extend((x, False) for x in t.inputs if x.tracked)
+    useful = set(wanted)
+    for t in order:
+        if any(id(x) in useful for x in t.inputs):
+            useful.add(id(t))
+    return [t for t in order if id(t) in useful], useful
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Inside `with no_grad():` nothing is remembered, and no memory is held for a backward pass."""
+    return recording(False)

@@ -1,0 +1,336 @@
+"""The contract between the calculus and the arithmetic: every kernel with its equation, and who supplies it.
+
+A backend is a class with the methods below, over arrays of its own. Images and features are N H W C, convolution
+kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an
+input, and know nothing of derivatives: those are written once, in `ops/`.
+
+`pads` is ((top, bottom), (left, right)) of zeros. Spatial indices in the equations are i, j; taps of a kernel u, v.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import numpy as np
+
+from ca_numpy.errors import UserError
+
+Array = Any
+Pads = tuple[tuple[int, int], tuple[int, int]]
+ENTRY_POINT_GROUP = "ca_numpy.backends"
+INSTALL_HINT = {
+    "numba": "pip install 'ca-numpy[numba]'",
+    "cupy": "pip install 'ca-numpy[cuda13]' (or [cuda12], as your driver asks)",
+}
+#: From fastest to slowest: what "auto" tries.
+PREFERENCE = ("cupy", "numba", "numpy")
+
+
+def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int = 1) -> Pads:
+    """TensorFlow's SAME rule: ⌈n/stride⌉ outputs, and an odd zero goes behind.
+
+    total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0);  before = ⌊total/2⌋
+    """
+
+    def one(n: int, k: int) -> tuple[int, int]:
+        total = max((-(-n // stride) - 1) * stride + (k - 1) * dilation + 1 - n, 0)
+        return total // 2, total - total // 2
+
+    return one(size[0], ksize[0]), one(size[1], ksize[1])
+
+
+def output_size(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int, pads: Pads) -> tuple[int, int]:
+    """Positions at which a kernel fits: ⌊(n + pads − (k − 1)·d − 1) / s⌋ + 1 along each axis."""
+    h, w = (
+        (n + sum(p) - (k - 1) * dilation - 1) // stride + 1 for n, k, p in zip(size, ksize, pads, strict=True)
+    )
+    return h, w
+
+
+def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """For each of n_out positions, the input position that nearest-neighbour resizing takes.
+
+    align_corners   min(⌊i·(n_in − 1)/(n_out − 1) + ½⌋, n_in − 1), in float32 as TensorFlow computes it; halving
+                    takes 2i in the first half and 2i + 1 in the second, so it is *not* x[::2]
+    otherwise       ⌊i·n_in/n_out⌋
+    """
+    i = np.arange(n_out)
+    if not align_corners:
+        return i * n_in // n_out
+    scale = np.float32(n_in - 1) / np.float32(n_out - 1) if n_out > 1 else np.float32(0)
+    return np.minimum(np.floor(i.astype(np.float32) * scale + np.float32(0.5)).astype(np.intp), n_in - 1)
+
+
+class Backend(ABC):
+    """Every kernel a backend supplies. Subclass `NumpyBackend` and override what you do faster."""
+
+    name: str
+
+    # ---- arrays ------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def asarray(self, x: Any, *, dtype: Any = None) -> Array:
+        """x as an array of this backend, without a copy where none is needed."""
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """An array of this backend as a NumPy array."""
+
+    def describe(self) -> str:
+        """One line for `ca-numpy backends`: what it runs on, and what would make it faster."""
+        return self.name
+
+    # ---- elementwise, with NumPy's broadcasting ------------------------------------------------------------------
+    @abstractmethod
+    def add(self, a: Array, b: Array) -> Array:
+        """a + b"""
+
+    @abstractmethod
+    def sub(self, a: Array, b: Array) -> Array:
+        """a − b"""
+
+    @abstractmethod
+    def mul(self, a: Array, b: Array) -> Array:
+        """a · b"""
+
+    @abstractmethod
+    def div(self, a: Array, b: Array) -> Array:
+        """a / b"""
+
+    @abstractmethod
+    def power(self, x: Array, *, exponent: float) -> Array:
+        """x^exponent, the exponent a constant"""
+
+    @abstractmethod
+    def exp(self, x: Array) -> Array:
+        """eˣ"""
+
+    @abstractmethod
+    def log(self, x: Array) -> Array:
+        """ln x"""
+
+    @abstractmethod
+    def abs(self, x: Array) -> Array:
+        """|x|"""
+
+    @abstractmethod
+    def sign(self, x: Array) -> Array:
+        """−1, 0 or 1"""
+
+    @abstractmethod
+    def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        """min(max(x, low), high); None leaves a side open"""
+
+    @abstractmethod
+    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        """1 where low ≤ x ≤ high, else 0"""
+
+    # ---- activations ---------------------------------------------------------------------------------------------
+    @abstractmethod
+    def elu(self, x: Array) -> Array:
+        """x where x > 0, else eˣ − 1"""
+
+    @abstractmethod
+    def elu_slope(self, y: Array) -> Array:
+        """ELU's derivative from its *output*: 1 where y > 0, else y + 1. The input need not be kept."""
+
+    @abstractmethod
+    def not_positive(self, y: Array) -> Array:
+        """1 where y ≤ 0, else 0: the slope of elu_slope"""
+
+    @abstractmethod
+    def relu(self, x: Array) -> Array:
+        """max(x, 0)"""
+
+    @abstractmethod
+    def leaky_relu(self, x: Array, *, alpha: float) -> Array:
+        """x where x > 0, else alpha·x; 0 < alpha < 1"""
+
+    @abstractmethod
+    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
+        """1 where y > 0, else alpha; from the input or the output, whose signs agree"""
+
+    @abstractmethod
+    def softmax(self, x: Array) -> Array:
+        """exp(x − max x) / Σ exp(x − max x) over the last axis"""
+
+    # ---- sums and shapes -------------------------------------------------------------------------------------------
+    @abstractmethod
+    def sum_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        """Sum over the axes that broadcasting `shape` to x.shape would repeat; adjoint of broadcast_to"""
+
+    @abstractmethod
+    def broadcast_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        """Repeat x along new or one-long axes up to `shape`"""
+
+    @abstractmethod
+    def reshape(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        """The same values in row-major order"""
+
+    @abstractmethod
+    def transpose(self, x: Array, *, axes: tuple[int, ...]) -> Array:
+        """y[i₀, i₁, …] with y's axis k being x's axis axes[k]"""
+
+    @abstractmethod
+    def getitem(self, x: Array, *, index: Any) -> Array:
+        """x[index]"""
+
+    @abstractmethod
+    def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+        """Zeros of `shape` to which g is added at [index]; adjoint of getitem"""
+
+    @abstractmethod
+    def concat(self, *xs: Array, axis: int) -> Array:
+        """Arrays side by side along an axis"""
+
+    @abstractmethod
+    def gather(self, x: Array, *, index: Array, axis: int) -> Array:
+        """y[…, i, …] = x[…, index[i], …] along one axis; index is a NumPy array of integers"""
+
+    @abstractmethod
+    def scatter_add(self, g: Array, *, index: Array, axis: int, length: int) -> Array:
+        """x[…, index[i], …] += g[…, i, …], from zeros `length` long; adjoint of gather"""
+
+    @abstractmethod
+    def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        """y[n, i, j] = x[n, r(i), s(j)] with r, s = nearest_index along H and W"""
+
+    @abstractmethod
+    def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        """x[n, r(i), s(j)] += g[n, i, j], from zeros of `size`"""
+
+    @abstractmethod
+    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        """Patches: y[n, i, j, u, v, c] = x[n, i·s + u·d − top, j·s + v·d − left, c], zero outside
+
+        N H W C -> N OH OW KH KW C
+        """
+
+    @abstractmethod
+    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        """Overlapping patches added up into N H W C of `size`; adjoint of unfold"""
+
+    # ---- products: three kernels of one trilinear form, and the matrix product -------------------------------------
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array:
+        """… M K times … K N over the same leading axes, or broadcast ones"""
+
+    @abstractmethod
+    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        """y[n, i, j, o] = Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o], zero outside
+
+        A cross-correlation, as everywhere in the field. N H W I, KH KW I O -> N OH OW O
+        """
+
+    @abstractmethod
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        """The x that pairs with g and w:  ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩.   `size` is x's (H, W)"""
+
+    @abstractmethod
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        """The w that pairs with g and x:  ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩.   `ksize` is w's (KH, KW)"""
+
+    @abstractmethod
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        """elu(conv2d(x, w) + b)"""
+
+    # ---- the paper's attention ---------------------------------------------------------------------------------------
+    @abstractmethod
+    def contextual_attention(
+        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
+    ) -> Array:
+        """Match, propagate, softmax, rebuild: `functional.contextual_attention` with stride 1, in one kernel
+
+        f N H W C, b N H' W' C, valid N L' with L' = (H'/rate)(W'/rate), 1 = a patch that may be copied -> N H W C
+        """
+
+    @abstractmethod
+    def contextual_attention_vjp(
+        self, g: Array, f: Array, b: Array, valid: Array, *,
+        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """(∂/∂f, ∂/∂b) of ⟨contextual_attention(f, b, valid), g⟩"""
+
+    # ---- optimiser -----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def adam(
+        self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """m' = β₁m + (1 − β₁)g;  v' = β₂v + (1 − β₂)g²;  p' = p − rate·m' / (√v' + ε).   Returns p', m', v'"""
+
+
+# ---- registry ---------------------------------------------------------------------------------------------------------
+_loaded: dict[str, Backend] = {}
+_current: ContextVar[Backend | None] = ContextVar("ca_numpy_backend", default=None)
+
+
+def registered_backends() -> Mapping[str, EntryPoint]:
+    """Every backend that an installed package announces, whether or not it can run here."""
+    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)}
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name, loaded on first use; "auto" is the fastest that works here.
+
+    Raises UserError if there is none of that name, or if what it needs is not installed.
+    """
+    if name == "auto":
+        usable = available_backends()
+        return load_backend(next((n for n in PREFERENCE if n in usable), "numpy"))
+    if name not in _loaded:
+        found = registered_backends()
+        if name not in found:
+            raise UserError(f"unknown backend {name!r}: choose from {', '.join(['auto', *found])}")
+        try:
+            _loaded[name] = cast("Backend", found[name].load()())
+        except ImportError as e:
+            hint = INSTALL_HINT.get(name, "see its documentation")
+            raise UserError(f"backend {name!r} cannot be loaded ({e}): {hint}") from e
+    return _loaded[name]
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that work on this machine."""
+    return tuple(name for name in registered_backends() if why_unavailable(name) is None)
+
+
+def why_unavailable(name: str) -> str | None:
+    """None for a backend that works here, else the reason and what would mend it."""
+    try:
+        load_backend(name)
+    except UserError as e:
+        return str(e)
+    return None
+
+
+def current_backend() -> Backend:
+    """The backend in use: the innermost `use_backend`, else the variable CA_NUMPY_BACKEND, else NumPy."""
+    backend = _current.get()
+    if backend is None:
+        backend = load_backend(os.environ.get("CA_NUMPY_BACKEND", "numpy"))
+        _current.set(backend)
+    return backend
+
+
+class use_backend:  # noqa: N801 -- reads like a function, and is also a context manager
+    """Compute with the named backend from here on, or inside a `with` block only.
+
+        use_backend("numba")
+        with use_backend("numpy") as backend: ...
+
+    Raises UserError for an unknown backend, or one that cannot run here.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.backend = load_backend(name)
+        self._token: Token[Backend | None] = _current.set(self.backend)
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

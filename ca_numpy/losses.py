@@ -1,0 +1,125 @@
+"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, and the Wasserstein terms (sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy import ops
+from ca_numpy.autograd import as_tensors, grad
+from ca_numpy.functional import crop_boxes
+from ca_numpy.tensor import Tensor, recording, tensor
+
+
+def l1(x: Any, y: Any, weight: Any = 1.0) -> Tensor:
+    """mean(weight · |x − y|) over all pixels and channels."""
+    x, y = as_tensors([x, y])
+    return (ops.abs_(x - y) * weight).mean()
+
+
+def known_l1(x: Any, y: Any, mask: Any) -> Tensor:
+    """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask).   (released code; departure 11)
+
+    A batch without a known pixel gives 0.
+    """
+    x, y, mask = as_tensors([x, y, mask])
+    share = float((1.0 - mask).mean())
+    return l1(x, y, 1.0 - mask) / max(share, 1e-6)
+
+
+def discount_by_box(box: tuple[int, int], *, gamma: float = 0.9) -> NDArray[np.float32]:
+    """Weights γ^min(distance to a side) over a box, as the released code has them: h w 1 in (0, 1].
+
+        M[i, j] = max(γ^min(i, h − i), γ^min(j, w − j))
+
+    With i counted from 0 the nearer sides are 0 and h − i ≥ 1 away: it is not symmetric. (departure 8)
+    """
+    h, w = box
+    i, j = np.arange(h)[:, None], np.arange(w)[None, :]
+    m = np.maximum(gamma ** np.minimum(i, h - i), gamma ** np.minimum(j, w - j))
+    return m[:, :, None].astype(np.float32)
+
+
+def discount_by_distance(mask: NDArray[Any], *, gamma: float = 0.99) -> NDArray[np.float32]:
+    """Weights γ^l with l the distance in pixels to the nearest known pixel (section 3): N H W 1 -> N H W 1 in (0, 1].
+
+    "Missing pixels near the hole boundaries have much less ambiguity than those closer to the center." Known pixels
+    have weight 1; distances are Euclidean, between pixel centres. Without any known pixel all weights are 1.
+    """
+    weights = np.ones(mask.shape, np.float32)
+    for n, hole in enumerate(mask[:, :, :, 0] > 0.5):
+        if not hole.all():
+            weights[n, :, :, 0] = gamma ** _distance_to_known(hole)
+    return weights
+
+
+def _distance_to_known(hole: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Euclidean distance of each pixel to the nearest one that is not in the hole: h w -> h w.
+
+    Along each column first, then over all columns: √(min over columns j' of (j − j')² + down(i, j')²).
+    """
+    h, w = hole.shape
+    down = np.full((h, w), float(h + w))
+    down[~hole] = 0
+    for i in range(1, h):
+        down[i] = np.minimum(down[i], down[i - 1] + 1)
+    for i in range(h - 2, -1, -1):
+        down[i] = np.minimum(down[i], down[i + 1] + 1)
+    across = (np.arange(w)[:, None] - np.arange(w)[None, :]) ** 2
+    return np.stack([np.sqrt((across + row**2).min(axis=1)) for row in down])
+
+
+def discounted_l1(
+    x: Any,
+    y: Any,
+    mask: NDArray[Any],
+    boxes: Sequence[tuple[int, int, int, int]],
+    *,
+    discount: Literal["box", "distance", "none"] = "box",
+    gamma: float | None = None,
+) -> Tensor:
+    """The spatially discounted ℓ1 of section 3, over the boxes around the holes.
+
+        mean over the box of M · |x − y|
+
+    discount   "box": distance to the box's sides, γ = 0.9 (the released code). "distance": to the nearest known pixel,
+               γ = 0.99 (the paper). "none": M = 1
+    """
+    x, y = (crop_boxes(a, boxes) for a in as_tensors([x, y]))
+    if discount == "none":
+        return l1(x, y)
+    if discount == "box":
+        weight = discount_by_box(boxes[0][2:], gamma=0.9 if gamma is None else gamma)
+    else:
+        everywhere = discount_by_distance(mask, gamma=0.99 if gamma is None else gamma)
+        weight = crop_boxes(everywhere, boxes).numpy()
+    return l1(x, y, weight.astype(x.dtype))
+
+
+def critic_loss(score_real: Tensor, score_fake: Tensor) -> Tensor:
+    """mean(fake − real): what a critic minimises. Its negative estimates the Wasserstein distance (section 3, eq. 1)."""
+    return (score_fake - score_real).mean()
+
+
+def adversarial_loss(score_fake: Tensor) -> Tensor:
+    """−mean(fake): what the generator minimises."""
+    return -score_fake.mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Any, fake: Any, mask: Any, t: Any) -> Tensor:
+    """The WGAN-GP penalty, masked to the hole (section 3, equation 3).
+
+        x̂ = (1 − t)·real + t·fake;   mean over the batch of (‖∇_x̂ critic(x̂) ⊙ √mask‖₂ − 1)²
+
+    real, fake N H W 3; mask N H W 1 or 1 H W 1, 1 = hole; t N 1 1 1 in [0, 1], drawn by the caller. The result can be
+    differentiated with respect to the critic's weights: that is a gradient of a gradient.
+    """
+    real, fake, mask, t = as_tensors([real, fake, mask, t])
+    x = tensor((real.detach() + t.detach() * (fake.detach() - real.detach())).data)
+    with recording(True):
+        g = grad(critic(x), x, create_graph=True)
+        norm = ops.power((g * g * mask).sum((1, 2, 3)), exponent=0.5)
+        return ((norm - 1.0) ** 2).mean()

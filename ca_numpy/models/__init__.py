@@ -1,0 +1,7 @@
+"""The paper's networks, and nothing else."""
+
+from ca_numpy.models.critic import Critic
+from ca_numpy.models.generator import Generator
+from ca_numpy.models.variants import OFFICIAL, PAPER, Variant
+
+__all__ = ["OFFICIAL", "PAPER", "Critic", "Generator", "Variant"]

@@ -1,0 +1,99 @@
+"""The two Wasserstein critics: one sees the whole image, one the box around the hole (figure 2, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ca_numpy.autograd import as_tensors
+from ca_numpy.errors import UserError
+from ca_numpy.nn import Conv2d, Linear, Module
+from ca_numpy.tensor import Tensor
+
+Which = Literal["local", "global"]
+
+#: Channels of the four convolutions, in units of the width.
+CHANNELS = {"local": (1, 2, 4, 8), "global": (1, 2, 4, 4)}
+#: Sides of what the paper's critics see, in pixels.
+PAPER_SIZE = {"local": 128, "global": 256}
+
+
+class Critic(Module):
+    """Four 5×5 convolutions of stride 2 with leaky ReLU, and a linear map to one score per image.
+
+        critic(x) -> N 1                    x N size size 3 in [-1, 1]
+
+    The score is unbounded: its mean over real minus its mean over generated images estimates the Wasserstein distance.
+    No normalisation, since the gradient penalty is a penalty per sample.
+
+    which   "local": widths 1-2-4-8 × `width` over the box; "global": 1-2-4-4 over the image
+    size    side of the input in pixels, or (height, width); the paper's 128 and 256 by default
+    width   channels of the first layer; the paper's is 64
+    rng     draws the initial weights; default_rng(0) if not given
+
+    Parameters at the paper's sizes: 7,072,770 of both critics together. Raises ValueError for inputs of another size.
+    """
+
+    def __init__(
+        self,
+        which: Which = "global",
+        *,
+        size: int | tuple[int, int] | None = None,
+        width: int = 64,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if which not in CHANNELS:
+            raise UserError(f'a critic is "local" or "global", not {which!r}')
+        self.which: Which = which
+        self.width = width
+        rng = np.random.default_rng(0) if rng is None else rng
+        size = PAPER_SIZE[which] if size is None else size
+        self.size = (size, size) if isinstance(size, int) else size
+        self.layers: dict[str, Conv2d] = {}
+        in_channels = 3
+        for n, channels in enumerate(CHANNELS[which], start=1):
+            self.layers[f"conv{n}"] = Conv2d(
+                f"discriminator/discriminator_{which}/conv{n}",
+                in_channels,
+                channels * width,
+                ksize=5,
+                stride=2,
+                activation="leaky_relu",
+                rng=rng,
+                dtype=dtype,
+            )
+            in_channels = channels * width
+        features = math.prod(-(-n // 2 ** len(self.layers)) for n in self.size) * in_channels
+        self.score = Linear(f"discriminator/dout_{which}_fc", features, 1, rng=rng, dtype=dtype)
+
+    @classmethod
+    def from_tf(cls, weights: Mapping[str, Any], which: Which, *, size: int | tuple[int, int] | None = None) -> Critic:
+        """A critic with the given weights: {the authors' variable name: array}; the dtype is kept.
+
+        A square input is assumed unless `size` is given: the arrays tell its size only up to the next multiple of 16.
+        Raises UserError where a variable is missing or of an unexpected shape.
+        """
+        first, last = f"discriminator/discriminator_{which}/conv1/kernel", f"discriminator/dout_{which}_fc/kernel"
+        for name in (first, last):
+            if name not in weights:
+                raise UserError(f"no {which} critic in these weights: {name!r} is missing")
+        width = weights[first].shape[3]
+        if size is None:
+            size = 16 * math.isqrt(weights[last].shape[0] // (CHANNELS[which][-1] * width))
+        critic = cls(which, size=size, width=width, dtype=weights[first].dtype)
+        critic.load_arrays(weights)
+        return critic
+
+    def __call__(self, x: Any) -> Tensor:
+        (x,) = as_tensors([x])
+        halved = [tuple(-(-n // 16) for n in size) for size in (x.shape[1:3], self.size)]
+        if x.ndim != 4 or x.shape[3] != 3 or halved[0] != halved[1]:
+            raise ValueError(f"this {self.which} critic needs N {self.size[0]} {self.size[1]} 3, got {x.shape}")
+        for layer in self.layers.values():
+            x = layer(x)
+        return self.score(x.reshape(len(x), -1))

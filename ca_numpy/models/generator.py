@@ -1,0 +1,245 @@
+"""The generator: a coarse network, then a refinement network with contextual attention (figure 2, sections 3 and 4).
+
+                 ┌ encoder ─ dilated ─────────────────────────────────┐ coarse result
+    image, mask ─┘                                             decoder ┘     │ pasted into the hole
+                                                                             ▼
+                 ┌ xencoder ─ dilated ──────────────────┐
+    pasted, mask ┤                                      concat ─ decoder ─ refined result
+                 └ pmencoder ─ contextual attention ────┘
+
+Every convolution is followed by an ELU, but for the last of each stage; its output is clipped to [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ca_numpy import functional as F
+from ca_numpy.attention import attention_argmax, attention_scores
+from ca_numpy.autograd import as_tensors
+from ca_numpy.errors import UserError
+from ca_numpy.models.variants import Variant, variant_of
+from ca_numpy.nn import Conv2d, Module
+from ca_numpy.nn.layers import Activation
+from ca_numpy.tensor import Tensor
+
+#: Two stride-2 convolutions and the attention's downscaling: sizes must be multiples of this.
+MULTIPLE = 8
+
+
+class Layer(NamedTuple):
+    """One row of the paper's supplementary tables. `channels` counts in units of the width."""
+
+    name: str
+    channels: float
+    ksize: int = 3
+    stride: int = 1
+    dilation: int = 1
+    activation: Activation = "elu"
+
+
+def encoder(prefix: str, *, widths: tuple[float, float], last: Activation = "elu") -> list[Layer]:
+    """Six convolutions down to a quarter of the size; `widths` are those of the two strided ones."""
+    return [
+        Layer(f"{prefix}conv1", 1, ksize=5),
+        Layer(f"{prefix}conv2_downsample", widths[0], stride=2),
+        Layer(f"{prefix}conv3", 2),
+        Layer(f"{prefix}conv4_downsample", widths[1], stride=2),
+        Layer(f"{prefix}conv5", 4),
+        Layer(f"{prefix}conv6", 4, activation=last),
+    ]
+
+
+def dilated(prefix: str) -> list[Layer]:
+    """Four dilated convolutions: the receptive field grows to cover the hole (section 3)."""
+    return [Layer(f"{prefix}conv{n}_atrous", 4, dilation=d) for n, d in ((7, 2), (8, 4), (9, 8), (10, 16))]
+
+
+def decoder(prefix: str) -> list[Layer]:
+    """Back to full size; the two `_upsample` layers double it before they convolve."""
+    return [
+        Layer(f"{prefix}conv11", 4),
+        Layer(f"{prefix}conv12", 4),
+        Layer(f"{prefix}conv13_upsample/{prefix}conv13_upsample_conv", 2),
+        Layer(f"{prefix}conv14", 2),
+        Layer(f"{prefix}conv15_upsample/{prefix}conv15_upsample_conv", 1),
+        Layer(f"{prefix}conv16", 0.5),
+        Layer(f"{prefix}conv17", 0, activation="linear"),  # three channels, whatever the width
+    ]
+
+
+class Generator(Module):
+    """Two-stage coarse-to-fine inpainting network.
+
+        generator(image, mask) -> (coarse, refined)
+
+    image N H W 3 in [-1, 1] with its hole already erased (`erase`), mask N H W 1 or 1 H W 1 with 1 = hole; both results
+    N H W 3 in [-1, 1]. H and W are multiples of 8 (`ca_numpy.inpaint` takes any size). Known pixels are rebuilt too:
+    paste with image·(1 − mask) + refined·mask.
+
+    variant     "official" (the released code), "paper" (its text), or a `Variant` of your own
+    attention   False gives the paper's baseline: the second stage like the first, without the attention branch
+    width       channels of the first layer; the paper's is 32
+    rng         draws the initial weights; default_rng(0) if not given
+
+    Parameters at the paper's width: official 3,601,542; paper 3,765,158; official baseline 2,896,454.
+    Raises UserError for an unknown variant, ValueError for sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: str | Variant = "official",
+        attention: bool = True,
+        width: int = 32,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if width < 2 or width % 2:
+            raise UserError(f"the generator's width must be an even number of at least 2, got {width}")
+        self.variant = variant_of(variant)
+        self.attention = attention
+        self.width = width
+        self.layers: dict[str, Conv2d] = {}
+        rng = np.random.default_rng(0) if rng is None else rng
+
+        def build(layers: list[Layer], in_channels: int) -> int:
+            for layer in layers:
+                out = int(layer.channels * width) or 3
+                self.layers[layer.name] = Conv2d(
+                    f"inpaint_net/{layer.name}",
+                    in_channels,
+                    out,
+                    ksize=layer.ksize,
+                    stride=layer.stride,
+                    dilation=layer.dilation,
+                    padding=self.variant.padding,
+                    activation=layer.activation,
+                    rng=rng,
+                    dtype=dtype,
+                )
+                in_channels = out
+            return in_channels
+
+        stages = self._stages()
+        c = self.variant.in_channels
+        build(stages["decoder"], build(stages["dilated"], build(stages["encoder"], c)))
+        merged = build(stages["xdilated"], build(stages["xencoder"], c))
+        if attention:
+            merged += build(stages["pmdecoder"], build(stages["pmencoder"], c))
+        build(stages["alldecoder"], merged)
+
+    def _stages(self) -> dict[str, list[Layer]]:
+        """The layer tables of each part of the figure above."""
+        wide = self.variant.wide_encoders or not self.attention
+        relu: Activation = "relu" if self.variant.attention_relu else "elu"
+        return {
+            "encoder": encoder("", widths=(2, 4)),
+            "dilated": dilated(""),
+            "decoder": decoder(""),
+            "xencoder": encoder("x", widths=(2, 4) if wide else (1, 2)),
+            "xdilated": dilated("x"),
+            "pmencoder": encoder("pm", widths=(2, 4) if wide else (1, 4), last=relu),
+            "pmdecoder": [Layer("pmconv9", 4), Layer("pmconv10", 4)],
+            "alldecoder": decoder("all"),
+        }
+
+    @classmethod
+    def from_tf(
+        cls, weights: Mapping[str, Any], *, variant: str | Variant | None = None, rng: np.random.Generator | None = None
+    ) -> Generator:
+        """A generator with the given weights: {the authors' variable name: array}, kernels H W I O.
+
+        Width, attention branch and, unless given, variant are read off the arrays' shapes; the dtype is kept.
+        Raises UserError where a variable is missing or of an unexpected shape.
+        """
+        first = "inpaint_net/conv1/kernel"
+        if first not in weights or len(weights[first].shape) != 4:
+            raise UserError(f"no generator in these weights: {first!r} is not there as a kernel H W I O")
+        _, _, channels, width = weights[first].shape
+        if variant is None:
+            variant = "official" if channels == variant_of("official").in_channels else "paper"
+        attention = "inpaint_net/pmconv1/kernel" in weights
+        model = cls(variant=variant, attention=attention, width=width, rng=rng, dtype=weights[first].dtype)
+        model.load_arrays(weights)
+        return model
+
+    def erase(self, image: Any, mask: Any) -> Tensor:
+        """The image with its hole filled as this variant's network expects it: grey, or white (departure 12)."""
+        image, mask = as_tensors([image, mask])
+        return image * (1.0 - mask) + mask * self.variant.hole_value
+
+    def __call__(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
+        image, mask = self._inputs(image, mask)
+        coarse = self.coarse(image, mask)
+        return coarse, self.refine(image, mask, coarse)
+
+    def coarse(self, image: Any, mask: Any) -> Tensor:
+        """Stage one: a first guess by encoder, dilated convolutions and decoder."""
+        image, mask = self._inputs(image, mask)
+        x = self._run("encoder", self._stack(image, mask))
+        return F.clip(self._run("decoder", self._run("dilated", x)), low=-1.0, high=1.0)
+
+    def refine(self, image: Any, mask: Any, coarse: Any) -> Tensor:
+        """Stage two: from the coarse result pasted into the hole, by dilated convolutions beside attention."""
+        image, mask = self._inputs(image, mask)
+        x = self._stack(self._paste(image, mask, coarse), mask)
+        y = self._run("xdilated", self._run("xencoder", x))
+        if self.attention:
+            features = self._run("pmencoder", x)
+            attended = F.contextual_attention(
+                features, features, self._small_mask(mask, features), choices=self.variant.attention
+            )
+            y = F.concat([y, self._run("pmdecoder", attended)], axis=3)
+        return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
+
+    def attention_map(self, image: Any, mask: Any) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
+        """Where each position of the refinement looks: the index of its most attended background patch.
+
+        -> (N h w integers, the background's grid (h', w') in whose row-major order they count), h = H/8.
+        Raises ValueError for a generator without attention.
+        """
+        if not self.attention:
+            raise ValueError("this generator was built without attention: there is no map to show")
+        image, mask = self._inputs(image, mask)
+        x = self._stack(self._paste(image, mask, self.coarse(image, mask)), mask)
+        f = self._run("pmencoder", x)
+        a = attention_scores(f, f, self._small_mask(mask, f), choices=self.variant.attention)
+        h, w = f.shape[1] // 2, f.shape[2] // 2
+        background = (h, w) if self.variant.attention.downscale == "both" else (f.shape[1], f.shape[2])
+        return attention_argmax(a).reshape(-1, h, w), background
+
+    def _inputs(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
+        image, mask = as_tensors([image, mask])
+        if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
+            raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, got {image.shape} and {mask.shape}")
+        if any(n % MULTIPLE for n in image.shape[1:3]):
+            raise ValueError(f"H and W must be multiples of {MULTIPLE}, got {image.shape[1:3]}: ca_numpy.inpaint takes any size")
+        if len(mask) != len(image):
+            mask = mask + image.detach()[:, :, :, :1] * 0.0  # one mask for all
+        return image, mask
+
+    def _stack(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The network's input channels: image, a channel of ones if the variant has it, and the mask."""
+        shown = mask if self.variant.hole_is_one else 1.0 - mask
+        channels = [image, mask * 0.0 + 1.0, shown] if self.variant.ones_channel else [image, shown]
+        return F.concat(channels, axis=3)
+
+    def _paste(self, image: Tensor, mask: Tensor, coarse: Any) -> Tensor:
+        (coarse,) = as_tensors([coarse])
+        coarse = coarse.detach() if self.variant.coarse_is_detached else coarse
+        return coarse * mask + image * (1.0 - mask)
+
+    def _small_mask(self, mask: Tensor, features: Tensor) -> Tensor:
+        return F.resize_nearest(mask.detach(), size=(features.shape[1], features.shape[2]))
+
+    def _run(self, part: str, x: Tensor) -> Tensor:
+        for layer in self._stages()[part]:
+            if "_upsample" in layer.name:
+                x = F.upsample(x)
+            x = self.layers[layer.name](x)
+        return x

@@ -1,0 +1,82 @@
+"""The released code and the paper's text differ: each difference in the networks is one field here.
+
+The numbers are those of the list in docs/departures.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ca_numpy import attention
+from ca_numpy.attention import AttentionChoices
+from ca_numpy.errors import UserError
+from ca_numpy.functional import Padding
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the networks are to be built.
+
+    attention            (1-6) see `AttentionChoices`
+    padding              (7) of every generator convolution
+    ones_channel         (7) a channel of ones beside the image and the mask, so that zero padding can be told apart
+    wide_encoders        (9, 13) the second stage's encoders as wide as the first's
+    attention_relu       (10) a ReLU, not an ELU, before the attention
+    hole_value           (12) what fills the hole of the input: 0 grey, 1 white
+    hole_is_one          (12) the network's mask channel: 1 in the hole, or 0
+    coarse_is_detached   (14) whether stage two's gradients stop before stage one
+    channel_order        (17) of the image that the network sees
+    """
+
+    name: str
+    attention: AttentionChoices
+    padding: Padding
+    ones_channel: bool
+    wide_encoders: bool
+    attention_relu: bool
+    hole_value: float
+    hole_is_one: bool
+    coarse_is_detached: bool
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    @property
+    def in_channels(self) -> int:
+        return 5 if self.ones_channel else 4
+
+
+#: What the released code does.
+OFFICIAL = Variant(
+    name="official",
+    attention=attention.OFFICIAL,
+    padding="same",
+    ones_channel=True,
+    wide_encoders=False,
+    attention_relu=True,
+    hole_value=0.0,
+    hole_is_one=True,
+    coarse_is_detached=False,
+)
+
+#: What the paper says.
+PAPER = Variant(
+    name="paper",
+    attention=attention.PAPER,
+    padding="reflect",
+    ones_channel=False,
+    wide_encoders=True,
+    attention_relu=False,
+    hole_value=1.0,
+    hole_is_one=False,
+    coarse_is_detached=True,
+)
+
+
+def variant_of(variant: str | Variant) -> Variant:
+    """The variant of that name. Raises UserError for another name."""
+    if isinstance(variant, Variant):
+        return variant
+    named = {v.name: v for v in (OFFICIAL, PAPER)}
+    if variant not in named:
+        raise UserError(f"unknown variant {variant!r}: choose from {', '.join(named)}")
+    return named[variant]

@@ -1,0 +1,80 @@
+"""The two layers there are: convolution and a linear map."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ca_numpy import functional as F
+from ca_numpy.nn.module import Module, glorot_uniform
+from ca_numpy.tensor import Tensor, tensor
+
+Activation = Literal["elu", "relu", "leaky_relu", "linear"]
+
+
+class Conv2d(Module):
+    """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O
+
+    Parameters `<name>/kernel` KH KW I O, glorot-uniform, and `<name>/bias` O, zero.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        *,
+        ksize: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: F.Padding = "same",
+        activation: Activation = "elu",
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.name = name
+        self.stride, self.dilation, self.padding, self.activation = stride, dilation, padding, activation
+        self.kernel = tensor(glorot_uniform(rng, (ksize, ksize, in_channels, out_channels), dtype=dtype))
+        self.bias = tensor(np.zeros(out_channels, dtype))
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {f"{self.name}/kernel": self.kernel, f"{self.name}/bias": self.bias}
+
+    def __call__(self, x: Any) -> Tensor:
+        y = F.conv2d(
+            x,
+            self.kernel,
+            self.bias,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+            activation="elu" if self.activation == "elu" else None,
+        )
+        if self.activation == "relu":
+            return F.relu(y)
+        return F.leaky_relu(y) if self.activation == "leaky_relu" else y
+
+
+class Linear(Module):
+    """x·kernel + bias.   N I -> N O.   Parameters `<name>/kernel` I O, glorot-uniform, and `<name>/bias` O, zero."""
+
+    def __init__(
+        self,
+        name: str,
+        in_features: int,
+        out_features: int,
+        *,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.name = name
+        self.kernel = tensor(glorot_uniform(rng, (in_features, out_features), dtype=dtype))
+        self.bias = tensor(np.zeros(out_features, dtype))
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {f"{self.name}/kernel": self.kernel, f"{self.name}/bias": self.bias}
+
+    def __call__(self, x: Any) -> Tensor:
+        return F.linear(x, self.kernel, self.bias)

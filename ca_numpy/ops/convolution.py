@@ -1,0 +1,53 @@
+"""Convolution: three linear maps of one trilinear form, whose rules name each other.
+
+    T(x, w, g) = ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩ = ⟨w, conv2d_dw(g, x)⟩
+
+Each is linear in both its inputs, and the derivative of any of them is one of the other two. So the family is
+closed: derivatives of every order exist, and double backprop through a critic costs nothing more to write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ca_numpy.autograd import Op, defvjp
+from ca_numpy.ops.activations import elu, elu_slope
+from ca_numpy.ops.elementwise import add
+from ca_numpy.ops.shapes import sum_to
+from ca_numpy.tensor import Tensor
+
+conv2d = Op("conv2d")
+conv2d_dx = Op("conv2d_dx")
+conv2d_dw = Op("conv2d_dw")
+
+# `geometry` is stride, dilation and pads throughout.
+defvjp(
+    conv2d,
+    lambda g, y, x, w, **geometry: conv2d_dx(g, w, size=x.shape[1:3], **geometry),
+    lambda g, y, x, w, **geometry: conv2d_dw(g, x, ksize=w.shape[:2], **geometry),
+)
+defvjp(
+    conv2d_dx,
+    lambda h, y, g, w, size, **geometry: conv2d(h, w, **geometry),
+    lambda h, y, g, w, size, **geometry: conv2d_dw(g, h, ksize=w.shape[:2], **geometry),
+)
+defvjp(
+    conv2d_dw,
+    lambda h, y, g, x, ksize, **geometry: conv2d(x, h, **geometry),
+    lambda h, y, g, x, ksize, **geometry: conv2d_dx(g, h, size=x.shape[1:3], **geometry),
+)
+
+
+def _conv_bias_elu(x: Any, w: Any, b: Any, **geometry: Any) -> Tensor:
+    return elu(add(conv2d(x, w, **geometry), b))
+
+
+# Fused in the backend, not in the calculus: the chain rule through ELU once, then convolution's own rules.
+conv_bias_elu = Op("conv_bias_elu", reference=_conv_bias_elu)
+defvjp(
+    conv_bias_elu,
+    lambda g, y, x, w, b, **geometry: conv2d_dx(g, w, size=x.shape[1:3], **geometry),
+    lambda g, y, x, w, b, **geometry: conv2d_dw(g, x, ksize=w.shape[:2], **geometry),
+    lambda g, y, x, w, b, **geometry: sum_to(g, shape=b.shape),
+    shared=lambda g, y, x, w, b, **geometry: g * elu_slope(y),
+)

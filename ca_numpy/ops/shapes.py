@@ -1,0 +1,92 @@
+"""Sums, repetition and rearrangement: linear, and each beside its adjoint."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ca_numpy.autograd import Op, as_tensors, defvjp
+from ca_numpy.tensor import OPS, Tensor
+
+# Undoing broadcasting happens here and nowhere else.
+sum_to = Op("sum_to")
+broadcast_to = Op("broadcast_to")
+defvjp(sum_to, lambda g, y, x, shape: broadcast_to(g, shape=x.shape))
+defvjp(broadcast_to, lambda g, y, x, shape: sum_to(g, shape=x.shape))
+
+_reshape = Op("reshape")
+defvjp(_reshape, lambda g, y, x, shape: _reshape(g, shape=x.shape))
+
+_transpose = Op("transpose")
+defvjp(_transpose, lambda g, y, x, axes: _transpose(g, axes=tuple(int(a) for a in np.argsort(axes))))
+
+getitem = Op("getitem")
+put = Op("put")
+defvjp(getitem, lambda g, y, x, index: put(g, index=index, shape=x.shape))
+defvjp(put, lambda h, y, g, index, shape: getitem(h, index=index))
+
+_concat = Op("concat")
+
+
+def _part_of(i: int) -> Any:
+    def rule(g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Tensor:
+        start = sum(x.shape[axis] for x in xs[:i])
+        return getitem(g, index=(slice(None),) * axis + (slice(start, start + xs[i].shape[axis]),))
+
+    return rule
+
+
+defvjp(_concat, each=_part_of)
+
+
+def reshape(x: Any, shape: int | tuple[Any, ...]) -> Tensor:
+    """The same values in row-major order in another shape; one length may be -1."""
+    (x,) = as_tensors([x])
+    lengths = [int(n) for n in (shape if isinstance(shape, tuple) and shape != () else (shape,)) for n in _flat(n)]
+    if -1 in lengths:
+        rest = -math.prod(lengths)
+        lengths[lengths.index(-1)] = x.size // rest if rest else 0
+    if math.prod(lengths) != x.size:
+        raise ValueError(f"cannot reshape {x.shape} to {shape}: {x.size} values do not fill it")
+    return _reshape(x, shape=tuple(lengths))
+
+
+def _flat(n: Any) -> tuple[Any, ...]:
+    return tuple(n) if isinstance(n, (tuple, list)) else (n,)
+
+
+def transpose(x: Any, axes: tuple[int, ...] = ()) -> Tensor:
+    """Axes in another order; reversed if none are given."""
+    (x,) = as_tensors([x])
+    return _transpose(x, axes=tuple(a % x.ndim for a in axes) or tuple(reversed(range(x.ndim))))
+
+
+def concat(xs: list[Any], *, axis: int) -> Tensor:
+    """Arrays side by side along an axis."""
+    tensors = as_tensors(xs)
+    return _concat(*tensors, axis=axis % tensors[0].ndim)
+
+
+def sum_(x: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Σ over some axes, or over all."""
+    (x,) = as_tensors([x])
+    axes = range(x.ndim) if axis is None else {a % x.ndim for a in _flat(axis)}
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    y = sum_to(x, shape=kept)
+    return y if keepdims else _reshape(y, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+def mean(x: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Σ over some axes, or over all, divided by how many values it sums."""
+    (x,) = as_tensors([x])
+    total = sum_(x, axis=axis, keepdims=keepdims)
+    return total * (total.size / x.size) if x.size else total
+
+
+# What Tensor's methods call.
+OPS["sum"] = sum_
+OPS["mean"] = mean
+OPS["reshape"] = reshape
+OPS["transpose"] = transpose

@@ -1,0 +1,75 @@
+"""Adam, the paper's optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Array, current_backend
+from ca_numpy.errors import UserError
+from ca_numpy.tensor import Tensor
+
+
+class Adam:
+    """Kingma and Ba's Adam over named parameters.
+
+        m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  p ← p − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε)
+
+    ε is added before the bias correction, as in TensorFlow. The released code trains both networks with one optimiser
+    object, whose t advances at every step of either: give both optimisers one `clock` for that (departure 17).
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        *,
+        rate: float = 1e-4,
+        betas: tuple[float, float] = (0.5, 0.9),
+        eps: float = 1e-8,
+        clock: Clock | None = None,
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.rate, self.betas, self.eps = rate, betas, eps
+        self.clock = clock or Clock()
+        backend = current_backend()
+        zeros = {name: np.zeros(p.shape, p.dtype) for name, p in self.parameters.items()}
+        self.m: dict[str, Array] = {name: backend.asarray(z) for name, z in zeros.items()}
+        self.v: dict[str, Array] = {name: backend.asarray(z.copy()) for name, z in zeros.items()}
+
+    def step(self, gradients: Sequence[Tensor], *, rate: float | None = None) -> None:
+        """One update; gradients in the order of the parameters. Replaces each parameter's `data`."""
+        self.clock.t += 1
+        beta1, beta2 = self.betas
+        correction = math.sqrt(1 - beta2**self.clock.t) / (1 - beta1**self.clock.t)
+        rate = (self.rate if rate is None else rate) * correction
+        adam = current_backend().adam
+        for (name, p), g in zip(self.parameters.items(), gradients, strict=True):
+            p.data, self.m[name], self.v[name] = adam(
+                p.data, g.data, self.m[name], self.v[name], rate=rate, beta1=beta1, beta2=beta2, eps=self.eps
+            )
+
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """The moments as NumPy arrays, for a checkpoint."""
+        to_numpy = current_backend().to_numpy
+        return {f"{prefix}/{k}/{name}": to_numpy(a) for k, d in (("m", self.m), ("v", self.v)) for name, a in d.items()}
+
+    def load_arrays(self, prefix: str, arrays: Mapping[str, Any]) -> None:
+        """Take the moments over from a checkpoint. Raises UserError if one is missing."""
+        asarray = current_backend().asarray
+        for key, moments in (("m", self.m), ("v", self.v)):
+            for name in moments:
+                full = f"{prefix}/{key}/{name}"
+                if full not in arrays:
+                    raise UserError(f"the checkpoint lacks {full!r}: it is of another architecture")
+                moments[name] = asarray(arrays[full])
+
+
+class Clock:
+    """How many updates have been made."""
+
+    def __init__(self) -> None:
+        self.t = 0
