@@ -1,8 +1,40 @@
-"""Generative image inpainting with contextual attention, from NumPy up: to understand, run and train."""
+"""Generative image inpainting with contextual attention, from NumPy up: to understand, run and train.
 
+    ca_numpy.train(data="my/pictures")                      learn by Algorithm 1 of the paper
+    ca_numpy.inpaint("photo.jpg", "mask.png", model=...)    fill a hole
+    ca_numpy.evaluate(model)                                Table 1
+    ca_numpy.tensor, grad, functional, models, losses       the parts
+"""
+
+from ca_numpy import functional, losses, metrics, models, ops
 from ca_numpy.autograd import grad, no_grad
 from ca_numpy.backend import available_backends, use_backend
 from ca_numpy.errors import UserError
+from ca_numpy.evaluation import evaluate
+from ca_numpy.inpainting import inpaint
+from ca_numpy.models.files import load
 from ca_numpy.tensor import Tensor, tensor
+from ca_numpy.train import PRESETS, TrainConfig, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "Tensor",
+    "TrainConfig",
+    "UserError",
+    "available_backends",
+    "evaluate",
+    "functional",
+    "grad",
+    "inpaint",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "no_grad",
+    "ops",
+    "tensor",
+    "train",
+    "use_backend",
+]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ca_numpy import ops
-from ca_numpy.autograd import as_tensors
+from ca_numpy.autograd import as_tensor, as_tensors
 from ca_numpy.backend import same_pads
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 #: Patches of smaller norm than this are divided by it instead: a flat black patch matches nothing.
 SMALLEST_NORM = 1e-4
@@ -49,9 +49,9 @@ PAPER = AttentionChoices("attention", "both", False, "exclude", "matched", "fore
 
 
 def contextual_attention(
-    f: Any,
-    b: Any,
-    mask: Any = None,
+    f: TensorLike,
+    b: TensorLike,
+    mask: TensorLike | None = None,
     *,
     ksize: int = 3,
     stride: int = 1,
@@ -103,9 +103,9 @@ def contextual_attention(
 
 
 def attention_scores(
-    f: Any,
-    b: Any,
-    mask: Any = None,
+    f: TensorLike,
+    b: TensorLike,
+    mask: TensorLike | None = None,
     *,
     ksize: int = 3,
     stride: int = 1,
@@ -208,12 +208,12 @@ def rebuild(
     return y if size == (h, w) else ops.resize_nearest(y, size=(h, w), align_corners=True)
 
 
-def known_patches(b: Tensor, mask: Any, *, ksize: int, stride: int, rate: int) -> Tensor:
+def known_patches(b: Tensor, mask: TensorLike, *, ksize: int, stride: int, rate: int) -> Tensor:
     """1 for each background patch that lies wholly in known pixels, else 0: N L'. Without a mask, all are known."""
     n, h, w, _ = b.shape
     if mask is None:
         mask = b.detach()[:, :, :, :1] * 0.0
-    (mask,) = as_tensors([mask])
+    mask = as_tensor(mask)
     hole = _patches(downscale(mask.detach(), rate), ksize, stride).sum(-1)
     valid = 1.0 - ops.sign(hole)
     return valid if len(valid) == n else ops.broadcast_to(valid, shape=(n, valid.shape[1]))
@@ -225,9 +225,9 @@ def downscale(x: Tensor, rate: int) -> Tensor:
     return x if rate == 1 else ops.resize_nearest(x, size=size, align_corners=True)
 
 
-def attention_argmax(attention: Any) -> Any:
+def attention_argmax(attention: TensorLike) -> Any:
     """The most attended background patch of each foreground position: N L L' -> N L, as NumPy integers."""
-    (attention,) = as_tensors([attention])
+    attention = as_tensor(attention)
     return attention.numpy().argmax(-1)
 
 
@@ -259,7 +259,7 @@ def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
     return total
 
 
-def _check(f: Tensor, b: Tensor, mask: Any, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
+def _check(f: Tensor, b: Tensor, mask: TensorLike, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
     if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
         raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
     if min(ksize, stride, rate, fuse_k) < 1 or fuse_k % 2 == 0:

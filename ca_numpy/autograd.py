@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from ca_numpy.backend import current_backend
-from ca_numpy.tensor import OPS, Tensor, is_recording, recording
+from ca_numpy.tensor import OPS, Tensor, TensorLike, is_recording, recording
 
 Rule = Callable[..., Tensor]
 
@@ -35,7 +35,7 @@ class Op:
         self.shared: Callable[..., Any] | None = None
         OPS[name] = self
 
-    def __call__(self, *inputs: Any, **params: Any) -> Tensor:
+    def __call__(self, *inputs: TensorLike, **params: Any) -> Tensor:
         tensors = as_tensors(inputs)
         kernel = getattr(current_backend(), self.name)
         y = Tensor(kernel(*(x.data for x in tensors), **params), tracked=False)
@@ -51,18 +51,21 @@ class Op:
         return f"Op({self.name})"
 
 
-def as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+def as_tensor(x: TensorLike) -> Tensor:
+    """x itself if it is a Tensor, else a constant."""
+    return as_tensors([x])[0]
+
+
+def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
     """Wrap what is not a Tensor as a constant; a Python number takes the dtype of the tensors beside it."""
     dtype = next((x.dtype for x in inputs if isinstance(x, Tensor)), None)
     backend = current_backend()
 
-    def wrap(x: Any) -> Tensor:
-        if isinstance(x, Tensor):
-            return x
-        number = isinstance(x, (int, float)) and not isinstance(x, np.generic)
-        return Tensor(backend.asarray(x, dtype=dtype if number else None), tracked=False)
-
-    return tuple(wrap(x) for x in inputs)
+    return tuple(
+        x if isinstance(x, Tensor)
+        else Tensor(backend.asarray(x, dtype=dtype if type(x) in (int, float, bool) else None), tracked=False)
+        for x in inputs
+    )  # fmt: skip
 
 
 def defvjp(
@@ -81,11 +84,11 @@ def defvjp(
 
 
 @overload
-def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: Any = None) -> Tensor: ...
+def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: TensorLike | None = None) -> Tensor: ...
 @overload
-def grad(y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: Any = None) -> list[Tensor]: ...
+def grad(y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None) -> list[Tensor]: ...
 def grad(
-    y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: Any = None
+    y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
 ) -> Tensor | list[Tensor]:
     """Gradients of y with respect to each of xs.
 
@@ -103,8 +106,7 @@ def grad(
             raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
     backend = current_backend()
     wanted = {id(x) for x in targets}
-    seed_data = backend.asarray(np.ones(y.shape, y.dtype)) if seed is None else seed
-    gradient = {id(y): seed_data if isinstance(seed_data, Tensor) else Tensor(seed_data, tracked=False)}
+    gradient = {id(y): as_tensor(backend.asarray(np.ones(y.shape, y.dtype)) if seed is None else seed)}
     path, useful = _paths(y, wanted)
     with recording(create_graph):
         for t in reversed(path):
@@ -118,8 +120,10 @@ def grad(
                 if rule is not None:
                     gx = rule(g, t, *t.inputs, **t.params)
                     gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
-    zero = [Tensor(backend.asarray(np.zeros(x.shape, x.dtype)), tracked=False) for x in targets if id(x) not in gradient]
-    result = [gradient[id(x)] if id(x) in gradient else zero.pop(0) for x in targets]
+    for x in targets:
+        if id(x) not in gradient:
+            gradient[id(x)] = Tensor(backend.asarray(np.zeros(x.shape, x.dtype)), tracked=False)
+    result = [gradient[id(x)] for x in targets]
     return result[0] if isinstance(xs, Tensor) else result
 
 

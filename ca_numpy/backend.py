@@ -316,7 +316,7 @@ def current_backend() -> Backend:
     return backend
 
 
-class use_backend:  # noqa: N801 -- reads like a function, and is also a context manager
+class use_backend:
     """Compute with the named backend from here on, or inside a `with` block only.
 
         use_backend("numba")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from ca_numpy import ops
 from ca_numpy.attention import contextual_attention
-from ca_numpy.autograd import as_tensors
+from ca_numpy.autograd import as_tensor, as_tensors
 from ca_numpy.backend import Pads, same_pads
 from ca_numpy.ops import clip, concat, exp, log, matmul, relu, softmax
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 Padding = Literal["same", "valid", "reflect", "symmetric"]
 
@@ -36,25 +36,25 @@ __all__ = [
 ]
 
 
-def elu(x: Any) -> Tensor:
+def elu(x: TensorLike) -> Tensor:
     """Exponential linear unit: x where x > 0, else eˣ − 1. The activation of every generator layer (section 3)."""
     return ops.elu(x)
 
 
-def leaky_relu(x: Any, *, alpha: float = 0.2) -> Tensor:
+def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
     """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation."""
     return ops.leaky_relu(x, alpha=alpha)
 
 
-def linear(x: Any, w: Any, b: Any) -> Tensor:
+def linear(x: TensorLike, w: TensorLike, b: TensorLike) -> Tensor:
     """x·w + b.   N I, I O, O -> N O"""
     return matmul(x, w) + b
 
 
 def conv2d(
-    x: Any,
-    w: Any,
-    b: Any = None,
+    x: TensorLike,
+    w: TensorLike,
+    b: TensorLike | None = None,
     *,
     stride: int = 1,
     dilation: int = 1,
@@ -97,13 +97,13 @@ def conv2d(
     return elu(y) if activation == "elu" else y
 
 
-def pad(x: Any, pads: Pads, *, mode: Literal["constant", "reflect", "symmetric"] = "constant") -> Tensor:
+def pad(x: TensorLike, pads: Pads, *, mode: Literal["constant", "reflect", "symmetric"] = "constant") -> Tensor:
     """Widen H and W: with zeros, or mirrored without ("reflect") or with ("symmetric") the border pixel.
 
     N H W C -> N (top + H + bottom) (left + W + right) C, pads = ((top, bottom), (left, right)). A mirrored border wider
     than the picture is mirrored again and again.
     """
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     if mode == "constant":
         shape = (x.shape[0], *(n + sum(p) for n, p in zip(_hw(x), pads, strict=True)), x.shape[3])
         inside = tuple(slice(p[0], p[0] + n) for n, p in zip(_hw(x), pads, strict=True))
@@ -114,13 +114,13 @@ def pad(x: Any, pads: Pads, *, mode: Literal["constant", "reflect", "symmetric"]
     return x
 
 
-def resize_nearest(x: Any, *, size: tuple[int, int], align_corners: bool = True) -> Tensor:
+def resize_nearest(x: TensorLike, *, size: tuple[int, int], align_corners: bool = True) -> Tensor:
     """Nearest-neighbour resizing, N H W C -> N h w C.
 
     align_corners   row i takes min(⌊i·(H − 1)/(h − 1) + ½⌋, H − 1): what the released code uses throughout.
                     Otherwise ⌊i·H/h⌋. Doubling is plain repetition by both.
     """
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     if min(size) < 1 or x.ndim != 4:
         raise ValueError(f"resize_nearest needs N H W C and a size of at least 1×1, got {x.shape} and {size}")
     if size == _hw(x):
@@ -128,18 +128,18 @@ def resize_nearest(x: Any, *, size: tuple[int, int], align_corners: bool = True)
     return ops.resize_nearest(x, size=(int(size[0]), int(size[1])), align_corners=align_corners)
 
 
-def upsample(x: Any) -> Tensor:
+def upsample(x: TensorLike) -> Tensor:
     """Each pixel becomes 2 × 2."""
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     return resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]))
 
 
-def crop_boxes(x: Any, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
+def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
     """A box out of each image: N H W C and N (top, left, height, width), all boxes of one size -> N h w C.
 
     What the local critic sees (section 3).
     """
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     if len(boxes) != len(x):
         raise ValueError(f"crop_boxes needs one box per image, got {len(boxes)} boxes for {len(x)} images")
     if len(set(boxes)) == 1:  # the same for all: one slice

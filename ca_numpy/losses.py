@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from ca_numpy import ops
 from ca_numpy.autograd import as_tensors, grad
 from ca_numpy.functional import crop_boxes
-from ca_numpy.tensor import Tensor, recording, tensor
+from ca_numpy.tensor import Tensor, TensorLike, recording, tensor
+
+#: The square root has no slope at 0: a gradient of smaller norm than 1e-12 counts as that, and is left alone.
+SMALLEST_SQUARE = 1e-24
 
 
-def l1(x: Any, y: Any, weight: Any = 1.0) -> Tensor:
+def l1(x: TensorLike, y: TensorLike, weight: TensorLike = 1.0) -> Tensor:
     """mean(weight · |x − y|) over all pixels and channels."""
     x, y = as_tensors([x, y])
     return (ops.abs_(x - y) * weight).mean()
 
 
-def known_l1(x: Any, y: Any, mask: Any) -> Tensor:
+def known_l1(x: TensorLike, y: TensorLike, mask: TensorLike) -> Tensor:
     """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask).   (released code; departure 11)
 
     A batch without a known pixel gives 0.
@@ -73,8 +76,8 @@ def _distance_to_known(hole: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def discounted_l1(
-    x: Any,
-    y: Any,
+    x: TensorLike,
+    y: TensorLike,
     mask: NDArray[Any],
     boxes: Sequence[tuple[int, int, int, int]],
     *,
@@ -109,7 +112,7 @@ def adversarial_loss(score_fake: Tensor) -> Tensor:
     return -score_fake.mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Any, fake: Any, mask: Any, t: Any) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: TensorLike, fake: TensorLike, mask: TensorLike, t: TensorLike) -> Tensor:
     """The WGAN-GP penalty, masked to the hole (section 3, equation 3).
 
         x̂ = (1 − t)·real + t·fake;   mean over the batch of (‖∇_x̂ critic(x̂) ⊙ √mask‖₂ − 1)²
@@ -121,5 +124,6 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Any, fake: Any, m
     x = tensor((real.detach() + t.detach() * (fake.detach() - real.detach())).data)
     with recording(True):
         g = grad(critic(x), x, create_graph=True)
-        norm = ops.power((g * g * mask).sum((1, 2, 3)), exponent=0.5)
+        square = (g * g * mask).sum((1, 2, 3))
+        norm = ops.power(ops.clip(square, low=SMALLEST_SQUARE, high=None), exponent=0.5)
         return ((norm - 1.0) ** 2).mean()

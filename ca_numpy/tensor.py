@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ca_numpy.backend import Array, current_backend
 
 if TYPE_CHECKING:
     from ca_numpy.autograd import Op
+
+#: What operations take: a Tensor, or an array or number, which counts as a constant.
+TensorLike: TypeAlias = "Tensor | NDArray[Any] | float"
 
 #: Every differentiable operation by name. `ops/` fills it, so that this file needs to know none of them.
 OPS: dict[str, Callable[..., Tensor]] = {}
@@ -61,7 +65,8 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def ndim(self) -> int:

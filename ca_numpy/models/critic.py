@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ca_numpy.autograd import as_tensors
+from ca_numpy.autograd import as_tensor
 from ca_numpy.errors import UserError
 from ca_numpy.nn import Conv2d, Linear, Module
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 Which = Literal["local", "global"]
 
@@ -89,8 +89,8 @@ class Critic(Module):
         critic.load_arrays(weights)
         return critic
 
-    def __call__(self, x: Any) -> Tensor:
-        (x,) = as_tensors([x])
+    def __call__(self, x: TensorLike) -> Tensor:
+        x = as_tensor(x)
         halved = [tuple(-(-n // 16) for n in size) for size in (x.shape[1:3], self.size)]
         if x.ndim != 4 or x.shape[3] != 3 or halved[0] != halved[1]:
             raise ValueError(f"this {self.which} critic needs N {self.size[0]} {self.size[1]} 3, got {x.shape}")

@@ -20,12 +20,12 @@ from numpy.typing import DTypeLike
 
 from ca_numpy import functional as F
 from ca_numpy.attention import attention_argmax, attention_scores
-from ca_numpy.autograd import as_tensors
+from ca_numpy.autograd import as_tensor, as_tensors
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import Variant, variant_of
 from ca_numpy.nn import Conv2d, Module
 from ca_numpy.nn.layers import Activation
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 #: Two stride-2 convolutions and the attention's downscaling: sizes must be multiples of this.
 MULTIPLE = 8
@@ -168,23 +168,23 @@ class Generator(Module):
         model.load_arrays(weights)
         return model
 
-    def erase(self, image: Any, mask: Any) -> Tensor:
+    def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
         """The image with its hole filled as this variant's network expects it: grey, or white (departure 12)."""
         image, mask = as_tensors([image, mask])
         return image * (1.0 - mask) + mask * self.variant.hole_value
 
-    def __call__(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
         image, mask = self._inputs(image, mask)
         coarse = self.coarse(image, mask)
         return coarse, self.refine(image, mask, coarse)
 
-    def coarse(self, image: Any, mask: Any) -> Tensor:
+    def coarse(self, image: TensorLike, mask: TensorLike) -> Tensor:
         """Stage one: a first guess by encoder, dilated convolutions and decoder."""
         image, mask = self._inputs(image, mask)
         x = self._run("encoder", self._stack(image, mask))
         return F.clip(self._run("decoder", self._run("dilated", x)), low=-1.0, high=1.0)
 
-    def refine(self, image: Any, mask: Any, coarse: Any) -> Tensor:
+    def refine(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Tensor:
         """Stage two: from the coarse result pasted into the hole, by dilated convolutions beside attention."""
         image, mask = self._inputs(image, mask)
         x = self._stack(self._paste(image, mask, coarse), mask)
@@ -197,7 +197,7 @@ class Generator(Module):
             y = F.concat([y, self._run("pmdecoder", attended)], axis=3)
         return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
 
-    def attention_map(self, image: Any, mask: Any) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
+    def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
         """Where each position of the refinement looks: the index of its most attended background patch.
 
         -> (N h w integers, the background's grid (h', w') in whose row-major order they count), h = H/8.
@@ -213,7 +213,7 @@ class Generator(Module):
         background = (h, w) if self.variant.attention.downscale == "both" else (f.shape[1], f.shape[2])
         return attention_argmax(a).reshape(-1, h, w), background
 
-    def _inputs(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
+    def _inputs(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
         image, mask = as_tensors([image, mask])
         if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
             raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, got {image.shape} and {mask.shape}")
@@ -229,8 +229,8 @@ class Generator(Module):
         channels = [image, mask * 0.0 + 1.0, shown] if self.variant.ones_channel else [image, shown]
         return F.concat(channels, axis=3)
 
-    def _paste(self, image: Tensor, mask: Tensor, coarse: Any) -> Tensor:
-        (coarse,) = as_tensors([coarse])
+    def _paste(self, image: Tensor, mask: Tensor, coarse: TensorLike) -> Tensor:
+        coarse = as_tensor(coarse)
         coarse = coarse.detach() if self.variant.coarse_is_detached else coarse
         return coarse * mask + image * (1.0 - mask)
 

@@ -1,0 +1,174 @@
+"""The command line: ca-numpy train | inpaint | evaluate | bench | backends."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from ca_numpy import backend as backends
+from ca_numpy.bench import bench
+from ca_numpy.data import save_image
+from ca_numpy.errors import UserError
+from ca_numpy.evaluation import Holes, evaluate
+from ca_numpy.inpainting import inpaint
+from ca_numpy.train import PRESETS, TrainConfig, train
+
+
+@dataclass
+class Train:
+    """Train the whole system by Algorithm 1 of the paper. Without options: a few minutes on two cores."""
+
+    config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    preset: str = "quick"
+    """Named starting point for all options below: quick, or paper."""
+    out: Path | None = None
+    """Folder of the run, made anew; runs/001, runs/002, … if not given."""
+    resume: Path | None = None
+    """Folder of an interrupted run, to go on with exactly."""
+    backend: str = "auto"
+    """numpy, numba, cupy; auto takes the fastest that works here."""
+    minutes: float | None = None
+    """Stop with a checkpoint after this time."""
+    quiet: bool = False
+    """Print nothing."""
+
+    def run(self) -> None:
+        default = PRESETS[self.preset]
+        given = {
+            f.name: getattr(self.config, f.name)
+            for f in dataclasses.fields(TrainConfig)
+            if getattr(self.config, f.name) != getattr(default, f.name)
+        }
+        config = None if self.resume else default
+        train(
+            config,
+            out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
+            **given,
+        )  # fmt: skip
+
+
+@dataclass
+class Inpaint:
+    """Fill the hole of a picture. The mask is white where something is missing."""
+
+    image: Positional[Path]
+    """The picture: any size, any format that Pillow reads."""
+    mask: Positional[Path]
+    """A picture of the same size, white = hole; or with transparency where the hole is."""
+    model: Path | None = None
+    """A run's folder or a weight file."""
+    out: Path | None = None
+    """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
+    invert: bool = False
+    """Black is the hole."""
+    backend: str = "auto"
+    """numpy, numba, cupy; auto takes the fastest that works here."""
+
+    def run(self) -> None:
+        out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
+        if out.resolve() in (self.image.resolve(), self.mask.resolve()):
+            raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
+        save_image(out, inpaint(self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend))
+        print(out)
+
+
+@dataclass
+class Evaluate:
+    """Table 1 of the paper for a model: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and over the whole picture."""
+
+    model: Positional[Path]
+    """A run's folder or a weight file."""
+    data: str = "photographs"
+    """A folder of pictures; or "photographs", "textures"; joined by "+"."""
+    size: int = 256
+    """Side of the crops in pixels."""
+    count: int = 32
+    """How many crops."""
+    holes: Holes = "centre"
+    """A square in the centre, or drawn from the seed: one box, several, or brush strokes."""
+    seed: int = 0
+    """Of the holes."""
+    out: Path | None = None
+    """Also write the table here, as .md or .json."""
+    backend: str = "auto"
+    """numpy, numba, cupy; auto takes the fastest that works here."""
+
+    def run(self) -> None:
+        table = evaluate(
+            self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
+            out=self.out, backend=self.backend, quiet=False,
+        )  # fmt: skip
+        print(table.to_markdown())
+
+
+@dataclass
+class Bench:
+    """Time the parts of the system: a layer, the attention, the generator, one iteration of Algorithm 1."""
+
+    backend: tuple[str, ...] = ()
+    """Which backends; all that work here if not given."""
+    size: int = 256
+    """Side of the picture in pixels."""
+    repeats: int = 3
+    """The median of this many is shown."""
+
+    def run(self) -> None:
+        print(bench(self.backend or backends.available_backends(), size=self.size, repeats=self.repeats))
+
+
+@dataclass
+class Backends:
+    """List the backends, whether they work here, and what would mend those that do not."""
+
+    def run(self) -> None:
+        for name in backends.registered_backends():
+            why = backends.why_unavailable(name)
+            print(f"{name:10} {'works:  ' + backends.load_backend(name).describe() if why is None else why}")
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Backends, tyro.conf.subcommand("backends")]
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command. Bad input is one line on stderr and status 2."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        if args[:1] == ["train"]:  # a preset changes the defaults of all other options
+            preset = _preset(args)
+            default = Train(config=PRESETS[preset], preset=preset)
+            tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
+        else:
+            tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run()  # type: ignore[arg-type]
+    except UserError as e:
+        print(f"ca-numpy: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _preset(args: list[str]) -> str:
+    for k, arg in enumerate(args):
+        name = arg.partition("=")[2] if arg.startswith("--preset=") else args[k + 1 : k + 2] if arg == "--preset" else None
+        if name is not None:
+            name = name if isinstance(name, str) else "".join(name)
+            if name not in PRESETS:
+                raise UserError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+            return name
+    return "quick"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Filling the holes of one picture: any size, any number of holes, direct output (section 4)."""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.autograd import no_grad
+from ca_numpy.backend import use_backend
+from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
+from ca_numpy.errors import UserError
+from ca_numpy.models import Generator
+from ca_numpy.models.files import load
+from ca_numpy.models.generator import MULTIPLE
+
+Picture = str | PathLike[str] | NDArray[Any]
+
+
+class Inpainted(NamedTuple):
+    """result: H W 3 uint8, the known pixels untouched. coarse: H W 3 in [-1, 1], the first stage's guess.
+    attention: h w, the most attended background patch of each position in an h w grid, or None."""
+
+    result: NDArray[np.uint8]
+    coarse: NDArray[np.float32]
+    attention: NDArray[np.intp] | None
+
+
+def inpaint(
+    image: Picture,
+    mask: Picture,
+    *,
+    model: str | PathLike[str] | Generator | None = None,
+    backend: str = "auto",
+    invert: bool = False,
+) -> NDArray[np.uint8]:
+    """Fill the hole of a picture: H W 3 uint8, the known pixels exactly as they were.
+
+    image     a file; or H W 3, uint8 or float in [-1, 1]
+    mask      a file (white = hole) or H W or H W 1 of the image's size, 1 = hole; may have several holes of any shape
+    model     a `Generator`; or what `ca_numpy.load` takes: a run's folder, a weight file
+    backend   "numpy", "numba", "cupy", or "auto", the fastest that works here
+    invert    for mask files in which black is the hole
+
+    Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
+    that cannot be read, a mask of another size, an empty or a full mask, NaN in the image, or no model.
+    """
+    return inpaint_details(image, mask, model=model, backend=backend, invert=invert).result
+
+
+def inpaint_details(
+    image: Picture,
+    mask: Picture,
+    *,
+    model: str | PathLike[str] | Generator | None = None,
+    backend: str = "auto",
+    invert: bool = False,
+    attention: bool = False,
+) -> Inpainted:
+    """As `inpaint`, with the coarse stage's guess and, if asked for, where the attention looked."""
+    pixels, hole = read_pair(image, mask, invert=invert)
+    with use_backend(backend), no_grad():
+        generator = model if isinstance(model, Generator) else load(_named(model))
+        _check_memory(pixels.shape)
+        rgb = generator.variant.channel_order == "rgb"
+        x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))
+        x = generator.erase(x, m).numpy()
+        coarse, refined = (y.numpy()[0, : len(pixels), : pixels.shape[1]] for y in generator(x, m))
+        index = generator.attention_map(x, m)[0][0] if attention and generator.attention else None
+    if not rgb:
+        coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
+    if not np.isfinite(refined).all():
+        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+    original = image if isinstance(image, np.ndarray) and image.dtype == np.uint8 else to_uint8(pixels)
+    return Inpainted(np.where(hole > 0.5, to_uint8(refined), original), coarse, index)
+
+
+def read_pair(image: Picture, mask: Picture, *, invert: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A picture H W 3 in [-1, 1] and its mask H W 1 in {0, 1}, from files or arrays, checked against each other."""
+    name, mask_name = (str(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask")))
+    x = load_image(image) if isinstance(image, (str, PathLike)) else np.asarray(image)
+    m = load_mask(mask, invert=invert) if isinstance(mask, (str, PathLike)) else np.asarray(mask)
+    x = check_image(x, name=name)
+    return x, check_mask(m, x, name=mask_name)
+
+
+def _named(model: str | PathLike[str] | None) -> str | PathLike[str]:
+    if model is None:
+        raise UserError("no model is given: train one with `ca-numpy train` and pass its folder, model='runs/001'")
+    return model
+
+
+def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """H W C mirrored at the bottom and right up to multiples of 8, as a batch of one."""
+    down, right = (-n % MULTIPLE for n in x.shape[:2])
+    return np.pad(x, ((0, down), (0, right), (0, 0)), mode="symmetric")[None]
+
+
+def _check_memory(shape: tuple[int, ...]) -> None:
+    """Refuse what cannot fit: the NumPy kernel keeps about five N × N matrices of attention, N = H·W/64."""
+    positions = shape[0] * shape[1] / 64
+    needed = 5 * 4 * positions**2 + 1500 * shape[0] * shape[1]
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not known on this system
+        return
+    if needed > 0.9 * there:
+        raise UserError(
+            f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory and this machine "
+            f"has {there / 2**30:.0f}: make the picture smaller"
+        )

@@ -1,0 +1,191 @@
+"""How far a result is from the truth: ℓ1, ℓ2, PSNR, SSIM, and total variation (section 5.2, table 1).
+
+Every function takes one image (H, W, 3) or a batch (N, H, W, 3) with values in [-1, 1], computes in float64 and returns
+one number per image, an array of shape (N,). A `mask` (N, H, W, 1), 1 = hole, restricts the measure to the hole: the
+known pixels are pasted from the input, so that over the whole image a small hole flatters every method.
+
+Images are first rescaled to [0, 1]; "percent" below means percent of that range. The paper prints percents, but neither
+says how they were normalised nor comes with evaluation code. So these are the plain definitions, written out in
+each docstring: good for comparing methods with each other, while table 1 cannot be reproduced to the digit.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from ca_numpy.errors import UserError
+
+Values = NDArray[np.float64]
+
+
+def l1(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
+    """Mean absolute error in percent: 100 · mean |x − y|, with x and y rescaled to [0, 1].
+
+    The mean runs over pixels (of the hole, given a mask) and channels. 0 is identical, 100 is black against white.
+    Table 1 calls this "ℓ1 loss"; our normalisation is a choice, see the module's text.
+
+    x, y: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole. Returns (N,).
+    Raises UserError for shapes that do not match, integer images, values outside [-1, 1], or an empty hole.
+    """
+    x, y, weights = _prepare(x, y, mask)
+    return 100.0 * _mean_over(np.abs(x - y), weights)
+
+
+def l2(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
+    """Mean squared error in percent: 100 · mean (x − y)², with x and y rescaled to [0, 1].
+
+    Not its root. Shapes, mask and errors as for `l1`; the normalisation is our choice too. Table 1, "ℓ2 loss".
+    """
+    x, y, weights = _prepare(x, y, mask)
+    return 100.0 * _mean_over((x - y) ** 2, weights)
+
+
+def psnr(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
+    """Peak signal-to-noise ratio in dB: 10 · log10(1 / mean (x − y)²), with x and y rescaled to [0, 1].
+
+    The peak is the full range. Identical images give inf. Shapes, mask and errors as for `l1`. The mean of PSNRs is
+    not the PSNR of the mean error: say which one you report (table 1 does not).
+    """
+    x, y, weights = _prepare(x, y, mask)
+    with np.errstate(divide="ignore"):
+        return -10.0 * np.log10(_mean_over((x - y) ** 2, weights))
+
+
+def tv(x: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
+    """Total variation in percent: 100 · mean |p − q| over all pairs (p, q) of neighbouring pixels, rescaled to [0, 1].
+
+    Neighbours are side by side or one above the other; every pair counts the same. With a mask, both pixels of
+    a pair lie in the hole. Low is smooth (or blurred), so read it beside the truth's. Photographs have a few
+    percent here, and 25 in table 1: the paper's normalisation is another one, and unknown.
+
+    x: (N, H, W, 3) or (H, W, 3) in [-1, 1]. Returns (N,). Raises UserError as `l1` does, or if there is no pair.
+    """
+    images = _unit_range(x, "x")
+    holes = _hole_weights(mask, images)
+    total, pairs = np.zeros(len(images)), np.zeros(len(images))
+    for axis in (1, 2):
+        first, second = _neighbours(holes, axis)
+        both = first * second
+        total += _sum(np.abs(np.diff(images, axis=axis)) * both)
+        pairs += images.shape[-1] * _sum(both)
+    if not pairs.all():
+        raise UserError(f"tv: image {np.argmin(pairs)} has no two neighbouring pixels to compare; use a larger hole")
+    return 100.0 * total / pairs
+
+
+def ssim(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
+    """Structural similarity (Wang et al. 2004): 1 is identical, 0 is unrelated, negative is inverted.
+
+        SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)),   C1 = 0.01², C2 = 0.03²
+
+    Means, variances and covariance are those of an 11 × 11 Gaussian window (σ = 1.5) around each pixel, per
+    channel. The map exists where the whole window lies inside the image, five pixels from the border; we return its
+    mean over pixels (of the hole, given a mask) and channels. Not in the paper; later work reports it.
+
+    Shapes and errors as for `l1`; also UserError for images under 11 × 11, or a hole wholly within the border.
+    """
+    x, y, weights = _prepare(x, y, mask)
+    if min(x.shape[1:3]) < _WINDOW.size:
+        raise UserError(f"ssim: images are {x.shape[1]} x {x.shape[2]}; the window needs at least 11 x 11 pixels")
+    edge = _WINDOW.size // 2
+    inner = weights[:, edge:-edge, edge:-edge]
+    if not inner.any(axis=(1, 2, 3)).all():
+        raise UserError("mask: a hole lies wholly within 5 pixels of the border, where SSIM's window does not fit")
+    maps = np.stack([_ssim_map(a, b) for a, b in zip(x, y, strict=True)])
+    return _mean_over(maps, inner)
+
+
+def mean_and_interval(values: ArrayLike) -> tuple[float, float]:
+    """Mean of per-image values, and the half width of its 95 % confidence interval: 1.96 · s / √N.
+
+    s is the sample standard deviation (N − 1). The normal approximation is fair from some thirty images on. The half
+    width is nan where the values cannot tell it: for a single image, or if one is infinite (PSNR of identical images).
+
+    values: (N,). Raises UserError if there are none.
+    """
+    array = np.asarray(values, np.float64).ravel()
+    if not array.size:
+        raise UserError("values: there are none to average; evaluate at least one image")
+    mean = float(array.mean())
+    if array.size == 1 or not np.isfinite(array).all():
+        return mean, float("nan")
+    return mean, float(1.96 * array.std(ddof=1) / np.sqrt(array.size))
+
+
+def _gaussian_window(size: int, sigma: float) -> Values:
+    offsets = np.arange(size) - size // 2
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+_WINDOW = _gaussian_window(11, sigma=1.5)
+
+
+def _local_mean(image: Values) -> Values:
+    """Gaussian mean around each pixel, where the window fits: (H, W, C) -> (H - 10, W - 10, C)."""
+    for axis in (0, 1):  # the two-dimensional Gaussian is separable
+        image = sliding_window_view(image, _WINDOW.size, axis=axis) @ _WINDOW
+    return image
+
+
+def _ssim_map(x: Values, y: Values) -> Values:
+    c1, c2 = 0.01**2, 0.03**2
+    mean_x, mean_y = _local_mean(x), _local_mean(y)
+    variance_x = _local_mean(x * x) - mean_x**2
+    variance_y = _local_mean(y * y) - mean_y**2
+    covariance = _local_mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return luminance * structure
+
+
+def _prepare(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Values, Values, Values]:
+    """Both images as (N, H, W, 3) in [0, 1], and the weights (N, H, W, 1) of their pixels: 1 to count, 0 not to."""
+    images, truths = _unit_range(x, "x"), _unit_range(y, "y")
+    if images.shape != truths.shape:
+        raise UserError(f"x and y: shapes {images.shape} and {truths.shape} differ; compare images of one size")
+    return images, truths, _hole_weights(mask, images)
+
+
+def _unit_range(image: ArrayLike, name: str) -> Values:
+    """The image as float64 (N, H, W, 3) in [0, 1]."""
+    array: NDArray[Any] = np.asarray(image)
+    if array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
+        raise UserError(f"{name}: shape {array.shape} is not (N, H, W, 3) or (H, W, 3); give RGB images")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"{name}: dtype {array.dtype} is not a float; scale images to [-1, 1] first, as x / 127.5 - 1")
+    if np.abs(array).max() > 1.001:  # leaves room for rounding; NaN passes, and shows in the result
+        raise UserError(f"{name}: values reach {np.abs(array).max():.4g}; scale images to [-1, 1] first")
+    batch = array if array.ndim == 4 else array[None]
+    return np.asarray((batch.astype(np.float64) + 1.0) / 2.0)
+
+
+def _hole_weights(mask: ArrayLike | None, images: Values) -> Values:
+    shape = (*images.shape[:3], 1)
+    if mask is None:
+        return np.ones(shape)
+    weights = np.asarray(mask, np.float64)
+    weights = weights if weights.ndim == 4 else weights[None]
+    if weights.shape not in (shape, (1, *shape[1:])):
+        raise UserError(f"mask: shape {np.shape(mask)} does not fit the images; give {shape}, 1 = hole")
+    if not np.isin(weights, (0.0, 1.0)).all():
+        raise UserError("mask: values other than 0 and 1; threshold it first, 1 = hole")
+    if not weights.any(axis=(1, 2, 3)).all():
+        raise UserError("mask: a mask without a hole leaves nothing to measure; drop that image or pass no mask")
+    return np.broadcast_to(weights, shape)
+
+
+def _neighbours(array: Values, axis: int) -> tuple[Values, Values]:
+    size = array.shape[axis]
+    return array.take(range(size - 1), axis=axis), array.take(range(1, size), axis=axis)
+
+
+def _sum(array: Values) -> Values:
+    return np.asarray(array.sum(axis=(1, 2, 3)))
+
+
+def _mean_over(values: Values, weights: Values) -> Values:
+    """Mean per image of (N, H, W, C) over the pixels of weight 1 and all channels."""
+    return np.asarray(_sum(values * weights) / (values.shape[-1] * _sum(weights)))

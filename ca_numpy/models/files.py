@@ -1,0 +1,48 @@
+"""Generators in files: ours, the released TensorFlow checkpoints, and the PyTorch ports'."""
+
+from __future__ import annotations
+
+import dataclasses
+from os import PathLike
+from pathlib import Path
+
+from ca_numpy import weights
+from ca_numpy.errors import UserError
+from ca_numpy.models.generator import Generator
+from ca_numpy.models.variants import OFFICIAL, variant_of
+
+GENERATOR = "generator.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save(path: str | PathLike[str], generator: Generator) -> None:
+    """Write a generator's weights and how it was built as `.safetensors`; whole or not at all."""
+    metadata = {"variant": generator.variant.name, "channel_order": generator.variant.channel_order}
+    weights.write(path, generator.arrays(), metadata=metadata)
+
+
+def load(path: str | PathLike[str]) -> Generator:
+    """The generator in a file or folder, ready for `inpaint`.
+
+    Takes a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix, such as
+    "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. Weights in
+    another format than ours are taken to expect BGR images and half precision is widened to float32.
+
+    Raises UserError if there is nothing there, or nothing that can be read as a generator.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = next((path / name for name in (GENERATOR, CHECKPOINT) if (path / name).is_file()), path)
+    arrays = weights.read(path)
+    arrays = {name: a.astype("float32") if a.dtype == "float16" else a for name, a in arrays.items()}
+    metadata = weights.read_metadata(path)
+    ours = path.suffix in (".safetensors", ".npz")
+    variant = variant_of(metadata["variant"]) if "variant" in metadata else None
+    if not ours:
+        variant = dataclasses.replace(OFFICIAL, channel_order="bgr")
+    elif metadata.get("channel_order") == "bgr":
+        variant = dataclasses.replace(variant or OFFICIAL, channel_order="bgr")
+    try:
+        return Generator.from_tf(arrays, variant=variant)
+    except UserError as e:
+        raise UserError(f"{str(path)!r} holds no generator that can be loaded: {e}") from e

@@ -1,0 +1,98 @@
+"""Algorithm 1 of the paper, and nothing else.
+
+    while G has not converged:
+        for five critic updates:
+            draw images x, masks m; erase: z; predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
+            draw t, interpolate x̂ = (1 − t)·x + t·x̃
+            update both critics by their Wasserstein losses and gradient penalties
+        draw images x, masks m
+        update the generator by the discounted ℓ1 and both critics' scores
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy import functional as F
+from ca_numpy import losses
+from ca_numpy.autograd import grad, no_grad
+from ca_numpy.data import BoundingBox
+from ca_numpy.models import Critic, Generator
+from ca_numpy.optim import Adam
+from ca_numpy.tensor import Tensor
+from ca_numpy.train.config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    boxes: list[BoundingBox]
+
+
+class System(NamedTuple):
+    """All that learns, with its optimisers, and where its batches and its randomness come from."""
+
+    generator: Generator
+    local_critic: Critic
+    global_critic: Critic
+    generator_adam: Adam
+    critic_adam: Adam
+    next_batch: Callable[[], Batch]
+    penalty_rng: np.random.Generator
+
+
+def complete(generator: Generator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """(coarse, refined, x̃): both predictions, and the refined one pasted into the hole of the image."""
+    coarse, refined = generator(generator.erase(batch.images, batch.masks), batch.masks)
+    return coarse, refined, refined * batch.masks + batch.images * (1 - batch.masks)
+
+
+def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
+    """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both."""
+    batch = system.next_batch()
+    with no_grad():
+        fake = complete(system.generator, batch)[2]
+    views = (
+        (system.global_critic, batch.images, fake, batch.masks),
+        (system.local_critic, *(F.crop_boxes(a, batch.boxes) for a in (batch.images, fake, batch.masks))),
+    )
+    wasserstein, penalty = [], []
+    for critic, real, made, mask in views:
+        t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
+        wasserstein.append(losses.critic_loss(critic(real), critic(made)))
+        penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
+    loss = wasserstein[0] + wasserstein[1] + (penalty[0] + penalty[1]) * config.penalty_weight
+    system.critic_adam.step(grad(loss, list(system.critic_adam.parameters.values())))
+    return {
+        "wasserstein": -float(wasserstein[0]) - float(wasserstein[1]),
+        "penalty": float(penalty[0]) + float(penalty[1]),
+    }
+
+
+def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, float]:
+    """One update of the generator; `adversarial` is false while it learns by reconstruction alone."""
+    batch = system.next_batch()
+    coarse, refined, fake = complete(system.generator, batch)
+
+    def discounted(x: Tensor) -> Tensor:
+        return losses.discounted_l1(
+            batch.images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma
+        )
+
+    l1_coarse, l1_refined = discounted(coarse), discounted(refined)
+    known_coarse, known_refined = (losses.known_l1(batch.images, x, batch.masks) for x in (coarse, refined))
+    loss = (l1_coarse * config.coarse_weight + l1_refined) * config.l1_weight
+    loss = loss + (known_coarse * config.coarse_weight + known_refined) * config.known_weight
+    values = {"l1_coarse": l1_coarse, "l1_refined": l1_refined, "known_refined": known_refined}
+    if adversarial:
+        scores = system.global_critic(fake), system.local_critic(F.crop_boxes(fake, batch.boxes))
+        values["adversarial"] = losses.adversarial_loss(scores[0]) + losses.adversarial_loss(scores[1])
+        loss = loss + values["adversarial"] * config.adversarial_weight
+    system.generator_adam.step(grad(loss, list(system.generator_adam.parameters.values())), rate=rate)
+    return {name: float(value) for name, value in values.items()}

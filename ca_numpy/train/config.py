@@ -1,0 +1,160 @@
+"""One frozen dataclass is the whole configuration of a run. It is written beside every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ca_numpy.errors import UserError
+
+#: What may change when a run is resumed, since it does not change what the steps before would have been.
+RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS["paper"]` is the paper's.
+
+    Raises UserError for values that cannot work.
+    """
+
+    data: str = "photographs"
+    """A folder of pictures; or "photographs" (scikit-image's), "textures" (made by program); joined by "+"."""
+    validation: float = 0.2
+    """Share of the pictures that is held out, by file."""
+
+    variant: Literal["official", "paper"] = "official"
+    """Where the released code and the paper's text differ: which of them to follow in the networks."""
+    attention: bool = True
+    """Contextual attention in the refinement; without it, the paper's baseline."""
+    width: int = 12
+    """Channels of the generator's first layer. The paper's is 32."""
+    critic_width: int = 12
+    """Channels of the critics' first layer. The paper's is 64."""
+
+    size: int = 64
+    """Side of the training crops in pixels, a multiple of 8. The paper's is 256."""
+    box: int = 32
+    """Side of the box around the hole, which the local critic sees. The paper's is 128."""
+    max_shrink: int = 4
+    """The hole is smaller than its box by up to this much on each side. The released code's is 16."""
+    masks: Literal["box", "boxes", "free-form"] = "box"
+    """Kind of hole: one rectangle, several, or brush strokes."""
+    mask_per_batch: bool = False
+    """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
+    smallest_window: float = 0.5
+    """Crops are square windows whose side is between this and 1 times the picture's shorter side."""
+    flip: bool = True
+    """Mirror every other crop left to right."""
+
+    steps: int = 260
+    """Generator updates."""
+    pretrain: int = 180
+    """How many of them come first, by reconstruction alone, before the critics join (Algorithm 1 from then on)."""
+    critic_steps: int = 5
+    """Critic updates before each generator update (Algorithm 1)."""
+    batch: int = 8
+    """Pictures per update. The paper's is 16."""
+    rate: float = 2e-3
+    """Adam's rate for the generator. The paper's is 1e-4."""
+    final_rate: float = 0.1
+    """The generator's rate falls linearly to this share of it over the run; 1 keeps it constant, as the paper does."""
+    critic_rate: float = 4e-4
+    """Adam's rate for the critics. The paper's is 1e-4."""
+    betas: tuple[float, float] = (0.5, 0.9)
+    """Adam's β₁ and β₂."""
+    shared_clock: bool = False
+    """Advance Adam's bias correction at the steps of either network, as in the released code. (departure 17)"""
+
+    l1_weight: float = 1.2
+    """Weight of the discounted ℓ1 over the box."""
+    known_weight: float = 1.2
+    """Weight of the ℓ1 over the known pixels. The paper does not mention it: 0. (departure 11)"""
+    coarse_weight: float = 1.2
+    """The coarse stage's share in both."""
+    adversarial_weight: float = 1e-3
+    """Weight of each critic's score in the generator's loss."""
+    penalty_weight: float = 10.0
+    """λ: weight of the gradient penalty in the critics' loss."""
+    discount: Literal["box", "distance", "none"] = "box"
+    """Spatial discount by the distance to the box's sides (released code) or to the nearest known pixel (paper)."""
+    gamma: float | None = None
+    """γ of the discount; 0.9 for "box" and 0.99 for "distance" if not given. (departure 8)"""
+
+    seed: int = 0
+    """All randomness of the run comes from this."""
+    validate_every: int = 20
+    """Steps between measurements on the held-out pictures."""
+    pictures_every: int = 60
+    """Steps between pictures."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
+                    "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.width % 2:
+            raise UserError(f"width must be even, got {self.width}")
+        if self.size % 8:
+            raise UserError(f"size must be a multiple of 8, got {self.size}")
+        if not self.box < self.size:
+            raise UserError(f"the box ({self.box}) must be smaller than the crops ({self.size}): give a smaller box")
+        if not 0 <= 2 * self.max_shrink < self.box:
+            raise UserError(f"max_shrink must leave something of the box of {self.box} pixels, got {self.max_shrink}")
+        if not 0 <= self.pretrain <= self.steps:
+            raise UserError(f"pretrain must lie between 0 and steps={self.steps}, got {self.pretrain}")
+        if not 0 < self.validation < 1:
+            raise UserError(f"validation is the share of pictures held out, between 0 and 1, got {self.validation}")
+
+    def to_json(self) -> str:
+        """One field per line, in order."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """The configuration that `to_json` wrote. Raises UserError for unknown fields."""
+        try:
+            fields = json.loads(text)
+        except ValueError as e:
+            raise UserError(f"the configuration is not JSON ({e})") from e
+        return configured(cls(), fields)
+
+
+def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
+    """`config` with some fields changed. Raises UserError for a field that does not exist."""
+    known = {f.name for f in dataclasses.fields(TrainConfig)}
+    for name in overrides:
+        if name not in known:
+            raise UserError(f"there is no training option {name!r}: choose from {', '.join(sorted(known))}")
+    values = dict(overrides)
+    if "betas" in values:
+        values["betas"] = tuple(values["betas"])
+    return dataclasses.replace(config, **values)
+
+
+#: Named starting points; any field can be changed on top.
+PRESETS: dict[str, TrainConfig] = {
+    "quick": TrainConfig(),
+    "paper": TrainConfig(
+        width=32,
+        critic_width=64,
+        size=256,
+        box=128,
+        max_shrink=16,
+        steps=1_000_000,
+        pretrain=0,
+        batch=16,
+        rate=1e-4,
+        final_rate=1.0,
+        critic_rate=1e-4,
+        validate_every=2_000,
+        pictures_every=2_000,
+        checkpoint_every=2_000,
+    ),
+}

@@ -1,0 +1,227 @@
+"""The loop around Algorithm 1: data in, steps, measurements, pictures, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ca_numpy.backend import current_backend, use_backend
+from ca_numpy.data import (
+    Concat,
+    Dataset,
+    ImageFolder,
+    Loader,
+    MaskSampler,
+    Photographs,
+    Textures,
+    split,
+)
+from ca_numpy.errors import UserError
+from ca_numpy.models import Critic, Generator
+from ca_numpy.models.files import CHECKPOINT
+from ca_numpy.optim import Adam, Clock
+from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
+from ca_numpy.train.checkpoint import CONFIG, LOG, load_checkpoint, restore, save_checkpoint
+from ca_numpy.train.config import RESUMABLE, TrainConfig, configured
+from ca_numpy.train.report import Log, Progress, StopSignal, draw_curves, draw_photograph, draw_pictures
+from ca_numpy.train.validation import Validation
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns: the trained generator, the run's folder, its configuration and its log's records."""
+
+    generator: Generator
+    folder: Path
+    config: TrainConfig
+    records: list[dict[str, Any]]
+    finished: bool
+
+
+def train(
+    config: TrainConfig | None = None,
+    *,
+    backend: str = "auto",
+    out: str | PathLike[str] | None = None,
+    resume: str | PathLike[str] | None = None,
+    stop_after: int | None = None,
+    minutes: float | None = None,
+    quiet: bool = False,
+    **overrides: Any,
+) -> TrainResult:
+    """Train the whole system by Algorithm 1, and keep everything about the run in one folder.
+
+        ca_numpy.train(data="my/pictures", steps=2000, backend="auto")
+
+    config       the configuration; `TrainConfig()` if not given. Any of its fields may be given as an option too
+    backend      "numpy", "numba", "cupy"; "auto" takes the fastest that works here and says which
+    out          folder of the run, made anew; the next free `runs/001`, `runs/002`, … if not given
+    resume       folder of an interrupted run: goes on exactly as if it had not been interrupted
+    stop_after, minutes   stop (with a checkpoint) after this step, or after this time; `resume` goes on from there
+    quiet        print nothing
+
+    The folder holds `config.json`, `log.jsonl` (a record per step), `checkpoint.safetensors`, `generator.safetensors`,
+    `pictures/` and `curves.png`. Ctrl-C finishes the step, saves, and stops; a second one stops at once.
+
+    Raises UserError for bad input, one line each; nothing that was there is written over.
+    """
+    with use_backend(backend):
+        run = _resumed(Path(resume), overrides, config, out) if resume is not None else _started(config, overrides, out)
+        with Progress(run.config, first=run.step, quiet=quiet) as progress, StopSignal() as signal:
+            name = current_backend().name
+            progress.say(f"{run.system.generator.count():,} parameters on {name}; the run is kept in {run.folder}")
+            finished = _loop(run, progress, signal, stop_after=stop_after, minutes=minutes)
+            if finished:
+                shown = draw_photograph(run.folder / "pictures", run.system.generator, run.validation.dataset, run.config)
+                for path in (*shown, run.folder / "curves.png"):
+                    progress.say(f"look at  {path}")
+            else:
+                progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
+    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
+
+
+class Run:
+    """One run: what learns, where it is kept, and how far it is."""
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        self.config, self.folder, self.step = config, folder, 0
+        train_set, validation_set = split(open_dataset(config.data), validation=config.validation)
+        data_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
+        window = (config.smallest_window, 1.0)
+        self.loader = Loader(
+            train_set, batch=config.batch, size=config.size, window=window, flip=config.flip, rng=data_rng
+        )
+        self.mask_rng = mask_rng
+        sampler = MaskSampler(
+            config.masks,
+            image_size=config.size,
+            box_size=config.box,
+            max_shrink=config.max_shrink,
+            per_batch=config.mask_per_batch,
+        )
+        loader = self.loader
+
+        def next_batch() -> Batch:
+            images = next(loader)
+            return Batch(images, *sampler(mask_rng, len(images)))
+
+        self.system = new_system(config, weight_rng, penalty_rng, next_batch)
+        self.validation = Validation(validation_set, config)
+        self.log = Log(folder / LOG)
+
+    def save(self) -> None:
+        """A checkpoint of this very moment."""
+        state = {"step": self.step, "loader": self.loader.state(), "mask_rng": self.mask_rng.bit_generator.state}
+        save_checkpoint(self.folder, self.system, state, self.config)
+
+
+def new_system(config: TrainConfig, weight_rng: np.random.Generator, penalty_rng: np.random.Generator, next_batch: Any) -> System:
+    """Fresh networks and optimisers."""
+    generator = Generator(variant=config.variant, attention=config.attention, width=config.width, rng=weight_rng)
+    local = Critic("local", size=config.box, width=config.critic_width, rng=weight_rng)
+    whole = Critic("global", size=config.size, width=config.critic_width, rng=weight_rng)
+    clock = Clock() if config.shared_clock else None
+    generator_adam = Adam(generator.parameters(), rate=config.rate, betas=config.betas, clock=clock)
+    critics = local.parameters() | whole.parameters()
+    critic_adam = Adam(critics, rate=config.critic_rate, betas=config.betas, clock=clock)
+    return System(generator, local, whole, generator_adam, critic_adam, next_batch, penalty_rng)
+
+
+def open_dataset(data: str) -> Dataset:
+    """The pictures that `TrainConfig.data` names. Raises UserError for a missing or empty folder."""
+    named = {"photographs": Photographs, "textures": lambda: Textures(64, size=256, seed=0)}
+    parts = [named[part]() if part in named else ImageFolder(part) for part in data.split("+")]
+    return parts[0] if len(parts) == 1 else Concat(*parts)
+
+
+def generator_rate(config: TrainConfig, step: int) -> float:
+    """The generator's rate at a step: falls linearly from `rate` to `final_rate · rate`."""
+    return config.rate * (1 - (1 - config.final_rate) * step / max(config.steps - 1, 1))
+
+
+def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
+    config = configured(config or TrainConfig(), overrides)
+    folder = _free_folder() if out is None else Path(out)
+    if (folder / CHECKPOINT).exists():
+        raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")
+    run = Run(config, folder)  # bad input is found here, before anything is written
+    try:
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(config.to_json())
+    except OSError as e:
+        raise UserError(f"cannot write to {str(folder)!r} ({e.strerror}): give another folder with --out") from e
+    run.log.truncate(before=0)
+    return run
+
+
+def _resumed(folder: Path, overrides: dict[str, Any], config: TrainConfig | None, out: str | PathLike[str] | None) -> Run:
+    arrays, state, saved = load_checkpoint(folder)
+    if out is not None or config is not None:
+        raise UserError("a resumed run keeps its folder and configuration: leave out `out` and `config`")
+    for name in overrides:
+        if name not in RESUMABLE:
+            raise UserError(f"{name!r} cannot change when a run is resumed: leave it out, or start a new run")
+    run = Run(configured(saved, overrides), folder)
+    restore(run.system, arrays, state)
+    run.loader.restore(state["loader"])
+    run.mask_rng.bit_generator.state = state["mask_rng"]
+    run.step = state["step"]
+    run.log.truncate(before=run.step)
+    return run
+
+
+def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int | None, minutes: float | None) -> bool:
+    """Steps until the end (True), or until asked to stop (False)."""
+    config, began = run.config, time.monotonic()
+    if run.step == 0:
+        _measure(run, progress)
+    while run.step < config.steps:
+        step_began = time.monotonic()
+        record: dict[str, Any] = {"step": run.step}
+        adversarial = run.step >= config.pretrain
+        if adversarial:
+            for _ in range(config.critic_steps):
+                record |= update_critics(run.system, config)
+        rate = generator_rate(config, run.step)
+        record |= update_generator(run.system, config, rate=rate, adversarial=adversarial)
+        _refuse_nan(record, run)
+        run.step += 1
+        record |= {"rate": rate, "seconds": round(time.monotonic() - step_began, 4)}
+        run.log.append(record)
+        progress.step(record)
+        last = run.step == config.steps
+        if run.step % config.validate_every == 0 or last:
+            _measure(run, progress)
+        if run.step % config.pictures_every == 0 or last:
+            draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
+            draw_curves(run.folder / "curves.png", run.log.records, run.validation)
+        stop = signal.given or run.step == stop_after or (minutes and time.monotonic() - began > 60 * minutes)
+        if last or stop or run.step % config.checkpoint_every == 0:
+            run.save()
+        if stop and not last:
+            return False
+    return True
+
+
+def _measure(run: Run, progress: Progress) -> None:
+    """Validation at this step, into the log. A resumed run does not repeat it."""
+    record = {"step": run.step} | run.validation.measure(run.system.generator)
+    run.log.append(record)
+    progress.validated(record, run.validation.mean_colour)
+
+
+def _refuse_nan(record: dict[str, Any], run: Run) -> None:
+    bad = [name for name, value in record.items() if not np.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"training diverged at step {run.step} ({', '.join(bad)} is not finite): "
+            f"the last checkpoint in {str(run.folder)!r} is kept; start anew with a smaller rate"
+        )
+
+
+def _free_folder() -> Path:
+    """The next of runs/001, runs/002, … that does not exist."""
+    return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{n:03d}").exists())

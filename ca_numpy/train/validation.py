@@ -1,0 +1,46 @@
+"""The same held-out crops and holes, measured again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ca_numpy import metrics
+from ca_numpy.autograd import no_grad
+from ca_numpy.data import BoundingBox, Dataset, validation_crops
+from ca_numpy.models import Generator
+from ca_numpy.train.algorithm1 import Batch, complete
+from ca_numpy.train.config import TrainConfig
+
+#: Crops to measure on.
+COUNT = 16
+
+
+class Validation:
+    """`COUNT` crops of held-out pictures with the box in the centre as their hole.
+
+    `mean_colour` is the ℓ1 in the hole, in percent, of filling it with each crop's mean known colour: what any learning
+    must beat.
+    """
+
+    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
+        self.dataset = dataset
+        images = validation_crops(dataset, size=config.size, count=COUNT)
+        corner = (config.size - config.box) // 2
+        box = BoundingBox(corner, corner, config.box, config.box)
+        masks = np.zeros((*images.shape[:3], 1), np.float32)
+        masks[:, corner : corner + config.box, corner : corner + config.box] = 1
+        self.batch = Batch(images, masks, [box] * len(images))
+        known = 1 - masks
+        mean = (images * known).sum((1, 2), keepdims=True) / known.sum((1, 2), keepdims=True)
+        self.mean_colour = float(metrics.l1(images, np.broadcast_to(mean, images.shape), mask=masks).mean())
+
+    def measure(self, generator: Generator) -> dict[str, float]:
+        """ℓ1 in the hole in percent, of either stage, and the refined stage's PSNR in the hole in dB."""
+        images, masks, _ = self.batch
+        with no_grad():
+            coarse, refined, _ = complete(generator, self.batch)
+        return {
+            "validation_l1_coarse": float(metrics.l1(images, coarse.numpy(), mask=masks).mean()),
+            "validation_l1_refined": float(metrics.l1(images, refined.numpy(), mask=masks).mean()),
+            "validation_psnr": float(metrics.psnr(images, refined.numpy(), mask=masks).mean()),
+        }
