@@ -68,7 +68,7 @@ def backward(g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> 
     return df, db
 
 
-# ---- match, propagate, softmax ---------------------------------------------------------------------------------------
+# ---- match, propagate, softmax ----
 def match(f: Array, b: Array, valid: Array, geometry: Geometry) -> Matched:
     """Scores of every background patch for every foreground patch, and their softmax, for one image."""
     f, b = downscale(f, geometry.rate), downscale(b, geometry.rate)
@@ -125,7 +125,7 @@ def propagate_adjoint(d: Array, f_shape: Sequence[int], b_shape: Sequence[int], 
     return diagonal_sum(_other_major(by_columns, *f_shape[1::-1], *b_shape[1::-1]), steps)
 
 
-# ---- rebuild -----------------------------------------------------------------------------------------------------------
+# ---- rebuild ----
 def rebuild(attention: Array, b: Array, rate: int, *, out: Array) -> None:
     """out[rate·x + s] = ¼ Σ_x' D_Δ(s)(attention)[x, x'] · b[rate·x' + s]"""
     grid = _grid(attention, out, b, rate)
@@ -161,7 +161,7 @@ def phases(rate: int) -> Iterator[tuple[tuple[int, int], list[int], list[int]]]:
             yield (p, q), covering[p], covering[q]
 
 
-# ---- the pieces --------------------------------------------------------------------------------------------------------
+# ---- the pieces ----
 def shifts(k: int) -> list[int]:
     """The k steps around 0; an even k has one more behind: 3 -> −1, 0, 1 and 2 -> 0, 1."""
     return [i - (k - 1) // 2 for i in range(k)]
@@ -224,4 +224,6 @@ def _other_major(s: Array, h: int, w: int, h2: int, w2: int) -> Array:
 
 def _grid(attention: Array, foreground: Array, b: Array, rate: int) -> Array:
     """attention as h w h' w'."""
-    return attention.reshape(foreground.shape[0] // rate, foreground.shape[1] // rate, b.shape[0] // rate, b.shape[1] // rate)
+    return attention.reshape(
+        foreground.shape[0] // rate, foreground.shape[1] // rate, b.shape[0] // rate, b.shape[1] // rate
+    )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ca_numpy.backends import numpy_attention, numpy_conv
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Backend, Pads, nearest_index
-from ca_numpy.backends import numpy_attention, numpy_conv
 
 Array = NDArray[Any]
 

@@ -85,11 +85,9 @@ def contextual_attention(
     """
     f, b = as_tensors([f, b])
     _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
-    kernel_applies = (
-        stride == 1 and choices == OFFICIAL and all(n % rate == 0 for n in (*f.shape[1:3], *b.shape[1:3]))
-    )
+    kernel_applies = stride == 1 and choices == OFFICIAL and all(n % rate == 0 for n in (*f.shape[1:3], *b.shape[1:3]))
     if fused and not kernel_applies:
-        raise ValueError("the fused attention needs stride=1, sizes divisible by rate and the default choices: fused=False")
+        raise ValueError("fused=True needs stride=1, sizes divisible by rate and the default choices: use fused=False")
     if kernel_applies if fused is None else fused:
         valid = known_patches(b, mask, ksize=ksize, stride=1, rate=rate)
         return ops.contextual_attention(
@@ -141,7 +139,7 @@ def _attend(
         s = propagate(s, *grids, k=fuse_k, wrap=choices.wrap)
     logits = s * valid * softmax_scale
     if choices.masked == "exclude":
-        logits = logits + (valid - 1.0) * 1e4  # far below any score, yet finite: a picture without a known patch survives
+        logits = logits + (valid - 1.0) * 1e4  # finite: a picture without any known patch survives
     a = ops.softmax(logits)
     if fuse and choices.propagate == "attention":
         a = propagate(a, *grids, k=fuse_k, wrap=choices.wrap)
@@ -157,9 +155,7 @@ def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = F
     return pf @ _unit(_patches(b, ksize, stride)).transpose(0, 2, 1)
 
 
-def propagate(
-    s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True
-) -> Tensor:
+def propagate(s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True) -> Tensor:
     """Neighbours should copy from neighbours: sum s along diagonals, left-right, then top-down.   (equation 3)
 
         s[x, x'] ← Σ_{|t| ≤ (k−1)/2} s[x + t, x' + t]
@@ -186,8 +182,8 @@ def rebuild(
 ) -> Tensor:  # fmt: skip
     """Paste, at every foreground position, the mixture of background patches that attention asks for: N H W C.
 
-    The patches overlap; `choices.rebuild` says how they are taken and averaged. It is a transposed convolution, with the
-    background's patches for its kernels.
+    The patches overlap; `choices.rebuild` says how they are taken and averaged. It is a transposed convolution,
+    with the background's patches for its kernels.
     """
     n, h, w, c = f.shape
     small = -(-h // rate), -(-w // rate)
@@ -210,7 +206,7 @@ def rebuild(
 
 def known_patches(b: Tensor, mask: TensorLike, *, ksize: int, stride: int, rate: int) -> Tensor:
     """1 for each background patch that lies wholly in known pixels, else 0: N L'. Without a mask, all are known."""
-    n, h, w, _ = b.shape
+    n = len(b)
     if mask is None:
         mask = b.detach()[:, :, :, :1] * 0.0
     mask = as_tensor(mask)
@@ -263,7 +259,8 @@ def _check(f: Tensor, b: Tensor, mask: TensorLike, *, ksize: int, stride: int, r
     if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
         raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
     if min(ksize, stride, rate, fuse_k) < 1 or fuse_k % 2 == 0:
-        raise ValueError(f"ksize, stride and rate must be positive and fuse_k odd, got {ksize}, {stride}, {rate}, {fuse_k}")
+        given = f"ksize={ksize}, stride={stride}, rate={rate}, fuse_k={fuse_k}"
+        raise ValueError(f"ksize, stride and rate must be positive and fuse_k odd, got {given}")
     if mask is not None:
         shape = tuple(mask.shape)
         if shape not in ((b.shape[0], *b.shape[1:3], 1), (1, *b.shape[1:3], 1)):

@@ -1,10 +1,8 @@
 """Reverse-mode differentiation of any order: an operation is a name, and beside it the rules of its derivatives.
 
-A *rule* is a vector-Jacobian product, written in differentiable operations itself:
+    rule(g, y, *inputs, **params) -> gradient of one input        g = the gradient of the result y
 
-    rule(g, y, *inputs, **params) -> gradient of one input        g = the gradient of y
-
-so the gradient of a gradient needs nothing new.
+A rule is a vector-Jacobian product written in operations itself: the gradient of a gradient needs nothing new.
 """
 
 from __future__ import annotations
@@ -18,21 +16,20 @@ import numpy as np
 from ca_numpy.backend import current_backend
 from ca_numpy.tensor import OPS, Tensor, TensorLike, is_recording, recording
 
-Rule = Callable[..., Tensor]
+Rule = Callable[..., Any]
 
 
 class Op:
     """A differentiable operation: the current backend's kernel of the same name, remembered when it runs.
 
-    Arrays are positional, parameters are keywords. `reference` is the composite of other operations that a
-    fused one equals; the test suite holds the two together.
+    Arrays are positional, parameters are keywords. `reference`: the composite that a fused operation equals.
     """
 
     def __init__(self, name: str, *, reference: Callable[..., Tensor] | None = None) -> None:
         self.name = name
         self.reference = reference
         self.rules: tuple[Rule | None, ...] | Callable[[int], Rule] = ()
-        self.shared: Callable[..., Any] | None = None
+        self.shared: Rule | None = None
         OPS[name] = self
 
     def __call__(self, *inputs: TensorLike, **params: Any) -> Tensor:
@@ -47,9 +44,6 @@ class Op:
         """The rule of input number i; None where the derivative is zero almost everywhere."""
         return self.rules(i) if callable(self.rules) else self.rules[i]
 
-    def __repr__(self) -> str:
-        return f"Op({self.name})"
-
 
 def as_tensor(x: TensorLike) -> Tensor:
     """x itself if it is a Tensor, else a constant."""
@@ -60,7 +54,6 @@ def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
     """Wrap what is not a Tensor as a constant; a Python number takes the dtype of the tensors beside it."""
     dtype = next((x.dtype for x in inputs if isinstance(x, Tensor)), None)
     backend = current_backend()
-
     return tuple(
         x if isinstance(x, Tensor)
         else Tensor(backend.asarray(x, dtype=dtype if type(x) in (int, float, bool) else None), tracked=False)
@@ -68,25 +61,21 @@ def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
     )  # fmt: skip
 
 
-def defvjp(
-    op: Op,
-    *rules: Rule | None,
-    each: Callable[[int], Rule] | None = None,
-    shared: Callable[..., Any] | None = None,
-) -> None:
+def defvjp(op: Op, *rules: Rule | None, each: Callable[[int], Rule] | None = None, shared: Rule | None = None) -> None:
     """Give `op` its rules, one per input; None says that the derivative is zero almost everywhere.
 
     each     for operations of any number of inputs: input number -> rule
     shared   work that all rules need once: shared(g, y, *inputs, **params) takes the place of g in each rule
     """
-    op.rules = each or rules
-    op.shared = shared
+    op.rules, op.shared = each or rules, shared
 
 
 @overload
 def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: TensorLike | None = None) -> Tensor: ...
 @overload
-def grad(y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None) -> list[Tensor]: ...
+def grad(
+    y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
+) -> list[Tensor]: ...
 def grad(
     y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
 ) -> Tensor | list[Tensor]:
@@ -94,11 +83,9 @@ def grad(
 
         grad(y, xs)[i] = Σ_j seed_j · ∂y_j / ∂xs[i]          seed = 1 by default: the gradient of y's sum
 
-    With `create_graph` the gradients are themselves differentiable: that is double backprop, as the WGAN-GP
-    penalty needs it. Only paths from y to xs are walked, and nothing is written to any tensor. A tensor that y
-    does not depend on gets zeros. One Tensor for xs gives one Tensor back, a sequence gives a list.
-
-    Raises TypeError if y or one of xs is not a Tensor.
+    With `create_graph` the gradients are themselves differentiable: double backprop, as the WGAN-GP penalty needs it.
+    Only paths from y to xs are walked, and nothing is written to any tensor. What y does not depend on gets zeros.
+    One Tensor for xs gives one back, a sequence a list. Raises TypeError if y or one of xs is not a Tensor.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for t in (y, *targets):

@@ -44,11 +44,11 @@ def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dil
     return one(size[0], ksize[0]), one(size[1], ksize[1])
 
 
-def output_size(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int, pads: Pads) -> tuple[int, int]:
+def output_size(
+    size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int, pads: Pads
+) -> tuple[int, int]:
     """Positions at which a kernel fits: ⌊(n + pads − (k − 1)·d − 1) / s⌋ + 1 along each axis."""
-    h, w = (
-        (n + sum(p) - (k - 1) * dilation - 1) // stride + 1 for n, k, p in zip(size, ksize, pads, strict=True)
-    )
+    h, w = ((n + sum(p) - (k - 1) * dilation - 1) // stride + 1 for n, k, p in zip(size, ksize, pads, strict=True))
     return h, w
 
 
@@ -71,7 +71,7 @@ class Backend(ABC):
 
     name: str
 
-    # ---- arrays ------------------------------------------------------------------------------------------------
+    # ---- arrays ----
     @abstractmethod
     def asarray(self, x: Any, *, dtype: Any = None) -> Array:
         """x as an array of this backend, without a copy where none is needed."""
@@ -84,7 +84,7 @@ class Backend(ABC):
         """One line for `ca-numpy backends`: what it runs on, and what would make it faster."""
         return self.name
 
-    # ---- elementwise, with NumPy's broadcasting ------------------------------------------------------------------
+    # ---- elementwise, with NumPy's broadcasting ----
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array:
         """a + b"""
@@ -129,7 +129,7 @@ class Backend(ABC):
     def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
         """1 where low ≤ x ≤ high, else 0"""
 
-    # ---- activations ---------------------------------------------------------------------------------------------
+    # ---- activations ----
     @abstractmethod
     def elu(self, x: Array) -> Array:
         """x where x > 0, else eˣ − 1"""
@@ -158,7 +158,7 @@ class Backend(ABC):
     def softmax(self, x: Array) -> Array:
         """exp(x − max x) / Σ exp(x − max x) over the last axis"""
 
-    # ---- sums and shapes -------------------------------------------------------------------------------------------
+    # ---- sums and shapes ----
     @abstractmethod
     def sum_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
         """Sum over the axes that broadcasting `shape` to x.shape would repeat; adjoint of broadcast_to"""
@@ -214,7 +214,7 @@ class Backend(ABC):
     def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
         """Overlapping patches added up into N H W C of `size`; adjoint of unfold"""
 
-    # ---- products: three kernels of one trilinear form, and the matrix product -------------------------------------
+    # ---- products: three kernels of one trilinear form, and the matrix product ----
     @abstractmethod
     def matmul(self, a: Array, b: Array) -> Array:
         """… M K times … K N over the same leading axes, or broadcast ones"""
@@ -238,7 +238,7 @@ class Backend(ABC):
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
         """elu(conv2d(x, w) + b)"""
 
-    # ---- the paper's attention ---------------------------------------------------------------------------------------
+    # ---- the paper's attention ----
     @abstractmethod
     def contextual_attention(
         self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
@@ -255,7 +255,7 @@ class Backend(ABC):
     ) -> tuple[Array, Array]:  # fmt: skip
         """(∂/∂f, ∂/∂b) of ⟨contextual_attention(f, b, valid), g⟩"""
 
-    # ---- optimiser -----------------------------------------------------------------------------------------------------
+    # ---- optimiser ----
     @abstractmethod
     def adam(
         self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
@@ -263,7 +263,7 @@ class Backend(ABC):
         """m' = β₁m + (1 − β₁)g;  v' = β₂v + (1 − β₂)g²;  p' = p − rate·m' / (√v' + ε).   Returns p', m', v'"""
 
 
-# ---- registry ---------------------------------------------------------------------------------------------------------
+# ---- registry ----
 _loaded: dict[str, Backend] = {}
 _current: ContextVar[Backend | None] = ContextVar("ca_numpy_backend", default=None)
 

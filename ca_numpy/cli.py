@@ -161,7 +161,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _preset(args: list[str]) -> str:
     for k, arg in enumerate(args):
-        name = arg.partition("=")[2] if arg.startswith("--preset=") else args[k + 1 : k + 2] if arg == "--preset" else None
+        name = (
+            arg.partition("=")[2] if arg.startswith("--preset=") else args[k + 1 : k + 2] if arg == "--preset" else None
+        )
         if name is not None:
             name = name if isinstance(name, str) else "".join(name)
             if name not in PRESETS:

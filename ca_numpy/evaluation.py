@@ -76,7 +76,9 @@ def evaluate(
         raise UserError(f"size must be a multiple of 8 of at least 16, got {size}")
     suffix = Path(out).suffix if out is not None else ".md"
     if suffix not in (".md", ".json"):
-        raise UserError(f"evaluations are written as .md or .json, not {suffix!r}: choose one of these for {str(out)!r}")
+        raise UserError(
+            f"evaluations are written as .md or .json, not {suffix!r}: choose one of these for {str(out)!r}"
+        )
     images = validation_crops(open_dataset(data), size=size, count=count)
     masks = draw_holes(holes, size=size, count=count, seed=seed)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
@@ -162,7 +164,9 @@ def _finite(value: Any) -> Any:
 
 
 def _write(path: Path, evaluation: Evaluation) -> None:
-    text = evaluation.to_markdown() if path.suffix == ".md" else json.dumps(_finite(evaluation._asdict()), indent=2) + "\n"
+    text = (
+        evaluation.to_markdown() if path.suffix == ".md" else json.dumps(_finite(evaluation._asdict()), indent=2) + "\n"
+    )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text)

@@ -89,7 +89,8 @@ def conv2d(
         elif padding != "same":
             raise ValueError(f'padding must be "same", "valid", "reflect" or "symmetric", got {padding!r}')
     elif any(n < (k - 1) * dilation + 1 for n, k in zip(_hw(x), w.shape, strict=False)):
-        raise ValueError(f'a {w.shape[0]}×{w.shape[1]} kernel with dilation {dilation} does not fit in {_hw(x)}: use padding="same"')
+        kernel = f"a {w.shape[0]}×{w.shape[1]} kernel with dilation {dilation}"
+        raise ValueError(f'{kernel} does not fit in {_hw(x)}: use padding="same"')
     if activation == "elu" and b is not None:
         return ops.conv_bias_elu(x, w, b, stride=stride, dilation=dilation, pads=pads)
     y = ops.conv2d(x, w, stride=stride, dilation=dilation, pads=pads)

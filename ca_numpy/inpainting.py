@@ -78,7 +78,9 @@ def inpaint_details(
     return Inpainted(np.where(hole > 0.5, to_uint8(refined), original), coarse, index)
 
 
-def read_pair(image: Picture, mask: Picture, *, invert: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def read_pair(
+    image: Picture, mask: Picture, *, invert: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A picture H W 3 in [-1, 1] and its mask H W 1 in {0, 1}, from files or arrays, checked against each other."""
     name, mask_name = (str(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask")))
     x = load_image(image) if isinstance(image, (str, PathLike)) else np.asarray(image)

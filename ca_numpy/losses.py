@@ -1,4 +1,4 @@
-"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, and the Wasserstein terms (sections 3 and 4)."""
+"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, Wasserstein terms (sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def discounted_l1(
 
 
 def critic_loss(score_real: Tensor, score_fake: Tensor) -> Tensor:
-    """mean(fake − real): what a critic minimises. Its negative estimates the Wasserstein distance (section 3, eq. 1)."""
+    """mean(fake − real): what a critic minimises. Its negative estimates the Wasserstein distance (section 3)."""
     return (score_fake - score_real).mean()
 
 
@@ -112,7 +112,9 @@ def adversarial_loss(score_fake: Tensor) -> Tensor:
     return -score_fake.mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: TensorLike, fake: TensorLike, mask: TensorLike, t: TensorLike) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: TensorLike, fake: TensorLike, mask: TensorLike, t: TensorLike
+) -> Tensor:
     """The WGAN-GP penalty, masked to the hole (section 3, equation 3).
 
         x̂ = (1 − t)·real + t·fake;   mean over the batch of (‖∇_x̂ critic(x̂) ⊙ √mask‖₂ − 1)²

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,11 +43,9 @@ def recording(on: bool, /) -> Iterator[None]:
 class Tensor:
     """An array and, when it was computed, the operation, inputs and parameters it came from.
 
-    A tensor knows its makers; a maker never knows its tensor. So there are no reference cycles, and the whole
-    tape is freed the moment the last result is dropped.
-
-    `data` is the current backend's array. `tracked` says whether gradients may be asked for: true for what
-    `tensor(array)` makes and for all that is computed from it, false for constants.
+    A tensor knows its makers; a maker never knows its tensor. So there are no reference cycles, and the whole tape is
+    freed the moment the last result is dropped. `data` is the current backend's array. `tracked`: gradients may be
+    asked for. It is true for what `tensor(array)` makes and all that is computed from it, false for constants.
     """
 
     __slots__ = ("__weakref__", "data", "inputs", "op", "params", "tracked")
@@ -74,7 +73,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def detach(self) -> Tensor:
         """The same values as a constant: gradients stop here."""
@@ -94,6 +93,7 @@ class Tensor:
     def __len__(self) -> int:
         return self.shape[0]
 
+    # The operators, by name from the table that ops/ fills.
     def __add__(self, other: Any) -> Tensor:
         return OPS["add"](self, other)
 

@@ -216,9 +216,11 @@ class Generator(Module):
     def _inputs(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
         image, mask = as_tensors([image, mask])
         if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
-            raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, got {image.shape} and {mask.shape}")
+            got = f"got {image.shape} and {mask.shape}"
+            raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, {got}")
         if any(n % MULTIPLE for n in image.shape[1:3]):
-            raise ValueError(f"H and W must be multiples of {MULTIPLE}, got {image.shape[1:3]}: ca_numpy.inpaint takes any size")
+            got = f"got {image.shape[1:3]}"
+            raise ValueError(f"H and W must be multiples of {MULTIPLE}, {got}: ca_numpy.inpaint takes any size")
         if len(mask) != len(image):
             mask = mask + image.detach()[:, :, :, :1] * 0.0  # one mask for all
         return image, mask

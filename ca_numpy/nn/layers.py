@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ca_numpy import functional as F
 from ca_numpy.nn.module import Module, glorot_uniform
-from ca_numpy.tensor import Tensor, tensor
+from ca_numpy.tensor import Tensor, TensorLike, tensor
 
 Activation = Literal["elu", "relu", "leaky_relu", "linear"]
 
@@ -42,7 +42,7 @@ class Conv2d(Module):
     def parameters(self) -> dict[str, Tensor]:
         return {f"{self.name}/kernel": self.kernel, f"{self.name}/bias": self.bias}
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         y = F.conv2d(
             x,
             self.kernel,
@@ -76,5 +76,5 @@ class Linear(Module):
     def parameters(self) -> dict[str, Tensor]:
         return {f"{self.name}/kernel": self.kernel, f"{self.name}/bias": self.bias}
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return F.linear(x, self.kernel, self.bias)

@@ -52,9 +52,7 @@ class Module:
         return sum(p.size for p in self.parameters().values())
 
 
-def glorot_uniform(
-    rng: np.random.Generator, shape: tuple[int, ...], *, dtype: DTypeLike = np.float32
-) -> NDArray[Any]:
+def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Uniform in ±√(6 / (fan_in + fan_out)), the released code's initialisation; fans count the kernel's taps."""
     taps = math.prod(shape[:-2])
     limit = math.sqrt(6 / (taps * (shape[-2] + shape[-1])))

@@ -14,7 +14,7 @@ from ca_numpy.autograd import Op, defvjp
 from ca_numpy.ops.activations import elu, elu_slope
 from ca_numpy.ops.elementwise import add
 from ca_numpy.ops.shapes import sum_to
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 conv2d = Op("conv2d")
 conv2d_dx = Op("conv2d_dx")
@@ -38,7 +38,7 @@ defvjp(
 )
 
 
-def _conv_bias_elu(x: Any, w: Any, b: Any, **geometry: Any) -> Tensor:
+def _conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, **geometry: Any) -> Tensor:
     return elu(add(conv2d(x, w, **geometry), b))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ca_numpy.autograd import Op, defvjp
 from ca_numpy.ops.shapes import sum_to
-from ca_numpy.tensor import OPS, Tensor
+from ca_numpy.tensor import OPS, Tensor, TensorLike
 
 
 def _like(g: Tensor, x: Tensor) -> Tensor:
@@ -31,9 +29,9 @@ _power = Op("power")
 defvjp(_power, lambda g, y, x, exponent: g * exponent * (power(x, exponent=exponent - 1) if exponent != 1 else 1.0))
 
 
-def power(x: Any, *, exponent: float) -> Tensor:
+def power(x: TensorLike, *, exponent: float) -> Tensor:
     """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated."""
-    if isinstance(exponent, Tensor):
+    if not isinstance(exponent, (int, float)):
         raise TypeError("the exponent of ** must be a number: write exp(log(x) * p) to differentiate it")
     return _power(x, exponent=float(exponent))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ca_numpy.autograd import Op, as_tensors, defvjp
 from ca_numpy.ops.shapes import sum_to, transpose
-from ca_numpy.tensor import OPS, Tensor
+from ca_numpy.tensor import OPS, Tensor, TensorLike
 
 _matmul = Op("matmul")
 
@@ -22,7 +20,7 @@ defvjp(
 )
 
 
-def matmul(a: Any, b: Any) -> Tensor:
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """… M K times … K N; a vector counts as one row on the left, as one column on the right.
 
     Raises ValueError if the inner lengths differ.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ca_numpy.autograd import Op, as_tensors, defvjp
-from ca_numpy.tensor import OPS, Tensor
+from ca_numpy.autograd import Op, as_tensor, as_tensors, defvjp
+from ca_numpy.tensor import OPS, Tensor, TensorLike
 
 # Undoing broadcasting happens here and nowhere else.
 sum_to = Op("sum_to")
@@ -41,9 +42,9 @@ def _part_of(i: int) -> Any:
 defvjp(_concat, each=_part_of)
 
 
-def reshape(x: Any, shape: int | tuple[Any, ...]) -> Tensor:
+def reshape(x: TensorLike, shape: int | tuple[Any, ...]) -> Tensor:
     """The same values in row-major order in another shape; one length may be -1."""
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     lengths = [int(n) for n in (shape if isinstance(shape, tuple) and shape != () else (shape,)) for n in _flat(n)]
     if -1 in lengths:
         rest = -math.prod(lengths)
@@ -57,30 +58,30 @@ def _flat(n: Any) -> tuple[Any, ...]:
     return tuple(n) if isinstance(n, (tuple, list)) else (n,)
 
 
-def transpose(x: Any, axes: tuple[int, ...] = ()) -> Tensor:
+def transpose(x: TensorLike, axes: tuple[int, ...] = ()) -> Tensor:
     """Axes in another order; reversed if none are given."""
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     return _transpose(x, axes=tuple(a % x.ndim for a in axes) or tuple(reversed(range(x.ndim))))
 
 
-def concat(xs: list[Any], *, axis: int) -> Tensor:
+def concat(xs: Sequence[TensorLike], *, axis: int) -> Tensor:
     """Arrays side by side along an axis."""
     tensors = as_tensors(xs)
     return _concat(*tensors, axis=axis % tensors[0].ndim)
 
 
-def sum_(x: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+def sum_(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """Σ over some axes, or over all."""
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     axes = range(x.ndim) if axis is None else {a % x.ndim for a in _flat(axis)}
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     y = sum_to(x, shape=kept)
     return y if keepdims else _reshape(y, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-def mean(x: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+def mean(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """Σ over some axes, or over all, divided by how many values it sums."""
-    (x,) = as_tensors([x])
+    x = as_tensor(x)
     total = sum_(x, axis=axis, keepdims=keepdims)
     return total * (total.size / x.size) if x.size else total
 

@@ -1,12 +1,12 @@
 """Algorithm 1 of the paper, and nothing else.
 
-    while G has not converged:
-        for five critic updates:
-            draw images x, masks m; erase: z; predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
-            draw t, interpolate x̂ = (1 − t)·x + t·x̃
-            update both critics by their Wasserstein losses and gradient penalties
-        draw images x, masks m
-        update the generator by the discounted ℓ1 and both critics' scores
+while G has not converged:
+    for five critic updates:
+        draw images x, masks m; erase: z; predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
+        draw t, interpolate x̂ = (1 − t)·x + t·x̃
+        update both critics by their Wasserstein losses and gradient penalties
+    draw images x, masks m
+    update the generator by the discounted ℓ1 and both critics' scores
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def train(
             progress.say(f"{run.system.generator.count():,} parameters on {name}; the run is kept in {run.folder}")
             finished = _loop(run, progress, signal, stop_after=stop_after, minutes=minutes)
             if finished:
-                shown = draw_photograph(run.folder / "pictures", run.system.generator, run.validation.dataset, run.config)
+                shown = draw_photograph(
+                    run.folder / "pictures", run.system.generator, run.validation.dataset, run.config
+                )
                 for path in (*shown, run.folder / "curves.png"):
                     progress.say(f"look at  {path}")
             else:
@@ -118,7 +120,9 @@ class Run:
         save_checkpoint(self.folder, self.system, state, self.config)
 
 
-def new_system(config: TrainConfig, weight_rng: np.random.Generator, penalty_rng: np.random.Generator, next_batch: Any) -> System:
+def new_system(
+    config: TrainConfig, weight_rng: np.random.Generator, penalty_rng: np.random.Generator, next_batch: Any
+) -> System:
     """Fresh networks and optimisers."""
     generator = Generator(variant=config.variant, attention=config.attention, width=config.width, rng=weight_rng)
     local = Critic("local", size=config.box, width=config.critic_width, rng=weight_rng)
@@ -157,7 +161,9 @@ def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | P
     return run
 
 
-def _resumed(folder: Path, overrides: dict[str, Any], config: TrainConfig | None, out: str | PathLike[str] | None) -> Run:
+def _resumed(
+    folder: Path, overrides: dict[str, Any], config: TrainConfig | None, out: str | PathLike[str] | None
+) -> Run:
     arrays, state, saved = load_checkpoint(folder)
     if out is not None or config is not None:
         raise UserError("a resumed run keeps its folder and configuration: leave out `out` and `config`")

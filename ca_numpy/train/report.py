@@ -123,7 +123,11 @@ def draw_pictures(path: Path, generator: Generator, validation: Validation) -> N
     batch = type(validation.batch)(images[:SHOWN], masks[:SHOWN], boxes[:SHOWN])
     with no_grad():
         coarse, refined, _ = complete(generator, batch)
-        attention = generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks) if generator.attention else None
+        attention = (
+            generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
+            if generator.attention
+            else None
+        )
     figure = viz.comparison(
         batch.images,
         batch.masks,
@@ -143,8 +147,6 @@ def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validatio
     drawn = [{k: v for k, v in r.items() if k not in ("rate", "seconds")} for r in records]
     figure = viz.loss_curves(drawn, references={"mean colour": validation.mean_colour})
     viz.save(figure, path)
-
-
 
 
 def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config: TrainConfig) -> list[Path]:
