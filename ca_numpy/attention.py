@@ -204,7 +204,7 @@ def rebuild(
     return y if size == (h, w) else ops.resize_nearest(y, size=(h, w), align_corners=True)
 
 
-def known_patches(b: Tensor, mask: TensorLike, *, ksize: int, stride: int, rate: int) -> Tensor:
+def known_patches(b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int, rate: int) -> Tensor:
     """1 for each background patch that lies wholly in known pixels, else 0: N L'. Without a mask, all are known."""
     n = len(b)
     if mask is None:
@@ -255,14 +255,14 @@ def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
     return total
 
 
-def _check(f: Tensor, b: Tensor, mask: TensorLike, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
+def _check(f: Tensor, b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
     if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
         raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
     if min(ksize, stride, rate, fuse_k) < 1 or fuse_k % 2 == 0:
         given = f"ksize={ksize}, stride={stride}, rate={rate}, fuse_k={fuse_k}"
         raise ValueError(f"ksize, stride and rate must be positive and fuse_k odd, got {given}")
     if mask is not None:
-        shape = tuple(mask.shape)
+        shape = as_tensor(mask).shape
         if shape not in ((b.shape[0], *b.shape[1:3], 1), (1, *b.shape[1:3], 1)):
             raise ValueError(f"the mask must be N h w 1 at the features' size {b.shape[:3]}, got {shape}")
 

@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ca_numpy.errors import UserError
 
@@ -52,7 +53,7 @@ def output_size(
     return h, w
 
 
-def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> np.ndarray[Any, np.dtype[np.intp]]:
+def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> NDArray[np.intp]:
     """For each of n_out positions, the input position that nearest-neighbour resizing takes.
 
     align_corners   min(⌊i·(n_in − 1)/(n_out − 1) + ½⌋, n_in − 1), in float32 as TensorFlow computes it; halving
@@ -63,7 +64,8 @@ def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> np.ndarray[A
     if not align_corners:
         return i * n_in // n_out
     scale = np.float32(n_in - 1) / np.float32(n_out - 1) if n_out > 1 else np.float32(0)
-    return np.minimum(np.floor(i.astype(np.float32) * scale + np.float32(0.5)).astype(np.intp), n_in - 1)
+    nearest = np.floor(i.astype(np.float32) * scale + np.float32(0.5)).astype(np.intp)
+    return np.minimum(nearest, n_in - 1, dtype=np.intp)
 
 
 class Backend(ABC):

@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
             default = Train(config=PRESETS[preset], preset=preset)
             tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
         else:
-            tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run()  # type: ignore[arg-type]
+            tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run()
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ REGIONS = ("hole", "whole")
 
 
 class Evaluation(NamedTuple):
-    """`rows[method][region][measure]` = (mean, half width of its 95 % interval); `settings` says how it was measured."""
+    """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured."""
 
     rows: dict[str, dict[str, dict[str, tuple[float, float]]]]
     settings: dict[str, Any]
@@ -45,8 +45,8 @@ class Evaluation(NamedTuple):
                 cells = (_cell(*interval, digits=3 if k == "ssim" else 2) for k, interval in regions[region].items())
                 lines.append(f"| {method} | {' | '.join(cells)} |")
         s = self.settings
-        head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; mean ± 95 % interval\n"
-        return head + "\n".join(lines) + "\n"
+        head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; "
+        return head + "mean ± 95 % interval\n" + "\n".join(lines) + "\n"
 
 
 def evaluate(
@@ -69,8 +69,8 @@ def evaluate(
     holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`
     out          also write the table there, as `.json` or `.md`
 
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of the coarse
-    one, and of the truth (whose TV is the one to come close to). Raises UserError for bad input.
+    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
+    the coarse one, and of the truth (whose TV is the one to come close to). Raises UserError for bad input.
     """
     if size % 8 or size < 16:
         raise UserError(f"size must be a multiple of 8 of at least 16, got {size}")

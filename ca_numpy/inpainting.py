@@ -111,6 +111,6 @@ def _check_memory(shape: tuple[int, ...]) -> None:
         return
     if needed > 0.9 * there:
         raise UserError(
-            f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory and this machine "
-            f"has {there / 2**30:.0f}: make the picture smaller"
+            f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory "
+            f"and this machine has {there / 2**30:.0f}: make the picture smaller"
         )

@@ -58,12 +58,10 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
     batch = system.next_batch()
     with no_grad():
         fake = complete(system.generator, batch)[2]
-    views = (
-        (system.global_critic, batch.images, fake, batch.masks),
-        (system.local_critic, *(F.crop_boxes(a, batch.boxes) for a in (batch.images, fake, batch.masks))),
-    )
+    whole = [batch.images, fake, batch.masks]
+    local = [F.crop_boxes(a, batch.boxes) for a in whole]
     wasserstein, penalty = [], []
-    for critic, real, made, mask in views:
+    for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
         t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
         wasserstein.append(losses.critic_loss(critic(real), critic(made)))
         penalty.append(losses.gradient_penalty(critic, real, made, mask, t))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +122,10 @@ class Run:
 
 
 def new_system(
-    config: TrainConfig, weight_rng: np.random.Generator, penalty_rng: np.random.Generator, next_batch: Any
+    config: TrainConfig,
+    weight_rng: np.random.Generator,
+    penalty_rng: np.random.Generator,
+    next_batch: Callable[[], Batch],
 ) -> System:
     """Fresh networks and optimisers."""
     generator = Generator(variant=config.variant, attention=config.attention, width=config.width, rng=weight_rng)
@@ -136,7 +140,10 @@ def new_system(
 
 def open_dataset(data: str) -> Dataset:
     """The pictures that `TrainConfig.data` names. Raises UserError for a missing or empty folder."""
-    named = {"photographs": Photographs, "textures": lambda: Textures(64, size=256, seed=0)}
+    named: dict[str, Callable[[], Dataset]] = {
+        "photographs": Photographs,
+        "textures": lambda: Textures(64, size=256, seed=0),
+    }
     parts = [named[part]() if part in named else ImageFolder(part) for part in data.split("+")]
     return parts[0] if len(parts) == 1 else Concat(*parts)
 
