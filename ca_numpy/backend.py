@@ -64,8 +64,8 @@ def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> NDArray[np.i
     if not align_corners:
         return i * n_in // n_out
     scale = np.float32(n_in - 1) / np.float32(n_out - 1) if n_out > 1 else np.float32(0)
-    nearest = np.floor(i.astype(np.float32) * scale + np.float32(0.5)).astype(np.intp)
-    return np.minimum(nearest, n_in - 1, dtype=np.intp)
+    nearest: NDArray[np.float32] = np.floor(i.astype(np.float32) * scale + np.float32(0.5))
+    return nearest.clip(max=n_in - 1).astype(np.intp)
 
 
 class Backend(ABC):

@@ -25,8 +25,8 @@ def load(path: str | PathLike[str]) -> Generator:
     """The generator in a file or folder, ready for `inpaint`.
 
     Takes a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
-    such as "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. Weights in
-    another format than ours are taken to expect BGR images and half precision is widened to float32.
+    such as "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. Weights
+    in another format than ours are taken to expect BGR images and half precision is widened to float32.
 
     Raises UserError if there is nothing there, or nothing that can be read as a generator.
     """

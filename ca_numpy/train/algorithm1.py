@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ca_numpy import functional as F
 from ca_numpy import losses
-from ca_numpy.autograd import grad, no_grad
+from ca_numpy.autograd import as_tensors, grad, no_grad
 from ca_numpy.data import BoundingBox
 from ca_numpy.models import Critic, Generator
 from ca_numpy.optim import Adam
@@ -58,7 +58,7 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
     batch = system.next_batch()
     with no_grad():
         fake = complete(system.generator, batch)[2]
-    whole = [batch.images, fake, batch.masks]
+    whole = as_tensors([batch.images, fake, batch.masks])
     local = [F.crop_boxes(a, batch.boxes) for a in whole]
     wasserstein, penalty = [], []
     for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
