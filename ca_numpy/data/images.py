@@ -1,0 +1,362 @@
+"""Pictures and masks: from files to the arrays that the networks take, and back.
+
+Inside the library an image is RGB float32 in [-1, 1], H W 3, and a mask is float32, H W 1, 1 = hole. Files
+come in every shape that cameras and paint programs write; this is the one place that knows about them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from ca_numpy.errors import UserError
+
+# Formats that are read. EPS is left out on purpose: Pillow hands such a file to Ghostscript, which runs it.
+READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
+
+# What each suffix is written as. JPEG at quality 95 with full colour resolution, WebP without loss.
+WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {}),
+    ".tiff": ("TIFF", {}),
+    ".ppm": ("PPM", {}),
+}
+
+# How to bring a picture upright, by the value of its EXIF orientation tag (1, or none, is upright).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bytes to the networks' range: x / 127.5 − 1, float32 in [-1, 1]; any shape.
+
+    Raises `UserError` where the array does not hold bytes.
+    """
+    if pixels.dtype != np.uint8:
+        raise UserError(f"to_float takes uint8 pixels, not {pixels.dtype}: floats need no conversion")
+    image = pixels.astype(np.float32)
+    image /= 127.5
+    image -= 1
+    return image
+
+
+def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The networks' range to bytes: round(127.5 (x + 1)), clipped to 0..255; any shape, finite values.
+
+    The inverse of `to_float`, exactly. Raises `UserError` where the array does not hold floats.
+    """
+    if not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"to_uint8 takes floats in [-1, 1], not {image.dtype}")
+    levels: NDArray[np.floating] = np.rint((image + 1) * 127.5)
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+def load_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """The picture in a file: RGB float32 in [-1, 1], H W 3.
+
+    Whatever way it was stored: black and white, grey, palette, RGB, CMYK, YCbCr, LAB, 16-bit, 32-bit, float.
+    It is turned upright as its EXIF tag asks, and what is transparent is laid over white. Of an animation
+    the first frame is taken; colour profiles are not applied. Deep pixels are scaled by the smallest usual
+    full scale that holds them: integers 255, 65535 or 2³¹ − 1 (16-bit files always 65535), floats 1, 255 or 65535.
+
+    Raises `UserError`, naming the file, where it is missing, no image, damaged, too large or not finite.
+    """
+    return _on_white(*_read(path))
+
+
+def load_pixels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The picture in a file as bytes, RGB uint8, H W 3: `to_uint8` of `load_image`, but for most files faster.
+
+    Raises `UserError` as `load_image` does.
+    """
+    colour, alpha = _read(path)
+    return colour if colour.dtype == np.uint8 and alpha is None else to_uint8(_on_white(colour, alpha))
+
+
+def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[np.float32]:
+    """The mask in a file: float32, H W 1, every value 0 or 1, with 1 = hole.
+
+    White is the hole, cut at the middle grey, so JPEG's noise does no harm. Where the file has transparency
+    that tells pixels apart (some below one half, some not), transparent is the hole instead: an eraser's
+    mask. A file of 0s and 1s, as label tools write, counts 1 as white. `invert` swaps hole and known.
+
+    Raises `UserError` as `load_image` does. (That there is a hole, and not only hole, `check_mask` asks.)
+    """
+    colour, alpha = _read(path)
+    erased = None if alpha is None else alpha < 0.5
+    if erased is not None and erased.any() and not erased.all():
+        hole = erased
+    else:
+        levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
+        grey = np.rint(levels.mean(axis=-1, keepdims=True)).astype(np.uint8)
+        hole = grey > _middle(grey)
+    return np.asarray(hole != invert, np.float32)
+
+
+def _on_white(colour: NDArray[Any], alpha: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The colours as float32 in [-1, 1], laid over white where the opacity `alpha` leaves room."""
+    image = to_float(colour) if colour.dtype == np.uint8 else colour
+    return image if alpha is None else image * alpha + (1 - alpha)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """A file's colours, H W 3, as uint8 or, where it is deeper, float32 in [-1, 1]; and its opacity, float32
+    in [0, 1], H W 1, if it has any."""
+    with _opened(path) as image:
+        image.load()
+        upright = _upright(image)
+        if upright.mode.startswith("I;16"):
+            return _grey(np.asarray(upright) / 65535), None
+        if upright.mode in ("I", "F"):
+            return _grey(_unit(np.asarray(upright))), None
+        if upright.has_transparency_data:
+            pixels = np.asarray(upright.convert("RGBA"))
+            return pixels[..., :3], np.asarray(pixels[..., 3:] / 255, np.float32)
+        return np.asarray(upright.convert("RGB")), None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as it was seen, not as the camera was held."""
+    orientation = 1
+    with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _grey(unit: NDArray[Any]) -> NDArray[np.float32]:
+    """Grey levels in [0, 1], H W, as RGB in [-1, 1], H W 3."""
+    grey = (2 * unit - 1).astype(np.float32)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Deep grey levels, whose full scale the file does not tell, brought to [0, 1]."""
+    floating = np.issubdtype(values.dtype, np.floating)
+    if not np.isfinite(values).all():
+        raise UserError("it holds values that are not finite (NaN or infinity)")
+    # Sharpening and resizing overshoot: without this slack a picture with one pixel of 1.01 would read as black.
+    slack = 0.1 if floating else 0.0
+    lowest, highest = float(values.min()), float(values.max())
+    for scale in (1.0, 255.0, 65535.0) if floating else (255.0, 65535.0, 2.0**31 - 1):
+        if -slack * scale <= lowest and highest <= (1 + slack) * scale:
+            return np.clip(values / scale, 0.0, 1.0)
+    raise UserError(f"its values run from {lowest:g} to {highest:g}; save it with values 0 to 255, or 0 to 1")
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A Pillow image of the file; whatever goes wrong inside becomes one line that names the file."""
+    file = Path(path)
+    shown = quoted(file)
+    if file.is_dir():
+        raise UserError(f"{shown} is a folder; name an image file inside it")
+    if not file.is_file():  # also where it is a pipe, on which open() would wait for ever
+        problem = "is not a file" if file.exists() else "does not exist"
+        raise UserError(f"{shown} {problem}; check the path")
+    Image.init()  # loads Pillow's readers, of which not every build has all
+    formats = [kind for kind in READABLE if kind in Image.OPEN]
+    try:
+        with warnings.catch_warnings(), open(file, "rb") as stream:
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on notes that we do not read
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(stream, formats=formats) as image:
+                yield image
+    except UnidentifiedImageError:
+        raise UserError(f"{shown} is not an image that can be read here ({', '.join(formats)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = Image.MAX_IMAGE_PIXELS
+        raise UserError(
+            f"{shown} has more than {limit} pixels, as a decompression bomb has; "
+            "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{shown} cannot be used: {error}") from None
+    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{shown} cannot be opened: {error.strerror}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{shown} cannot be read, it may be cut short or damaged: {reason}") from error
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """A path for use in a message: in quotes, and on one line whatever characters it has."""
+    text = os.fspath(path)
+    return f"'{text}'" if text.isprintable() else repr(text)
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
+    """Write a picture, float in [-1, 1] or uint8, H W 3, in the format that the suffix names (`WRITABLE`).
+
+    The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Raises `UserError` for an unknown suffix, a folder that does not exist or does not let us write, and a
+    wrong image.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in WRITABLE:
+        raise UserError(f"cannot tell a format from the name {quoted(file)}; end it in one of {', '.join(WRITABLE)}")
+    if not file.parent.is_dir():
+        raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; make it first")
+    pixels = to_uint8(check_image(image, name=f"the image for {quoted(file)}"))
+    kind, options = WRITABLE[file.suffix.lower()]
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, format=kind, **options)
+    _write_whole(file, encoded.getvalue())
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write under a temporary name in the same folder, then move: a crash leaves no half of a file."""
+    temporary = file.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
+
+
+# -- checking what a caller hands in ----------------------------------------------------------------------
+
+
+def check_image(image: NDArray[Any], *, name: str = "image") -> NDArray[np.float32]:
+    """An image as the networks take it: float32 in [-1, 1], H W 3, from uint8 or float.
+
+    Raises `UserError` for another shape or type, values that are not finite, and floats outside [-1, 1].
+    """
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[-1] != 3 or array.size == 0:
+        advice = "repeat the grey channel three times" if array.ndim == 2 or array.shape[-1:] == (1,) else "pass RGB"
+        raise UserError(f"{name} has shape {array.shape}, but an image is (height, width, 3); {advice}")
+    if array.dtype == np.uint8:
+        return to_float(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"{name} holds {array.dtype}; pass uint8 in 0..255, or floats in [-1, 1]")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} holds values that are not finite (NaN or infinity); find where they come from")
+    lowest, highest = float(array.min()), float(array.max())
+    if max(-lowest, highest) > 1 + 1e-4:  # a hair's breadth of rounding is forgiven
+        raise UserError(
+            f"{name} has values from {lowest:g} to {highest:g}, but floats must lie in [-1, 1]; "
+            "pass 0..255 as uint8, or convert by x / 127.5 - 1"
+        )
+    return np.asarray(array.clip(-1, 1), np.float32)
+
+
+def check_mask(mask: NDArray[Any], image: NDArray[Any], *, name: str = "mask") -> NDArray[np.float32]:
+    """A mask as the networks take it: float32, H W 1, every value 0 or 1, with 1 = hole.
+
+    `mask` is H W or H W 1, and as high and wide as `image`: bool, float in [0, 1], or integers whose full scale
+    is the smallest of 1, 255 and 65535 that holds them. What lies above the middle of the scale is hole.
+
+    Raises `UserError` for another shape, size, type or range, a mask without a hole, and one that is all hole.
+    """
+    array = np.asarray(mask)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] != 1:
+        raise UserError(f"{name} has shape {array.shape}, but a mask is (height, width) or (height, width, 1)")
+    if array.shape[:2] != image.shape[:2]:
+        (h, w), (rows, columns) = array.shape[:2], image.shape[:2]
+        raise UserError(
+            f"{name} is {h} x {w} (height x width) and the image {rows} x {columns}; "
+            "resize the mask to the image's size"
+        )
+    hole = array > _middle(array, name=name)
+    if not hole.any():
+        raise UserError(f"{name} has no hole, so there is nothing to fill; mark the hole with 1 (white)")
+    if hole.all():
+        raise UserError(f"{name} is all hole, so nothing is known to fill it from; mark what is known with 0 (black)")
+    return hole.astype(np.float32)
+
+
+def _middle(values: NDArray[Any], *, name: str = "mask") -> float:
+    """The middle of the scale that a mask's values use."""
+    if values.dtype == np.bool_:
+        return 0.5
+    if not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
+        raise UserError(f"{name} holds {values.dtype}; pass bool, uint8 in 0..255, or floats in [0, 1]")
+    if not np.isfinite(values).all():
+        raise UserError(f"{name} holds values that are not finite (NaN or infinity)")
+    lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
+    scales = (1.0,) if np.issubdtype(values.dtype, np.floating) else (1.0, 255.0, 65535.0)
+    for scale in scales:
+        if lowest >= 0 and highest <= scale:
+            return scale / 2
+    raise UserError(
+        f"{name} has values from {lowest:g} to {highest:g}; "
+        "pass bool, integers in 0..255, or floats in [0, 1], with 1 = hole"
+    )
+
+
+# -- sizes ------------------------------------------------------------------------------------------------
+
+
+def resize(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
+    """Resize floats, H W C, to `size` = (height, width) pixels: bicubic, widened when shrinking (antialiased).
+
+    Nothing leaves the range of the values that came in. dtype in = dtype out; computed in float32.
+    """
+    height, width = size
+    if min(height, width) < 1:
+        raise UserError(f"cannot resize to {height} x {width}; a side has at least 1 pixel")
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[..., c], dtype=np.float32)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for c in range(image.shape[-1])
+    ]
+    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return np.asarray(resized.clip(image.min(), image.max()), image.dtype)
+
+
+def crop_window(image: NDArray[Any], *, top: int, left: int, height: int, width: int, size: int) -> NDArray[np.float32]:
+    """Cut the window out of an image, H W C, and bring it to `size` × `size`: float32, a copy.
+
+    `image` is float in [-1, 1], or RGB uint8, which is resized as bytes: much faster, and right to half a level.
+    Raises `UserError` for a window that is not inside the image.
+    """
+    rows, columns = image.shape[:2]
+    if not (0 <= top < top + height <= rows and 0 <= left < left + width <= columns):
+        raise UserError(
+            f"the window at ({top}, {left}) of {height} x {width} is not inside the image of {rows} x {columns}"
+        )
+    window = image[top : top + height, left : left + width]
+    if window.dtype != np.uint8:
+        return np.asarray(resize(window, (size, size)), np.float32)
+    if (height, width) == (size, size):
+        return to_float(window)
+    # A large photograph is first averaged over whole pixels, to about three times the size: several times faster.
+    picture = Image.fromarray(np.ascontiguousarray(window))
+    return to_float(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)))
