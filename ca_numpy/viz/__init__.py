@@ -1,0 +1,21 @@
+"""Pictures of what the model does: attention colours, grids of pictures, loss curves.
+
+Drawn with matplotlib's objects, never with pyplot: no window opens, no global state changes. Every function that draws
+returns its Figure; a notebook shows it, `save` writes it.
+"""
+
+from ca_numpy.viz.attention import attended_region, attention_colours, attention_legend, attention_map
+from ca_numpy.viz.curves import loss_curves
+from ca_numpy.viz.output import save
+from ca_numpy.viz.pictures import comparison, picture_grid
+
+__all__ = [
+    "attended_region",
+    "attention_colours",
+    "attention_legend",
+    "attention_map",
+    "comparison",
+    "loss_curves",
+    "picture_grid",
+    "save",
+]

@@ -1,0 +1,203 @@
+"""Pictures side by side, pixel for pixel."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from ca_numpy.errors import UserError
+from ca_numpy.viz.attention import attention_colours, attention_legend, draw_arrows
+
+Bytes = NDArray[np.uint8]
+
+# All in pixels of the figure; with one figure pixel per picture pixel, or a whole number of them, nothing is blurred.
+_DPI = 128  # a power of two: inches × dpi is then exactly the number of pixels meant
+_MARGIN, _GAP, _TITLE, _LABEL, _KEY = 10, 6, 20, 20, 180
+_SMALL, _LARGE = 256, 1024
+_AGG_LIMIT = 2**16
+
+
+def picture_grid(
+    rows: Sequence[Sequence[ArrayLike]], *, titles: Sequence[str], row_labels: Sequence[str] | None = None
+) -> Figure:
+    """A grid of pictures, a title above each column and, if given, a label beside each row.
+
+    A cell is a float image (H, W, 3) in [-1, 1], or uint8 (H, W, 3), shown as it is; attention colours go in as
+    `np.rint(255 * colours).astype(np.uint8)`. Small pictures are enlarged by a whole number, to at most 256 pixels or
+    the largest picture's size; those above 1024 pixels are reduced by a whole number.
+
+    Raises UserError for rows that do not match the titles, and for cells that are not such images.
+    """
+    return _grid(rows, titles, row_labels, key_width=0)[0]
+
+
+def comparison(
+    image: ArrayLike,
+    mask: ArrayLike,
+    coarse: ArrayLike | None,
+    result: ArrayLike,
+    truth: ArrayLike | None = None,
+    *,
+    index: ArrayLike | None = None,
+    background: tuple[int, int] | None = None,
+    row_labels: Sequence[str] | None = None,
+) -> Figure:
+    """The paper's row of pictures for each sample: input, coarse, result, truth, attention (figures 4 and 7).
+
+    The input is shown with its hole hatched, the result pasted: result · mask + image · (1 − mask). Columns for which
+    nothing is given are left out.
+
+    image, coarse, result, truth: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole. index: (N, h, w),
+    see `attention_colours`; background is its grid, (h, w) unless given. Raises UserError for shapes that do not match,
+    and for images that are not floats.
+    """
+    pictures = _batch(image, "image", None)
+    holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
+    columns = [("input", [_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])]
+    if coarse is not None:
+        columns.append(("coarse", list(_batch(coarse, "coarse", pictures.shape))))
+    pasted = np.where(holes > 0.5, _batch(result, "result", pictures.shape), pictures)
+    columns.append(("result", list(pasted)))
+    if truth is not None:
+        columns.append(("truth", list(_batch(truth, "truth", pictures.shape))))
+    if index is None:
+        return _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=0)[0]
+
+    indices = np.asarray(index) if np.ndim(index) == 3 else np.asarray(index)[None]
+    if len(indices) != len(pictures):
+        raise UserError(f"index: {len(indices)} samples for {len(pictures)} images; give (N, h, w)")
+    grid = background or (indices.shape[1], indices.shape[2])
+    colours = [np.rint(255 * attention_colours(one, background=grid)).astype(np.uint8) for one in indices]
+    columns.append(("attention", colours))
+    figure, axes = _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=_KEY)
+    for row, one in zip(axes, indices, strict=True):
+        draw_arrows(row[-1], one, background=grid)
+        _frame(row[-1])
+    _add_key(figure, axes[0][-1])
+    return figure
+
+
+def _grid(
+    rows: Sequence[Sequence[ArrayLike]],
+    titles: Sequence[str],
+    row_labels: Sequence[str] | None,
+    *,
+    key_width: int,
+) -> tuple[Figure, list[list[Axes]]]:
+    """The figure, and its axes by row and column; `key_width` pixels stay free on the right."""
+    cells = _checked_cells(rows, titles, row_labels)
+    side = max(_SMALL, *(max(cell.shape[:2]) for row in cells for cell in row))
+    sizes = np.array([[_shown_size(cell, side) for cell in row] for row in cells])  # (rows, columns, 2)
+    heights, widths = sizes[..., 0].max(axis=1), sizes[..., 1].max(axis=0)
+
+    left = _MARGIN + (_LABEL if row_labels is not None else 0)
+    lefts = left + np.cumsum([0, *(widths + _GAP)])
+    tops = _MARGIN + _TITLE + np.cumsum([0, *(heights + _GAP)])
+    width, height = lefts[-1] - _GAP + _MARGIN + key_width, tops[-1] - _GAP + _MARGIN
+    if max(width, height) >= _AGG_LIMIT:
+        raise UserError(f"rows: the grid would take {width} x {height} pixels; draw fewer or smaller pictures")
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+
+    for column, title in enumerate(titles):
+        middle = lefts[column] + widths[column] / 2
+        figure.text(middle / width, 1 - (_MARGIN + _TITLE - 6) / height, title, ha="center", fontsize=7.5)
+    for row, label in enumerate(row_labels or ()):
+        middle = tops[row] + heights[row] / 2
+        x, y = (left - 5) / width, 1 - middle / height
+        figure.text(x, y, label, ha="right", va="center", rotation=90, fontsize=6.5)
+
+    axes: list[list[Axes]] = [[] for _ in cells]
+    for (row, column), (h, w) in zip(np.ndindex(sizes.shape[:2]), sizes.reshape(-1, 2), strict=True):
+        from_left = lefts[column] + (widths[column] - w) // 2
+        from_top = tops[row] + (heights[row] - h) // 2
+        ax = _axes_in_pixels(figure, from_left, from_top, w, h)
+        ax.imshow(cells[row][column], interpolation="nearest", aspect="auto")
+        axes[row].append(ax)
+    return figure, axes
+
+
+def _axes_in_pixels(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Bare axes at a place given in pixels from the figure's top left."""
+    total_width, total_height = figure.get_size_inches() * _DPI
+    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
+    ax = figure.add_axes(box)
+    ax.set_axis_off()
+    return ax
+
+
+def _frame(ax: Axes) -> None:
+    """A hairline around an attention map, most of which may be white."""
+    ax.set_axis_on()
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(color="0.7", linewidth=0.6)
+
+
+def _add_key(figure: Figure, beside: Axes) -> None:
+    """The wheel of attention colours in the free space right of the axes `beside`."""
+    total_width, total_height = figure.get_size_inches() * _DPI
+    box = beside.get_position()
+    right, top = box.x1 * total_width, (1 - box.y1) * total_height
+    wheel = 100
+    ax = _axes_in_pixels(figure, right + _GAP + (_KEY - wheel) / 2, top + 52, wheel, wheel)
+    attention_legend(ax)
+    ax.set_title("the most attended\npatch lies", fontsize=6.5, pad=16)
+
+
+def _checked_cells(
+    rows: Sequence[Sequence[ArrayLike]], titles: Sequence[str], row_labels: Sequence[str] | None
+) -> list[list[Bytes]]:
+    if not rows or not titles:
+        raise UserError("rows: there is nothing to draw; give at least one row of one picture")
+    for number, row in enumerate(rows):
+        if len(row) != len(titles):
+            raise UserError(f"rows: row {number} has {len(row)} pictures for {len(titles)} titles; give one per title")
+    if row_labels is not None and len(row_labels) != len(rows):
+        raise UserError(f"row_labels: {len(row_labels)} labels for {len(rows)} rows; give one per row")
+    return [[_as_bytes(cell) for cell in row] for row in rows]
+
+
+def _as_bytes(cell: ArrayLike) -> Bytes:
+    """A picture as uint8, at most `_LARGE` pixels long."""
+    array: NDArray[Any] = np.asarray(cell)
+    if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
+        raise UserError(f"rows: a picture has shape {array.shape}; give RGB pictures (H, W, 3)")
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(f"rows: a picture has dtype {array.dtype}; give floats in [-1, 1], or uint8")
+        visible = np.nan_to_num(np.clip(array, -1, 1), nan=-1.0)  # a diverged model still gets its figure
+        array = np.rint((visible + 1) * 127.5).astype(np.uint8)
+    factor = -(-max(array.shape) // _LARGE)
+    return np.asarray(Image.fromarray(array).reduce(factor)) if factor > 1 else array
+
+
+def _shown_size(cell: Bytes, side: int) -> tuple[int, int]:
+    zoom = max(1, side // max(cell.shape[:2]))
+    return cell.shape[0] * zoom, cell.shape[1] * zoom
+
+
+def _hatched(picture: NDArray[Any], hole: NDArray[Any]) -> NDArray[Any]:
+    """The picture with its hole in pale diagonal stripes, which no photograph has."""
+    height, width = picture.shape[:2]
+    stripe = max(2, max(height, width) // 64)
+    stripes = np.add.outer(np.arange(height), np.arange(width)) // stripe % 2
+    return np.where(hole > 0.5, np.where(stripes, 0.9, 0.6)[..., None], picture)
+
+
+def _batch(array: ArrayLike, name: str, shape: tuple[int, ...] | None) -> NDArray[Any]:
+    """As a batch (N, H, W, C), of that shape unless None."""
+    batch: NDArray[Any] = np.asarray(array)
+    batch = batch if batch.ndim == 4 else batch[None]
+    if batch.ndim != 4 or (shape is not None and batch.shape != shape):
+        wanted = shape or "(N, H, W, 3) or (H, W, 3)"
+        raise UserError(f"{name}: shape {np.shape(array)} does not fit; give {wanted}")
+    if not np.issubdtype(batch.dtype, np.floating):
+        raise UserError(f"{name}: dtype {batch.dtype} is not a float; scale images to [-1, 1] first, as x / 127.5 - 1")
+    return batch
+
+
+def _transposed(columns: list[tuple[str, list[NDArray[Any]]]]) -> list[list[NDArray[Any]]]:
+    return [list(row) for row in zip(*(pictures for _, pictures in columns), strict=True)]
