@@ -22,11 +22,11 @@ Picture = str | PathLike[str] | NDArray[Any]
 
 class Inpainted(NamedTuple):
     """result: H W 3 uint8, the known pixels untouched. coarse: H W 3 in [-1, 1], the first stage's guess.
-    attention: h w, the most attended background patch of each position in an h w grid, or None."""
+    attention: as `Generator.attention_map` gives it, h w indices and the background's grid; or None."""
 
     result: NDArray[np.uint8]
     coarse: NDArray[np.float32]
-    attention: NDArray[np.intp] | None
+    attention: tuple[NDArray[np.intp], tuple[int, int]] | None
 
 
 def inpaint(
@@ -69,13 +69,13 @@ def inpaint_details(
         x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))
         x = generator.erase(x, m).numpy()
         coarse, refined = (y.numpy()[0, : len(pixels), : pixels.shape[1]] for y in generator(x, m))
-        index = generator.attention_map(x, m)[0][0] if attention and generator.attention else None
+        looked = generator.attention_map(x, m) if attention and generator.attention else None
     if not rgb:
         coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
     if not np.isfinite(refined).all():
         raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
     original = image if isinstance(image, np.ndarray) and image.dtype == np.uint8 else to_uint8(pixels)
-    return Inpainted(np.where(hole > 0.5, to_uint8(refined), original), coarse, index)
+    return Inpainted(np.where(hole > 0.5, to_uint8(refined), original), coarse, looked and (looked[0][0], looked[1]))
 
 
 def read_pair(

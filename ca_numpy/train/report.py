@@ -37,7 +37,9 @@ class Log:
 
     def truncate(self, *, before: int) -> None:
         """Keep what was written of steps before this one: what comes after is about to be made again."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        if lines and not lines[-1].endswith("\n"):  # a crash cut it short; the checkpoint is older than that
+            lines.pop()
         try:
             records = [json.loads(line) for line in lines]
         except ValueError as e:
@@ -162,6 +164,7 @@ def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config
     done = inpaint_details(image, mask, model=generator, attention=True, backend=current_backend().name)
     paths = [folder / "photograph-inpainted.png", folder / "photograph-steps.png"]
     save_image(paths[0], done.result)
-    sheet = viz.comparison(image, mask, done.coarse, to_float(done.result), image, index=done.attention)
+    index, background = done.attention or (None, None)
+    sheet = viz.comparison(image, mask, done.coarse, to_float(done.result), image, index=index, background=background)
     viz.save(sheet, paths[1])
     return paths
