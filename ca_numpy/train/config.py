@@ -16,10 +16,7 @@ RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS["paper"]` is the paper's.
-
-    Raises UserError for values that cannot work.
-    """
+    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS["paper"]` is the paper's."""
 
     data: str = "photographs"
     """A folder of pictures; or "photographs" (scikit-image's), "textures" (made by program); joined by "+"."""
@@ -93,7 +90,8 @@ class TrainConfig:
     checkpoint_every: int = 100
     """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises UserError for values that cannot work; `train` calls it first."""
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
                     "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
         for name in positive:

@@ -90,6 +90,7 @@ class Run:
     """One run: what learns, where it is kept, and how far it is."""
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
+        config.check()
         self.config, self.folder, self.step = config, folder, 0
         train_set, validation_set = split(open_dataset(config.data), validation=config.validation)
         data_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)

@@ -1,0 +1,94 @@
+"""The command line: what it prints, what it writes, and what it answers to bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ca_numpy.cli import main
+from ca_numpy.models import Generator
+from ca_numpy.models.files import save
+
+TINY = "--width 4 --critic-width 4 --size 32 --box 16 --max-shrink 2 --batch 2 --steps 2 --pretrain 1".split()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:15, 8:20] = 255
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    save(tmp_path / "model.safetensors", Generator(width=4))
+    return tmp_path
+
+
+def test_train_then_inpaint_then_evaluate(photo, capsys):
+    run = photo / "run"
+    assert main(["train", "--out", str(run), *TINY]) == 0
+    told = capsys.readouterr().err
+    assert "photograph-inpainted.png" in told
+    assert "held-out pictures" in told
+    assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png"), "--model", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(photo / "photo-inpainted.png")
+    with Image.open(photo / "photo-inpainted.png") as done:
+        assert done.size == (30, 20)
+    assert main(["evaluate", str(run), "--size", "32", "--count", "2", "--out", str(photo / "table.json")]) == 0
+    assert "| refined |" in capsys.readouterr().out
+    assert (photo / "table.json").exists()
+
+
+def test_a_stopped_run_says_how_to_go_on_and_does(photo, capsys):
+    run = photo / "run"
+    assert main(["train", "--out", str(run), *TINY, "--minutes", "0.000001"]) == 0
+    assert f"ca-numpy train --resume {run}" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--quiet"]) == 0
+    assert (run / "pictures" / "photograph-steps.png").exists()
+
+
+def test_backends_lists_the_textbook(capsys):
+    assert main(["backends"]) == 0
+    assert "NumPy " + np.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data {0}/nowhere",
+        "train --preset gigantic",
+        "train --resume {0}",
+        "train --backend abacus --out {0}/x",
+        "train --size 60 --out {0}/x",
+        "inpaint {0}/nowhere.png {0}/mask.png --model {0}/model.safetensors",
+        "inpaint {0}/photo.png {0}/photo.png --model {0}/nowhere",
+        "inpaint {0}/photo.png {0}/mask.png",
+        "inpaint {0}/photo.png {0}/mask.png --model {0}/model.safetensors --out {0}/photo.png",
+        "inpaint {0}/photo.png {0}/mask.png --model {0}/model.safetensors --out {0}/nowhere/x.png",
+        "evaluate {0}/nowhere",
+        "evaluate {0}/model.safetensors --size 33",
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_2(photo, capsys, command):
+    before = {p: p.read_bytes() for p in photo.rglob("*") if p.is_file()}
+    assert main(command.format(photo).split()) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("ca-numpy: ")
+    assert told.out == ""
+    assert {p: p.read_bytes() for p in photo.rglob("*") if p.is_file()} == before
+
+
+def test_options_given_beside_a_preset_win(photo):
+    assert main(["train", "--preset", "paper", *TINY, "--out", str(photo / "run"), "--quiet"]) == 0
+    assert '"penalty_weight": 10.0' in (photo / "run" / "config.json").read_text()
+    assert '"rate": 0.0001' in (photo / "run" / "config.json").read_text()
+    assert '"width": 4' in (photo / "run" / "config.json").read_text()
+
+
+def test_the_installed_command_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "ca_numpy.cli", "backends"], capture_output=True, text=True, check=True
+    )
+    assert "numpy" in done.stdout

@@ -1,0 +1,78 @@
+"""Table 1's columns for a generator; the same list of crops and holes every time."""
+
+import json
+
+import numpy as np
+import pytest
+
+import ca_numpy
+from ca_numpy.errors import UserError
+from ca_numpy.evaluation import MEASURES, REGIONS, draw_holes
+from ca_numpy.models import Generator
+
+MODEL = Generator(width=4, rng=np.random.default_rng(3))
+SMALL = {"size": 32, "count": 3, "batch": 2, "backend": "numpy"}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return ca_numpy.evaluate(MODEL, **SMALL)
+
+
+def test_every_method_has_every_measure(table):
+    assert set(table.rows) == {"mean colour", "coarse", "refined", "truth"}
+    for regions in table.rows.values():
+        assert set(regions) == set(REGIONS)
+        assert all(set(measures) == set(MEASURES) for measures in regions.values())
+
+
+def test_the_truth_is_perfect(table):
+    for region in REGIONS:
+        truth = table.rows["truth"][region]
+        assert truth["l1"][0] == truth["l2"][0] == 0
+        assert truth["psnr"][0] == np.inf
+        assert truth["ssim"][0] == pytest.approx(1)
+        assert truth["tv"][0] > 0
+
+
+def test_known_pixels_are_pasted_so_the_whole_is_a_quarter_of_the_hole(table):
+    """The centre square has half the side: a quarter of the area, and all of the error."""
+    for method in ("mean colour", "coarse", "refined"):
+        hole, whole = (table.rows[method][region]["l1"][0] for region in ("hole", "whole"))
+        assert whole == pytest.approx(hole / 4, rel=1e-5)
+
+
+def test_the_batch_size_does_not_matter(table):
+    one_by_one = ca_numpy.evaluate(MODEL, **{**SMALL, "batch": 1})
+    for method in table.rows:
+        for region in REGIONS:
+            for name in MEASURES:
+                assert one_by_one.rows[method][region][name][0] == pytest.approx(
+                    table.rows[method][region][name][0], rel=1e-4
+                )
+
+
+def test_tables_are_written_for_people_and_for_programs(table, tmp_path):
+    ca_numpy.evaluate(MODEL, **SMALL, out=tmp_path / "table.json")
+    read = json.loads((tmp_path / "table.json").read_text())
+    assert read["rows"]["refined"]["hole"]["l1"] == pytest.approx(table.rows["refined"]["hole"]["l1"])
+    assert read["rows"]["truth"]["hole"]["psnr"][0] is None  # infinite: JSON has no number for it
+    ca_numpy.evaluate(MODEL, **SMALL, out=tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text() == table.to_markdown()
+    assert "| refined |" in table.to_markdown()
+
+
+@pytest.mark.parametrize("holes", ["box", "boxes", "free-form"])
+def test_drawn_holes_come_from_their_seed(holes):
+    first, again, other = (draw_holes(holes, size=64, count=3, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert first.shape == (3, 64, 64, 1)
+    assert set(np.unique(first)) == {0, 1}
+
+
+@pytest.mark.parametrize("options", [{"size": 30}, {"out": "table.txt"}, {"data": "nowhere"}, {"model": "nowhere"}])
+def test_bad_input_is_one_line(options):
+    with pytest.raises(UserError) as caught:
+        ca_numpy.evaluate(**{"model": MODEL, **SMALL, **options})
+    assert "\n" not in str(caught.value)

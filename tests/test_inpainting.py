@@ -1,0 +1,119 @@
+"""Any size, any number of holes, known pixels untouched; and one line for everything that can be wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import ca_numpy
+from ca_numpy.errors import UserError
+from ca_numpy.inpainting import inpaint_details
+from ca_numpy.models import OFFICIAL, Generator
+from ca_numpy.models.files import save
+
+MODEL = Generator(width=4, rng=np.random.default_rng(3))
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def centre_hole(height: int, width: int) -> np.ndarray:
+    mask = np.zeros((height, width), bool)
+    mask[height // 4 : height // 4 + max(height // 2, 1), width // 4 : width // 4 + max(width // 2, 1)] = True
+    return mask
+
+
+@given(height=st.integers(2, 40), width=st.integers(2, 40), seed=st.integers(0, 9))
+def test_any_size_and_the_known_pixels_stay_as_they_were(height, width, seed):
+    image, mask = picture(height, width, seed), np.random.default_rng(seed).random((height, width)) < 0.3
+    mask[0, 0], mask[-1, -1] = True, False
+    result = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
+    assert result.shape == image.shape
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result[~mask], image[~mask])
+
+
+def test_what_lies_in_the_hole_does_not_matter():
+    image, mask = picture(24, 32), centre_hole(24, 32)
+    other = np.where(mask[:, :, None], 255 - image, image)
+    results = [ca_numpy.inpaint(x, mask, model=MODEL, backend="numpy") for x in (image, other)]
+    np.testing.assert_array_equal(*results)
+
+
+def test_files_and_arrays_give_the_same(tmp_path):
+    image, mask = picture(24, 40), centre_hole(24, 40)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / "mask.png")
+    Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)).save(tmp_path / "inverted.png")
+    save(tmp_path / "model.safetensors", MODEL)
+    expected = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
+    files = tmp_path / "photo.png", tmp_path / "mask.png"
+    np.testing.assert_array_equal(ca_numpy.inpaint(*files, model=tmp_path / "model.safetensors"), expected)
+    np.testing.assert_array_equal(
+        ca_numpy.inpaint(tmp_path / "photo.png", tmp_path / "inverted.png", model=MODEL, invert=True), expected
+    )
+    floats = image / np.float32(127.5) - 1
+    np.testing.assert_array_equal(ca_numpy.inpaint(floats, mask.astype(np.float32)[:, :, None], model=MODEL), expected)
+
+
+def test_bgr_weights_see_bgr_and_answer_rgb():
+    import dataclasses
+
+    image, mask = picture(16, 16), centre_hole(16, 16)
+    bgr = Generator.from_tf(MODEL.arrays(), variant=dataclasses.replace(OFFICIAL, channel_order="bgr"))
+    expected = ca_numpy.inpaint(image[:, :, ::-1], mask, model=MODEL, backend="numpy")[:, :, ::-1]
+    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=bgr, backend="numpy"), expected)
+
+
+def test_a_half_precision_file_is_widened(tmp_path):
+    from ca_numpy import weights
+
+    weights.write(tmp_path / "half.safetensors", {n: a.astype(np.float16) for n, a in MODEL.arrays().items()})
+    assert all(a.dtype == np.float32 for a in ca_numpy.load(tmp_path / "half.safetensors").arrays().values())
+
+
+def test_details_tell_the_coarse_guess_and_where_the_attention_looked():
+    done = inpaint_details(picture(20, 28), centre_hole(20, 28), model=MODEL, backend="numpy", attention=True)
+    assert done.coarse.shape == (20, 28, 3)
+    index, background = done.attention
+    assert index.shape == background == (3, 4)  # an eighth of 24 × 32
+    assert 0 <= index.min() <= index.max() < 12
+
+
+def bad_inputs() -> dict[str, tuple[object, object, str]]:
+    image, mask = picture(16, 16), centre_hole(16, 16)
+    nan = image / np.float32(127.5) - 1
+    nan[3, 3, 1] = np.nan
+    return {
+        "mask of another size": (image, mask[:-1], "15"),
+        "empty mask": (image, np.zeros((16, 16)), "mask"),
+        "full mask": (image, np.ones((16, 16)), "mask"),
+        "NaN in the image": (nan, mask, "NaN|finite"),
+        "grey array": (image[:, :, 0], mask, "image"),
+        "range": (image.astype(np.float32), mask, r"\[-1, 1\]"),
+        "missing file": ("nowhere.png", mask, "nowhere.png"),
+    }
+
+
+@pytest.mark.parametrize("name", list(bad_inputs()))
+def test_bad_input_is_one_line_that_names_it(name):
+    image, mask, said = bad_inputs()[name]
+    with pytest.raises(UserError, match=said) as caught:
+        ca_numpy.inpaint(image, mask, model=MODEL)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_model_a_wrong_model_and_an_unknown_backend_are_told(tmp_path):
+    image, mask = picture(16, 16), centre_hole(16, 16)
+    (tmp_path / "notes.txt").write_text("not a model")
+    for options in ({"model": tmp_path / "notes.txt"}, {"model": tmp_path}, {"model": MODEL, "backend": "abacus"}):
+        with pytest.raises(UserError) as caught:
+            ca_numpy.inpaint(image, mask, **options)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_picture_too_large_for_the_memory_is_refused_before_any_work():
+    with pytest.raises(UserError, match="GiB"):
+        ca_numpy.inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
