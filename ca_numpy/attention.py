@@ -11,7 +11,7 @@ the same in one kernel of the backend, with five times fewer products (`backends
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from ca_numpy import ops
 from ca_numpy.autograd import as_tensor, as_tensors
@@ -42,6 +42,12 @@ class AttentionChoices:
     masked: Literal["zero", "exclude"] = "zero"
     rebuild: Literal["raw", "matched"] = "raw"
     downscale: Literal["both", "foreground"] = "both"
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(AttentionChoices).items():
+            value, allowed = getattr(self, name), get_args(kind) or (True, False)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
 OFFICIAL = AttentionChoices()
@@ -139,7 +145,7 @@ def _attend(
         s = propagate(s, *grids, k=fuse_k, wrap=choices.wrap)
     logits = s * valid * softmax_scale
     if choices.masked == "exclude":
-        logits = logits + (valid - 1.0) * 1e4  # finite: a picture without any known patch survives
+        logits = logits + (valid - 1.0) * 1e30  # −∞, but finite: a picture without any known patch survives
     a = ops.softmax(logits)
     if fuse and choices.propagate == "attention":
         a = propagate(a, *grids, k=fuse_k, wrap=choices.wrap)
@@ -209,8 +215,7 @@ def known_patches(b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int
     n = len(b)
     if mask is None:
         mask = b.detach()[:, :, :, :1] * 0.0
-    mask = as_tensor(mask)
-    hole = _patches(downscale(mask.detach(), rate), ksize, stride).sum(-1)
+    hole = _patches(downscale(ops.constant_like(mask, b), rate), ksize, stride).sum(-1)
     valid = 1.0 - ops.sign(hole)
     return valid if len(valid) == n else ops.broadcast_to(valid, shape=(n, valid.shape[1]))
 

@@ -52,7 +52,7 @@ def as_tensor(x: TensorLike) -> Tensor:
 
 def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
     """Wrap what is not a Tensor as a constant; a Python number takes the dtype of the tensors beside it."""
-    dtype = next((x.dtype for x in inputs if isinstance(x, Tensor)), None)
+    dtype = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
     backend = current_backend()
     return tuple(
         x if isinstance(x, Tensor)

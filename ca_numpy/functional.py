@@ -143,6 +143,11 @@ def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Ten
     x = as_tensor(x)
     if len(boxes) != len(x):
         raise ValueError(f"crop_boxes needs one box per image, got {len(boxes)} boxes for {len(x)} images")
+    if len({box[2:] for box in boxes}) > 1:
+        raise ValueError(f"the boxes must all have one size, got {sorted({box[2:] for box in boxes})}")
+    for t, l, h, w in boxes:
+        if min(t, l) < 0 or t + h > x.shape[1] or l + w > x.shape[2]:
+            raise ValueError(f"the box (top {t}, left {l}, height {h}, width {w}) does not lie inside {_hw(x)}")
     if len(set(boxes)) == 1:  # the same for all: one slice
         (t, l, h, w) = boxes[0]
         return x[:, t : t + h, l : l + w]

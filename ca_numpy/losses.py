@@ -91,6 +91,8 @@ def discounted_l1(
     discount   "box": distance to the box's sides, γ = 0.9 (the released code). "distance": to the nearest known pixel,
                γ = 0.99 (the paper). "none": M = 1
     """
+    if discount not in ("box", "distance", "none"):
+        raise ValueError(f'discount must be "box", "distance" or "none", got {discount!r}')
     x, y = (crop_boxes(a, boxes) for a in as_tensors([x, y]))
     if discount == "none":
         return l1(x, y)

@@ -58,14 +58,17 @@ class Adam:
         return {f"{prefix}/{k}/{name}": to_numpy(a) for k, d in (("m", self.m), ("v", self.v)) for name, a in d.items()}
 
     def load_arrays(self, prefix: str, arrays: Mapping[str, Any]) -> None:
-        """Take the moments over from a checkpoint. Raises UserError if one is missing."""
+        """Take the moments over from a checkpoint.
+
+        Raises UserError if one is missing or has another shape; then nothing has been changed.
+        """
+        for name, p in self.parameters.items():
+            for full in (f"{prefix}/m/{name}", f"{prefix}/v/{name}"):
+                if full not in arrays or tuple(arrays[full].shape) != p.shape:
+                    raise UserError(f"the checkpoint has no {full!r} of shape {p.shape}: it is of another architecture")
         asarray = current_backend().asarray
-        for key, moments in (("m", self.m), ("v", self.v)):
-            for name in moments:
-                full = f"{prefix}/{key}/{name}"
-                if full not in arrays:
-                    raise UserError(f"the checkpoint lacks {full!r}: it is of another architecture")
-                moments[name] = asarray(arrays[full])
+        for name in self.parameters:
+            self.m[name], self.v[name] = (asarray(arrays[f"{prefix}/{key}/{name}"]) for key in "mv")
 
 
 class Clock:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ca_numpy import functional as F
+from ca_numpy import ops
 from ca_numpy.attention import attention_argmax, attention_scores
-from ca_numpy.autograd import as_tensor, as_tensors
+from ca_numpy.autograd import as_tensor
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import Variant, variant_of
 from ca_numpy.nn import Conv2d, Module
@@ -170,7 +171,8 @@ class Generator(Module):
 
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
         """The image with its hole filled as this variant's network expects it: grey, or white (departure 12)."""
-        image, mask = as_tensors([image, mask])
+        image = as_tensor(image)
+        mask = ops.constant_like(mask, image)
         return image * (1.0 - mask) + mask * self.variant.hole_value
 
     def __call__(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
@@ -214,13 +216,16 @@ class Generator(Module):
         return attention_argmax(a).reshape(-1, h, w), background
 
     def _inputs(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
-        image, mask = as_tensors([image, mask])
+        image = as_tensor(image)
+        mask = ops.constant_like(mask, image)
         if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
             got = f"got {image.shape} and {mask.shape}"
             raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, {got}")
         if any(n % MULTIPLE for n in image.shape[1:3]):
             got = f"got {image.shape[1:3]}"
             raise ValueError(f"H and W must be multiples of {MULTIPLE}, {got}: ca_numpy.inpaint takes any size")
+        if len(mask) not in (1, len(image)):
+            raise ValueError(f"the generator needs one mask, or one per image: got {len(mask)} for {len(image)} images")
         if len(mask) != len(image):
             mask = mask + image.detach()[:, :, :, :1] * 0.0  # one mask for all
         return image, mask

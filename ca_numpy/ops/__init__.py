@@ -21,6 +21,7 @@ from ca_numpy.ops.patches import fold, gather, resize_nearest, resize_nearest_ad
 from ca_numpy.ops.shapes import (
     broadcast_to,
     concat,
+    constant_like,
     getitem,
     mean,
     put,
@@ -37,6 +38,7 @@ __all__ = [
     "clip",
     "clip_slope",
     "concat",
+    "constant_like",
     "contextual_attention",
     "conv2d",
     "conv2d_dw",

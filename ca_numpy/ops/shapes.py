@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ca_numpy.autograd import Op, as_tensor, as_tensors, defvjp
+from ca_numpy.backend import current_backend
 from ca_numpy.tensor import OPS, Tensor, TensorLike
 
 # Undoing broadcasting happens here and nowhere else.
@@ -68,6 +69,11 @@ def concat(xs: Sequence[TensorLike], *, axis: int) -> Tensor:
     """Arrays side by side along an axis."""
     tensors = as_tensors(xs)
     return _concat(*tensors, axis=axis % tensors[0].ndim)
+
+
+def constant_like(x: TensorLike, like: Tensor) -> Tensor:
+    """x as a constant in the dtype of `like`: what a mask is beside an image."""
+    return Tensor(current_backend().asarray(as_tensor(x).data, dtype=like.dtype), tracked=False)
 
 
 def sum_(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:

@@ -1,0 +1,44 @@
+"""What all tests share: how many examples Hypothesis draws, the backends, a seeded generator, a watch over leaks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from ca_numpy.backend import current_backend, registered_backends, use_backend, why_unavailable
+from ca_numpy.tensor import is_recording
+
+# The fixture `backend` is the same for every example of a test: that is what Hypothesis warns of, and what is meant.
+_common = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.register_profile("dev", _common, max_examples=8)
+settings.register_profile("ci", _common, max_examples=20, derandomize=True, database=None)
+settings.register_profile("intense", _common, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks() -> Iterator[None]:
+    """A test leaves the backend, the tape's switch and NumPy's error handling as it found them."""
+    before = current_backend(), is_recording(), np.geterr()
+    yield
+    assert (current_backend(), is_recording(), np.geterr()) == before, "this test changed a setting and left it changed"
+
+
+@pytest.fixture(params=list(registered_backends()))
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of each backend in turn, in use while the test runs."""
+    reason = why_unavailable(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    with use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A random generator, the same in every run."""
+    return np.random.default_rng(0)
