@@ -68,8 +68,9 @@ class NumpyBackend(Backend):
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
-        # max(x, 0) + min(eˣ − 1, 0), with the exponential kept from overflowing where x is large
-        y = np.expm1(np.minimum(x, 0))
+        # (e^min(x, 0) − 1) + max(x, 0): each part is 0 on the other's side. NumPy's exp is vectorised, its expm1 is not.
+        y = np.exp(np.minimum(x, 0))
+        y -= 1
         y += np.maximum(x, 0)
         return y
 

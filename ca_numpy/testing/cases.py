@@ -1,0 +1,164 @@
+"""One row per kernel of the contract: how its inputs are drawn, what it should give, and what calculus says of it.
+
+The table drives everything that is checked of a backend (`backend_suite`). A new kernel asks for one more row here; the
+project's tests fail while a kernel or an operation has none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ca_numpy import ops
+from ca_numpy.autograd import Op, grad
+from ca_numpy.backend import use_backend
+from ca_numpy.tensor import Tensor, recording, tensor
+from ca_numpy.testing import oracles, problems
+from ca_numpy.testing.drawing import Chooser, Problem, draw_nonzero
+from ca_numpy.testing.oracles import elementwise
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and what is known of it.
+
+    name         of the kernel, and of the operation that calls it if there is one
+    draw         a chooser -> arrays and parameters, away from kinks
+    oracle       the arrays and parameters -> what the kernel should give, in float64, independent of every backend
+    order        how many derivatives exist: 0 for a kernel that is no operation
+    linear       numbers of the inputs in which it is linear (the others held fixed)
+    adjoint      for each of these, the operation that is its adjoint
+    constant     numbers of the inputs that nobody differentiates (a mask)
+    terms        an upper bound on how many products of inputs are added up for one output, where it is such a sum
+    conditioned  rounding grows on its way to the output: in float32 it is compared with what perturbed inputs give
+    """
+
+    name: str
+    draw: Callable[[Chooser], Problem]
+    oracle: Callable[..., Any]
+    order: int = 2
+    linear: tuple[int, ...] = ()
+    adjoint: tuple[str, ...] = ()
+    constant: tuple[int, ...] = ()
+    terms: Callable[[Problem], int] | None = None
+    conditioned: bool = False
+
+    @property
+    def op(self) -> Op:
+        """The operation of this name. Raises KeyError for a kernel that is none."""
+        return all_ops()[self.name]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def all_ops() -> dict[str, Op]:
+    """Every operation that `ca_numpy.ops` defines, by name: those too that users only reach through a function."""
+    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}.")]
+    return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
+
+
+# ---- one oracle that is not a loop -------------------------------------------------------------------------------
+def _attention_vjp(g: Array, f: Array, b: Array, valid: Array, **params: Any) -> tuple[Array, Array]:
+    """The gradients of the composite, on the NumPy backend: no line of them is shared with the fused kernels."""
+    reference = ops.contextual_attention.reference
+    assert reference is not None
+    with use_backend("numpy"), recording(True):
+        tensors = tensor(f), tensor(b)
+        df, db = grad(reference(*tensors, Tensor(valid, tracked=False), **params), tensors, seed=g)
+    return df.numpy(), db.numpy()
+
+
+# ---- how long the sums are ---------------------------------------------------------------------------------------
+def _no_sum(problem: Problem) -> int:
+    return 1
+
+
+def _whole_input(problem: Problem) -> int:
+    return problem.inputs[0].size
+
+
+def _taps(problem: Problem) -> int:
+    """Of patches N OH OW KH KW C."""
+    return math.prod(problem.inputs[0].shape[3:5])
+
+
+def _taps_times(axis: int) -> Callable[[Problem], int]:
+    """Taps of the kernel, which is input 1, times its channels in (axis 2) or out (axis 3)."""
+    return lambda problem: math.prod(problem.inputs[1].shape[:2]) * problem.inputs[1].shape[axis]
+
+
+def _positions(problem: Problem) -> int:
+    return math.prod(problem.inputs[0].shape[:3])
+
+
+def _attention_terms(problem: Problem) -> int:
+    c, k = problem.inputs[0].shape[3], problem.params["ksize"]
+    return int(k * k * c + problem.params["fuse_k"] ** 2 + problem.inputs[-1].shape[1])
+
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+def _linear(name: str, draw: Callable[[Chooser], Problem], *adjoint: str, terms: Callable[[Problem], int]) -> Case:
+    """A kernel that is linear in its first inputs, one for each adjoint."""
+    return Case(name, draw, getattr(oracles, name), linear=tuple(range(len(adjoint))), adjoint=adjoint, terms=terms)
+
+
+_one, _two = problems.draw_one, problems.draw_two
+_TABLE = [
+    Case("add", _two(), elementwise(lambda a, b: a + b), linear=(0, 1)),
+    Case("sub", _two(), elementwise(lambda a, b: a - b), linear=(0, 1)),
+    Case("mul", _two(), elementwise(lambda a, b: a * b), linear=(0, 1)),
+    Case("div", _two(second=draw_nonzero), elementwise(lambda a, b: a / b), linear=(0,)),
+    Case("power", problems.draw_power, elementwise(lambda x, exponent: x**exponent)),
+    Case("exp", _one(), elementwise(math.exp)),
+    Case("log", _one(low=0.3, high=3), elementwise(math.log)),
+    Case("abs", _one(0.0), elementwise(abs)),
+    Case("sign", _one(0.0), elementwise(oracles.sign)),
+    Case("clip", problems.draw_clip, elementwise(oracles.clip)),
+    Case("clip_slope", problems.draw_clip, elementwise(oracles.clip_slope)),
+    Case("elu", _one(0.0), elementwise(oracles.elu)),
+    Case("elu_slope", _one(0.0, low=-0.9), elementwise(lambda y: 1.0 if y > 0 else y + 1)),
+    Case("not_positive", _one(0.0, low=-0.9), elementwise(lambda y: float(y <= 0))),
+    Case("relu", _one(0.0), elementwise(lambda x: max(x, 0.0))),
+    Case("leaky_relu", problems.draw_leaky, elementwise(lambda x, alpha: x if x > 0 else alpha * x)),
+    Case("leaky_relu_slope", problems.draw_leaky, elementwise(lambda x, alpha: 1.0 if x > 0 else alpha)),
+    Case("softmax", problems.draw_softmax, oracles.softmax),
+    _linear("sum_to", problems.draw_sum_to, "broadcast_to", terms=_whole_input),
+    _linear("broadcast_to", problems.draw_broadcast_to, "sum_to", terms=_no_sum),
+    _linear("reshape", problems.draw_reshape, "reshape", terms=_no_sum),
+    _linear("transpose", problems.draw_transpose, "transpose", terms=_no_sum),
+    _linear("getitem", problems.draw_getitem, "put", terms=_no_sum),
+    _linear("put", problems.draw_put, "getitem", terms=_whole_input),
+    _linear("concat", problems.draw_concat, "getitem", terms=_no_sum),
+    _linear("gather", problems.draw_gather, "scatter_add", terms=_no_sum),
+    _linear("scatter_add", problems.draw_scatter_add, "gather", terms=_whole_input),
+    _linear("resize_nearest", problems.draw_resize, "resize_nearest_adjoint", terms=_no_sum),
+    _linear("resize_nearest_adjoint", problems.draw_resize, "resize_nearest", terms=_whole_input),
+    _linear("unfold", problems.draw_unfold, "fold", terms=_no_sum),
+    _linear("fold", problems.draw_fold, "unfold", terms=_taps),
+    Case("matmul", problems.draw_matmul, oracles.matmul, linear=(0, 1), terms=lambda p: p.inputs[0].shape[-1]),
+    _linear("conv2d", problems.draw_conv2d, "conv2d_dx", "conv2d_dw", terms=_taps_times(2)),
+    _linear("conv2d_dx", problems.draw_conv2d_dx, "conv2d", "conv2d_dw", terms=_taps_times(3)),
+    _linear("conv2d_dw", problems.draw_conv2d_dw, "conv2d", "conv2d_dx", terms=_positions),
+    Case("conv_bias_elu", problems.draw_conv_bias_elu, oracles.conv_bias_elu, terms=_taps_times(2)),
+    Case(
+        "contextual_attention", problems.draw_fused_attention, oracles.contextual_attention,
+        order=1, constant=(2,), conditioned=True, terms=_attention_terms,
+    ),
+    Case(
+        "contextual_attention_vjp", problems.draw_attention_vjp, _attention_vjp,
+        order=0, conditioned=True, terms=_attention_terms,
+    ),
+    Case("adam", problems.draw_adam, oracles.adam, order=0),
+]  # fmt: skip
+
+#: The table, by kernel.
+CASES: dict[str, Case] = {case.name: case for case in _TABLE}

@@ -1,0 +1,244 @@
+"""How the inputs of a test are drawn: small, of odd shapes, well scaled, and away from kinks.
+
+Every draw goes through a `Chooser`. One is a plain random generator; `strategies` has another that asks Hypothesis, so
+that a failure shrinks to the smallest geometry that still fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Pads, same_pads
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+#: Inputs keep this distance from kinks (where a derivative jumps), so that finite differences do not straddle one.
+MARGIN = 0.1
+
+
+class Chooser(Protocol):
+    """Where choices come from. `large` asks for arrays bigger than a cache line, a tile or a block of threads."""
+
+    @property
+    def rng(self) -> np.random.Generator: ...
+
+    @property
+    def large(self) -> bool: ...
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number in [low, high], both included; simplest is low."""
+        ...
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options; simplest is the first."""
+        ...
+
+
+@dataclass(frozen=True)
+class RandomChooser:
+    """Choices from a random generator."""
+
+    rng: np.random.Generator
+    large: bool = False
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[self.integer(0, len(options) - 1)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a kernel is called with: arrays by position, parameters by keyword."""
+
+    inputs: tuple[Array, ...]
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def astype(self, dtype: Any) -> Problem:
+        return Problem(tuple(x.astype(dtype) for x in self.inputs), self.params)
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{x.dtype}{list(x.shape)}" for x in self.inputs)
+        return f"Problem({arrays}, {self.params})"
+
+
+# ---- shapes ------------------------------------------------------------------------------------------------------
+def draw_side(pick: Chooser) -> int:
+    """Height or width: 1 is a picture one pixel wide."""
+    return pick.integer(1, 37) if pick.large else pick.integer(1, 6)
+
+
+def draw_channels(pick: Chooser) -> int:
+    return pick.integer(1, 40) if pick.large else pick.integer(1, 3)
+
+
+def draw_images_shape(pick: Chooser) -> tuple[int, int, int, int]:
+    """N H W C"""
+    return pick.integer(1, 3), draw_side(pick), draw_side(pick), draw_channels(pick)
+
+
+def draw_shape(pick: Chooser, *, least: int = 0) -> tuple[int, ...]:
+    """`least` to four axes; none is a number."""
+    return tuple(draw_side(pick) for _ in range(pick.integer(least, 4 if not pick.large else 3)))
+
+
+def draw_broadcastable(pick: Chooser, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to `shape`: some axes one long, some leading ones missing."""
+    kept = shape[pick.integer(0, len(shape)) :]
+    return tuple(pick.choice([n, 1]) for n in kept)
+
+
+# ---- values ------------------------------------------------------------------------------------------------------
+def draw_normal(pick: Chooser, shape: tuple[int, ...]) -> Array:
+    """Standard normal values, none beyond ±3."""
+    return np.clip(pick.rng.standard_normal(shape), -3, 3)
+
+
+def draw_away_from(pick: Chooser, shape: tuple[int, ...], *kinks: float, low: float = -2.5, high: float = 2.5) -> Array:
+    """Values in [low, high], none nearer than `MARGIN` to a kink. Kinks lie 4·MARGIN or more apart."""
+    x = np.asarray(pick.rng.uniform(low, high, shape))
+    for kink in kinks:
+        distance = MARGIN * pick.rng.uniform(1, 2, shape)
+        x = np.where(abs(x - kink) < MARGIN, kink + np.where(x < kink, -distance, distance), x)
+    return x
+
+
+def draw_positive(pick: Chooser, shape: tuple[int, ...]) -> Array:
+    """Values in [½, 2]"""
+    return np.asarray(pick.rng.uniform(0.5, 2, shape))
+
+
+def draw_nonzero(pick: Chooser, shape: tuple[int, ...]) -> Array:
+    """Values of both signs whose size is in [½, 2]."""
+    return np.asarray(draw_positive(pick, shape) * pick.rng.choice([-1.0, 1.0], shape))
+
+
+# ---- memory layouts ----------------------------------------------------------------------------------------------
+def _same(x: Any) -> Any:
+    return x
+
+
+#: Ways in which the same values can lie in memory. "repeated" has the values of its first entry only, with stride 0.
+LAYOUTS = ("contiguous", "fortran", "reversed", "strided", "repeated")
+
+
+def relaid(x: Array, layout: str, *, to: Callable[[Array], Any] = _same) -> Any:
+    """The values of x, laid out in memory as `layout` says; `to` carries a contiguous array to a backend.
+
+    A backend's arrays should slice, transpose and answer `np.broadcast_to` as NumPy's do.
+
+    contiguous   row-major            strided    every second value of a larger array, NaN between them
+    fortran      column-major         repeated   the first entry along the first axis, repeated without a copy
+    reversed     backwards in memory
+    """
+    backwards: Any = (..., *x.ndim * [slice(None, None, -1)])  # the ellipsis keeps a number an array
+    every_second: Any = (..., *x.ndim * [slice(None, None, 2)])
+    if layout == "fortran":
+        return to(np.array(x.T, order="C")).T
+    if layout == "reversed":
+        return to(np.array(x[backwards], order="C"))[backwards]
+    if layout == "strided":
+        base = np.full([2 * n for n in x.shape], np.nan, x.dtype)
+        base[every_second] = x
+        return to(base)[every_second]
+    if layout == "repeated" and x.size:
+        return np.broadcast_to(to(np.array(x[:1] if x.ndim else x, order="C")), x.shape)
+    return to(np.array(x, order="C"))
+
+
+# ---- geometries --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ConvGeometry:
+    """A convolution that fits: x N H W I, w KH KW I O, y N OH OW O."""
+
+    x: tuple[int, int, int, int]
+    w: tuple[int, int, int, int]
+    stride: int
+    dilation: int
+    pads: Pads
+
+    @property
+    def y(self) -> tuple[int, int, int, int]:
+        rows, columns = (
+            (n + sum(pad) - (k - 1) * self.dilation - 1) // self.stride + 1
+            for n, k, pad in zip(self.x[1:3], self.w[:2], self.pads, strict=True)
+        )
+        return self.x[0], rows, columns, self.w[3]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"stride": self.stride, "dilation": self.dilation, "pads": self.pads}
+
+
+def draw_conv_geometry(pick: Chooser) -> ConvGeometry:
+    """Kernels 1–5 a side, even and not square ones too; stride 1–3; dilation 1–4; TensorFlow's zeros, none, or any."""
+    n, h, w, c = draw_images_shape(pick)
+    k = pick.integer(1, 5), pick.integer(1, 5)
+    stride, dilation = pick.integer(1, 3), pick.integer(1, 4)
+    pads: Pads = ((0, 0), (0, 0))
+    kind = pick.choice(["same", "none", "any"])
+    if kind == "same":
+        pads = same_pads((h, w), k, stride=stride, dilation=dilation)
+    elif kind == "any":
+        pads = (pick.integer(0, 3), pick.integer(0, 3)), (pick.integer(0, 3), pick.integer(0, 3))
+    h, w = (max(size, (taps - 1) * dilation + 1 - sum(pad)) for size, taps, pad in zip((h, w), k, pads, strict=True))
+    return ConvGeometry((n, max(h, 1), max(w, 1), c), (*k, c, draw_channels(pick)), stride, dilation, pads)
+
+
+@dataclass(frozen=True)
+class AttentionProblem:
+    """Features of fore- and background N H W C, a mask N H' W' 1 with 1 = hole, and the attention's options."""
+
+    f: Array
+    b: Array
+    mask: Array
+    ksize: int
+    rate: int
+    fuse_k: int
+    softmax_scale: float
+    fuse: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        names = "ksize", "rate", "fuse_k", "softmax_scale", "fuse"
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        holes = float(self.mask.mean())
+        return f"AttentionProblem(f {self.f.shape}, b {self.b.shape}, {holes:.0%} hole, {self.options})"
+
+
+def draw_attention(pick: Chooser, *, divisible: bool = True) -> AttentionProblem:
+    """Foreground and background of different sizes; masks without hole, all hole, or anything between.
+
+    divisible   sizes are multiples of `rate`, which the fused kernel asks for
+    """
+    rate = pick.integer(1, 3)
+    n, c = pick.integer(1, 2), draw_channels(pick)
+    sides = [pick.integer(1, 9 if pick.large else 4) for _ in range(4)]
+    h, w, h2, w2 = (rate * side - (0 if divisible else pick.integer(0, rate - 1)) for side in sides)
+    mask = np.zeros((n, h2, w2, 1))
+    kind = pick.choice(["no hole", "all hole", "scattered", "box"])
+    if kind == "scattered":
+        mask = (pick.rng.uniform(size=mask.shape) < 0.3).astype(float)
+    elif kind == "all hole":
+        mask = np.ones_like(mask)
+    elif kind == "box":
+        mask[:, h2 // 3 : h2 // 3 + 1 + h2 // 4, w2 // 3 : w2 // 3 + 1 + w2 // 4] = 1
+    return AttentionProblem(
+        f=draw_normal(pick, (n, h, w, c)) / 2,
+        b=draw_normal(pick, (n, h2, w2, c)) / 2,
+        mask=mask,
+        ksize=pick.choice([3, 1, 2, 5]),
+        rate=rate,
+        fuse_k=pick.choice([3, 1, 5]),
+        softmax_scale=pick.choice([10.0, 1.0]),
+        fuse=pick.choice([True, False]),
+    )

@@ -1,0 +1,177 @@
+"""Weight files in and out, all in one language: {the authors' variable name: array}, kernels H W I O.
+
+    read("snap-0")                    the authors' TensorFlow checkpoint: snap-0.index and its shards
+    read("gen_00430000.pt")           a PyTorch port's state dict, renamed and transposed
+    read("weights.safetensors")       our own format; write("weights.safetensors", arrays) makes it
+    read("weights.npz")               NumPy's
+
+Neither TensorFlow nor torch is needed, and nothing a file contains is ever executed. Modules: `tf_bundle`,
+`torch_zip` and `safetensors_file` read one format each, `names` translates between naming schemes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.errors import UserError
+from ca_numpy.weights import names, safetensors_file, tf_bundle, torch_zip
+from ca_numpy.weights.names import Naming, canonical, naming
+from ca_numpy.weights.safetensors_file import write
+
+__all__ = ["Naming", "canonical", "naming", "origin", "read", "read_metadata", "write"]
+
+_SUPPORTED = (
+    "supported are .safetensors, .npz, TensorFlow V2 checkpoints (.index with its .data-* files) and "
+    "PyTorch's zip format (.pth, .pt, .ckpt)"
+)
+
+
+def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """The weights in a file: {the authors' variable name: array}, sorted; kernels H W I O and (in, out).
+
+    What a file is, its contents say, not its suffix. A TensorFlow checkpoint may be named by its prefix, its
+    `.index` or any of its other files; of a folder, the one `.index` or `.safetensors` in it is meant. From
+    TensorFlow and PyTorch files the two networks' parameters are taken and optimiser states left out;
+    `.safetensors` and `.npz` are given as they are, unless they hold a PyTorch port's names. dtypes are kept
+    (bfloat16 becomes float32).
+
+    Raises UserError: nothing there, an unknown or unsupported format, a truncated or damaged file, a file
+    that would need code to be run, an unknown network, a folder with no or several candidates.
+    """
+    file = _locate(Path(path))
+    kind = _kind(file)
+    arrays = _READERS[kind](file)
+    if kind == "torch" or naming(arrays) in ("daa233", "fgvc"):
+        arrays = names.to_authors(arrays, source=str(file))
+    return dict(sorted(arrays.items()))
+
+
+def origin(path: str | PathLike[str]) -> Naming | None:
+    """Whose names a file's parameters bear before `read` translates them; None if nobody's that we know.
+
+    It tells the order of the colours: the networks of the "authors" and of "fgvc" are fed BGR, those of
+    "daa233" RGB. (Our own files say it in their metadata.)
+
+    Raises UserError: as `read` does for what it cannot read.
+    """
+    file = _locate(Path(path))
+    return naming(_READERS[_kind(file)](file))
+
+
+def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
+    """The text that `write(..., metadata=...)` put into a `.safetensors` file; {} for other formats.
+
+    Raises UserError: nothing there, an unknown format, a truncated or damaged file.
+    """
+    file = _locate(Path(path))
+    return safetensors_file.read_metadata(file) if _kind(file) == "safetensors" else {}
+
+
+# ---- Which file, and what is it? ---------------------------------------------------------------------------
+
+
+def _locate(path: Path) -> Path:
+    """The file meant by a path that may be a folder, or any part of a TensorFlow checkpoint."""
+    if path.is_dir():
+        return _only_checkpoint(path)
+    prefix, parts = re.subn(r"\.(data-\d{5}-of-\d{5}|meta)$", "", str(path))
+    index = Path(f"{prefix}.index")
+    if index.is_file() and (parts or not path.is_file()):
+        return index
+    if parts or not path.is_file():
+        raise UserError(f"{path}: no {index.name} beside it, and no file to read by itself; check the path")
+    return path
+
+
+def _only_checkpoint(folder: Path) -> Path:
+    found = sorted(file for file in folder.iterdir() if file.suffix in (".index", ".safetensors"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{folder}: several checkpoints ({_listing(found)}); name one of them")
+    others = _listing(sorted(folder.iterdir()))
+    raise UserError(f"{folder}: no .index or .safetensors in this folder (found: {others}); name a file")
+
+
+def _listing(files: list[Path]) -> str:
+    shown = ", ".join(file.name for file in files[:8])
+    return (shown or "nothing") + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+
+
+def _kind(file: Path) -> str:
+    """The format of a file, told by its first or last bytes; by its suffix if they are damaged."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(16)
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - len(tf_bundle.MAGIC), 0))
+            tail = stream.read()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise UserError(f"{file}: the file is empty; copy or download it again")
+    if tail == tf_bundle.MAGIC:
+        if file.suffix == ".index":
+            return "tf"
+        raise UserError(f"{file}: a TensorFlow V1 checkpoint, or an index renamed; {_SUPPORTED}")
+    if head.startswith(b"PK"):
+        return _kind_of_zip(file)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
+        return "safetensors"
+    if head.startswith(torch_zip.LEGACY_MAGIC):
+        raise UserError(f"{file}: {torch_zip.LEGACY_REFUSAL}")
+    if head.startswith(b"\x80"):
+        raise UserError(f"{file}: a Python pickle, which is a program and never read here; {_SUPPORTED}")
+    by_suffix = {".index": "tf", ".safetensors": "safetensors"}
+    if file.suffix in by_suffix:  # its reader says what is wrong
+        return by_suffix[file.suffix]
+    raise UserError(f"{file}: unknown format; {_SUPPORTED}")
+
+
+def _kind_of_zip(file: Path) -> str:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{file}: damaged or truncated archive ({error}); copy or download it again") from error
+    if any(member.endswith("/data.pkl") for member in members):
+        return "torch"
+    if members and all(member.endswith(".npy") for member in members):
+        return "npz"
+    raise UserError(f"{file}: a zip archive of neither NumPy nor PyTorch; {_SUPPORTED}")
+
+
+# ---- One reader per format ---------------------------------------------------------------------------------
+
+
+def _read_tf(file: Path) -> dict[str, NDArray[Any]]:
+    prefix = str(file).removesuffix(".index")
+    stored = tf_bundle.read_index(prefix).variables
+    wanted = canonical(stored)
+    if not wanted:
+        raise UserError(
+            f"{file}: none of its {len(stored)} variables is in inpaint_net/ or discriminator/; "
+            "it is the checkpoint of another network"
+        )
+    return tf_bundle.read(prefix, wanted)
+
+
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not a usable .npz file ({reason}); save it again with np.savez") from error
+
+
+_READERS = {"tf": _read_tf, "torch": torch_zip.read, "npz": _read_npz, "safetensors": safetensors_file.read}

@@ -1,0 +1,207 @@
+"""One language for weights: the authors' variable names, with kernels H W I O.
+
+    inpaint_net/conv1/kernel                                  5 5 5 32      (height, width, in, out)
+    inpaint_net/conv13_upsample/conv13_upsample_conv/bias     64
+    discriminator/discriminator_local/conv1/kernel            5 5 3 64
+    discriminator/dout_local_fc/kernel                        32768 1       (in, out)
+
+`to_authors` translates the state dicts of the two PyTorch ports that are most used. They agree with the
+authors on every layer of the generator, and differ in names and in the order of the axes:
+
+    daa233     coarse_generator.conv1.conv.weight, fine_generator.pmconv1.conv.weight, localD.linear.weight
+    fgvc       stage_1.down.out.0.conv.0.weight, …: nbei/Deep-Flow-Guided-Video-Inpainting and FGVC
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.errors import UserError
+
+Naming = Literal["authors", "daa233", "fgvc"]
+
+_NETWORKS = ("inpaint_net/", "discriminator/")
+_BEGINNINGS: dict[Naming, tuple[str, ...]] = {
+    "authors": _NETWORKS,
+    "daa233": ("coarse_generator.", "fine_generator.", "localD.", "globalD."),
+    "fgvc": ("stage_1.", "stage_2."),
+}
+
+_ENCODER = ("conv1", "conv2_downsample", "conv3", "conv4_downsample", "conv5", "conv6")
+_ATROUS = ("conv7_atrous", "conv8_atrous", "conv9_atrous", "conv10_atrous")
+_AFTER_ATTENTION = ("conv9", "conv10")
+_DECODER = ("conv11", "conv12", "conv13", "conv14", "conv15", "conv16", "conv17")
+
+# What training scripts put around a state dict, and what `DataParallel` and `Module` attributes prepend.
+_WRAPPERS = {"module", "state_dict", "model", "generator", "netG", "G", "net"}
+# What they save beside it.
+_OTHER_STATE = ("optim", "sched", "scaler")
+
+
+def canonical(names: Iterable[str]) -> list[str]:
+    """The names of the two networks' variables, sorted: without optimiser slots, counters and other networks.
+
+    TensorFlow saves Adam's moments beside each variable, as `…/kernel/Adam` and `…/kernel/Adam_1`.
+    """
+    return sorted(name for name in names if name.startswith(_NETWORKS) and "/Adam" not in name)
+
+
+def naming(names: Iterable[str]) -> Naming | None:
+    """Whose names these are, or None if nobody's that we know."""
+    stripped = [_strip_wrappers(name) for name in names]
+    for origin, beginnings in _BEGINNINGS.items():
+        if any(name.startswith(beginnings) for name in stripped):
+            return origin
+    return None
+
+
+def to_authors(state: Mapping[str, NDArray[Any]], *, source: str) -> dict[str, NDArray[Any]]:
+    """A port's state dict under the authors' names, kernels O I H W → H W I O and (out, in) → (in, out).
+
+    A critic's dense layer reads flattened features: in the order C H W in torch, H W C in TensorFlow; its
+    rows are permuted accordingly. Names already the authors' keep their arrays. Optimiser states are left
+    out.
+
+    source: the file, for messages.
+    Raises UserError: names of no known port, a parameter the port's network has not, shapes that do not fit.
+    """
+    weights = {name: array for name, array in state.items() if not name.startswith(_OTHER_STATE)}
+    origin = naming(weights)
+    if origin is None:
+        raise UserError(
+            f"{source}: parameters of an unknown network: {_first(weights)}; known are the authors' names "
+            "and those of the ports daa233/generative-inpainting-pytorch and FGVC"
+        )
+    if origin == "authors":
+        bare = {_strip_wrappers(name): array for name, array in weights.items()}
+        return {name: bare[name] for name in canonical(bare)}
+    modules = _daa233_modules() if origin == "daa233" else _fgvc_modules()
+    renamed: dict[str, tuple[str, NDArray[Any]]] = {}
+    unknown = []
+    for name, array in weights.items():
+        module, _, leaf = _strip_wrappers(name).rpartition(".")
+        if module not in modules or leaf not in ("weight", "bias"):
+            unknown.append(name)
+            continue
+        target = f"{modules[module]}/{'kernel' if leaf == 'weight' else 'bias'}"
+        if target in renamed:
+            raise UserError(f"{source}: {renamed[target][0]!r} and {name!r} are the same parameter; keep one")
+        renamed[target] = (name, array)
+    if unknown:
+        raise UserError(f"{source}: looks like the port {origin}, but its network has no {_first(unknown)}")
+    return _transpose(renamed, source=source)
+
+
+def _transpose(renamed: Mapping[str, tuple[str, NDArray[Any]]], *, source: str) -> dict[str, NDArray[Any]]:
+    """Torch's arrays in the authors' axis order; `renamed`: the authors' name → (torch's name, array)."""
+    result = {}
+    for target in sorted(renamed):
+        name, array = renamed[target]
+        dense = "_fc/" in target
+        expected = 1 if target.endswith("/bias") else 2 if dense else 4
+        if array.ndim != expected:
+            raise UserError(f"{source}: {name!r} has shape {array.shape}, but {expected} axes are expected")
+        if expected == 4:
+            array = oihw_to_hwio(array)
+        elif expected == 2:
+            # dout_local_fc follows discriminator_local/conv4, whose bias has one number per channel
+            last = target.replace("dout_", "discriminator_").replace("_fc/kernel", "/conv4/bias")
+            if last not in renamed:
+                raise UserError(f"{source}: {name!r} comes without the convolutions before it")
+            try:
+                array = dense_to_hwc(array, channels=renamed[last][1].size)
+            except UserError as error:
+                raise UserError(f"{source}: {name!r}: {error}") from error
+        result[target] = array
+    return result
+
+
+def oihw_to_hwio(kernel: NDArray[Any]) -> NDArray[Any]:
+    """Torch's convolution kernel (out, in, height, width) as TensorFlow's (height, width, in, out)."""
+    return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
+
+
+def dense_to_hwc(weight: NDArray[Any], *, channels: int) -> NDArray[Any]:
+    """Torch's dense weight (out, C·H·W) as a kernel (H·W·C, out), for features flattened with channels last.
+
+    The features are taken to be square, H = W, as they are after a square image.
+    Raises UserError: the inputs are not `channels` squares.
+    """
+    outputs, inputs = weight.shape
+    side = math.isqrt(inputs // channels) if channels else 0
+    if side * side * channels != inputs:
+        raise UserError(f"{inputs} inputs are not {channels} channels of a square")
+    return np.ascontiguousarray(
+        weight.reshape(outputs, channels, side, side).transpose(2, 3, 1, 0).reshape(inputs, outputs)
+    )
+
+
+def _layer(prefix: str, name: str) -> str:
+    """The authors' name of a convolution; those after an upsampling lie in the upsampling's scope."""
+    if name in ("conv13", "conv15"):
+        return f"inpaint_net/{prefix}{name}_upsample/{prefix}{name}_upsample_conv"
+    return f"inpaint_net/{prefix}{name}"
+
+
+def _daa233_modules() -> dict[str, str]:
+    """Torch module → the authors' layer. The fine generator's dilated branch has no prefix there."""
+    modules = {}
+    for name in _ENCODER + _ATROUS + _DECODER:
+        modules[f"coarse_generator.{name}.conv"] = _layer("", name)
+    for name in _ENCODER + _ATROUS:
+        modules[f"fine_generator.{name}.conv"] = _layer("x", name)
+    for prefix, names in (("pm", _ENCODER + _AFTER_ATTENTION), ("all", _DECODER)):
+        for name in names:
+            modules[f"fine_generator.{prefix}{name}.conv"] = _layer(prefix, name)
+    for which in ("local", "global"):
+        for name in ("conv1", "conv2", "conv3", "conv4"):
+            modules[f"{which}D.dis_conv_module.{name}.conv"] = f"discriminator/discriminator_{which}/{name}"
+        modules[f"{which}D.linear"] = f"discriminator/dout_{which}_fc"
+    return modules
+
+
+def _fgvc_modules() -> dict[str, str]:
+    """Torch module → the authors' layer.
+
+    Each part is a sequence `out`, each layer in it a sequence `conv`. Padding and upsampling are elements
+    without parameters: the convolution is `conv.1` after a padding layer, and the decoder's elements 2 and 5
+    upsample.
+    """
+    decoder = (0, 1, 3, 4, 6, 7, 8)
+    parts: list[tuple[str, str, tuple[str, ...], Iterable[int]]] = [
+        ("stage_1.down", "", _ENCODER, range(6)),
+        ("stage_1.atrous", "", _ATROUS, range(4)),
+        ("stage_1.up", "", _DECODER, decoder),
+        ("stage_2.down_conv_branch", "x", _ENCODER, range(6)),
+        ("stage_2.atrous", "x", _ATROUS, range(4)),
+        ("stage_2.down_attn_branch", "pm", _ENCODER, range(6)),
+        ("stage_2.CAttn", "pm", _AFTER_ATTENTION, range(2)),
+        ("stage_2.up", "all", _DECODER, decoder),
+    ]
+    modules = {}
+    for part, prefix, names, elements in parts:
+        for name, element in zip(names, elements, strict=True):
+            convolution = 1 if name.endswith("_downsample") else 0
+            modules[f"{part}.out.{element}.conv.{convolution}"] = _layer(prefix, name)
+    return modules
+
+
+def _strip_wrappers(name: str) -> str:
+    """`netG.module.coarse_generator…` → `coarse_generator…`"""
+    head, dot, rest = name.partition(".")
+    while dot and head in _WRAPPERS:
+        name = rest
+        head, dot, rest = name.partition(".")
+    return name
+
+
+def _first(names: Iterable[str]) -> str:
+    """The first three names and how many there are, for a message."""
+    names = sorted(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(map(repr, names[:3])) or "none") + more

@@ -1,0 +1,108 @@
+"""Imports point one way, and files stay short enough to read: the picture in docs/architecture.md, enforced."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST_FILE = 400
+
+# A module imports from lower heights and from its own package only. A new one needs a place here.
+HEIGHT = {
+    "errors": 0,
+    "backend": 1, "data": 1, "metrics": 1, "weights": 1,
+    "tensor": 2,
+    "autograd": 3, "optim": 3,
+    "ops": 4,
+    "attention": 5,
+    "functional": 6,
+    "losses": 7, "nn": 7,
+    "models": 8,
+    "inpainting": 9, "viz": 9,
+    "train": 10,
+    "bench": 11, "evaluation": 11,
+    "cli": 12, "__main__": 12,
+    "testing": 13, "__init__": 13,
+}  # fmt: skip
+MAY_LOOK_AT_EVERYTHING = {"viz", "testing", "__init__"}
+BACKENDS_MAY_IMPORT = {"ca_numpy.backend", "ca_numpy.errors", "ca_numpy.backends"}
+
+FILES = sorted(path for folder in ("ca_numpy", "backends") for path in (ROOT / folder).rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that a file imports when it runs; what only type checkers see is left out."""
+    stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack.extend(node.orelse)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)} imports relatively: write the whole name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            stack.extend(ast.iter_child_nodes(node))
+
+
+def layer(name: str) -> str | None:
+    """The module or package of ca_numpy that a full name lies in; None for what is not ca_numpy's."""
+    package, *rest = name.split(".")
+    if package != "ca_numpy":
+        return None
+    is_module = rest and any((ROOT / "ca_numpy" / (rest[0] + end)).exists() for end in (".py", "/__init__.py"))
+    return rest[0] if is_module or rest[:1] == ["backends"] else "__init__"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "ca_numpy")], ids=relative)
+def test_imports_point_one_way(path: Path) -> None:
+    here = path.relative_to(ROOT / "ca_numpy").with_suffix("").parts[0]
+    assert here in HEIGHT, f"{here} has no height yet: place it in the picture"
+    for name in imports(path):
+        there = layer(name)
+        assert there != "backends", f"{relative(path)} imports {name}: backends are reached by their registry only"
+        if there is not None and there != here and here not in MAY_LOOK_AT_EVERYTHING:
+            assert HEIGHT[there] < HEIGHT[here], f"{relative(path)} imports {name}, which does not lie below it"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "backends")], ids=relative)
+def test_backends_know_the_contract_only(path: Path) -> None:
+    for name in imports(path):
+        if name.startswith("ca_numpy"):
+            known = any(name == known or name.startswith(f"{known}.") for known in BACKENDS_MAY_IMPORT)
+            assert known, f"{relative(path)} imports {name}: a backend knows the contract and no calculus"
+        elif path.name.startswith("numpy_"):
+            top = name.split(".")[0]
+            assert top == "numpy" or top in sys.stdlib_module_names, f"{relative(path)} imports {name}"
+
+
+def test_the_walk_sees_what_is_there() -> None:
+    found = set(imports(ROOT / "ca_numpy" / "tensor.py"))
+    assert "ca_numpy.backend.current_backend" in found
+    assert not any(name.startswith("ca_numpy.autograd") for name in found)  # for type checkers only
+    assert layer("ca_numpy.ops.clip") == "ops"
+    assert layer("ca_numpy.Tensor") == "__init__"
+    assert layer("numpy.typing") is None
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def test_the_engine_fits_on_three_hundred_lines() -> None:
+    lines = [
+        len((ROOT / "ca_numpy" / name).read_text(encoding="utf-8").splitlines())
+        for name in ("tensor.py", "autograd.py")
+    ]
+    assert sum(lines) <= 300

@@ -1,0 +1,246 @@
+"""The contract's arithmetic, the registry of backends, and how one is chosen."""
+
+from __future__ import annotations
+
+import contextvars
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+import threading
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ca_numpy.backends.numpy_backend import NumpyBackend
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ca_numpy.backend as registry
+from ca_numpy import UserError, available_backends, ops, tensor, use_backend
+from ca_numpy.backend import (
+    current_backend,
+    load_backend,
+    nearest_index,
+    output_size,
+    registered_backends,
+    same_pads,
+    why_unavailable,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+class Toy(NumpyBackend):
+    name = "toy"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """A second backend, as an installed package would bring one."""
+    toy = Toy()
+    monkeypatch.setitem(registry._loaded, "toy", toy)
+    return toy
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if name != "CA_NUMPY_BACKEND"}
+    return subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
+
+
+# ---- TensorFlow's SAME rule --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("n", "k", "stride", "dilation", "pads"),
+    [  # total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0), worked out by hand
+        (8, 3, 1, 1, (1, 1)),  # 7 + 3 − 8 = 2
+        (8, 3, 2, 1, (0, 1)),  # 6 + 3 − 8 = 1: even size, 3 × 3, stride 2
+        (7, 3, 2, 1, (1, 1)),  # 6 + 3 − 7 = 2
+        (8, 5, 2, 1, (1, 2)),  # 6 + 5 − 8 = 3: the critics' 5 × 5
+        (256, 5, 2, 1, (1, 2)),  # 254 + 5 − 256 = 3
+        (7, 5, 2, 1, (2, 2)),  # 6 + 5 − 7 = 4
+        (8, 4, 2, 1, (1, 1)),  # 6 + 4 − 8 = 2: raw patches of the attention, rate 2
+        (6, 6, 3, 1, (1, 2)),  # 3 + 6 − 6 = 3: and rate 3
+        (8, 4, 1, 1, (1, 2)),  # 7 + 4 − 8 = 3
+        (8, 2, 1, 1, (0, 1)),  # 7 + 2 − 8 = 1
+        (64, 3, 1, 16, (16, 16)),  # 63 + 33 − 64 = 32: the deepest dilation
+        (9, 3, 2, 2, (2, 2)),  # 8 + 5 − 9 = 4
+        (10, 3, 3, 1, (1, 1)),  # 9 + 3 − 10 = 2
+        (6, 2, 3, 1, (0, 0)),  # 3 + 2 − 6 < 0: pixels are skipped, none is added
+        (5, 1, 2, 1, (0, 0)),
+        (1, 3, 1, 1, (1, 1)),  # 0 + 3 − 1 = 2
+        (1, 5, 2, 1, (2, 2)),  # 0 + 5 − 1 = 4
+    ],
+)
+def test_same_padding_is_tensorflows(n: int, k: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
+    assert same_pads((n, 1), (k, 1), stride=stride, dilation=dilation)[0] == pads
+    assert same_pads((1, n), (1, k), stride=stride, dilation=dilation)[1] == pads
+
+
+@given(n=st.integers(1, 300), k=st.integers(1, 7), stride=st.integers(1, 5), dilation=st.integers(1, 16))
+def test_same_padding_gives_one_output_per_stride_and_puts_the_odd_zero_behind(
+    n: int, k: int, stride: int, dilation: int
+) -> None:
+    pads = same_pads((n, n), (k, k), stride=stride, dilation=dilation)
+    size = output_size((n, n), (k, k), stride=stride, dilation=dilation, pads=pads)
+    assert size == (math.ceil(n / stride),) * 2
+    before, behind = pads[0]
+    assert behind - before in (0, 1)
+
+
+# ---- nearest neighbour -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 16, 32, 64, 128, 341, 1024])
+def test_doubling_is_repetition(n: int) -> None:
+    for align_corners in (True, False):
+        assert np.array_equal(nearest_index(n, 2 * n, align_corners=align_corners), np.arange(2 * n) // 2)
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 16, 64, 128, 256, 512])
+def test_halving_takes_the_even_rows_of_the_first_half_and_the_odd_rows_of_the_second(n: int) -> None:
+    i = np.arange(n)
+    right = np.where(i < n // 2, 2 * i, 2 * i + 1)
+    assert np.array_equal(nearest_index(2 * n, n, align_corners=True), right)
+    assert np.array_equal(nearest_index(2 * n, n, align_corners=False), 2 * i)
+
+
+def test_halving_eight_by_hand() -> None:
+    # i·7/3 + ½ = 0.5, 2.83, 5.17, 7.5
+    assert nearest_index(8, 4, align_corners=True).tolist() == [0, 2, 5, 7]
+
+
+@given(n=st.integers(1, 20), m=st.integers(1, 20))
+def test_aligned_corners_round_the_exact_position(n: int, m: int) -> None:
+    exact = [min((2 * i * (n - 1) + m - 1) // (2 * (m - 1)), n - 1) if m > 1 else 0 for i in range(m)]
+    assert nearest_index(n, m, align_corners=True).tolist() == exact
+
+
+@given(n=st.integers(1, 600), m=st.integers(2, 600))
+def test_aligned_corners_meet_and_no_row_is_out_of_order(n: int, m: int) -> None:
+    index = nearest_index(n, m, align_corners=True)
+    assert (index[0], index[-1]) == (0, n - 1)
+    assert (np.diff(index) >= 0).all()
+
+
+# ---- choosing a backend ------------------------------------------------------------------------------------------
+def test_numpy_is_always_there_and_the_default() -> None:
+    assert "numpy" in available_backends()
+    result = run("from ca_numpy.backend import current_backend; print(current_backend().name)")
+    assert result.stdout.split() == ["numpy"]
+
+
+def test_every_available_backend_is_registered_and_the_others_say_why_not() -> None:
+    for name in registered_backends():
+        assert (name in available_backends()) == (why_unavailable(name) is None)
+
+
+def test_use_backend_as_a_context_ends_with_its_block(toy: Toy) -> None:
+    outside = current_backend()
+    with use_backend("toy") as inside:
+        assert inside is toy
+        assert current_backend() is toy
+        with use_backend("numpy"):
+            assert current_backend().name == "numpy"
+        assert current_backend() is toy
+    assert current_backend() is outside
+
+
+def test_use_backend_ends_even_by_an_exception(toy: Toy) -> None:
+    outside = current_backend()
+    with pytest.raises(KeyError), use_backend("toy"):
+        raise KeyError
+    assert current_backend() is outside
+
+
+def test_use_backend_as_a_function_holds_from_there_on(toy: Toy) -> None:
+    outside = current_backend()
+
+    def script() -> None:
+        use_backend("toy")
+        assert current_backend() is toy
+
+    contextvars.copy_context().run(script)  # a context of its own: nothing leaks out of this test
+    assert current_backend() is outside
+
+
+def test_a_backend_chosen_in_one_thread_is_not_chosen_in_another(toy: Toy) -> None:
+    seen: list[str] = []
+    with use_backend("toy"):
+        thread = threading.Thread(target=lambda: seen.append(current_backend().name))
+        thread.start()
+        thread.join(10)
+    assert seen == ["numpy"]
+
+
+def test_kernels_of_the_chosen_backend_are_called(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "exp", lambda self, x: x * 0 + 42)
+    x = tensor(np.zeros(2))
+    with use_backend("toy"):
+        assert ops.exp(x).numpy().tolist() == [42, 42]
+    assert ops.exp(x).numpy().tolist() == [1, 1]
+
+
+def test_an_unknown_backend_is_refused_in_one_line_that_lists_the_choices() -> None:
+    with pytest.raises(UserError) as error:
+        use_backend("tpu")
+    message = str(error.value)
+    assert "\n" not in message
+    assert "'tpu'" in message
+    for name in ("auto", *registered_backends()):
+        assert name in message
+
+
+@pytest.mark.parametrize(("name", "hint"), [("cupy", "pip install 'ca-numpy[cuda13]'"), ("other", "documentation")])
+def test_a_backend_whose_packages_are_missing_says_what_to_install(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = EntryPoint(name=name, value="no_such_package.backend:Backend", group=registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "registered_backends", lambda: {name: entry})
+    monkeypatch.delitem(registry._loaded, name, raising=False)
+    with pytest.raises(UserError, match="no_such_package") as error:
+        load_backend(name)
+    assert "\n" not in str(error.value)
+    assert hint in str(error.value)
+    assert hint in str(why_unavailable(name))
+    assert available_backends() == ()
+
+
+def test_auto_takes_the_fastest_that_works(monkeypatch: pytest.MonkeyPatch, toy: Toy) -> None:
+    monkeypatch.setattr(registry, "available_backends", lambda: ("numpy",))
+    assert load_backend("auto").name == "numpy"
+    monkeypatch.setattr(registry, "available_backends", lambda: ("numba", "numpy"))
+    monkeypatch.setitem(registry._loaded, "numba", toy)
+    assert load_backend("auto") is toy
+
+
+def test_the_environment_variable_chooses_the_backend() -> None:
+    code = "import ca_numpy, numpy as np; print(ca_numpy.tensor(np.ones(1)) + 1)"
+    assert "2." in run(code, CA_NUMPY_BACKEND="numpy").stdout
+    refused = run(code, CA_NUMPY_BACKEND="tpu")
+    assert refused.returncode != 0
+    assert "unknown backend 'tpu': choose from auto, " in refused.stderr.splitlines()[-1]
+
+
+def test_a_backend_is_loaded_once() -> None:
+    assert load_backend("numpy") is load_backend("numpy")
+
+
+# ---- packaging ---------------------------------------------------------------------------------------------------
+def test_the_backends_folder_cannot_be_imported_under_a_wrong_name() -> None:
+    spec = importlib.util.spec_from_file_location("backends", ROOT / "backends" / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.raises(ImportError, match=r"ca_numpy\.backends"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_every_package_is_listed_in_pyproject() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = [path.parent for path in (ROOT / "ca_numpy").rglob("__init__.py")]
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    inside = [path.parent for path in (ROOT / "backends").rglob("__init__.py")]
+    found |= {".".join(("ca_numpy", *folder.relative_to(ROOT).parts)) for folder in inside}
+    assert found == set(settings["packages"])
+    assert settings["package-dir"]["ca_numpy.backends"] == "backends"
