@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from ca_numpy.backends import numpy_attention, numpy_conv
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Backend, Pads, nearest_index
+from ca_numpy.backends import numpy_attention, numpy_conv
 
 Array = NDArray[Any]
 
@@ -68,7 +68,7 @@ class NumpyBackend(Backend):
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
-        # (e^min(x, 0) − 1) + max(x, 0): each part is 0 on the other's side. NumPy's exp is vectorised, its expm1 is not.
+        # (e^min(x, 0) − 1) + max(x, 0): each part is 0 on the other's side. Unlike expm1, NumPy's exp is vectorised.
         y = np.exp(np.minimum(x, 0))
         y -= 1
         y += np.maximum(x, 0)

@@ -6,10 +6,11 @@
 Each sees the picture through the same *view*, `windows`: one row of a matrix is the patch under the kernel, so that
 
     conv2d      y         = patches · w           unfold, then multiply
-    conv2d_dx   patches  += g · wᵀ                multiply, then fold
     conv2d_dw   w         = patchesᵀ · g
+    conv2d_dx   patches  += g · wᵀ                multiply, then fold
 
-The patches repeat each pixel k² times. They are therefore taken in bands of a few rows that fit the cache.
+The patches repeat each pixel k² times. The first two therefore take them in bands of a few rows that fit the cache;
+the third goes tap by tap, since patches overlap in what it adds to.
 """
 
 from __future__ import annotations
@@ -64,17 +65,6 @@ def conv2d(x: Array, w: Array, stride: int, dilation: int, pads: Pads) -> Array:
     return y
 
 
-def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-    """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], patches overlapping in x"""
-    padded, inside = _padded_zeros(len(g), size, w.shape[2], pads, np.result_type(g, w))
-    patches = windows(padded, w.shape[:2], stride, dilation)
-    matrix = w.reshape(-1, w.shape[3]).T
-    for n, rows in bands(patches):
-        block = (g[n, rows].reshape(-1, g.shape[3]) @ matrix).reshape(patches[n, rows].shape)
-        add_overlapping(patches[n, rows], block)
-    return inside
-
-
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
     """w[u, v, c, o] = Σ_{n,i,j} patch[n, i, j, u, v, c] · g[n, i, j, o]"""
     patches = windows(zero_pad(x, pads), ksize, stride, dilation)
@@ -85,23 +75,26 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation:
     return matrix.reshape(*ksize, *channels)
 
 
-def fold(g: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-    """Patches N OH OW KH KW C added up where they overlap; what falls on the padding is dropped."""
-    padded, inside = _padded_zeros(len(g), size, g.shape[5], pads, g.dtype)
-    patches = windows(padded, (g.shape[3], g.shape[4]), stride, dilation)
-    for n in range(len(g)):
-        add_overlapping(patches[n], g[n])
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], patches overlapping in x
+
+    One tap u, v of the kernel at a time: for a fixed tap, different positions touch different pixels.
+    """
+    padded, inside = _padded_zeros(len(g), size, w.shape[2], pads, np.result_type(g, w))
+    patches = windows(padded, w.shape[:2], stride, dilation)
+    for u, v in np.ndindex(w.shape[:2]):
+        at_tap = g.reshape(-1, g.shape[3]) @ w[u, v].T
+        patches[:, :, :, u, v] += at_tap.reshape(*g.shape[:3], w.shape[2])
     return inside
 
 
-def add_overlapping(patches: Array, block: Array) -> None:
-    """patches += block, where `patches` is a view whose patches overlap.
-
-    One tap of the kernel at a time: for a fixed tap, different positions touch different pixels.
-    """
-    for u in range(block.shape[2]):
-        for v in range(block.shape[3]):
-            patches[:, :, u, v] += block[:, :, u, v]
+def fold(g: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    """Patches N OH OW KH KW C added up where they overlap, tap by tap; what falls on the padding is dropped."""
+    padded, inside = _padded_zeros(len(g), size, g.shape[5], pads, g.dtype)
+    patches = windows(padded, (g.shape[3], g.shape[4]), stride, dilation)
+    for u, v in np.ndindex(g.shape[3:5]):
+        patches[:, :, :, u, v] += g[:, :, :, u, v]
+    return inside
 
 
 def _padded_zeros(n: int, size: tuple[int, int], c: int, pads: Pads, dtype: Any) -> tuple[Array, Array]:

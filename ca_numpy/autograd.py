@@ -51,14 +51,10 @@ def as_tensor(x: TensorLike) -> Tensor:
 
 
 def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
-    """Wrap what is not a Tensor as a constant; a Python number takes the dtype of the tensors beside it."""
+    """Wrap arrays and numbers as constants, in the dtype of the tensors beside them."""
     dtype = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
-    backend = current_backend()
-    return tuple(
-        x if isinstance(x, Tensor)
-        else Tensor(backend.asarray(x, dtype=dtype if type(x) in (int, float, bool) else None), tracked=False)
-        for x in inputs
-    )  # fmt: skip
+    asarray = current_backend().asarray
+    return tuple(x if isinstance(x, Tensor) else Tensor(asarray(x, dtype=dtype), tracked=False) for x in inputs)
 
 
 def defvjp(op: Op, *rules: Rule | None, each: Callable[[int], Rule] | None = None, shared: Rule | None = None) -> None:
@@ -91,9 +87,10 @@ def grad(
     for t in (y, *targets):
         if not isinstance(t, Tensor):
             raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
-    backend = current_backend()
     wanted = {id(x) for x in targets}
-    gradient = {id(y): as_tensor(backend.asarray(np.ones(y.shape, y.dtype)) if seed is None else seed)}
+    gradient = {id(y): as_tensors([y, np.ones(y.shape) if seed is None else seed])[1]}
+    if gradient[id(y)].shape != y.shape:
+        raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
     path, useful = _paths(y, wanted)
     with recording(create_graph):
         for t in reversed(path):
@@ -107,10 +104,7 @@ def grad(
                 if rule is not None:
                     gx = rule(g, t, *t.inputs, **t.params)
                     gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
-    for x in targets:
-        if id(x) not in gradient:
-            gradient[id(x)] = Tensor(backend.asarray(np.zeros(x.shape, x.dtype)), tracked=False)
-    result = [gradient[id(x)] for x in targets]
+    result = [gradient[id(x)] if id(x) in gradient else as_tensor(np.zeros(x.shape, x.dtype)) for x in targets]
     return result[0] if isinstance(xs, Tensor) else result
 
 

@@ -101,7 +101,7 @@ def discounted_l1(
     else:
         everywhere = discount_by_distance(mask, gamma=0.99 if gamma is None else gamma)
         weight = crop_boxes(everywhere, boxes).numpy()
-    return l1(x, y, weight.astype(x.dtype))
+    return l1(x, y, weight)
 
 
 def critic_loss(score_real: Tensor, score_fake: Tensor) -> Tensor:

@@ -90,15 +90,17 @@ class Tensor:
         made = f", from {self.op.name}" if self.op else ""
         return f"Tensor({np.array2string(self.numpy(), precision=4, threshold=20)}, {self.dtype}{made})"
 
+    def __bool__(self) -> bool:
+        return bool(self.numpy())
+
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.data)
 
     # The operators, by name from the table that ops/ fills.
     def __add__(self, other: Any) -> Tensor:
         return OPS["add"](self, other)
 
-    def __radd__(self, other: Any) -> Tensor:
-        return OPS["add"](other, self)
+    __radd__ = __add__
 
     def __sub__(self, other: Any) -> Tensor:
         return OPS["sub"](self, other)
@@ -109,8 +111,7 @@ class Tensor:
     def __mul__(self, other: Any) -> Tensor:
         return OPS["mul"](self, other)
 
-    def __rmul__(self, other: Any) -> Tensor:
-        return OPS["mul"](other, self)
+    __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Tensor:
         return OPS["div"](self, other)
@@ -137,7 +138,7 @@ class Tensor:
         """The same values in another shape; one length may be -1."""
         return OPS["reshape"](self, shape=shape)
 
-    def transpose(self, *axes: int) -> Tensor:
+    def transpose(self, *axes: int | tuple[int, ...]) -> Tensor:
         """Axes in another order; without arguments, reversed."""
         return OPS["transpose"](self, axes=axes)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from ca_numpy.backend import current_backend, registered_backends, use_backend, why_unavailable
 from ca_numpy.tensor import is_recording
@@ -18,6 +19,13 @@ settings.register_profile("dev", _common, max_examples=8)
 settings.register_profile("ci", _common, max_examples=20, derandomize=True, database=None)
 settings.register_profile("intense", _common, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_blas_thread_per_worker() -> Iterator[None]:
+    """Tests that run side by side would otherwise wait for one another's threads; and a sum's order is then fixed."""
+    with threadpool_limits(1 if "PYTEST_XDIST_WORKER" in os.environ else None):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ca_numpy.backends.numpy_backend import NumpyBackend
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from ca_numpy.backend import (
     same_pads,
     why_unavailable,
 )
+from ca_numpy.backends.numpy_backend import NumpyBackend
 
 ROOT = Path(__file__).parents[1]
 

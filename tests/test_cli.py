@@ -11,7 +11,24 @@ from ca_numpy.cli import main
 from ca_numpy.models import Generator
 from ca_numpy.models.files import save
 
-TINY = "--width 4 --critic-width 4 --size 32 --box 16 --max-shrink 2 --batch 2 --steps 2 --pretrain 1".split()
+TINY = [
+    "--width",
+    "4",
+    "--critic-width",
+    "4",
+    "--size",
+    "32",
+    "--box",
+    "16",
+    "--max-shrink",
+    "2",
+    "--batch",
+    "2",
+    "--steps",
+    "2",
+    "--pretrain",
+    "1",
+]
 
 
 @pytest.fixture

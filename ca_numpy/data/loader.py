@@ -115,14 +115,16 @@ class Loader:
         return crop[:, ::-1] if mirrored else crop
 
 
-def validation_crops(dataset: Dataset, *, size: int, count: int) -> NDArray[np.float32]:
+def validation_crops(dataset: Dataset, *, size: int, count: int, window: float = 0.75) -> NDArray[np.float32]:
     """`count` crops to measure on, the same every time: count size size 3, RGB float32 in [-1, 1].
 
-    The pictures take turns. The first time round each gives a central window, three quarters of its shorter side;
+    The pictures take turns. The first time round each gives a central window, `window` times its shorter side wide;
     then come the windows in the corners and at the sides, nine in all; then nine that are three quarters as wide.
 
     Raises `UserError` for an empty dataset and numbers below 1.
     """
+    if not 0 < window <= 1:
+        raise UserError(f"window={window}; give a fraction of the shorter side, above 0 up to 1")
     if len(dataset) == 0 or count < 1 or size < 1:
         raise UserError(
             f"cannot take count={count} crops of size={size} from {len(dataset)} pictures; each must be 1 or more"
@@ -132,7 +134,7 @@ def validation_crops(dataset: Dataset, *, size: int, count: int) -> NDArray[np.f
         pixels = dataset.pixels(index)
         rows, columns = pixels.shape[:2]
         down, right = _PLACES[turn % len(_PLACES)]
-        side = max(round(0.75 ** (1 + turn // len(_PLACES)) * min(rows, columns)), 1)
+        side = max(round(window * 0.75 ** (turn // len(_PLACES)) * min(rows, columns)), 1)
         top, left = round(down * (rows - side)), round(right * (columns - side))
         crops.append(crop_window(pixels, top=top, left=left, height=side, width=side, size=size))
     return np.stack(crops)

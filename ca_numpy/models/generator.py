@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from ca_numpy import functional as F
 from ca_numpy import ops
 from ca_numpy.attention import attention_argmax, attention_scores
-from ca_numpy.autograd import as_tensor
+from ca_numpy.autograd import as_tensor, as_tensors
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import Variant, variant_of
 from ca_numpy.nn import Conv2d, Module
@@ -216,7 +216,7 @@ class Generator(Module):
         return attention_argmax(a).reshape(-1, h, w), background
 
     def _inputs(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
-        image = as_tensor(image)
+        image = as_tensors([image, self.layers["conv1"].kernel])[0]
         mask = ops.constant_like(mask, image)
         if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
             got = f"got {image.shape} and {mask.shape}"

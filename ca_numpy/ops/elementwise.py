@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
+import numpy as np
+
 from ca_numpy.autograd import Op, defvjp
 from ca_numpy.ops.shapes import sum_to
 from ca_numpy.tensor import OPS, Tensor, TensorLike
@@ -25,13 +29,19 @@ div = Op("div")
 defvjp(div, lambda g, y, a, b: _like(g / b, a), lambda g, y, a, b: _like(-g * y / b, b))
 
 _power = Op("power")
-# The derivative of x^p is p·x^(p−1); for p = 1 and p = 0 it is written without a power, so that 0 stays harmless.
-defvjp(_power, lambda g, y, x, exponent: g * exponent * (power(x, exponent=exponent - 1) if exponent != 1 else 1.0))
 
 
-def power(x: TensorLike, *, exponent: float) -> Tensor:
+def _power_rule(g: Tensor, y: Tensor, x: Tensor, exponent: float) -> Tensor:
+    """p·x^(p−1); for p = 1 and p = 0 written without a power, so that x = 0 stays harmless"""
+    return g * exponent * power(x, exponent=exponent - 1) if exponent not in (0, 1) else g * exponent
+
+
+defvjp(_power, _power_rule)
+
+
+def power(x: TensorLike, *, exponent: SupportsFloat) -> Tensor:
     """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated."""
-    if not isinstance(exponent, (int, float)):
+    if isinstance(exponent, (Tensor, np.ndarray)):
         raise TypeError("the exponent of ** must be a number: write exp(log(x) * p) to differentiate it")
     return _power(x, exponent=float(exponent))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from ca_numpy.autograd import Op, as_tensor, as_tensors, defvjp
 from ca_numpy.backend import current_backend
@@ -59,16 +60,24 @@ def _flat(n: Any) -> tuple[Any, ...]:
     return tuple(n) if isinstance(n, (tuple, list)) else (n,)
 
 
-def transpose(x: TensorLike, axes: tuple[int, ...] = ()) -> Tensor:
+def _axis(axis: int, ndim: int) -> int:
+    """Counted from the front. Raises NumPy's AxisError, a ValueError, for one that is not there."""
+    return normalize_axis_index(axis, ndim)
+
+
+def transpose(x: TensorLike, axes: tuple[Any, ...] = ()) -> Tensor:
     """Axes in another order; reversed if none are given."""
     x = as_tensor(x)
-    return _transpose(x, axes=tuple(a % x.ndim for a in axes) or tuple(reversed(range(x.ndim))))
+    order = [_axis(a, x.ndim) for axis in axes for a in _flat(axis)] or list(reversed(range(x.ndim)))
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"transpose needs each of the {x.ndim} axes once, got {axes}")
+    return _transpose(x, axes=tuple(order))
 
 
 def concat(xs: Sequence[TensorLike], *, axis: int) -> Tensor:
     """Arrays side by side along an axis."""
     tensors = as_tensors(xs)
-    return _concat(*tensors, axis=axis % tensors[0].ndim)
+    return _concat(*tensors, axis=_axis(axis, tensors[0].ndim))
 
 
 def constant_like(x: TensorLike, like: Tensor) -> Tensor:
@@ -79,7 +88,7 @@ def constant_like(x: TensorLike, like: Tensor) -> Tensor:
 def sum_(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """Σ over some axes, or over all."""
     x = as_tensor(x)
-    axes = range(x.ndim) if axis is None else {a % x.ndim for a in _flat(axis)}
+    axes = range(x.ndim) if axis is None else {_axis(a, x.ndim) for a in _flat(axis)}
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     y = sum_to(x, shape=kept)
     return y if keepdims else _reshape(y, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))

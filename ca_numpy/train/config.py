@@ -20,7 +20,7 @@ class TrainConfig:
 
     data: str = "photographs"
     """A folder of pictures; or "photographs" (scikit-image's), "textures" (made by program); joined by "+"."""
-    validation: float = 0.2
+    validation: float = 0.3
     """Share of the pictures that is held out, by file."""
 
     variant: Literal["official", "paper"] = "official"
@@ -42,22 +42,24 @@ class TrainConfig:
     """Kind of hole: one rectangle, several, or brush strokes."""
     mask_per_batch: bool = False
     """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
-    smallest_window: float = 0.5
-    """Crops are square windows whose side is between this and 1 times the picture's shorter side."""
+    smallest_window: float = 0.2
+    """Crops are square windows of the picture, resized: their sides are at least this share of its shorter side,"""
+    largest_window: float = 0.5
+    """and at most this. 1 is as much of the picture as there is."""
     flip: bool = True
     """Mirror every other crop left to right."""
 
-    steps: int = 260
+    steps: int = 170
     """Generator updates."""
-    pretrain: int = 180
+    pretrain: int = 150
     """How many of them come first, by reconstruction alone, before the critics join (Algorithm 1 from then on)."""
     critic_steps: int = 5
     """Critic updates before each generator update (Algorithm 1)."""
     batch: int = 8
     """Pictures per update. The paper's is 16."""
-    rate: float = 2e-3
+    rate: float = 1e-3
     """Adam's rate for the generator. The paper's is 1e-4."""
-    final_rate: float = 0.1
+    final_rate: float = 0.02
     """The generator's rate falls linearly to this share of it over the run; 1 keeps it constant, as the paper does."""
     critic_rate: float = 4e-4
     """Adam's rate for the critics. The paper's is 1e-4."""
@@ -83,9 +85,9 @@ class TrainConfig:
 
     seed: int = 0
     """All randomness of the run comes from this."""
-    validate_every: int = 20
+    validate_every: int = 10
     """Steps between measurements on the held-out pictures."""
-    pictures_every: int = 60
+    pictures_every: int = 50
     """Steps between pictures."""
     checkpoint_every: int = 100
     """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
@@ -107,6 +109,9 @@ class TrainConfig:
             raise UserError(f"max_shrink must leave something of the box of {self.box} pixels, got {self.max_shrink}")
         if not 0 <= self.pretrain <= self.steps:
             raise UserError(f"pretrain must lie between 0 and steps={self.steps}, got {self.pretrain}")
+        if not 0 < self.smallest_window <= self.largest_window <= 1:
+            window = f"{self.smallest_window} to {self.largest_window}"
+            raise UserError(f"windows are shares of the picture's shorter side, above 0 and up to 1, got {window}")
         if not 0 < self.validation < 1:
             raise UserError(f"validation is the share of pictures held out, between 0 and 1, got {self.validation}")
 
@@ -144,6 +149,8 @@ PRESETS: dict[str, TrainConfig] = {
         critic_width=64,
         size=256,
         box=128,
+        smallest_window=0.5,
+        largest_window=1.0,
         max_shrink=16,
         steps=1_000_000,
         pretrain=0,

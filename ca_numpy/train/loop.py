@@ -94,7 +94,7 @@ class Run:
         self.config, self.folder, self.step = config, folder, 0
         train_set, validation_set = split(open_dataset(config.data), validation=config.validation)
         data_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
-        window = (config.smallest_window, 1.0)
+        window = (config.smallest_window, config.largest_window)
         self.loader = Loader(
             train_set, batch=config.batch, size=config.size, window=window, flip=config.flip, rng=data_rng
         )

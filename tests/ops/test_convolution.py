@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ca_numpy.backends import numpy_conv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
+from ca_numpy.backends import numpy_conv
 from ca_numpy.testing import CASES, RandomChooser, gradcheck
 from ca_numpy.testing.backend_suite import check_kernel
 from ca_numpy.testing.strategies import conv_geometries

@@ -61,10 +61,12 @@ def test_python_numbers_leave_float32_alone_on_either_side(op: Binary, number: A
     same(op(number, tensor(x)), op(number, x))
 
 
-def test_a_float64_scalar_of_numpy_promotes_float32_as_in_numpy() -> None:
+def test_a_constant_takes_the_dtype_of_the_tensor_beside_it() -> None:
+    """Unlike in NumPy: a float64 picture or mask must not turn float32 weights into float64."""
     x = np.ones(3, np.float32)
-    same(tensor(x) * np.float64(2), x * np.float64(2))
-    same(np.float64(2) * tensor(x), np.float64(2) * x)
+    for constant in (np.float64(2), np.full(3, 2.0), np.full(3, 2)):
+        same(tensor(x) * constant, x * np.float32(2))
+        same(constant * tensor(x), x * np.float32(2))
 
 
 def test_minus_and_power() -> None:
