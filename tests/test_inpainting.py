@@ -117,3 +117,19 @@ def test_no_model_a_wrong_model_and_an_unknown_backend_are_told(tmp_path):
 def test_a_picture_too_large_for_the_memory_is_refused_before_any_work():
     with pytest.raises(UserError, match="GiB"):
         ca_numpy.inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
+
+
+def test_the_order_of_colours_is_told_by_the_file(tmp_path):
+    """Ours by its metadata, in a folder too; arrays without any are taken for RGB."""
+    import dataclasses
+
+    from ca_numpy import weights
+
+    bgr = Generator.from_tf(MODEL.arrays(), variant=dataclasses.replace(OFFICIAL, channel_order="bgr"))
+    (tmp_path / "folder").mkdir()
+    save(tmp_path / "folder" / "any-name.safetensors", bgr)
+    save(tmp_path / "rgb.safetensors", MODEL)
+    np.savez(tmp_path / "bare.npz", **MODEL.arrays())
+    weights.write(tmp_path / "bare.safetensors", MODEL.arrays())
+    orders = {"folder": "bgr", "rgb.safetensors": "rgb", "bare.npz": "rgb", "bare.safetensors": "rgb"}
+    assert {name: ca_numpy.load(tmp_path / name).variant.channel_order for name in orders} == orders

@@ -25,8 +25,8 @@ def load(path: str | PathLike[str]) -> Generator:
     """The generator in a file or folder, ready for `inpaint`.
 
     Takes a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
-    such as "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. Weights
-    in another format than ours are taken to expect BGR images and half precision is widened to float32.
+    such as "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. The
+    order of colours is `weights.channel_order`'s; half precision is widened to float32.
 
     Raises UserError if there is nothing there, or nothing that can be read as a generator.
     """
@@ -36,11 +36,8 @@ def load(path: str | PathLike[str]) -> Generator:
     arrays = weights.read(path)
     arrays = {name: a.astype("float32") if a.dtype == "float16" else a for name, a in arrays.items()}
     metadata = weights.read_metadata(path)
-    ours = path.suffix in (".safetensors", ".npz")
     variant = variant_of(metadata["variant"]) if "variant" in metadata else None
-    if not ours:
-        variant = dataclasses.replace(OFFICIAL, channel_order="bgr")
-    elif metadata.get("channel_order") == "bgr":
+    if weights.channel_order(path) == "bgr":
         variant = dataclasses.replace(variant or OFFICIAL, channel_order="bgr")
     try:
         return Generator.from_tf(arrays, variant=variant)

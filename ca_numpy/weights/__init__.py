@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from ca_numpy.weights import names, safetensors_file, tf_bundle, torch_zip
 from ca_numpy.weights.names import Naming, canonical, naming
 from ca_numpy.weights.safetensors_file import write
 
-__all__ = ["Naming", "canonical", "naming", "origin", "read", "read_metadata", "write"]
+__all__ = ["Naming", "canonical", "channel_order", "naming", "origin", "read", "read_metadata", "write"]
 
 _SUPPORTED = (
     "supported are .safetensors, .npz, TensorFlow V2 checkpoints (.index with its .data-* files) and "
@@ -58,13 +58,23 @@ def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 def origin(path: str | PathLike[str]) -> Naming | None:
     """Whose names a file's parameters bear before `read` translates them; None if nobody's that we know.
 
-    It tells the order of the colours: the networks of the "authors" and of "fgvc" are fed BGR, those of
-    "daa233" RGB. (Our own files say it in their metadata.)
-
     Raises UserError: as `read` does for what it cannot read.
     """
     file = _locate(Path(path))
     return naming(_READERS[_kind(file)](file))
+
+
+def channel_order(path: str | PathLike[str]) -> Literal["rgb", "bgr"]:
+    """The order of colours that a file's network is fed.
+
+    Our own files say it in their metadata. The authors' TensorFlow checkpoints and "fgvc" files are for BGR images;
+    everything else is taken for RGB.
+
+    Raises UserError: as `read` does for what it cannot read.
+    """
+    file = _locate(Path(path))
+    said = read_metadata(file).get("channel_order")
+    return "bgr" if said == "bgr" or (said is None and (_kind(file) == "tf" or origin(file) == "fgvc")) else "rgb"
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
