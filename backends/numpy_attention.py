@@ -1,4 +1,4 @@
-"""Contextual attention in one kernel: the paper's section 3.2 with five times fewer products, and no patches.
+"""Contextual attention in one kernel: the paper's section 4.1 with five times fewer products, and no patches.
 
 Let P[x, x'] = ⟨f(x), b(x')⟩ be the plain products between the features at foreground position x and background
 position x' (both downscaled by `rate`). All that follows is sums along *diagonals*, where both positions move together:

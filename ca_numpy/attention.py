@@ -1,4 +1,4 @@
-"""Contextual attention, step by step as in section 3.2 of the paper: match, propagate, softmax, rebuild.
+"""Contextual attention, step by step as in section 4.1 of the paper: match, propagate, softmax, rebuild.
 
 For every patch of the foreground (the hole) find the background patches that look like it, and build it anew out of
 them. In the released code, and by default here, foreground and background are the same features and every position
@@ -78,7 +78,7 @@ def contextual_attention(
     f N H W C, b N H' W' C, mask N H' W' 1 (or 1 H' W' 1) with 1 = hole, at b's size -> N H W C.
 
     ksize           side of the matched patches
-    stride          step between background patches; more than 1 saves memory (section 3.2, memory option 1)
+    stride          step between background patches; more than 1 saves memory (section 4.1, memory efficiency)
     rate            features are downscaled by this before matching (memory option 2)
     fuse_k          steps of the propagation along each line, odd
     softmax_scale   how sharply the best match wins
@@ -153,7 +153,7 @@ def _attend(
 
 
 def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = False) -> Tensor:
-    """s[n, x, x'] = ⟨patch f(x), patch b(x')⟩ / max(‖patch b(x')‖, 1e-4): N L L'.   (equation 2 of section 3.2)
+    """s[n, x, x'] = ⟨patch f(x), patch b(x')⟩ / max(‖patch b(x')‖, 1e-4): N L L'.   (section 4.1)
 
     With `cosine` also divided by ‖patch f(x)‖, as the paper has it; without, that norm acts as a temperature.
     """
@@ -162,7 +162,7 @@ def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = F
 
 
 def propagate(s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True) -> Tensor:
-    """Neighbours should copy from neighbours: sum s along diagonals, left-right, then top-down.   (equation 3)
+    """Neighbours should copy from neighbours: sum s along diagonals, left-right, then top-down.   (section 4.1)
 
         s[x, x'] ← Σ_{|t| ≤ (k−1)/2} s[x + t, x' + t]
 

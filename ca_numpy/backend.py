@@ -13,6 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -28,6 +29,8 @@ INSTALL_HINT = {
     "numba": "pip install 'ca-numpy[numba]'",
     "cupy": "pip install 'ca-numpy[cuda13]' (or [cuda12], as your driver asks)",
 }
+#: Names the backend where no `use_backend` does.
+VARIABLE = "CA_NUMPY_BACKEND"
 #: From fastest to slowest: what "auto" tries.
 PREFERENCE = ("cupy", "numba", "numpy")
 
@@ -276,11 +279,17 @@ def registered_backends() -> Mapping[str, EntryPoint]:
 
 
 def load_backend(name: str) -> Backend:
-    """The backend of that name, loaded on first use; "auto" is the fastest that works here.
+    """The backend of that name, loaded on first use.
 
-    Raises UserError if there is none of that name, or if what it needs is not installed.
+    "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the fastest that works here. Raises
+    UserError if there is none of that name, or if what it needs is not there.
     """
     if name == "auto":
+        chosen = _current.get()
+        if chosen is not None:
+            return chosen
+        if VARIABLE in os.environ:
+            return _default_backend()
         usable = available_backends()
         return load_backend(next((n for n in PREFERENCE if n in usable), "numpy"))
     if name not in _loaded:
@@ -289,9 +298,9 @@ def load_backend(name: str) -> Backend:
             raise UserError(f"unknown backend {name!r}: choose from {', '.join(['auto', *found])}")
         try:
             _loaded[name] = cast("Backend", found[name].load()())
-        except ImportError as e:
+        except Exception as e:  # whatever a third party's code or a driver raises, the others go on
             hint = INSTALL_HINT.get(name, "see its documentation")
-            raise UserError(f"backend {name!r} cannot be loaded ({e}): {hint}") from e
+            raise UserError(f"backend {name!r} cannot be loaded ({' '.join(str(e).split())}): {hint}") from e
     return _loaded[name]
 
 
@@ -311,11 +320,14 @@ def why_unavailable(name: str) -> str | None:
 
 def current_backend() -> Backend:
     """The backend in use: the innermost `use_backend`, else the variable CA_NUMPY_BACKEND, else NumPy."""
-    backend = _current.get()
-    if backend is None:
-        backend = load_backend(os.environ.get("CA_NUMPY_BACKEND", "numpy"))
-        _current.set(backend)
-    return backend
+    return _current.get() or _default_backend()
+
+
+@cache
+def _default_backend() -> Backend:
+    """What the environment says when the process first asks."""
+    name = os.environ.get(VARIABLE, "numpy")
+    return load_backend(name if name != "auto" else PREFERENCE[-1])
 
 
 class use_backend:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +16,12 @@ from tyro.conf import OmitArgPrefixes, Positional
 from ca_numpy import backend as backends
 from ca_numpy.bench import bench
 from ca_numpy.data import save_image
+from ca_numpy.data.images import WRITABLE
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import Holes, evaluate
 from ca_numpy.inpainting import inpaint
 from ca_numpy.train import PRESETS, TrainConfig, train
+from ca_numpy.train.checkpoint import load_checkpoint
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Train:
 
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     preset: str = "quick"
-    """Named starting point for all options below: quick, or paper."""
+    """Named starting point for all options below: quick; medium, for a folder of pictures; or paper."""
     out: Path | None = None
     """Folder of the run, made anew; runs/001, runs/002, … if not given."""
     resume: Path | None = None
@@ -39,15 +43,14 @@ class Train:
     """Print nothing."""
 
     def run(self) -> None:
-        default = PRESETS[self.preset]
+        default = load_checkpoint(self.resume)[2] if self.resume else PRESETS[self.preset]
         given = {
             f.name: getattr(self.config, f.name)
             for f in dataclasses.fields(TrainConfig)
             if getattr(self.config, f.name) != getattr(default, f.name)
         }
-        config = None if self.resume else default
         train(
-            config,
+            None if self.resume else default,
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
             **given,
         )  # fmt: skip
@@ -58,7 +61,7 @@ class Inpaint:
     """Fill the hole of a picture. The mask is white where something is missing."""
 
     image: Positional[Path]
-    """The picture: any size, any format that Pillow reads."""
+    """The picture: any format that Pillow reads."""
     mask: Positional[Path]
     """A picture of the same size, white = hole; or with transparency where the hole is."""
     model: Path | None = None
@@ -74,6 +77,8 @@ class Inpaint:
         out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
         if out.resolve() in (self.image.resolve(), self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
+        if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # told before the work, not after
+            raise UserError(f"cannot write {str(out)!r}: give a file in an existing folder, as {', '.join(WRITABLE)}")
         save_image(out, inpaint(self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend))
         print(out)
 
@@ -84,10 +89,10 @@ class Evaluate:
 
     model: Positional[Path]
     """A run's folder or a weight file."""
-    data: str = "photographs"
-    """A folder of pictures; or "photographs", "textures"; joined by "+"."""
-    size: int = 256
-    """Side of the crops in pixels."""
+    data: str | None = None
+    """A folder of pictures; or "photographs", "textures"; joined by "+". For a run: the pictures it held out."""
+    size: int | None = None
+    """Side of the crops in pixels. For a run: that of its training; else 256."""
     count: int = 32
     """How many crops."""
     holes: Holes = "centre"
@@ -119,6 +124,8 @@ class Bench:
     """The median of this many is shown."""
 
     def run(self) -> None:
+        if self.size < 64 or self.size % 32 or self.repeats < 1:
+            raise UserError(f"size must be a multiple of 32 of at least 64, and repeats positive, got {self}")
         print(bench(self.backend or backends.available_backends(), size=self.size, repeats=self.repeats))
 
 
@@ -144,10 +151,15 @@ Command = (
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Bad input is one line on stderr and status 2."""
     args = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ℓ shows ? and not a traceback
+    if args == ["--version"]:
+        print("ca-numpy", version("ca-numpy"))
+        return 0
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
-            preset = _preset(args)
-            default = Train(config=PRESETS[preset], preset=preset)
+            default = _train_defaults(args)
             tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
         else:
             tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run()
@@ -159,17 +171,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _preset(args: list[str]) -> str:
-    for k, arg in enumerate(args):
-        name = (
-            arg.partition("=")[2] if arg.startswith("--preset=") else args[k + 1 : k + 2] if arg == "--preset" else None
-        )
-        if name is not None:
-            name = name if isinstance(name, str) else "".join(name)
-            if name not in PRESETS:
-                raise UserError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
-            return name
-    return "quick"
+def _train_defaults(args: list[str]) -> Train:
+    """What the other options start from: the run that is resumed, or a preset."""
+    resumed, preset = _value(args, "--resume"), _value(args, "--preset") or "quick"
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
+    config = load_checkpoint(Path(resumed))[2] if resumed else PRESETS[preset]
+    return Train(config=config, preset=preset)
+
+
+def _value(args: list[str], option: str) -> str | None:
+    """The value of `--option value` or `--option=value`, if it is there."""
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        if arg == option or arg.startswith(option + "="):
+            return arg.partition("=")[2] or following
+    return None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,10 +15,13 @@ from tqdm.auto import tqdm
 from ca_numpy import metrics
 from ca_numpy.autograd import no_grad
 from ca_numpy.backend import use_backend
-from ca_numpy.data import MaskSampler, validation_crops
+from ca_numpy.data import Dataset, MaskSampler, split, validation_crops
 from ca_numpy.errors import UserError
+from ca_numpy.files import write_text
 from ca_numpy.models import Generator
 from ca_numpy.models.files import load
+from ca_numpy.train.checkpoint import CONFIG
+from ca_numpy.train.config import TrainConfig
 from ca_numpy.train.loop import open_dataset
 
 Holes = Literal["centre", "box", "boxes", "free-form"]
@@ -52,8 +54,8 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: str | PathLike[str] | Generator,
     *,
-    data: str = "photographs",
-    size: int = 256,
+    data: str | PathLike[str] | None = None,
+    size: int | None = None,
     count: int = 32,
     holes: Holes = "centre",
     seed: int = 0,
@@ -65,26 +67,34 @@ def evaluate(
     """Measure a generator as Table 1 does, beside filling holes with the mean colour.
 
     model        a `Generator`, or what `ca_numpy.load` takes
-    data         as in `TrainConfig.data`; `count` fixed crops of side `size` are taken, whatever was trained on
+    data         as in `TrainConfig.data`; for a run's folder, if not given, the pictures that the run held out
+    size         side of the crops; for a run's folder, if not given, that of its training, else 256
+    count        how many crops, fixed ones. The interval takes them for independent: with fewer pictures than crops
+                 it is too narrow
     holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`
     out          also write the table there, as `.json` or `.md`
 
     -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
     the coarse one, and of the truth (whose TV is the one to come close to). Raises UserError for bad input.
     """
-    if size % 8 or size < 16:
-        raise UserError(f"size must be a multiple of 8 of at least 16, got {size}")
+    dataset, name, size, window = _pictures(model, data, size)
+    if size % 8 or size < 16 or batch < 1:
+        raise UserError(f"size must be a multiple of 8 of at least 16 and batch positive, got {size} and {batch}")
     suffix = Path(out).suffix if out is not None else ".md"
     if suffix not in (".md", ".json"):
         raise UserError(
             f"evaluations are written as .md or .json, not {suffix!r}: choose one of these for {str(out)!r}"
         )
-    images = validation_crops(open_dataset(data), size=size, count=count)
+    if out is not None and not Path(out).parent.is_dir():
+        raise UserError(f"cannot write {str(out)!r}: its folder does not exist; make it first")
+    if seed < 0 or count < 1:
+        raise UserError(f"seed cannot be negative and count must be positive, got {seed} and {count}")
+    images = validation_crops(dataset, size=size, count=count, window=window)
     masks = draw_holes(holes, size=size, count=count, seed=seed)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
     with use_backend(backend), no_grad():
         generator = model if isinstance(model, Generator) else load(model)
-        for start in tqdm(range(0, count, batch), desc="evaluating", unit="batch", disable=quiet):
+        for start in tqdm(range(0, count, batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
             for method, y in completions(generator, x, m).items():
                 for region, measured in measure(x, y, m).items():
@@ -92,12 +102,27 @@ def evaluate(
     rows = {
         method: {region: _summary(parts) for region, parts in regions.items()} for method, regions in values.items()
     }
-    name = "a generator" if isinstance(model, Generator) else str(model)
-    settings = {"model": name, "data": data, "size": size, "count": count, "holes": holes, "seed": seed}
+    of = "a generator" if isinstance(model, Generator) else str(model)
+    settings = {"model": of, "data": name, "size": size, "count": count, "holes": holes, "seed": seed}
     evaluation = Evaluation(rows, settings)
     if out is not None:
         _write(Path(out), evaluation)
     return evaluation
+
+
+def _pictures(
+    model: str | PathLike[str] | Generator, data: str | PathLike[str] | None, size: int | None
+) -> tuple[Dataset, str, int, float]:
+    """What to measure on, its name, the crops' side in pixels, and their share of a picture's shorter side."""
+    file = None if isinstance(model, Generator) else Path(model) / CONFIG
+    if file is None or not file.is_file():
+        return open_dataset(data or "photographs"), str(data or "photographs"), size or 256, 0.75
+    config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
+    window = (config.smallest_window + config.largest_window) / 2
+    if data is not None:
+        return open_dataset(data), str(data), size or config.size, window
+    held_out = split(open_dataset(config.data), validation=config.validation)[1]
+    return held_out, f"{config.data}, held out from training", size or config.size, window
 
 
 #: The columns of the table.
@@ -108,6 +133,8 @@ def completions(generator: Generator, x: NDArray[Any], m: NDArray[Any]) -> dict[
     """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]."""
     flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
     coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
+    if not np.isfinite(refined).all():
+        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
     known = 1 - m
     mean = (x * known).sum((1, 2), keepdims=True) / known.sum((1, 2), keepdims=True)
     return {
@@ -151,7 +178,9 @@ def _summary(parts: list[NDArray[np.float64]]) -> dict[str, tuple[float, float]]
 
 
 def _cell(mean: float, half: float, *, digits: int) -> str:
-    return f"{mean:.{digits}f} ± {half:.{digits}f}" if math.isfinite(mean) else "∞"
+    if math.isinf(mean):
+        return "∞"
+    return f"{mean:.{digits}f} ± {half:.{digits}f}" if math.isfinite(half) else f"{mean:.{digits}f}"
 
 
 def _finite(value: Any) -> Any:
@@ -167,9 +196,7 @@ def _write(path: Path, evaluation: Evaluation) -> None:
     text = (
         evaluation.to_markdown() if path.suffix == ".md" else json.dumps(_finite(evaluation._asdict()), indent=2) + "\n"
     )
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        write_text(path, text)
     except OSError as e:
         raise UserError(f"cannot write {str(path)!r} ({e.strerror}): give another path") from e

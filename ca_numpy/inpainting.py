@@ -13,7 +13,7 @@ from ca_numpy.autograd import no_grad
 from ca_numpy.backend import use_backend
 from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
 from ca_numpy.errors import UserError
-from ca_numpy.models import Generator
+from ca_numpy.models import OFFICIAL, Generator
 from ca_numpy.models.files import load
 from ca_numpy.models.generator import MULTIPLE
 
@@ -43,7 +43,7 @@ def inpaint(
     mask      a file (white = hole) or H W or H W 1 of the image's size, 1 = hole; may have several holes of any shape
     model     a `Generator`; or what `ca_numpy.load` takes: a run's folder, a weight file
     backend   "numpy", "numba", "cupy", or "auto", the fastest that works here
-    invert    for mask files in which black is the hole
+    invert    for masks in which black, or 0, is the hole
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
     that cannot be read, a mask of another size, an empty or a full mask, NaN in the image, or no model.
@@ -64,7 +64,7 @@ def inpaint_details(
     pixels, hole = read_pair(image, mask, invert=invert)
     with use_backend(backend), no_grad():
         generator = model if isinstance(model, Generator) else load(_named(model))
-        _check_memory(pixels.shape)
+        _check_memory(pixels.shape, fused=generator.variant.attention == OFFICIAL.attention)
         rgb = generator.variant.channel_order == "rgb"
         x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))
         x = generator.erase(x, m).numpy()
@@ -86,7 +86,8 @@ def read_pair(
     x = load_image(image) if isinstance(image, (str, PathLike)) else np.asarray(image)
     m = load_mask(mask, invert=invert) if isinstance(mask, (str, PathLike)) else np.asarray(mask)
     x = check_image(x, name=name)
-    return x, check_mask(m, x, name=mask_name)
+    m = check_mask(m, x, name=mask_name)
+    return x, 1 - m if invert and not isinstance(mask, (str, PathLike)) else m
 
 
 def _named(model: str | PathLike[str] | None) -> str | PathLike[str]:
@@ -101,10 +102,10 @@ def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(x, ((0, down), (0, right), (0, 0)), mode="symmetric")[None]
 
 
-def _check_memory(shape: tuple[int, ...]) -> None:
-    """Refuse what cannot fit: the NumPy kernel keeps about five N × N matrices of attention, N = H·W/64."""
+def _check_memory(shape: tuple[int, ...], *, fused: bool) -> None:
+    """Refuse what cannot fit: the kernel keeps about five N × N matrices of attention, N = H·W/64; the composite 20."""
     positions = shape[0] * shape[1] / 64
-    needed = 5 * 4 * positions**2 + 1500 * shape[0] * shape[1]
+    needed = (5 if fused else 20) * 4 * positions**2 + 1500 * shape[0] * shape[1]
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not known on this system

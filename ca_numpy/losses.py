@@ -117,7 +117,7 @@ def adversarial_loss(score_fake: Tensor) -> Tensor:
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: TensorLike, fake: TensorLike, mask: TensorLike, t: TensorLike
 ) -> Tensor:
-    """The WGAN-GP penalty, masked to the hole (section 3, equation 3).
+    """The WGAN-GP penalty, masked to the hole (section 3).
 
         x̂ = (1 − t)·real + t·fake;   mean over the batch of (‖∇_x̂ critic(x̂) ⊙ √mask‖₂ − 1)²
 

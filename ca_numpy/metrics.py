@@ -1,4 +1,4 @@
-"""How far a result is from the truth: ℓ1, ℓ2, PSNR, SSIM, and total variation (section 5.2, table 1).
+"""How far a result is from the truth: ℓ1, ℓ2, PSNR, SSIM, and total variation (section 5, table 1).
 
 Every function takes one image (H, W, 3) or a batch (N, H, W, 3) with values in [-1, 1], computes in float64 and returns
 one number per image, an array of shape (N,). A `mask` (N, H, W, 1), 1 = hole, restricts the measure to the hole: the

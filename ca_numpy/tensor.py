@@ -83,6 +83,9 @@ class Tensor:
         """The values as a NumPy array, wherever they live."""
         return current_backend().to_numpy(self.data)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
     def __float__(self) -> float:
         return float(self.numpy())
 

@@ -80,7 +80,7 @@ def conv2d(
     return y if b is None else y + b
 
 
-# ---- contextual attention (section 3.2) ------------------------------------------------------------------------------
+# ---- contextual attention (section 4.1) ------------------------------------------------------------------------------
 def patches(x: Array, k: int, stride: int) -> list[Array]:
     """Zero-padded k × k patches at every stride-th position, in row-major order."""
     h, w, c = x.shape

@@ -1,4 +1,4 @@
-"""Contextual attention (section 3.2): composite and fused kernel against loops and finite differences; its manners."""
+"""Contextual attention (section 4.1): composite and fused kernel against loops and finite differences; its manners."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_one_mask_serves_a_whole_batch(fused: bool) -> None:
     close(one, contextual_attention(case.f, case.b, mask[:1].repeat(3, 0), fused=fused).numpy())
 
 
-# ---- propagation (equation 3) ----------------------------------------------------------------------------------------
+# ---- propagation (section 4.1) ----
 grids = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 

@@ -244,3 +244,13 @@ def test_every_package_is_listed_in_pyproject() -> None:
     found |= {".".join(("ca_numpy", *folder.relative_to(ROOT).parts)) for folder in inside}
     assert found == set(settings["packages"])
     assert settings["package-dir"]["ca_numpy.backends"] == "backends"
+
+
+def test_auto_keeps_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By use_backend, or by the variable: "auto" only decides where nobody has."""
+    with use_backend("numpy") as chosen, use_backend("auto") as automatic:
+        assert automatic is chosen
+    code = "import ca_numpy; ca_numpy.use_backend('auto')"
+    environment = os.environ | {"CA_NUMPY_BACKEND": "abacus"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "unknown backend 'abacus'" in done.stderr

@@ -47,7 +47,7 @@ def test_train_then_inpaint_then_evaluate(photo, capsys):
     assert main(["train", "--out", str(run), *TINY]) == 0
     told = capsys.readouterr().err
     assert "photograph-inpainted.png" in told
-    assert "held-out pictures" in told
+    assert "held out: coarse" in told
     assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png"), "--model", str(run)]) == 0
     assert capsys.readouterr().out.strip() == str(photo / "photo-inpainted.png")
     with Image.open(photo / "photo-inpainted.png") as done:
@@ -63,6 +63,20 @@ def test_a_stopped_run_says_how_to_go_on_and_does(photo, capsys):
     assert f"ca-numpy train --resume {run}" in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--quiet"]) == 0
     assert (run / "pictures" / "photograph-steps.png").exists()
+
+
+def test_what_cannot_change_on_resume_is_refused_even_if_it_is_the_default(photo, capsys):
+    run = photo / "run"
+    assert main(["train", "--out", str(run), *TINY, "--rate", "0.002", "--minutes", "0.000001", "--quiet"]) == 0
+    assert main(["train", "--resume", str(run), "--rate", "0.001"]) == 2
+    assert "cannot change" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--checkpoint-every", "1", "--quiet"]) == 0
+    assert '"checkpoint_every": 1\n' in (run / "config.json").read_text()
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("ca-numpy 0.")
 
 
 def test_backends_lists_the_textbook(capsys):

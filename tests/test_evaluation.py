@@ -71,6 +71,25 @@ def test_drawn_holes_come_from_their_seed(holes):
     assert set(np.unique(first)) == {0, 1}
 
 
+def test_a_run_is_measured_on_what_it_held_out_at_its_own_size(tmp_path):
+    run = ca_numpy.train(
+        out=tmp_path / "run", quiet=True, backend="numpy", width=4, critic_width=4, size=32, box=16, max_shrink=2,
+        batch=2, steps=1, pretrain=1,
+    )  # fmt: skip
+    table = ca_numpy.evaluate(run.folder, count=2, backend="numpy")
+    assert table.settings["size"] == 32
+    assert table.settings["data"] == "photographs, held out from training"
+    elsewhere = ca_numpy.evaluate(run.folder, data="photographs", size=40, count=2, backend="numpy")
+    assert elsewhere.settings["size"] == 40
+    assert elsewhere.settings["data"] == "photographs"
+
+
+def test_a_broken_model_is_refused_rather_than_praised():
+    broken = Generator.from_tf({name: a * np.float32(np.nan) for name, a in MODEL.arrays().items()})
+    with pytest.raises(UserError, match="not finite"):
+        ca_numpy.evaluate(broken, **SMALL)
+
+
 @pytest.mark.parametrize("options", [{"size": 30}, {"out": "table.txt"}, {"data": "nowhere"}, {"model": "nowhere"}])
 def test_bad_input_is_one_line(options):
     with pytest.raises(UserError) as caught:

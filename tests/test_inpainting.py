@@ -58,6 +58,22 @@ def test_files_and_arrays_give_the_same(tmp_path):
     np.testing.assert_array_equal(ca_numpy.inpaint(floats, mask.astype(np.float32)[:, :, None], model=MODEL), expected)
 
 
+def test_an_inverted_array_is_inverted_too():
+    image, mask = picture(24, 40), centre_hole(24, 40)
+    expected = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
+    np.testing.assert_array_equal(ca_numpy.inpaint(image, ~mask, model=MODEL, backend="numpy", invert=True), expected)
+
+
+def test_a_variant_of_your_own_survives_its_file(tmp_path):
+    import dataclasses
+
+    from ca_numpy.attention import PAPER as PAPER_ATTENTION
+
+    mine = dataclasses.replace(OFFICIAL, name="mine", padding="reflect", attention=PAPER_ATTENTION)
+    save(tmp_path / "mine.safetensors", Generator(variant=mine, width=4))
+    assert ca_numpy.load(tmp_path / "mine.safetensors").variant == mine
+
+
 def test_bgr_weights_see_bgr_and_answer_rgb():
     import dataclasses
 

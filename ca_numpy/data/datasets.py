@@ -144,6 +144,24 @@ class ImageFolder(_Made):
     def _make(self, index: int) -> NDArray[np.uint8]:
         return load_pixels(self.path / self.names[index])
 
+    def check(self, *, at_most: int = 500) -> None:
+        """Read the first `at_most` pictures once, so that a bad one is known now and not hours later.
+
+        Raises `UserError` with the first problem and the names of all pictures that cannot be read.
+        """
+        bad: list[str] = []
+        problem = ""
+        for index, name in enumerate(self.names[:at_most]):
+            try:
+                self.pixels(index)
+            except UserError as error:
+                bad.append(name)
+                problem = problem or str(error)
+        if len(bad) > 1:
+            problem += f"; so are {', '.join(map(quoted, bad[1:]))}"
+        if bad:
+            raise UserError(f"{problem}; mend or remove it")
+
 
 def _walk(folder: Path) -> list[str]:
     """The paths of all pictures below a folder, relative to it."""

@@ -101,20 +101,27 @@ def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[
     """The mask in a file: float32, H W 1, every value 0 or 1, with 1 = hole.
 
     White is the hole, cut at the middle grey, so JPEG's noise does no harm. Where the file has transparency
-    that tells pixels apart (some below one half, some not), transparent is the hole instead: an eraser's
-    mask. A file of 0s and 1s, as label tools write, counts 1 as white. `invert` swaps hole and known.
+    that tells pixels apart (some below one half, some not), it decides: transparent is the hole, as an eraser
+    leaves it; or, if all that is opaque is white, the white paint on its empty layer. A file of 0s and 1s, as
+    label tools write, counts 1 as white. `invert` swaps hole and known.
 
     Raises `UserError` as `load_image` does. (That there is a hole, and not only hole, `check_mask` asks.)
     """
     colour, alpha = _read(path)
     erased = None if alpha is None else alpha < 0.5
     if erased is not None and erased.any() and not erased.all():
-        hole = erased
+        hole = ~erased if _all_white(colour, ~erased) else erased
     else:
         levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
         grey = np.rint(levels.mean(axis=-1, keepdims=True)).astype(np.uint8)
         hole = grey > _middle(grey)
     return np.asarray(hole != invert, np.float32)
+
+
+def _all_white(colour: NDArray[Any], opaque: NDArray[np.bool_]) -> bool:
+    """Whether all opaque pixels are white, or nearly."""
+    levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
+    return bool(levels[opaque[..., 0]].min() >= 224)
 
 
 def _on_white(colour: NDArray[Any], alpha: NDArray[np.float32] | None) -> NDArray[np.float32]:

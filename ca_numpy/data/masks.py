@@ -1,7 +1,7 @@
 """Holes to train on: boxes, several boxes, and brush strokes, every one drawn from an explicit generator.
 
 A mask is float32, H W 1, with 1 = hole. The local critic looks at one square window of the image, the
-`BoundingBox`; the hole lies inside it, so that this critic sees all of it (section 3.2 of the paper).
+`BoundingBox`; the hole lies inside it, so that this critic sees all of it (section 4.1 of the paper).
 """
 
 from __future__ import annotations

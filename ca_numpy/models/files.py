@@ -9,7 +9,7 @@ from pathlib import Path
 from ca_numpy import weights
 from ca_numpy.errors import UserError
 from ca_numpy.models.generator import Generator
-from ca_numpy.models.variants import OFFICIAL, variant_of
+from ca_numpy.models.variants import OFFICIAL, Variant
 
 GENERATOR = "generator.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
@@ -17,7 +17,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 def save(path: str | PathLike[str], generator: Generator) -> None:
     """Write a generator's weights and how it was built as `.safetensors`; whole or not at all."""
-    metadata = {"variant": generator.variant.name, "channel_order": generator.variant.channel_order}
+    metadata = {"variant": generator.variant.to_json(), "channel_order": generator.variant.channel_order}
     weights.write(path, generator.arrays(), metadata=metadata)
 
 
@@ -36,10 +36,10 @@ def load(path: str | PathLike[str]) -> Generator:
     arrays = weights.read(path)
     arrays = {name: a.astype("float32") if a.dtype == "float16" else a for name, a in arrays.items()}
     metadata = weights.read_metadata(path)
-    variant = variant_of(metadata["variant"]) if "variant" in metadata else None
-    if weights.channel_order(path) == "bgr":
-        variant = dataclasses.replace(variant or OFFICIAL, channel_order="bgr")
     try:
+        variant = Variant.from_json(metadata["variant"]) if "variant" in metadata else None
+        if variant is None and weights.channel_order(path) == "bgr":
+            variant = dataclasses.replace(OFFICIAL, channel_order="bgr")
         return Generator.from_tf(arrays, variant=variant)
     except UserError as e:
         raise UserError(f"{str(path)!r} holds no generator that can be loaded: {e}") from e

@@ -1,4 +1,4 @@
-"""The generator: a coarse network, then a refinement network with contextual attention (figure 2, sections 3 and 4).
+"""The generator: a coarse network, then a refinement network with contextual attention (figure 2, sections 3 and 4.2).
 
                  ┌ encoder ─ dilated ─────────────────────────────────┐ coarse result
     image, mask ─┘                                             decoder ┘     │ pasted into the hole
@@ -126,7 +126,7 @@ class Generator(Module):
                 in_channels = out
             return in_channels
 
-        stages = self._stages()
+        stages = self.stages = self._stages()
         c = self.variant.in_channels
         build(stages["decoder"], build(stages["dilated"], build(stages["encoder"], c)))
         merged = build(stages["xdilated"], build(stages["xencoder"], c))
@@ -245,7 +245,7 @@ class Generator(Module):
         return F.resize_nearest(mask.detach(), size=(features.shape[1], features.shape[2]))
 
     def _run(self, part: str, x: Tensor) -> Tensor:
-        for layer in self._stages()[part]:
+        for layer in self.stages[part]:
             if "_upsample" in layer.name:
                 x = F.upsample(x)
             x = self.layers[layer.name](x)

@@ -5,6 +5,8 @@ The numbers are those of the list in docs/departures.md.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +41,19 @@ class Variant:
     hole_is_one: bool
     coarse_is_detached: bool
     channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def to_json(self) -> str:
+        """All choices, for a weight file's metadata."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Variant:
+        """The variant that `to_json` wrote. Raises UserError for anything else."""
+        try:
+            fields = json.loads(text)
+            return cls(**fields | {"attention": AttentionChoices(**fields["attention"])})
+        except (ValueError, TypeError, KeyError) as e:
+            raise UserError(f"its metadata's variant cannot be read ({e})") from e
 
     @property
     def in_channels(self) -> int:

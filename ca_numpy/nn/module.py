@@ -45,7 +45,7 @@ class Module:
                     "build the network with the width and size that the weights were trained with"
                 )
         for name, p in mine.items():
-            p.data = tensor(weights[name]).data
+            p.data = tensor(np.array(weights[name])).data  # a copy: the caller keeps the mapping
 
     def count(self) -> int:
         """How many numbers are learnt."""

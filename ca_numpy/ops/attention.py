@@ -1,4 +1,4 @@
-"""Contextual attention as one fused operation (section 3.2); its composite stands in `functional`."""
+"""Contextual attention as one fused operation (section 4.1); its composite is `ca_numpy.attention`."""
 
 from __future__ import annotations
 

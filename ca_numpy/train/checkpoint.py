@@ -8,6 +8,7 @@ from typing import Any
 
 from ca_numpy import weights
 from ca_numpy.errors import UserError
+from ca_numpy.files import write_text
 from ca_numpy.models.files import CHECKPOINT, GENERATOR, save
 from ca_numpy.train.algorithm1 import System
 from ca_numpy.train.config import TrainConfig
@@ -25,9 +26,14 @@ def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config:
     arrays |= system.generator_adam.arrays("adam/generator") | system.critic_adam.arrays("adam/critics")
     clocks = {"generator": system.generator_adam.clock.t, "critics": system.critic_adam.clock.t}
     state = state | {"clocks": clocks, "penalty_rng": system.penalty_rng.bit_generator.state}
-    metadata = {"config": config.to_json(), "state": json.dumps(state, sort_keys=True), "variant": config.variant}
+    metadata = {
+        "config": config.to_json(),
+        "state": json.dumps(state, sort_keys=True),
+        "variant": system.generator.variant.to_json(),
+    }
     weights.write(folder / CHECKPOINT, arrays, metadata=metadata)
     save(folder / GENERATOR, system.generator)
+    write_text(folder / CONFIG, config.to_json())
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:
@@ -41,7 +47,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Train
     metadata = weights.read_metadata(path)
     try:
         state, config = json.loads(metadata["state"]), TrainConfig.from_json(metadata["config"])
-    except (KeyError, ValueError) as e:
+    except (KeyError, ValueError, TypeError) as e:
         raise UserError(f"{str(path)!r} is not a checkpoint of a training run ({e}): resume from another folder") from e
     return weights.read(path), state, config
 

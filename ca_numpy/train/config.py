@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ca_numpy.errors import UserError
 
@@ -16,7 +18,7 @@ RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS["paper"]` is the paper's."""
+    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS` holds larger ones."""
 
     data: str = "photographs"
     """A folder of pictures; or "photographs" (scikit-image's), "textures" (made by program); joined by "+"."""
@@ -43,9 +45,9 @@ class TrainConfig:
     mask_per_batch: bool = False
     """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
     smallest_window: float = 0.2
-    """Crops are square windows of the picture, resized: their sides are at least this share of its shorter side,"""
+    """Crops are square windows of the picture, resized: the smallest, as a share of its shorter side."""
     largest_window: float = 0.5
-    """and at most this. 1 is as much of the picture as there is."""
+    """The largest window; 1 is as much of the picture as there is."""
     flip: bool = True
     """Mirror every other crop left to right."""
 
@@ -94,6 +96,24 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises UserError for values that cannot work; `train` calls it first."""
+        for name, kind in get_type_hints(TrainConfig).items():
+            value, allowed = getattr(self, name), get_args(kind)
+            if get_origin(kind) is Literal and value not in allowed:
+                raise UserError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+            if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
+                raise UserError(f"{name} must be a whole number, got {value!r}")
+            if float in (kind, *allowed):
+                numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+                if not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
+                    raise UserError(f"{name} must be a finite number, got {value!r}")
+        if not (len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)):
+            raise UserError(f"betas are two numbers from 0 up to but not including 1, got {self.betas}")
+        weights = ("l1_weight", "known_weight", "coarse_weight", "adversarial_weight", "penalty_weight", "final_rate")
+        for name in (*weights, "max_shrink", "seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} cannot be negative, got {getattr(self, name)}")
+        if self.gamma is not None and not 0 < self.gamma <= 1:
+            raise UserError(f"gamma must lie above 0 and up to 1, got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
                     "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
         for name in positive:
@@ -108,7 +128,9 @@ class TrainConfig:
         if not 0 <= 2 * self.max_shrink < self.box:
             raise UserError(f"max_shrink must leave something of the box of {self.box} pixels, got {self.max_shrink}")
         if not 0 <= self.pretrain <= self.steps:
-            raise UserError(f"pretrain must lie between 0 and steps={self.steps}, got {self.pretrain}")
+            raise UserError(
+                f"pretrain={self.pretrain} of steps={self.steps} is too many: give a pretrain of at most that"
+            )
         if not 0 < self.smallest_window <= self.largest_window <= 1:
             window = f"{self.smallest_window} to {self.largest_window}"
             raise UserError(f"windows are shares of the picture's shorter side, above 0 and up to 1, got {window}")
@@ -126,6 +148,8 @@ class TrainConfig:
             fields = json.loads(text)
         except ValueError as e:
             raise UserError(f"the configuration is not JSON ({e})") from e
+        if not isinstance(fields, dict):
+            raise UserError("the configuration is not a JSON object with one entry per option")
         return configured(cls(), fields)
 
 
@@ -136,14 +160,36 @@ def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig
         if name not in known:
             raise UserError(f"there is no training option {name!r}: choose from {', '.join(sorted(known))}")
     values = dict(overrides)
-    if "betas" in values:
+    if isinstance(values.get("betas"), list):
         values["betas"] = tuple(values["betas"])
+    if isinstance(values.get("data"), os.PathLike):
+        values["data"] = os.fspath(values["data"])
     return dataclasses.replace(config, **values)
 
 
 #: Named starting points; any field can be changed on top.
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(),
+    # A folder of pictures, for a night on two cores: larger windows, a gentler rate, and time for Algorithm 1.
+    "medium": TrainConfig(
+        validation=0.1,
+        width=24,
+        critic_width=24,
+        size=128,
+        box=64,
+        max_shrink=8,
+        smallest_window=0.5,
+        largest_window=1.0,
+        steps=6_000,
+        pretrain=5_000,
+        rate=4e-4,
+        final_rate=0.05,
+        critic_rate=2e-4,
+        validate_every=250,
+        pictures_every=1_000,
+        checkpoint_every=250,
+    ),
+    # The paper's sizes, widths, batch and rates; networks and losses as released, unless `variant` says otherwise.
     "paper": TrainConfig(
         width=32,
         critic_width=64,

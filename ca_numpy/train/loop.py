@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from os import PathLike
@@ -22,6 +23,7 @@ from ca_numpy.data import (
     split,
 )
 from ca_numpy.errors import UserError
+from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
 from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.optim import Adam, Clock
@@ -30,6 +32,9 @@ from ca_numpy.train.checkpoint import CONFIG, LOG, load_checkpoint, restore, sav
 from ca_numpy.train.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.train.report import Log, Progress, StopSignal, draw_curves, draw_photograph, draw_pictures
 from ca_numpy.train.validation import Validation
+
+#: A checkpoint at least this often, however long a step takes.
+SAVE_SECONDS = 300
 
 
 class TrainResult(NamedTuple):
@@ -74,6 +79,10 @@ def train(
         with Progress(run.config, first=run.step, quiet=quiet) as progress, StopSignal() as signal:
             name = current_backend().name
             progress.say(f"{run.system.generator.count():,} parameters on {name}; the run is kept in {run.folder}")
+            progress.say(
+                f"measured: mean |error| in the hole of held-out crops, in % of the range, and the refined PSNR; "
+                f"filling in the mean colour gives {run.validation.mean_colour:.2f} %"
+            )
             finished = _loop(run, progress, signal, stop_after=stop_after, minutes=minutes)
             if finished:
                 shown = draw_photograph(
@@ -91,7 +100,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         config.check()
-        self.config, self.folder, self.step = config, folder, 0
+        self.config, self.step = config, 0
         train_set, validation_set = split(open_dataset(config.data), validation=config.validation)
         data_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
         window = (config.smallest_window, config.largest_window)
@@ -114,12 +123,30 @@ class Run:
 
         self.system = new_system(config, weight_rng, penalty_rng, next_batch)
         self.validation = Validation(validation_set, config)
-        self.log = Log(folder / LOG)
+        self.keep_in(folder)
+
+    def keep_in(self, folder: Path) -> None:
+        """Where the run is kept."""
+        self.folder, self.log = folder, Log(folder / LOG)
 
     def save(self) -> None:
-        """A checkpoint of this very moment."""
+        """A checkpoint of this very moment. Raises UserError, and keeps the one before, if training has diverged."""
+        weights = (
+            self.system.generator.arrays() | self.system.local_critic.arrays() | self.system.global_critic.arrays()
+        )
+        self.refuse_divergence({name: float(np.abs(w).max()) for name, w in weights.items()})
         state = {"step": self.step, "loader": self.loader.state(), "mask_rng": self.mask_rng.bit_generator.state}
         save_checkpoint(self.folder, self.system, state, self.config)
+
+    def refuse_divergence(self, record: dict[str, float]) -> None:
+        """Raises UserError for values that are not finite, before they are kept anywhere."""
+        bad = [name for name, value in record.items() if not np.isfinite(value)]
+        if bad:
+            kept = (self.folder / CHECKPOINT).exists()
+            past = "the checkpoint before it is kept" if kept else "there is no checkpoint yet"
+            raise UserError(
+                f"training diverged at step {self.step} ({bad[0]} not finite; {past}): start anew with a smaller rate"
+            )
 
 
 def new_system(
@@ -139,13 +166,18 @@ def new_system(
     return System(generator, local, whole, generator_adam, critic_adam, next_batch, penalty_rng)
 
 
-def open_dataset(data: str) -> Dataset:
+def open_dataset(data: str | PathLike[str]) -> Dataset:
     """The pictures that `TrainConfig.data` names. Raises UserError for a missing or empty folder."""
+    data = os.fspath(data)
+    parts_of = [data] if Path(data).is_dir() else data.split("+")  # a folder may have a "+" in its name
     named: dict[str, Callable[[], Dataset]] = {
         "photographs": Photographs,
         "textures": lambda: Textures(64, size=256, seed=0),
     }
-    parts = [named[part]() if part in named else ImageFolder(part) for part in data.split("+")]
+    parts = [named[part]() if part in named else ImageFolder(part) for part in parts_of]
+    for part in parts:
+        if isinstance(part, ImageFolder):
+            part.check()
     return parts[0] if len(parts) == 1 else Concat(*parts)
 
 
@@ -156,13 +188,20 @@ def generator_rate(config: TrainConfig, step: int) -> float:
 
 def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
     config = configured(config or TrainConfig(), overrides)
-    folder = _free_folder() if out is None else Path(out)
+    if Path(config.data).is_dir():  # so that the run can be resumed from anywhere
+        config = configured(config, {"data": str(Path(config.data).resolve())})
+    folder = Path("runs") / "new" if out is None else Path(out)
     if (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{str(folder)!r} is not empty: a run is kept in a folder of its own, give another with --out")
     run = Run(config, folder)  # bad input is found here, before anything is written
     try:
+        if out is None:
+            folder = _claim_folder()
+            run.keep_in(folder)
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(config.to_json())
+        write_text(folder / CONFIG, config.to_json())
     except OSError as e:
         raise UserError(f"cannot write to {str(folder)!r} ({e.strerror}): give another folder with --out") from e
     run.log.truncate(before=0)
@@ -190,8 +229,10 @@ def _resumed(
 def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int | None, minutes: float | None) -> bool:
     """Steps until the end (True), or until asked to stop (False)."""
     config, began = run.config, time.monotonic()
+    saved = began
     if run.step == 0:
         _measure(run, progress)
+        run.save()
     while run.step < config.steps:
         step_began = time.monotonic()
         record: dict[str, Any] = {"step": run.step}
@@ -201,7 +242,7 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
                 record |= update_critics(run.system, config)
         rate = generator_rate(config, run.step)
         record |= update_generator(run.system, config, rate=rate, adversarial=adversarial)
-        _refuse_nan(record, run)
+        run.refuse_divergence(record)
         run.step += 1
         record |= {"rate": rate, "seconds": round(time.monotonic() - step_began, 4)}
         run.log.append(record)
@@ -212,9 +253,11 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
         if run.step % config.pictures_every == 0 or last:
             draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
             draw_curves(run.folder / "curves.png", run.log.records, run.validation)
-        stop = signal.given or run.step == stop_after or (minutes and time.monotonic() - began > 60 * minutes)
-        if last or stop or run.step % config.checkpoint_every == 0:
+        late = minutes is not None and time.monotonic() - began > 60 * minutes
+        stop = signal.given or late or (stop_after is not None and run.step >= stop_after)
+        if last or stop or run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS:
             run.save()
+            saved = time.monotonic()
         if stop and not last:
             return False
     return True
@@ -223,19 +266,18 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
 def _measure(run: Run, progress: Progress) -> None:
     """Validation at this step, into the log. A resumed run does not repeat it."""
     record = {"step": run.step} | run.validation.measure(run.system.generator)
+    run.refuse_divergence(record)
     run.log.append(record)
-    progress.validated(record, run.validation.mean_colour)
+    progress.validated(record)
 
 
-def _refuse_nan(record: dict[str, Any], run: Run) -> None:
-    bad = [name for name, value in record.items() if not np.isfinite(value)]
-    if bad:
-        raise UserError(
-            f"training diverged at step {run.step} ({', '.join(bad)} is not finite): "
-            f"the last checkpoint in {str(run.folder)!r} is kept; start anew with a smaller rate"
-        )
-
-
-def _free_folder() -> Path:
-    """The next of runs/001, runs/002, … that does not exist."""
-    return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{n:03d}").exists())
+def _claim_folder() -> Path:
+    """The next of runs/001, runs/002, … made here and now: two runs that start together get two."""
+    for n in range(1, 10**6):
+        folder = Path("runs") / f"{n:03d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UserError("'runs' is full: give a folder with --out")

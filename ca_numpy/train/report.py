@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from ca_numpy.autograd import no_grad
 from ca_numpy.backend import current_backend
 from ca_numpy.data import Dataset, resize, save_image, to_float
 from ca_numpy.errors import UserError
+from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint_details
 from ca_numpy.models import Generator
 from ca_numpy.train.algorithm1 import complete
@@ -37,7 +37,7 @@ class Log:
 
     def truncate(self, *, before: int) -> None:
         """Keep what was written of steps before this one: what comes after is about to be made again."""
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
         if lines and not lines[-1].endswith("\n"):  # a crash cut it short; the checkpoint is older than that
             lines.pop()
         try:
@@ -46,9 +46,7 @@ class Log:
             raise UserError(f"{str(self.path)!r} is damaged ({e}): move it away and resume again") from e
         # A validation at step s measures the network after s updates; a training record is of update number s.
         self.records = [r for r in records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in self.records))
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(json.dumps(r) + "\n" for r in self.records))
 
     def append(self, record: dict[str, Any]) -> None:
         self.records.append(record)
@@ -86,12 +84,11 @@ class Progress:
         self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
         self.bar.update()
 
-    def validated(self, record: dict[str, Any], mean_colour: float) -> None:
+    def validated(self, record: dict[str, Any]) -> None:
         """What was measured on held-out pictures."""
         self.say(
-            f"step {record['step']:>5}/{self.config.steps}  held-out pictures, ℓ1 in the hole:"
-            f"  coarse {record['validation_l1_coarse']:5.2f} %   refined {record['validation_l1_refined']:5.2f} %"
-            f"   (mean colour {mean_colour:.2f} %)   PSNR {record['validation_psnr']:.2f} dB"
+            f"step {record['step']:>4}/{self.config.steps}  held out: coarse {record['validation_l1_coarse']:5.2f} %"
+            f"  refined {record['validation_l1_refined']:5.2f} %  {record['validation_psnr']:5.2f} dB"
         )
 
 
@@ -115,6 +112,7 @@ class StopSignal:
         if self.given:
             raise KeyboardInterrupt
         self.given = True
+        tqdm.write("finishing this step, then saving; once more to stop at once", file=sys.stderr)
 
 
 def draw_pictures(path: Path, generator: Generator, validation: Validation) -> None:
@@ -159,8 +157,9 @@ def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config
     shrink = 2 * config.size / min(pixels.shape[:2])  # holes as large, in pixels, as those that were trained on
     image = resize(pixels, (round(pixels.shape[0] * shrink), round(pixels.shape[1] * shrink))) if shrink < 1 else pixels
     mask = np.zeros((*image.shape[:2], 1), np.float32)
-    top, left = ((n - config.box) // 2 for n in image.shape[:2])
-    mask[top : top + config.box, left : left + config.box] = 1
+    side = min(config.box, max(min(image.shape[:2]) // 2, 1))  # a small picture gets a smaller hole
+    top, left = ((n - side) // 2 for n in image.shape[:2])
+    mask[top : top + side, left : left + side] = 1
     done = inpaint_details(image, mask, model=generator, attention=True, backend=current_backend().name)
     paths = [folder / "photograph-inpainted.png", folder / "photograph-steps.png"]
     save_image(paths[0], done.result)

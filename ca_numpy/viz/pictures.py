@@ -81,6 +81,10 @@ def comparison(
     return figure
 
 
+#: Pixels from the top that the wheel and its labels take.
+_KEY_HEIGHT = 240
+
+
 def _grid(
     rows: Sequence[Sequence[ArrayLike]],
     titles: Sequence[str],
@@ -98,6 +102,7 @@ def _grid(
     lefts = left + np.cumsum([0, *(widths + _GAP)])
     tops = _MARGIN + _TITLE + np.cumsum([0, *(heights + _GAP)])
     width, height = lefts[-1] - _GAP + _MARGIN + key_width, tops[-1] - _GAP + _MARGIN
+    height = max(height, _KEY_HEIGHT if key_width else 0)
     if max(width, height) >= _AGG_LIMIT:
         raise UserError(f"rows: the grid would take {width} x {height} pixels; draw fewer or smaller pictures")
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)

@@ -395,6 +395,8 @@ def assert_is_hole(mask, hole=HOLE):
                      "png", id="all-transparent alpha says nothing"),
         pytest.param(Image.fromarray(np.dstack([RGB[:1, :1].repeat(24, 0).repeat(32, 1), 255 * np.uint8(~HOLE)])),
                      "png", id="rubbed out with an eraser"),
+        pytest.param(Image.fromarray(np.dstack([np.full((*HOLE.shape, 3), 255, np.uint8), 255 * np.uint8(HOLE)])),
+                     "png", id="white paint on an empty layer"),
     ],
 )  # fmt: skip
 def test_white_or_transparent_is_hole(picture, suffix, tmp_path):

@@ -120,6 +120,23 @@ def test_a_finished_run_is_not_written_over(whole_run):
     assert bytes_of(whole_run.folder) == before
 
 
+def test_a_folder_with_anything_in_it_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        train(TINY, out=tmp_path, quiet=True)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_pictures_smaller_than_the_crops_train_to_the_end(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, size in enumerate([(24, 24), (12, 40), (16, 16)]):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    result = train(TINY, data=tmp_path, out=tmp_path / "run", quiet=True, backend="numpy", steps=1, pretrain=1)
+    assert (result.folder / "pictures" / "photograph-steps.png").exists()
+
+
 def test_without_a_folder_runs_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("001", "002"):
@@ -164,6 +181,11 @@ def bad_calls(tmp_path: Path) -> dict[str, dict[str, object]]:
         "unknown option": {"learning_rate": 1.0},
         "unknown backend": {"backend": "abacus"},
         "box too large": {"box": 64},
+        "unknown discount": {"discount": "distnace"},
+        "half a picture": {"batch": 2.5},
+        "betas": {"betas": (1.0, 0.9)},
+        "NaN": {"final_rate": float("nan")},
+        "negative seed": {"seed": -1},
         "size no multiple of 8": {"size": 60},
         "nothing to resume": {"resume": tmp_path / "nowhere"},
     }
@@ -178,6 +200,11 @@ def bad_calls(tmp_path: Path) -> dict[str, dict[str, object]]:
         "unknown option",
         "unknown backend",
         "box too large",
+        "unknown discount",
+        "half a picture",
+        "betas",
+        "NaN",
+        "negative seed",
         "size no multiple of 8",
         "nothing to resume",
     ],
@@ -218,8 +245,15 @@ def test_options_that_would_change_the_past_cannot_change_on_resume(whole_run):
 
 
 def test_divergence_is_reported_and_the_last_checkpoint_kept(tmp_path):
+    options = {"backend": "numpy", "quiet": True, "checkpoint_every": 1}
     with pytest.raises(UserError, match="diverged"), np.errstate(all="ignore"):
-        train(TINY, out=tmp_path / "run", quiet=True, backend="numpy", steps=200, pretrain=200, rate=1e30)
+        train(TINY, out=tmp_path / "run", steps=200, pretrain=200, rate=1e38, **options)
+    for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
+        assert "NaN" not in line
+        assert "Infinity" not in line
+    if (tmp_path / "run" / "checkpoint.safetensors").exists():  # then what it holds is finite
+        arrays, _, _ = load_checkpoint(tmp_path / "run")
+        assert all(np.isfinite(a).all() for a in arrays.values())
 
 
 def test_the_rate_falls_linearly():
