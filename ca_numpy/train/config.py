@@ -128,9 +128,8 @@ class TrainConfig:
         if not 0 <= 2 * self.max_shrink < self.box:
             raise UserError(f"max_shrink must leave something of the box of {self.box} pixels, got {self.max_shrink}")
         if not 0 <= self.pretrain <= self.steps:
-            raise UserError(
-                f"pretrain={self.pretrain} of steps={self.steps} is too many: give a pretrain of at most that"
-            )
+            given = f"pretrain={self.pretrain} does not fit into steps={self.steps}"
+            raise UserError(f"{given}: give a smaller pretrain too")
         if not 0 < self.smallest_window <= self.largest_window <= 1:
             window = f"{self.smallest_window} to {self.largest_window}"
             raise UserError(f"windows are shares of the picture's shorter side, above 0 and up to 1, got {window}")
