@@ -31,8 +31,8 @@ INSTALL_HINT = {
 }
 #: Names the backend where no `use_backend` does.
 VARIABLE = "CA_NUMPY_BACKEND"
-#: From fastest to slowest: what "auto" tries.
-PREFERENCE = ("cupy", "numba", "numpy")
+#: What "auto" tries, first to last. Numba's is left to be chosen by name until it is the faster one in training too.
+PREFERENCE = ("cupy", "numpy")
 
 
 def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int = 1) -> Pads:
@@ -281,7 +281,8 @@ def registered_backends() -> Mapping[str, EntryPoint]:
 def load_backend(name: str) -> Backend:
     """The backend of that name, loaded on first use.
 
-    "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the fastest that works here. Raises
+    "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the first of
+    PREFERENCE that works here. Raises
     UserError if there is none of that name, or if what it needs is not there.
     """
     if name == "auto":

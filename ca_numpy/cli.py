@@ -36,7 +36,7 @@ class Train:
     resume: Path | None = None
     """Folder of an interrupted run, to go on with exactly."""
     backend: str = "auto"
-    """numpy, numba, cupy; auto takes the fastest that works here."""
+    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
     minutes: float | None = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
@@ -71,7 +71,7 @@ class Inpaint:
     invert: bool = False
     """Black is the hole."""
     backend: str = "auto"
-    """numpy, numba, cupy; auto takes the fastest that works here."""
+    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
@@ -102,7 +102,7 @@ class Evaluate:
     out: Path | None = None
     """Also write the table here, as .md or .json."""
     backend: str = "auto"
-    """numpy, numba, cupy; auto takes the fastest that works here."""
+    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         table = evaluate(

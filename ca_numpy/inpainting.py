@@ -42,7 +42,7 @@ def inpaint(
     image     a file; or H W 3, uint8 or float in [-1, 1]
     mask      a file (white = hole) or H W or H W 1 of the image's size, 1 = hole; may have several holes of any shape
     model     a `Generator`; or what `ca_numpy.load` takes: a run's folder, a weight file
-    backend   "numpy", "numba", "cupy", or "auto", the fastest that works here
+    backend   "numpy", "numba" or another that is installed; "auto" takes the best that works here
     invert    for masks in which black, or 0, is the hole
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files

@@ -207,11 +207,11 @@ def test_a_backend_whose_packages_are_missing_says_what_to_install(
     assert available_backends() == ()
 
 
-def test_auto_takes_the_fastest_that_works(monkeypatch: pytest.MonkeyPatch, toy: Toy) -> None:
+def test_auto_takes_the_first_of_its_preferences_that_works(monkeypatch: pytest.MonkeyPatch, toy: Toy) -> None:
     monkeypatch.setattr(registry, "available_backends", lambda: ("numpy",))
     assert load_backend("auto").name == "numpy"
-    monkeypatch.setattr(registry, "available_backends", lambda: ("numba", "numpy"))
-    monkeypatch.setitem(registry._loaded, "numba", toy)
+    monkeypatch.setattr(registry, "available_backends", lambda: ("cupy", "numpy"))
+    monkeypatch.setitem(registry._loaded, "cupy", toy)
     assert load_backend("auto") is toy
 
 
@@ -254,3 +254,22 @@ def test_auto_keeps_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = os.environ | {"CA_NUMPY_BACKEND": "abacus"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "unknown backend 'abacus'" in done.stderr
+
+
+def test_a_backend_that_cannot_start_does_not_keep_the_others_from_working(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may raise anything."""
+    broken = EntryPoint("broken", "test_backend:NoSuchDevice", registry.ENTRY_POINT_GROUP)
+    others = dict(registry.registered_backends())
+    monkeypatch.setattr(registry, "registered_backends", lambda: others | {"broken": broken})
+    monkeypatch.setattr(EntryPoint, "load", lambda self: NoSuchDevice if self.name == "broken" else original(self))
+    assert "no CUDA device" in str(registry.why_unavailable("broken"))
+    assert "numpy" in available_backends()
+    assert "broken" not in available_backends()
+
+
+original = EntryPoint.load
+
+
+class NoSuchDevice:
+    def __init__(self) -> None:
+        raise RuntimeError("no CUDA device\nis there")

@@ -63,7 +63,7 @@ def train(
         ca_numpy.train(data="my/pictures", steps=2000, backend="auto")
 
     config       the configuration; `TrainConfig()` if not given. Any of its fields may be given as an option too
-    backend      "numpy", "numba", "cupy"; "auto" takes the fastest that works here and says which
+    backend      "numpy", "numba" or another that is installed; "auto" takes the best that works here and says which
     out          folder of the run, made anew; the next free `runs/001`, `runs/002`, … if not given
     resume       folder of an interrupted run: goes on exactly as if it had not been interrupted
     stop_after, minutes   stop (with a checkpoint) after this step, or after this time; `resume` goes on from there

@@ -1,0 +1,145 @@
+"""Contextual attention in bands against the textbook's whole matrices."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+pytest.importorskip("numba")
+
+from ca_numpy.backends import numba_attention, numpy_attention
+from ca_numpy.backends.numpy_attention import Geometry
+
+Array = NDArray[Any]
+
+
+class Problem(NamedTuple):
+    g: Array
+    f: Array
+    b: Array
+    valid: Array
+    geometry: Geometry
+    memory: int  # bytes for the bands: from one picture row to the whole
+
+    def as_type(self, dtype: Any) -> Problem:
+        return self._replace(**{name: getattr(self, name).astype(dtype) for name in ("g", "f", "b", "valid")})
+
+    def textbook(self) -> tuple[Array, Array, Array]:
+        inputs = self.f, self.b, self.valid, self.geometry
+        return numpy_attention.forward(*inputs), *numpy_attention.backward(self.g, *inputs)
+
+    def in_bands(self, memory: int | None = None) -> tuple[Array, Array, Array]:
+        inputs, memory = (self.f, self.b, self.valid, self.geometry), self.memory if memory is None else memory
+        return (
+            numba_attention.forward(*inputs, memory=memory),
+            *numba_attention.backward(self.g, *inputs, memory=memory),
+        )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    rate = draw(st.integers(1, 3))
+    geometry = Geometry(
+        draw(st.sampled_from([1, 2, 3, 5])), rate, draw(st.sampled_from([None, 1, 3, 5])),
+        draw(st.sampled_from([0.0, 1.0, 10.0])),
+    )  # fmt: skip
+    h, w, h2, w2 = (draw(st.integers(1, 6)) for _ in range(4))
+    n, c = draw(st.integers(1, 2)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    g, f = rng.normal(size=(2, n, h * rate, w * rate, c))
+    b = rng.normal(size=(n, h2 * rate, w2 * rate, c))
+    valid = (rng.random((n, h2 * w2)) < draw(st.sampled_from([0, 0.7, 1]))).astype(float)
+    # Bytes of the halo and of as many rows as drawn: every height of a band from 1 to h appears.
+    halo = 4 * ((geometry.fuse_k or 1) // 2 + geometry.ksize // 2) * (w + 1)
+    return Problem(g, f, b, valid, geometry, (halo + 4 * w * draw(st.integers(1, h))) * 8 * h2 * w2)
+
+
+def distance(actual: Array, expected: Array) -> float:
+    return float(np.max(np.abs(actual - expected)) / max(1.0, float(np.max(np.abs(expected)))))
+
+
+@given(problem=problems())
+def test_bands_of_any_height_give_what_whole_matrices_give(problem: Problem) -> None:
+    for actual, expected in zip(problem.in_bands(), problem.textbook(), strict=True):
+        assert distance(actual, expected) < 1e-10
+
+
+@given(problem=problems())
+def test_in_float32_the_error_is_that_of_the_scores_rounding(problem: Problem) -> None:
+    """An error in the logits is a relative error of the attention; the gradient has one more factor of the logits."""
+    k, _, fuse_k, scale = problem.geometry
+    c, steps = problem.f.shape[3], fuse_k or 1
+    patch_norm = 4 * np.sqrt(k * k * c)
+    logit = 1 + scale * steps**2 * patch_norm
+    terms = k * k * c + steps**2 + problem.valid.shape[1]
+    bound = np.finfo(np.float32).eps * terms * logit
+    single = problem.as_type(np.float32)
+    for actual, expected in zip(single.in_bands(), single.as_type(np.float64).textbook(), strict=True):
+        assert actual.dtype == np.float32
+        assert distance(actual, expected) < bound
+
+
+def larger(dtype: Any = np.float64, *, side: int = 12, rate: int = 2, channels: int = 3) -> Problem:
+    rng = np.random.default_rng(0)
+    g, f, b = rng.normal(size=(3, 1, side * rate, side * rate, channels)).astype(dtype)
+    valid = (rng.random((1, side * side)) < 0.8).astype(dtype)
+    return Problem(g, f, b, valid, Geometry(3, rate, 3, 10.0), 0)
+
+
+def test_the_bands_height_changes_rounding_only() -> None:
+    problem = larger()
+    whole = problem.in_bands(1 << 40)
+    for memory in (0, 300_000, 600_000):
+        for actual, expected in zip(problem.in_bands(memory), whole, strict=True):
+            assert distance(actual, expected) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_input_gives_the_same_bits(dtype: Any) -> None:
+    problem = larger(dtype)
+    for first, second in zip(problem.in_bands(), problem.in_bands(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_inputs_may_be_read_only_and_lie_in_any_order() -> None:
+    problem = larger()
+    strided = problem._replace(
+        f=np.asfortranarray(problem.f), b=problem.b[:, ::-1, ::-1], g=np.asfortranarray(problem.g)
+    )
+    for array in strided[:4]:
+        array.flags.writeable = False
+    before = [array.copy() for array in strided[:4]]
+    for actual, expected in zip(strided.in_bands(), strided.textbook(), strict=True):
+        assert distance(actual, expected) < 1e-10
+    for array, copy in zip(strided[:4], before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("where", ["f", "b"])
+def test_nan_in_gives_nan_out_where_the_textbook_has_it(dtype: Any, where: str) -> None:
+    problem = larger(dtype)
+    getattr(problem, where)[0, 6, 8, 1] = np.nan  # a pixel that downscaling keeps
+    y, expected = problem.in_bands()[0], problem.textbook()[0]
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+def test_memory_stays_far_below_one_matrix_of_all_pairs() -> None:
+    side, budget = 64, 1 << 22
+    problem = larger(np.float32, side=side, rate=1, channels=16)
+    problem.in_bands(budget)  # compiled before it is measured
+    whole = (side * side) ** 2 * 4
+    tracemalloc.start()
+    try:
+        problem.in_bands(budget)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < whole / 2

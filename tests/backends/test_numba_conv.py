@@ -1,0 +1,292 @@
+"""The compiled convolutions and ELU, held to the NumPy backend's in float64."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
+
+from ca_numpy.backend import Pads
+from ca_numpy.backends import numpy_conv
+from ca_numpy.testing.drawing import ConvGeometry, relaid
+from ca_numpy.testing.strategies import conv_geometries, generators, layouts
+
+numba = pytest.importorskip("numba")
+
+from ca_numpy.backends import numba_conv, numba_math, numba_winograd  # noqa: E402  (where Numba is missing, skip)
+
+Array = NDArray[Any]
+EPS = np.finfo(np.float32).eps
+#: Roundings beside those of the sums: in the kernel's transform, in the pixels', in ELU.
+FEW_ROUNDINGS = 20
+
+
+# ---- problems ----------------------------------------------------------------------------------------------------
+@st.composite
+def winograd_geometries(draw: st.DrawFn) -> ConvGeometry:
+    """3×3 at stride 1 with channels enough: pictures from one pixel up, dilations larger than they are, any zeros."""
+    dilation = draw(st.sampled_from([1, 1, 2, 3, 7]))
+    pad = st.integers(0, 2 * dilation + 1)
+    pads = (draw(pad), draw(pad)), (draw(pad), draw(pad))
+    h, w = (max(draw(st.integers(1, 21)), 2 * dilation + 1 - sum(p)) for p in pads)
+    c, k = draw(st.integers(8, 20)), draw(st.integers(8, 20))
+    return ConvGeometry((draw(st.integers(1, 3)), h, w, c), (3, 3, c, k), 1, dilation, pads)
+
+
+@st.composite
+def few_channels_geometries(draw: st.DrawFn) -> ConvGeometry:
+    """Many channels to few, as in the network's last layer."""
+    dilation, k = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5]))
+    pads = (draw(st.integers(0, 6)), draw(st.integers(0, 6))), (draw(st.integers(0, 6)), draw(st.integers(0, 6)))
+    h, w = (max(draw(st.integers(1, 40)), (k - 1) * dilation + 1 - sum(p)) for p in pads)
+    c = draw(st.integers(9, 20))
+    return ConvGeometry((draw(st.integers(1, 3)), h, w, c), (k, k, c, draw(st.integers(1, 4))), 1, dilation, pads)
+
+
+def geometries() -> st.SearchStrategy[ConvGeometry]:
+    return st.one_of(winograd_geometries(), conv_geometries(large=True), few_channels_geometries(), conv_geometries())
+
+
+class Trilinear(NamedTuple):
+    """x, w and g of T(x, w, g), and b."""
+
+    x: Array
+    w: Array
+    g: Array
+    b: Array
+
+
+def drawn(geometry: ConvGeometry, rng: np.random.Generator, layout: str = "contiguous") -> Trilinear:
+    shapes = geometry.x, geometry.w, geometry.y, geometry.w[3:]
+    return Trilinear(*(relaid(rng.standard_normal(s).astype(np.float32), layout) for s in shapes))
+
+
+def results(module: Any, p: Trilinear, geometry: ConvGeometry) -> dict[str, Array]:
+    """conv2d and its two gradients by numba_conv or numpy_conv."""
+    how = geometry.stride, geometry.dilation, geometry.pads
+    return {
+        "conv2d": module.conv2d(p.x, p.w, *how),
+        "conv2d_dx": module.conv2d_dx(p.g, p.w, geometry.x[1:3], *how),
+        "conv2d_dw": module.conv2d_dw(p.g, p.x, geometry.w[:2], *how),
+    }
+
+
+def as_float64(p: Trilinear) -> Trilinear:
+    return Trilinear(*(x.astype(np.float64) for x in p))
+
+
+def elu64(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def error_bounds(p: Trilinear, geometry: ConvGeometry) -> dict[str, Any]:
+    """How far float32 may be off: one rounding for each term of the sum, of the sum of all sizes.
+
+    Winograd adds up the sizes of a whole tile, each weighed with |A|, |B| and |G|: `GROWTH` times the largest pixel
+    times the kernel's absolute sum bounds them.
+    """
+    sizes = results(numpy_conv, Trilinear(*map(np.abs, as_float64(p))), geometry)
+    taps = int(np.prod(geometry.w[:2]))
+    terms = {"conv2d": taps * geometry.w[2], "conv2d_dx": taps * geometry.w[3], "conv2d_dw": p.g[..., 0].size}
+    bounds = {name: (terms[name] + FEW_ROUNDINGS) * EPS * sizes[name] + 1e-30 for name in sizes}
+    if geometry.w[:2] == (3, 3) and geometry.stride == 1:
+        x, w, g = (np.abs(a) for a in (p.x, p.w, p.g))
+        tiles = {
+            "conv2d": x.max() * w.sum(axis=(0, 1, 2)).max(),
+            "conv2d_dx": g.max() * w.sum(axis=(0, 1, 3)).max(),
+            "conv2d_dw": x.max() * g.sum(axis=(0, 1, 2)).max(),
+        }
+        for name, size in tiles.items():
+            bounds[name] = bounds[name] + (terms[name] + FEW_ROUNDINGS) * EPS * GROWTH * size
+    return bounds
+
+
+# ---- Winograd's matrices -----------------------------------------------------------------------------------------
+def matrix_of(transform: Any, inputs: int) -> Array:
+    """The matrix of a transform that takes its inputs one by one."""
+    return np.array([transform(*np.eye(inputs)[i]) for i in range(inputs)]).T
+
+
+B_T = matrix_of(numba_winograd.b_transposed.py_func, 6)
+A_T = matrix_of(numba_winograd.a_transposed.py_func, 6)
+A = matrix_of(numba_winograd.a.py_func, 4)
+#: By how much the sum of sizes grows in one dimension: max over outputs and taps of |Aᵀ| (|G| ⊙ Σ|Bᵀ|); squared in two.
+GROWTH = (np.abs(A_T) @ (np.abs(numba_winograd.G) * np.abs(B_T).sum(axis=1)[:, None])).max() ** 2
+
+
+def test_six_products_make_four_outputs_of_three_taps() -> None:
+    # y[i] = Σ_u d[i + u]·w[u], for every pair of unit vectors d, w: a bilinear identity is proved by its basis.
+    for j, u in np.ndindex(6, 3):
+        y = A_T @ (numba_winograd.G[:, u] * B_T[:, j])
+        assert y == pytest.approx(np.where(np.arange(4) + u == j, 1.0, 0.0), abs=5e-7)
+
+
+def test_the_gradients_transform_is_the_outputs_transposed() -> None:
+    assert np.array_equal(A, A_T.T)
+
+
+# ---- values ------------------------------------------------------------------------------------------------------
+@given(geometry=geometries(), rng=generators(), layout=layouts())
+def test_convolution_and_its_gradients_agree_with_numpy_in_any_layout(
+    geometry: ConvGeometry, rng: np.random.Generator, layout: str
+) -> None:
+    p = drawn(geometry, rng, layout)
+    before = [x.copy() for x in p]
+    found = results(numba_conv, p, geometry)
+    bounds = error_bounds(p, geometry)
+    for name, right in results(numpy_conv, as_float64(p), geometry).items():
+        assert found[name].dtype == np.float32
+        assert found[name].shape == right.shape
+        assert (np.abs(found[name] - right) <= bounds[name]).all(), (name, geometry)
+    for x, then in zip(p, before, strict=True):
+        assert np.array_equal(x, then)
+
+
+@given(geometry=geometries(), rng=generators(), layout=layouts())
+def test_bias_and_elu_in_the_epilogue_equal_those_afterwards(
+    geometry: ConvGeometry, rng: np.random.Generator, layout: str
+) -> None:
+    p = drawn(geometry, rng, layout)
+    found = numba_conv.conv_bias_elu(p.x, p.w, p.b, geometry.stride, geometry.dilation, geometry.pads)
+    right = elu64(results(numpy_conv, as_float64(p), geometry)["conv2d"] + p.b)
+    bound = error_bounds(p, geometry)["conv2d"] + 1e-7 + EPS * np.abs(right)
+    assert found.dtype == np.float32
+    assert (np.abs(found - right) <= bound).all(), geometry
+
+
+@given(geometry=conv_geometries(), rng=generators())
+def test_float64_is_numpys(geometry: ConvGeometry, rng: np.random.Generator) -> None:
+    p = as_float64(drawn(geometry, rng))
+    found = results(numba_conv, p, geometry)
+    for name, right in results(numpy_conv, p, geometry).items():
+        assert found[name].dtype == np.float64
+        assert np.array_equal(found[name], right)
+
+
+@pytest.mark.parametrize(("c", "k", "dilation"), [(32, 32, 1), (128, 64, 1), (128, 128, 4)])
+def test_winograds_error_is_less_than_ten_times_the_direct_sums(
+    c: int, k: int, dilation: int, rng: np.random.Generator
+) -> None:
+    d = dilation
+    geometry = ConvGeometry((1, 32, 32, c), (3, 3, c, k), 1, d, ((d, d), (d, d)))
+    assert numba_conv.suits_winograd(geometry.y, (3, 3), 1, d, (c, k))
+    p = drawn(geometry, rng)
+    right = results(numpy_conv, as_float64(p), geometry)
+    direct, winograd = results(numpy_conv, p, geometry), results(numba_conv, p, geometry)
+    for name, y in right.items():
+        assert np.abs(winograd[name] - y).max() < 10 * np.abs(direct[name] - y).max(), name
+        assert np.abs(winograd[name] - y).max() < 1e-5 * np.abs(y).max(), name
+
+
+# ---- what is not a number ----------------------------------------------------------------------------------------
+SAME: Pads = ((1, 1), (1, 1))
+WAYS = [pytest.param(12, 12, id="winograd"), pytest.param(5, 12, id="unfold"), pytest.param(12, 3, id="fold")]
+
+
+@pytest.mark.parametrize(("c", "k"), WAYS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_no_nan_or_infinity_of_the_picture_is_lost_and_none_spreads_beyond_a_tile(
+    c: int, k: int, bad: float, rng: np.random.Generator
+) -> None:
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, 16, 16, c), (3, 3, c, k)))
+    clean = numba_conv.conv2d(x, w, 1, 1, SAME)
+    x[0, 6, 6, 1] = bad
+    y = numba_conv.conv2d(x, w, 1, 1, SAME)
+    assert not np.isfinite(y[0, 5:8, 5:8]).any()
+    far = np.ones((16, 16), bool)
+    far[4:8, 4:8] = False
+    assert np.array_equal(y[0, far], clean[0, far])
+
+
+@pytest.mark.parametrize(("c", "k"), WAYS)
+def test_nan_in_kernel_bias_or_gradient_comes_through(c: int, k: int, rng: np.random.Generator) -> None:
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((1, 6, 6, c), (3, 3, c, k), (k,)))
+    g = rng.standard_normal((1, 6, 6, k)).astype(np.float32)
+    bad_w, bad_b, bad_g = w.copy(), b.copy(), g.copy()
+    bad_w[1, 1, 0, 2], bad_b[2], bad_g[0, 3, 3, 2] = np.nan, np.nan, np.nan
+    assert np.isnan(numba_conv.conv2d(x, bad_w, 1, 1, SAME)[..., 2]).all()
+    assert np.isnan(numba_conv.conv_bias_elu(x, w, bad_b, 1, 1, SAME)[..., 2]).all()
+    assert np.isfinite(numba_conv.conv_bias_elu(x, w, bad_b, 1, 1, SAME)[..., :2]).all()
+    assert np.isnan(numba_conv.conv2d_dx(bad_g, w, (6, 6), 1, 1, SAME)[0, 2:5, 2:5]).all()
+    assert np.isnan(numba_conv.conv2d_dw(bad_g, x, (3, 3), 1, 1, SAME)[..., 2]).all()
+
+
+# ---- threads -----------------------------------------------------------------------------------------------------
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@given(geometry=geometries(), rng=generators())
+def test_results_do_not_depend_on_the_number_of_threads(geometry: ConvGeometry, rng: np.random.Generator) -> None:
+    p = drawn(geometry, rng)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        one = results(numba_conv, p, geometry)
+        numba.set_num_threads(2)
+        two = results(numba_conv, p, geometry)
+    finally:
+        numba.set_num_threads(before)
+    for name, y in one.items():
+        assert np.array_equal(y, two[name]), name
+
+
+def test_the_users_blas_threads_are_left_as_they_were(rng: np.random.Generator) -> None:
+    before = [library["num_threads"] for library in threadpool_info()]
+    numba_conv.conv2d(np.ones((1, 8, 8, 8), np.float32), np.ones((3, 3, 8, 8), np.float32), 1, 1, SAME)
+    assert [library["num_threads"] for library in threadpool_info()] == before
+
+
+# ---- ELU ---------------------------------------------------------------------------------------------------------
+def test_elu_is_within_1e_7_of_the_truth_everywhere_and_exact_to_rounding_near_zero() -> None:
+    x = np.concatenate([-np.geomspace(1e-30, 200, 400_001), np.linspace(-20, 5, 400_001)]).astype(np.float32)
+    y, right = numba_math.elu(x), elu64(x.astype(np.float64))
+    assert y.dtype == np.float32
+    assert np.abs(y - right).max() <= 1e-7
+    assert (np.abs(y - right) <= 2 * EPS * np.abs(right)).all()
+
+
+def test_elu_never_falls_as_its_input_rises_by_more_than_rounding() -> None:
+    y = numba_math.elu(np.linspace(-30, 1, 200_001, dtype=np.float32))
+    assert (np.diff(y) >= -EPS).all()
+
+
+@numba.njit
+def _exponentials(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = numba_math.exp_nonpositive(x[i])
+
+
+def test_the_exponential_is_within_1e_7_for_all_that_is_not_positive() -> None:
+    x = np.concatenate([-np.geomspace(1e-30, 1e30, 200_001), np.linspace(-90, 0, 200_001), [-np.inf, np.nan]])
+    x = x.astype(np.float32)
+    y = np.empty_like(x)
+    _exponentials(x, y)
+    assert np.isnan(y[-1])
+    assert np.abs(y[:-1] - np.exp(x[:-1].astype(np.float64))).max() <= 1e-7
+
+
+def test_elu_and_its_slope_know_what_is_not_a_number() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0, 2], np.float32)
+    assert np.array_equal(numba_math.elu(x), np.array([np.nan, np.inf, -1, 0, 2], np.float32), equal_nan=True)
+    y = np.array([np.nan, np.inf, -1, 0, 2], np.float32)
+    assert np.array_equal(numba_math.elu_slope(y), np.array([np.nan, 1, 0, 1, 1], np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (3, 5, 7), (2, 129, 130)])
+@given(rng=generators(), layout=layouts())
+def test_elu_takes_any_shape_and_layout(
+    shape: tuple[int, ...], dtype: Any, rng: np.random.Generator, layout: str
+) -> None:
+    x = relaid(np.asarray(rng.standard_normal(shape), dtype), layout)
+    before = x.copy()
+    y, slope = numba_math.elu(x), numba_math.elu_slope(x)
+    assert y.shape == slope.shape == x.shape
+    assert y.dtype == slope.dtype == dtype
+    right = elu64(x.astype(np.float64))
+    assert np.abs(y - right).max(initial=0) <= 1e-7
+    assert np.abs(slope - (np.minimum(x, 0) + 1)).max(initial=0) <= 1e-7
+    assert np.array_equal(x, before)
