@@ -291,8 +291,7 @@ def load_backend(name: str) -> Backend:
             return chosen
         if VARIABLE in os.environ:
             return _default_backend()
-        usable = available_backends()
-        return load_backend(next((n for n in PREFERENCE if n in usable), "numpy"))
+        return load_backend(next((n for n in PREFERENCE if why_unavailable(n) is None), "numpy"))
     if name not in _loaded:
         found = registered_backends()
         if name not in found:
