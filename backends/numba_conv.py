@@ -1,17 +1,21 @@
 """Convolution, compiled: the same three kernels as in `numpy_conv`, each by the way that suits its shape.
 
-    conv2d      3×3 at stride 1, channels enough   Winograd                 (`numba_winograd`)
-                many channels to few               multiply, then fold      `_fold`
-                everything else                    unfold, then multiply    `_unfold`
+    conv2d      3×3 at stride 1, channels enough   Winograd                                  (`numba_winograd`)
+                5×5 at stride 2, pictures enough   Winograd, of 3×3 on pixels taken four together
+                everything else                    direct                                    (`_direct`)
     conv2d_dx   stride 1                           conv2d with the kernel turned by 180°
-                stride 2 and more                  multiply, then fold      `_fold`
+                stride s                           s×s phases of it, each with some of the taps
     conv2d_dw   3×3 at stride 1, channels enough   Winograd
-                everything else                    unfold, then multiply    `_unfold_dw`
+                everything else                    direct                                    (`_direct_dw`)
 
-What is compiled walks bands of rows, one core each, whose patches fit the cache: unlike in NumPy, patches are made
-on all cores, zeros around the picture cost no copy of it, and bias and ELU are applied while a band is still in cache.
-In a patch, a row of the kernel reads KW·C numbers that lie side by side in the picture if the dilation is 1, or else KW
-runs of C numbers: `runs` below.
+*Direct* means: no patches. They are rows of a matrix, but rows that overlap in memory: with the zeros around the picture
+written out, patch p + 1 begins s·C numbers after patch p, and the KW·C numbers under one row of the kernel lie side by
+side. `multiply` takes a matrix whose rows lie at any distance, so one product per row of the kernel does it.
+
+This wants pixels p = 0, 1, 2, … to be evenly spaced from one row of outputs to the next too. So a band of the picture is
+copied, zeros and all, to rows of `pitch`·s pixels, `pitch` outputs each, of which the last few belong to no output; and
+rows whose number leaves the same remainder by s lie together, since those are what a row of the kernel meets in turn.
+A band fits the second-level cache. Bias and ELU are applied to it while it is there.
 
 All of this is for float32. Other types, which serve to check derivatives, go to NumPy.
 """
@@ -29,21 +33,19 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends import numpy_conv
-from ca_numpy.backends.numba_math import FASTMATH, elu, elu_one, frozen, one_blas_thread
+from ca_numpy.backends.numba_math import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_simd import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]
 
-#: Numbers in one band of patches: 2 MiB of float32, a few times the second-level cache of one core.
-BAND = 1 << 19
-#: Patches in a band, at least: BLAS rearranges the kernel for every band, which a few rows do not repay.
-LEAST_PATCHES = 128
-#: Partial sums of dw: a fixed number, so that their order does not depend on the number of threads.
-PARTS = 4
+#: Numbers in a band, its inputs and outputs together: half a second-level cache.
+BAND = 1 << 17
 #: Below this many channels on either side, Winograd's transforms cost more than the products that they save.
 LEAST_CHANNELS = 8
-#: Up to this many channels out, a product with all taps at once uses the machine better than a product with each patch.
-FEW_CHANNELS = 4
+#: Fewer tiles than this do not repay a kernel of 5×5 turned into 36 matrices of four times its channels.
+LEAST_TILES = 128
+NO_PADS: Pads = ((0, 0), (0, 0))
 
 
 # ---- which way ---------------------------------------------------------------------------------------------------
@@ -92,11 +94,13 @@ def conv_bias_elu(x: Array, w: Array, b: Array, stride: int, dilation: int, pads
 
 def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
     """The x that pairs with g and w: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
-    if not compiled(g, w):
+    if not compiled(g, w) or (stride > 1 and dilation > 1):
         return numpy_conv.conv2d_dx(g, w, size, stride, dilation, pads)
     if stride == 1:
         return _conv2d(g, turned(w), None, 1, dilation, turned_pads(w.shape[:2], dilation, pads))
-    return multiply_then_fold(g, w, size, stride, dilation, pads)
+    if suits_halving(g.shape, w.shape[:2], stride, dilation, w.shape[2:]):
+        return depth_to_space(conv3x3(g, turned(halved_kernel(w)), 1, ((2, 2), (2, 2))), size, pads)
+    return _dx_in_phases(g, w, size, stride, pads)
 
 
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
@@ -105,14 +109,13 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation:
         return numpy_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
     if suits_winograd(g.shape, ksize, stride, dilation, (x.shape[3], g.shape[3])):
         return conv3x3_dw(g, x, dilation, pads)
-    if stride == 1 and g.shape[3] <= FEW_CHANNELS < x.shape[3]:  # x and g in each other's place: shorter patches
-        return turned(conv2d_dw(x, g, ksize, 1, dilation, turned_pads(ksize, dilation, pads)))
     (top, _), (left, _) = pads
-    sums = np.zeros((PARTS, ksize[0] * ksize[1] * x.shape[3], g.shape[3]), x.dtype)
-    with one_blas_thread():
-        _unfold_dw(frozen(g), flat_rows(x), x.shape[3], ksize, stride, dilation, top, left, sums)
-    dw: Array = sums.sum(axis=0).reshape(*ksize, x.shape[3], g.shape[3])
-    return dw
+    pieces, run = (1, ksize[1]) if dilation == 1 else (ksize[1], 1)
+    c, k = x.shape[3], g.shape[3]
+    dw = np.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
+    with one_at_a_time:
+        _direct_dw(frozen(g), frozen(x), ksize, stride, dilation, top, left, dw, get_num_threads())
+    return dw[:, : run * c, :k].reshape(*ksize, c, k)
 
 
 def _conv2d(x: Array, w: Array, bias: Array | None, stride: int, dilation: int, pads: Pads) -> Array:
@@ -121,170 +124,218 @@ def _conv2d(x: Array, w: Array, bias: Array | None, stride: int, dilation: int, 
     shape = len(x), *size, w.shape[3]
     if suits_winograd(shape, w.shape[:2], stride, dilation, w.shape[2:]):
         return conv3x3(x, w, dilation, pads, bias=bias)
-    if stride == 1 and w.shape[3] <= FEW_CHANNELS < w.shape[2]:
-        y = multiply_then_fold(x, turned(w), size, 1, dilation, turned_pads(w.shape[:2], dilation, pads))
-        return y if bias is None else elu(y + bias)
-    return unfold_then_multiply(x, w, bias, size, stride, dilation, pads)
-
-
-# ---- unfold, then multiply ---------------------------------------------------------------------------------------
-def flat_rows(x: Array) -> Array:
-    """N H W C -> N H W·C, read-only: a run of pixels is a run of numbers."""
-    return frozen(x).reshape(*x.shape[:2], -1)
-
-
-@njit(cache=True)
-def runs(kernel_width, c, dilation):
-    """(how many, how long): the pieces of one row of a patch that lie side by side in the picture."""
-    return (1, kernel_width * c) if dilation == 1 else (kernel_width, c)
-
-
-@njit(cache=True)
-def rows_in_band(height, width, length):
-    """Rows of outputs whose patches, `length` numbers each, make one band."""
-    patches = max(LEAST_PATCHES, BAND // length)
-    return max(1, min(height, patches // width))
-
-
-@njit(cache=True)
-def unfold_row(x, n, i, c, ksize, stride, dilation, top, left, patches):
-    """The patches of output row i of image n, one in each row of `patches`; 0 outside the picture."""
-    pieces, length = runs(ksize[1], c, dilation)
-    for j in range(len(patches)):
-        to = 0
-        for u in range(ksize[0]):
-            row = i * stride + u * dilation - top
-            for piece in range(pieces):
-                start = (j * stride + piece * dilation - left) * c
-                low, high = max(0, -start), min(length, x.shape[2] - start)
-                if row < 0 or row >= x.shape[1]:
-                    high = low
-                if high - low < length:
-                    for e in range(length):
-                        patches[j, to + e] = 0
-                for e in range(low, high):
-                    patches[j, to + e] = x[n, row, start + e]
-                to += length
-
-
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
-def _unfold(x, c, w, bias, activate, ksize, stride, dilation, top, left, y, workers):
-    """y = patches · w, in bands of rows; with bias and ELU if asked for. w KH·KW·C K, y N OH OW K."""
-    images, height, width, k = y.shape
-    band = rows_in_band(height, width, len(w))
-    per_image = (height + band - 1) // band
-    flat = y.reshape(images * height, width, k)
-    for worker in prange(workers):
-        patches = np.empty((band * width, len(w)), x.dtype)
-        for task in range(worker, images * per_image, workers):
-            n, first = task // per_image, task % per_image * band
-            rows = min(band, height - first)
-            for r in range(rows):
-                here = patches[r * width : (r + 1) * width]
-                unfold_row(x, n, first + r, c, ksize, stride, dilation, top, left, here)
-            start = n * height + first
-            block = flat[start : start + rows].reshape(rows * width, k)
-            np.dot(patches[: rows * width], w, block)
-            if activate:
-                for p in range(rows * width):
-                    for o in range(k):
-                        block[p, o] = elu_one(block[p, o] + bias[o])
-
-
-def unfold_then_multiply(
-    x: Array, w: Array, bias: Array | None, size: tuple[int, int], stride: int, dilation: int, pads: Pads
-) -> Array:
-    """conv2d, or with a bias elu(conv2d + bias), as a product of patches and kernel. `size` is the result's (H, W)."""
+    if suits_halving(shape, w.shape[:2], stride, dilation, w.shape[2:]):
+        return conv3x3(space_to_depth(x, size, pads), halved_kernel(w), 1, NO_PADS, bias=bias)
+    y = np.empty(shape, x.dtype)
     (top, _), (left, _) = pads
-    c, k = w.shape[2:]
-    y = np.empty((len(x), *size, k), x.dtype)
-    b = frozen(np.zeros(k, x.dtype) if bias is None else bias)
-    kernel = frozen(w).reshape(-1, k)
-    place = w.shape[:2], stride, dilation, top, left
-    with one_blas_thread():
-        _unfold(flat_rows(x), c, kernel, b, bias is not None, *place, y, get_num_threads())
+    direct(x, w, bias, stride, dilation, top, left, y, (0, 1), (0, 1))
     return y
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
-def _unfold_dw(g, x, c, ksize, stride, dilation, top, left, sums):
-    """sums[p] = patchesᵀ · g over the rows of part p. g N OH OW K, sums PARTS KH·KW·C K."""
-    images, height, width, k = g.shape
-    parts, taps = sums.shape[:2]
-    band = rows_in_band(height, width, taps)
-    per_image = (height + band - 1) // band
-    flat = g.reshape(images * height, width, k)
-    for part in prange(parts):
-        patches, product = np.empty((band * width, taps), x.dtype), np.empty((taps, k), x.dtype)
-        for task in range(part, images * per_image, parts):
-            n, first = task // per_image, task % per_image * band
-            rows = min(band, height - first)
-            for r in range(rows):
-                here = patches[r * width : (r + 1) * width]
-                unfold_row(x, n, first + r, c, ksize, stride, dilation, top, left, here)
-            start = n * height + first
-            block = flat[start : start + rows].reshape(rows * width, k)
-            np.dot(patches[: rows * width].T, block, product)
-            for t in range(taps):
-                for o in range(k):
-                    sums[part, t, o] += product[t, o]
+def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], stride: int, pads: Pads) -> Array:
+    """conv2d_dx at stride s: rows a, a + s, … of x meet the taps u with u ≡ a + top (mod s) only; so do columns.
 
-
-# ---- multiply, then fold -----------------------------------------------------------------------------------------
-@njit(cache=True, fastmath=FASTMATH)
-def fold_row(products, u, row, c, ksize, stride, dilation, left, x, n):
-    """Tap row u of the products of one row of g, added to row `row` of image n."""
-    pieces, length = runs(ksize[1], c, dilation)
-    for j in range(len(products)):
-        for piece in range(pieces):
-            start = (j * stride + piece * dilation - left) * c
-            tap = u * ksize[1] * c + piece * length
-            for e in range(max(0, -start), min(length, x.shape[2] - start)):
-                x[n, row, start + e] += products[j, tap + e]
-
-
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
-def _fold(g, w, c, ksize, stride, dilation, top, left, band, x, workers):
-    """patches += g · w, folded into bands of rows of x, zeros before. g N·OH·OW K rows, w K KH·KW·C, x N H W·C.
-
-    Each band asks for the rows of g that reach into it. Those on its border are multiplied for both neighbours:
-    then no two bands write to the same row.
+    x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
-    images, height = g.shape[:2]
-    width, k = g.shape[2:]
-    per_image = (x.shape[1] + band - 1) // band
-    reach = (ksize[0] - 1) * dilation
-    most = (band + reach - 1) // stride + 1
-    flat = g.reshape(images * height, width, k)
-    for worker in prange(workers):
-        products = np.empty((most * width, w.shape[1]), g.dtype)
-        for task in range(worker, images * per_image, workers):
-            n, begin = task // per_image, task % per_image * band
-            end = min(begin + band, x.shape[1])
-            first = max(0, -((reach - begin - top) // stride))
-            last = min(height - 1, (end - 1 + top) // stride)
-            if first > last:
-                continue
-            rows = last - first + 1
-            block = flat[n * height + first : n * height + last + 1].reshape(rows * width, k)
-            np.dot(block, w, products[: rows * width])
-            for i in range(first, last + 1):
-                here = products[(i - first) * width : (i - first + 1) * width]
-                for u in range(ksize[0]):
-                    row = i * stride + u * dilation - top
-                    if begin <= row < end:
-                        fold_row(here, u, row, c, ksize, stride, dilation, left, x, n)
-
-
-def multiply_then_fold(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-    """conv2d_dx as a product of each pixel with all taps, which are then added where they belong."""
-    (top, _), (left, _) = pads
-    c, k = w.shape[2:]
-    x = np.zeros((len(g), *size, c), g.dtype)
-    taps = frozen(w.transpose(3, 0, 1, 2)).reshape(k, -1)
-    place = w.shape[:2], stride, dilation, top, left
-    # Bands at least as high as what neighbours share, so that no more than about half is multiplied twice.
-    band = max(stride * BAND // (g.shape[2] * taps.shape[1]), 2 * (w.shape[0] - 1) * dilation, 1)
-    with one_blas_thread():
-        _fold(frozen(g), taps, c, *place, min(band, size[0]), x.reshape(*x.shape[:2], -1), get_num_threads())
+    x = np.zeros((len(g), *size, w.shape[2]), g.dtype)
+    for a in range(min(stride, size[0])):
+        for b in range(min(stride, size[1])):
+            starts = [(phase + before) % stride for phase, (before, _) in zip((a, b), pads, strict=True)]
+            taps = w[starts[0] :: stride, starts[1] :: stride]
+            if taps.size:
+                bases = [(p + pad[0] - u) // stride for p, pad, u in zip((a, b), pads, starts, strict=True)]
+                before = [k - 1 - base for k, base in zip(taps.shape, bases, strict=False)]
+                direct(g, turned(taps), None, 1, 1, before[0], before[1], x, (a, stride), (b, stride))
     return x
+
+
+def direct(
+    x: Array, w: Array, bias: Array | None, stride: int, dilation: int, top: int, left: int, y: Array,
+    rows: tuple[int, int], columns: tuple[int, int],
+) -> None:  # fmt: skip
+    """conv2d, or with a bias elu(conv2d + bias), into rows r, r + step, … of y and such columns."""
+    b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
+    kernel = panels(w.reshape(-1, w.shape[3]))
+    place = w.shape[:2], stride, dilation, top, left
+    with one_at_a_time:
+        _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
+
+
+# ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
+def suits_halving(
+    shape: tuple[int, ...], ksize: tuple[int, int], stride: int, dilation: int, channels: tuple[int, int]
+) -> bool:
+    """Whether to take four pixels as one with four times the channels, so that 5×5 at stride 2 is 3×3 at stride 1.
+
+    That makes 36 taps of 25, of which Winograd then saves three in four. For dw it was no faster than direct.
+    """
+    if stride != 2 or dilation != 1 or not all(4 < k <= 6 for k in ksize) or min(channels) < LEAST_CHANNELS:
+        return False
+    tiles = int(count_tiles(*shape[:3], 1))
+    return tiles >= LEAST_TILES and suits_winograd(shape, (3, 3), 1, 1, channels)
+
+
+def halved_kernel(w: Array) -> Array:
+    """w[2a + p, 2b + q, c] at [a, b, (p, q, c)], 0 where there is no such tap: KH KW C K -> 3 3 4·C K"""
+    wide = np.zeros((6, 6, *w.shape[2:]), w.dtype)
+    wide[: w.shape[0], : w.shape[1]] = w
+    return wide.reshape(3, 2, 3, 2, *w.shape[2:]).transpose(0, 2, 1, 3, 4, 5).reshape(3, 3, -1, w.shape[3])
+
+
+def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
+    """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: what `size` outputs of 3×3 read."""
+    z = np.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
+    with one_at_a_time:
+        _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
+    return z
+
+
+def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
+    """The adjoint of `space_to_depth`: N … 4·C -> N *size C"""
+    x = np.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
+    with one_at_a_time:
+        _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
+    return x
+
+
+@njit(cache=True, parallel=True)
+def _space_to_depth(x, top, left, z):
+    for row in prange(z.shape[0] * z.shape[1]):
+        n, i = row // z.shape[1], row % z.shape[1]
+        for j in range(z.shape[2]):
+            for p in range(2):
+                for q in range(2):
+                    r, s = 2 * i + p - top, 2 * j + q - left
+                    if 0 <= r < x.shape[1] and 0 <= s < x.shape[2]:
+                        z[n, i, j, p, q] = x[n, r, s]
+                    else:
+                        z[n, i, j, p, q] = 0
+
+
+@njit(cache=True, parallel=True)
+def _depth_to_space(z, top, left, x):
+    for row in prange(x.shape[0] * x.shape[1]):
+        n, i = row // x.shape[1], row % x.shape[1]
+        for j in range(x.shape[2]):
+            r, s = i + top, j + left
+            if r // 2 < z.shape[1] and s // 2 < z.shape[2]:
+                x[n, i, j] = z[n, r // 2, s // 2, r % 2, s % 2]
+
+
+# ---- bands -------------------------------------------------------------------------------------------------------
+@njit(cache=True)
+def band_shape(rows, width, ksize, stride, dilation):
+    """(rows of each remainder by s, pitch): what `rows` rows of `width` outputs read, in rows of pitch·s pixels."""
+    height = (rows - 1) * stride + (ksize[0] - 1) * dilation + 1
+    across = (width - 1) * stride + (ksize[1] - 1) * dilation + 1
+    return (height + stride - 1) // stride, (across + stride - 1) // stride
+
+
+@njit(cache=True)
+def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
+    """Rows of outputs in a band: as many as fit, but so few that each core gets some bands."""
+    pitch = band_shape(1, width, ksize, stride, dilation)[1]
+    return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
+
+
+@njit(cache=True)
+def read_band(x, n, first, low, pitch, stride, left, band):
+    """Rows of image n from `first` on, those of each remainder by s together, `low` of them; 0 outside the picture."""
+    c = x.shape[3]
+    length = pitch * stride * c
+    start = min(max(left, 0) * c, length)
+    skip = max(-left, 0) * c
+    n_read = max(0, min(length - start, x.shape[2] * c - skip))
+    for r in range(low * stride):
+        at = (r % stride * low + r // stride) * length
+        row = first + r
+        if 0 <= row < x.shape[1]:
+            source = x[n, row].reshape(-1)
+            band[at : at + start] = 0
+            band[at + start : at + start + n_read] = source[skip : skip + n_read]
+            band[at + start + n_read : at + length] = 0
+        else:
+            band[at : at + length] = 0
+
+
+@njit(cache=True)
+def band_size(low, pitch, c, ksize, stride, dilation):
+    """Numbers in a band, and what blocks of ROWS patches read beyond its end."""
+    return low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * dilation) * c + ROWS
+
+
+@njit(cache=True)
+def tap_at(u, v, low, pitch, c, stride, dilation):
+    """Where in a band the number lies that tap (u, v) reads for pixel 0."""
+    u, v = u * dilation, v * dilation
+    return ((u % stride * low + u // stride) * pitch * stride + v) * c
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers):
+    """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
+    images, c, k = len(x), x.shape[3], y.shape[3]
+    height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
+    width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
+    pieces, run = (1, ksize[1] * c) if dilation == 1 else (ksize[1], c)
+    kernel, k_wide, w_panel = w.reshape(-1), len(w) * WIDTH, w.shape[1] * WIDTH
+    most = rows_in_band(height, width, c, k_wide, ksize, stride, dilation, (4 * workers + images - 1) // images)
+    per_image = (height + most - 1) // most
+    for worker in prange(workers):
+        low, pitch = band_shape(most, width, ksize, stride, dilation)
+        band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
+        sums = np.empty(((most * pitch + ROWS - 1) // ROWS * ROWS, k_wide), x.dtype)
+        for task in range(worker, images * per_image, workers):
+            n, first = task // per_image, task % per_image * most
+            rows = min(most, height - first)
+            read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            blocks = (rows * pitch + ROWS - 1) // ROWS * ROWS
+            for u in range(ksize[0]):
+                for v in range(pieces):
+                    multiply(sums.reshape(-1), 0, k_wide, band, tap_at(u, v, low, pitch, c, stride, dilation),
+                             stride * c, 1, kernel, (u * pieces + v) * run * WIDTH, WIDTH, w_panel, blocks, k_wide, run,
+                             u + v > 0)  # fmt: skip
+            for i in range(rows):
+                for j in range(width):
+                    to, source = (
+                        y[n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + j * out_columns[1]],
+                        sums[i * pitch + j],
+                    )
+                    if activate:
+                        for o in range(k):
+                            to[o] = elu_one(source[o] + bias[o])
+                    else:
+                        for o in range(k):
+                            to[o] = source[o]
+
+
+@njit(cache=True, parallel=True)
+def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
+    """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums blocks of its own.
+
+    So each reads all of x and g; the sums do not depend on the number of cores.
+    """
+    images, height, width, k = g.shape
+    c = x.shape[3]
+    taps, m_wide, k_wide = dw.shape
+    pieces = taps // ksize[0]
+    most = rows_in_band(height, width, c, k_wide, ksize, stride, dilation, 1)
+    per_image = (height + most - 1) // most
+    blocks = m_wide // ROWS
+    total = dw.reshape(-1)
+    for worker in prange(workers):
+        low, pitch = band_shape(most, width, ksize, stride, dilation)
+        band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
+        gradients = np.zeros((most, pitch, k_wide), x.dtype)
+        begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers
+        for task in range(images * per_image):
+            n, first = task // per_image, task % per_image * most
+            rows = min(most, height - first)
+            read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            for i in range(rows):
+                gradients[i, :width, :k] = g[n, first + i]
+            for tap in range(begin // blocks, (end + blocks - 1) // blocks):
+                one, last = max(begin - tap * blocks, 0) * ROWS, min(end - tap * blocks, blocks) * ROWS
+                start = tap_at(tap // pieces, tap % pieces, low, pitch, c, stride, dilation) + one
+                multiply(total, (tap * m_wide + one) * k_wide, k_wide, band, start, 1, stride * c,
+                         gradients.reshape(-1), 0, k_wide, WIDTH, last - one, k_wide, rows * pitch, True)  # fmt: skip

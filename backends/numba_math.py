@@ -16,15 +16,11 @@ n times it is exact: the difference x − n·ln 2 then keeps all digits that x h
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (its BLAS is the one that compiled code calls: load it before it is looked for)
 from numba import njit, prange
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 Array = NDArray[Any]
 
@@ -43,20 +39,9 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------
-_one_at_a_time = threading.RLock()
-_blas = ThreadpoolController()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """While a compiled kernel runs on all cores, each matrix product inside it stays on its own.
-
-    Threads of the kernel times threads of BLAS would be more than there are cores, all waiting for one another. The
-    caller's own setting is put back afterwards. One kernel runs at a time: it takes the whole machine anyway, and not
-    every threading layer of Numba bears two callers.
-    """
-    with _one_at_a_time, _blas.limit(limits=1, user_api="blas"):
-        yield
+#: Held while a compiled kernel runs: it takes the whole machine anyway, and not every threading layer of Numba bears two
+#: callers.
+one_at_a_time = threading.RLock()
 
 
 def frozen(x: Array) -> Array:
@@ -135,6 +120,6 @@ def elu_slope(y: Array) -> Array:
 
 def _elementwise(kernel: Any, x: Array) -> Array:
     y = np.empty(x.shape, x.dtype)
-    with _one_at_a_time:
+    with one_at_a_time:
         kernel(frozen(x).reshape(-1), y.reshape(-1))
     return y

@@ -41,63 +41,50 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, output_size
-from ca_numpy.backends.numba_math import FASTMATH, elu_one, frozen, one_blas_thread
+from ca_numpy.backends.numba_math import FASTMATH, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_simd import ROWS, WIDTH, linear_map, multiply, padded
 
 Array = NDArray[Any]
 
-#: Tiles whose products are taken together, times the channels in and out: enough rows for BLAS to run well, few enough
-#: for V and M, 36 times as many numbers, to stay in cache.
-BLOCK = 1 << 14
-#: For dw the matrix products are summed over blocks of tiles: larger blocks, fewer sums.
-TILES_DW = 256
+#: Numbers in V and M of one block of tiles: what the second-level cache of one core holds beside the kernel.
+BLOCK = 200_000
 #: dw's partial sums: a fixed number, so that their order does not depend on the number of threads.
 PARTS_DW = 4
+#: Between the 36 matrices of V, so that numbers at the same place in each do not compete for the same lines of cache.
+#: At least ROWS: dw reads that far beyond the last channel, into sums that are cut off.
+GAP = 16
 
-_ALPHA, _BETA = np.sqrt(0.5), np.sqrt(2.0)
+_A, _B = np.sqrt(0.5), np.sqrt(2.0)
+B_TRANSPOSED = np.array(
+    [
+        [1, 0, -5 / 2, 0, 1, 0],
+        [0, -2 * _A, -2, _A, 1, 0],
+        [0, 2 * _A, -2, -_A, 1, 0],
+        [0, -_B / 2, -1 / 2, _B, 1, 0],
+        [0, _B / 2, -1 / 2, -_B, 1, 0],
+        [0, 1, 0, -5 / 2, 0, 1],
+    ]
+)
 G = np.array(
     [
         [1, 0, 0],
-        [-2 / 3, -2 / 3 * _ALPHA, -1 / 3],
-        [-2 / 3, 2 / 3 * _ALPHA, -1 / 3],
-        [1 / 6, _BETA / 6, 1 / 3],
-        [1 / 6, -_BETA / 6, 1 / 3],
+        [-2 / 3, -2 / 3 * _A, -1 / 3],
+        [-2 / 3, 2 / 3 * _A, -1 / 3],
+        [1 / 6, _B / 6, 1 / 3],
+        [1 / 6, -_B / 6, 1 / 3],
         [0, 0, 1],
     ]
 )
-# What compiled code multiplies by is float32, lest the products be float64.
-_A, _B, _HALF, _TWO, _FIVE_HALVES = (np.float32(x) for x in (_ALPHA, _BETA, 0.5, 2, 2.5))
-
-
-# ---- the transforms in one dimension -----------------------------------------------------------------------------
-@njit(cache=True, fastmath=FASTMATH)
-def b_transposed(d0, d1, d2, d3, d4, d5):
-    """Bᵀ d: six inputs to six points."""
-    even_a, odd_a = d4 - _TWO * d2, _A * (d3 - _TWO * d1)
-    even_b, odd_b = d4 - _HALF * d2, _B * (d3 - _HALF * d1)
-    at_zero, at_infinity = d0 - _FIVE_HALVES * d2 + d4, d1 - _FIVE_HALVES * d3 + d5
-    return at_zero, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, at_infinity
-
-
-@njit(cache=True, fastmath=FASTMATH)
-def a_transposed(m0, m1, m2, m3, m4, m5):
-    """Aᵀ m: six points to four outputs."""
-    even_a, odd_a = m1 + m2, _A * (m1 - m2)
-    even_b, odd_b = m3 + m4, _B * (m3 - m4)
-    return m0 + even_a + even_b, odd_a + odd_b, _HALF * even_a + _TWO * even_b, _HALF * odd_a + _TWO * odd_b + m5
-
-
-@njit(cache=True, fastmath=FASTMATH)
-def a(g0, g1, g2, g3):
-    """A g: four gradients to six points."""
-    even_a, odd_a = g0 + _HALF * g2, _A * (g1 + _HALF * g3)
-    even_b, odd_b = g0 + _TWO * g2, _B * (g1 + _TWO * g3)
-    return g0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g3
-
-
-def transformed_kernel(w: Array) -> Array:
-    """G w Gᵀ = (G ⊗ G) w: 3 3 C K -> 36 C K, computed in float64 and rounded once."""
-    u = np.kron(G, G) @ w.reshape(9, -1).astype(np.float64)
-    return u.astype(w.dtype).reshape(36, *w.shape[2:])
+A_TRANSPOSED = np.array(
+    [
+        [1, 1, 1, 1, 1, 0],
+        [0, _A, -_A, _B, -_B, 0],
+        [0, 1 / 2, 1 / 2, 2, 2, 0],
+        [0, _A / 2, -_A / 2, 2 * _B, -2 * _B, 1],
+    ]
+)
+_apply_b, _apply_a, _apply_a_back = linear_map(B_TRANSPOSED), linear_map(A_TRANSPOSED), linear_map(A_TRANSPOSED.T)
+_apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
 
 # ---- tiles: where they lie, how they are read and written --------------------------------------------------------
@@ -128,17 +115,15 @@ def tile_at(t, height, width, dilation):
 
 
 @njit(cache=True)
-def read_tile(x, image, row, column, step, tile):
-    """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x."""
+def read_tile(x, image, row, column, step, zoom, tile):
+    """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x. x counts as magnified `zoom` times."""
     for i in range(tile.shape[0]):
         for j in range(tile.shape[1]):
             r, s = row + i * step, column + j * step
-            if 0 <= r < x.shape[1] and 0 <= s < x.shape[2]:
-                for c in range(x.shape[3]):
-                    tile[i, j, c] = x[image, r, s, c]
+            if 0 <= r < zoom * x.shape[1] and 0 <= s < zoom * x.shape[2]:
+                tile[i, j, : x.shape[3]] = x[image, r // zoom, s // zoom]
             else:
-                for c in range(x.shape[3]):
-                    tile[i, j, c] = 0
+                tile[i, j, : x.shape[3]] = 0
 
 
 @njit(cache=True, fastmath=FASTMATH)
@@ -148,130 +133,187 @@ def write_tile(tile, bias, activate, y, image, row, column, step):
         for j in range(4):
             r, s = row + i * step, column + j * step
             if r < y.shape[1] and s < y.shape[2]:
+                to, source = y[image, r, s], tile[i, j]
                 if activate:
-                    for k in range(y.shape[3]):
-                        y[image, r, s, k] = elu_one(tile[i, j, k] + bias[k])
+                    for k in range(len(to)):
+                        to[k] = elu_one(source[k] + bias[k])
                 else:
-                    for k in range(y.shape[3]):
-                        y[image, r, s, k] = tile[i, j, k]
+                    for k in range(len(to)):
+                        to[k] = source[k]
 
 
 # ---- the transforms in two dimensions: along columns, then along rows --------------------------------------------
-@njit(cache=True, fastmath=FASTMATH)
-def pixels_to_points(d, half, v, q):
-    """v[:, q] = Bᵀ d B of 6×6 pixels d."""
+@njit(cache=True)
+def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
+    """v[q + s·v_step …] = Bᵀ d B, with n channels of 6×6 pixels d that start at x[start]."""
     for j in range(6):
-        for c in range(d.shape[2]):
-            p = b_transposed(d[0, j, c], d[1, j, c], d[2, j, c], d[3, j, c], d[4, j, c], d[5, j, c])
-            half[0, j, c], half[1, j, c], half[2, j, c], half[3, j, c], half[4, j, c], half[5, j, c] = p
+        _apply_b(half, j * n, 6 * n, x, start + j * column_step, row_step, n)
     for i in range(6):
-        for c in range(d.shape[2]):
-            p = b_transposed(half[i, 0, c], half[i, 1, c], half[i, 2, c], half[i, 3, c], half[i, 4, c], half[i, 5, c])
-            v[6 * i, q, c], v[6 * i + 1, q, c], v[6 * i + 2, q, c] = p[0], p[1], p[2]
-            v[6 * i + 3, q, c], v[6 * i + 4, q, c], v[6 * i + 5, q, c] = p[3], p[4], p[5]
+        _apply_b(v, q + 6 * i * v_step, v_step, half, 6 * i * n, n, n)
 
 
-@njit(cache=True, fastmath=FASTMATH)
-def gradients_to_points(g, half, z, q):
-    """z[:, q] = A g Aᵀ of 4×4 gradients g."""
+@njit(cache=True)
+def gradients_to_points(g, half, n, z, q, z_step):
+    """z[q + s·z_step …] = A g Aᵀ, with n channels of 4×4 gradients g."""
     for j in range(4):
-        for k in range(g.shape[2]):
-            p = a(g[0, j, k], g[1, j, k], g[2, j, k], g[3, j, k])
-            half[0, j, k], half[1, j, k], half[2, j, k], half[3, j, k], half[4, j, k], half[5, j, k] = p
+        _apply_a_back(half, j * n, 4 * n, g, j * n, 4 * n, n)
     for i in range(6):
-        for k in range(g.shape[2]):
-            p = a(half[i, 0, k], half[i, 1, k], half[i, 2, k], half[i, 3, k])
-            z[6 * i, q, k], z[6 * i + 1, q, k], z[6 * i + 2, q, k] = p[0], p[1], p[2]
-            z[6 * i + 3, q, k], z[6 * i + 4, q, k], z[6 * i + 5, q, k] = p[3], p[4], p[5]
+        _apply_a_back(z, q + 6 * i * z_step, z_step, half, 4 * i * n, n, n)
 
 
-@njit(cache=True, fastmath=FASTMATH)
-def points_to_outputs(m, q, half, y):
-    """y = Aᵀ m[:, q] A, 4×4 outputs."""
+@njit(cache=True)
+def points_to_outputs(m, q, m_step, half, n, y):
+    """y = Aᵀ m A: n channels of 4×4 outputs from m[q + s·m_step …]."""
     for j in range(6):
-        for k in range(y.shape[2]):
-            p = a_transposed(
-                m[j, q, k], m[6 + j, q, k], m[12 + j, q, k], m[18 + j, q, k], m[24 + j, q, k], m[30 + j, q, k]
-            )
-            half[0, j, k], half[1, j, k], half[2, j, k], half[3, j, k] = p
+        _apply_a(half, j * n, 6 * n, m, q + j * m_step, 6 * m_step, n)
     for i in range(4):
-        for k in range(y.shape[2]):
-            p = a_transposed(half[i, 0, k], half[i, 1, k], half[i, 2, k], half[i, 3, k], half[i, 4, k], half[i, 5, k])
-            y[i, 0, k], y[i, 1, k], y[i, 2, k], y[i, 3, k] = p
+        _apply_a(y, 4 * i * n, n, half, 6 * i * n, n, n)
+
+
+@njit(cache=True, parallel=True)
+def _transform_kernel(w, u):
+    """u = G w Gᵀ. w 3 3 C K, u 36 K/WIDTH C WIDTH"""
+    columns, c = u.shape[1:3]
+    flat, step = u.reshape(-1), columns * c * WIDTH
+    for i in prange(c):
+        row, half = np.zeros(9 * WIDTH, w.dtype), np.empty(18 * WIDTH, w.dtype)
+        for p in range(columns):
+            n = min(WIDTH, w.shape[3] - p * WIDTH)
+            for t in range(9):
+                for k in range(WIDTH):
+                    row[t * WIDTH + k] = w[t // 3, t % 3, i, p * WIDTH + k] if k < n else 0
+            for t in range(3):
+                _apply_g(half, t * WIDTH, 3 * WIDTH, row, t * WIDTH, 3 * WIDTH, WIDTH)
+            for t in range(6):
+                at = (6 * t * columns * c + p * c + i) * WIDTH
+                _apply_g(flat, at, step, half, 3 * t * WIDTH, WIDTH, WIDTH)
+
+
+def transformed_kernel(w: Array) -> Array:
+    """G w Gᵀ, its columns in panels: 3 3 C K -> 36 ⌈K/WIDTH⌉ C WIDTH"""
+    u = np.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
+    _transform_kernel(w, u)
+    return u
 
 
 # ---- all tiles ---------------------------------------------------------------------------------------------------
+@njit(cache=True)
+def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
+    """Rows 0 … n − 1 of V from tiles first … first + n − 1. place: size of the output, dilation, top, left, zoom."""
+    height, width, dilation, top, left, zoom = place
+    c, flat = x.shape[3], x.reshape(-1)
+    reach = 5 * dilation
+    for q in range(n):
+        image, row, column = tile_at(first + q, height, width, dilation)
+        row, column = row - top, column - left
+        whole = 0 <= row and row + reach < x.shape[1] and 0 <= column and column + reach < x.shape[2]
+        if whole and zoom == 1 and c == v_row:
+            start, step = ((image * x.shape[1] + row) * x.shape[2] + column) * c, dilation * c
+            pixels_to_points(flat, start, step * x.shape[2], step, half, c, v, q * v_row, v_step)
+        else:
+            read_tile(x, image, row, column, dilation, zoom, pixels)
+            pixels_to_points(pixels.reshape(-1), 0, 6 * v_row, v_row, half, v_row, v, q * v_row, v_step)
+
+
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def _convolve(x, u, bias, activate, dilation, top, left, block, y, workers):
+def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers):
     """All tiles of y, in blocks of `block`. Which worker takes a block does not change what comes out of it."""
-    images, height, width, k = y.shape
-    c = x.shape[3]
+    images, height, width, _ = y.shape
+    c, c_wide, k_wide = x.shape[3], (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH, u.shape[1] * WIDTH
+    v_step, m_step = block * c_wide + GAP, block * k_wide + GAP
+    place = height, width, dilation, top, left, zoom
+    kernel = u.reshape(-1)
     tiles = count_tiles(images, height, width, dilation)
     for worker in prange(workers):
-        v, m = np.empty((36, block, c), x.dtype), np.empty((36, block, k), x.dtype)
-        pixels, half_in = np.empty((6, 6, c), x.dtype), np.empty((6, 6, c), x.dtype)
-        outputs, half_out = np.empty((4, 4, k), x.dtype), np.empty((4, 6, k), x.dtype)
+        v, m = np.zeros(36 * v_step, x.dtype), np.empty(36 * m_step, x.dtype)
+        pixels, half_in = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
+        outputs, half_out = np.empty((4, 4, k_wide), x.dtype), np.empty(24 * k_wide, x.dtype)
         for first in range(worker * block, tiles, workers * block):
             n = min(block, tiles - first)
-            for q in range(n):
-                image, row, column = tile_at(first + q, height, width, dilation)
-                read_tile(x, image, row - top, column - left, dilation, pixels)
-                pixels_to_points(pixels, half_in, v, q)
+            _transform_pixels(x, first, n, place, v, c_wide, v_step, pixels, half_in)
+            rows = (n + ROWS - 1) // ROWS * ROWS
             for s in range(36):
-                np.dot(v[s, :n], u[s], m[s, :n])
+                multiply(m, s * m_step, k_wide, v, s * v_step, c_wide, 1, kernel, s * c * k_wide, WIDTH, c * WIDTH,
+                         rows, k_wide, c, False)  # fmt: skip
             for q in range(n):
                 image, row, column = tile_at(first + q, height, width, dilation)
-                points_to_outputs(m, q, half_out, outputs)
+                points_to_outputs(m, q * k_wide, m_step, half_out, k_wide, outputs.reshape(-1))
                 write_tile(outputs, bias, activate, y, image, row, column, dilation)
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def _correlate(g, x, dilation, top, left, sums):
-    """sums[p] = Σ over the tiles of part p of (Bᵀ d B) ⊙ (A g Aᵀ): PARTS 36 C K."""
-    images, height, width, k = g.shape
-    parts, c = len(sums), x.shape[3]
+def _correlate(g, x, dilation, top, left, zoom, block, sums):
+    """sums[p] = Σ over the tiles of part p of (Bᵀ d B) ⊙ (A g Aᵀ): PARTS 36 C K, C and K padded."""
+    images, height, width, _ = g.shape
+    parts, _, c_rows, k_wide = sums.shape
+    c_wide = (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH
+    place = height, width, dilation, top, left, zoom
+    v_step, z_step = block * c_wide + GAP, block * k_wide + GAP
     tiles = count_tiles(images, height, width, dilation)
     for part in prange(parts):
-        v, z = np.empty((36, TILES_DW, c), x.dtype), np.empty((36, TILES_DW, k), x.dtype)
-        pixels, half_x = np.empty((6, 6, c), x.dtype), np.empty((6, 6, c), x.dtype)
-        gradients, half_g = np.empty((4, 4, k), x.dtype), np.empty((6, 4, k), x.dtype)
-        product = np.empty((c, k), x.dtype)
-        for first in range(part * TILES_DW, tiles, parts * TILES_DW):
-            n = min(TILES_DW, tiles - first)
+        total = sums[part].reshape(-1)
+        v, z = np.empty(36 * v_step, x.dtype), np.empty(36 * z_step, x.dtype)
+        pixels, half_x = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
+        gradients, half_g = np.zeros((4, 4, k_wide), x.dtype), np.empty(24 * k_wide, x.dtype)
+        for first in range(part * block, tiles, parts * block):
+            n = min(block, tiles - first)
+            _transform_pixels(x, first, n, place, v, c_wide, v_step, pixels, half_x)
             for q in range(n):
                 image, row, column = tile_at(first + q, height, width, dilation)
-                read_tile(x, image, row - top, column - left, dilation, pixels)
-                pixels_to_points(pixels, half_x, v, q)
-                read_tile(g, image, row, column, dilation, gradients)
-                gradients_to_points(gradients, half_g, z, q)
+                read_tile(g, image, row, column, dilation, 1, gradients)
+                gradients_to_points(gradients.reshape(-1), half_g, k_wide, z, q * k_wide, z_step)
             for s in range(36):
-                np.dot(v[s, :n].T, z[s, :n], product)
-                for i in range(c):
-                    for j in range(k):
-                        sums[part, s, i, j] += product[i, j]
+                multiply(total, s * c_rows * k_wide, k_wide, v, s * v_step, 1, c_wide, z, s * z_step, k_wide, WIDTH,
+                         c_rows, k_wide, n, True)  # fmt: skip
 
 
-def conv3x3(x: Array, w: Array, dilation: int, pads: Pads, *, bias: Array | None = None) -> Array:
-    """conv2d(x, w) for 3×3 kernels at stride 1; with a bias, elu(conv2d(x, w) + bias). N H W C -> N OH OW K"""
-    size = output_size(x.shape[1:3], (3, 3), stride=1, dilation=dilation, pads=pads)
+def conv3x3(x: Array, w: Array, dilation: int, pads: Pads, *, zoom: int = 1, bias: Array | None = None) -> Array:
+    """conv2d(x, w) for 3×3 kernels at stride 1; with a bias, elu(conv2d(x, w) + bias). N H W C -> N OH OW K
+
+    With `zoom`, of x magnified that many times by repeating its pixels.
+    """
+    size = output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3), stride=1, dilation=dilation, pads=pads)
     y = np.empty((len(x), *size, w.shape[3]), x.dtype)
     (top, _), (left, _) = pads
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
-    u = frozen(transformed_kernel(w))
-    block = max(1, BLOCK // (x.shape[3] + w.shape[3]))
-    with one_blas_thread():
-        _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, block, y, get_num_threads())
+    with one_at_a_time:
+        u = transformed_kernel(w)
+        block = block_of_tiles(x.shape[3], w.shape[3])
+        _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, zoom, block, y, get_num_threads())
     return y
 
 
-def conv3x3_dw(g: Array, x: Array, dilation: int, pads: Pads) -> Array:
+def block_of_tiles(c: int, k: int) -> int:
+    """Tiles whose products are taken together, a multiple of ROWS."""
+    return max(ROWS, BLOCK // (36 * (padded(c) + padded(k))) // ROWS * ROWS)
+
+
+@njit(cache=True, parallel=True)
+def _kernel_gradient(sums, dw):
+    """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded."""
+    parts, _, c_rows, k_wide = sums.shape
+    flat, step = dw.reshape(-1), dw.shape[1] * k_wide
+    for i in prange(dw.shape[1]):
+        points, half = np.empty((36, k_wide), dw.dtype), np.empty(18 * k_wide, dw.dtype)
+        for s in range(36):
+            points[s] = sums[0, s, i]
+            for part in range(1, parts):
+                points[s] += sums[part, s, i]
+        for t in range(6):
+            _apply_g_back(half, t * k_wide, 6 * k_wide, points.reshape(-1), t * k_wide, 6 * k_wide, k_wide)
+        for t in range(3):
+            _apply_g_back(flat, 3 * t * step + i * k_wide, step, half, 6 * t * k_wide, k_wide, k_wide)
+
+
+def conv3x3_dw(g: Array, x: Array, dilation: int, pads: Pads, *, zoom: int = 1) -> Array:
     """conv2d_dw for 3×3 kernels at stride 1: 3 3 C K"""
     (top, _), (left, _) = pads
-    images, height, width = g.shape[:3]
-    blocks = -(-count_tiles(images, height, width, dilation) // TILES_DW)
-    sums = np.zeros((min(PARTS_DW, blocks), 36, x.shape[3], g.shape[3]), x.dtype)
-    with one_blas_thread():
-        _correlate(frozen(g), frozen(x), dilation, top, left, sums)
-    points = sums.sum(axis=0, dtype=np.float64)
-    dw: Array = (np.kron(G, G).T @ points.reshape(36, -1)).astype(x.dtype)
-    return dw.reshape(3, 3, *points.shape[1:])
+    c, k = x.shape[3], g.shape[3]
+    block = block_of_tiles(c, k)
+    parts = min(PARTS_DW, -(-int(count_tiles(*g.shape[:3], dilation)) // block))
+    sums = np.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
+    dw = np.empty((9, c, padded(k)), x.dtype)
+    with one_at_a_time:
+        _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)
+        _kernel_gradient(sums, dw)
+    return dw[..., :k].reshape(3, 3, c, k)

@@ -1,0 +1,206 @@
+"""Contextual attention's compiled loops: one row of the result to a task, contiguous background positions inside.
+
+The equations stand in `numba_attention`, which calls these. Rows of a matrix are foreground positions, of which only
+some are kept: `slot` says where a position's row lies, −1 for nowhere. grids is (h, w, h', w').
+"""
+
+# Compiled functions take their types from their arguments.
+# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange, types
+from numba.extending import overload
+
+from ca_numpy.backends.numba_math import FASTMATH, exp_nonpositive
+
+_COLUMNS = 512  # of the background, that one task sums over all rows
+
+
+def _exp(x):
+    """eˣ for x ≤ 0: a polynomial in float32, the library's in float64. Only compiled code calls it."""
+    raise NotImplementedError
+
+
+@overload(_exp)
+def _compiled_exp(x):
+    if x == types.float32:
+        return lambda x: exp_nonpositive(x)
+    return lambda x: np.exp(x)
+
+
+@njit(cache=True, fastmath=FASTMATH)
+def _add(to, start, source, source_start, n):
+    """to[start + i] += source[source_start + i]"""
+    a, b = to[start : start + n], source[source_start : source_start + n]
+    for i in range(n):
+        a[i] += b[i]
+
+
+@njit(cache=True)
+def _down(y, x, t, h):
+    """t steps down a column-major walk: the position reached, whose column may lie outside."""
+    columns = (y + t) // h
+    return y + t - columns * h, x + columns
+
+
+@njit(cache=True, fastmath=FASTMATH)
+def _add_walked(to, source, t, s, to_shift, h2, w2):
+    """to[m + to_shift] += source[down(m, t) + s] for all background positions m where both exist."""
+    length = h2 * w2
+    for turn in range(t // h2, (h2 - 1 + t) // h2 + 1):  # how many columns on the walk has wrapped
+        first, last = max(0, turn * h2 - t), min(h2, (turn + 1) * h2 - t)
+        if turn == 0:  # these lines follow one another without a gap
+            _add_clipped(to, first * w2 + to_shift, source, (first + t) * w2 + s, (last - first) * w2, length)
+        else:
+            skip, n = max(0, -turn), max(0, w2 - abs(turn))
+            for y in range(first, last):
+                start = (y + t - turn * h2) * w2 + skip + turn + s
+                _add_clipped(to, y * w2 + skip + to_shift, source, start, n, length)
+
+
+@njit(cache=True, fastmath=FASTMATH)
+def _add_clipped(to, start, source, source_start, n, length):
+    """`_add` for those of the n positions that lie in 0 … length − 1 on both sides."""
+    skip = max(0, -start, -source_start)
+    end = min(n, length - start, length - source_start)
+    if end > skip:
+        _add(to, start + skip, source, source_start + skip, end - skip)
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def window_sums(source, slot, wanted, window, grids, factor, out):
+    """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for the wanted x, δ from window[0] to window[1] each way
+
+    `wanted` x are written to rows 0, 1, 2, … of `out`.
+    """
+    h, w, h2, w2 = grids
+    low, high = window
+    for k in prange(len(wanted)):
+        y, x = wanted[k] // w, wanted[k] % w
+        row = out[k]
+        row[:] = 0
+        for dy in range(max(low, -y), min(high, h - 1 - y) + 1):
+            for dx in range(max(low, -x), min(high, w - 1 - x) + 1):
+                kept = slot[(y + dy) * w + x + dx]
+                if kept >= 0:
+                    left, n = max(0, -dx), max(0, w2 - abs(dx))
+                    for y2 in range(max(0, -dy), min(h2, h2 - dy)):
+                        _add(row, y2 * w2 + left, source[kept], (y2 + dy) * w2 + left + dx, n)
+        for j in range(len(row)):
+            row[j] *= factor[j]
+
+
+@njit(cache=True, fastmath={"contract", "nnan", "nsz"})
+def _largest(row):
+    """Told that there is no NaN, or it would not vectorise; where there is one, the sum of exponentials becomes NaN."""
+    largest = row[0]
+    for v in row:
+        largest = max(largest, v)
+    return largest
+
+
+@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _dot(a, b):
+    total = a[0] * b[0]
+    for j in range(1, len(a)):
+        total += a[j] * b[j]
+    return total
+
+
+@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _sum(a):
+    total = a[0]
+    for j in range(1, len(a)):
+        total += a[j]
+    return total
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def attend(scores, slot, y0, steps, grids, valid, scale, out):
+    """Propagate, softmax, mask."""
+    h, w, h2, w2 = grids
+    low, high = steps
+    for k in prange(len(out)):
+        row = out[k]
+        row[:] = 0
+        for t in range(low, high + 1):
+            y, x = _down(y0 + k // w, k % w, t, h)
+            for s in range(low, high + 1):
+                if 0 <= x < w and 0 <= y * w + x + s < h * w:
+                    _add_walked(row, scores[slot[y * w + x + s]], t, s, 0, h2, w2)
+        for j in range(len(row)):
+            row[j] *= valid[j] * scale
+        largest = _largest(row)
+        for j in range(len(row)):
+            row[j] = _exp(row[j] - largest)
+        total = _sum(row)
+        for j in range(len(row)):
+            row[j] = row[j] / total * valid[j]
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
+    """Both walks of `_attend` undone in the opposite order: first back along the row, then up the column."""
+    h, w, h2, w2 = grids
+    low, high = steps
+    for k in prange(len(wanted)):
+        row = out[k]
+        row[:] = 0
+        for s in range(low, high + 1):
+            before = wanted[k] - s
+            if 0 <= before < h * w:
+                for t in range(low, high + 1):
+                    y, x = _down(before // w, before % w, -t, h)
+                    if 0 <= x < w and y0 <= y < y1:
+                        _add_walked(row, d_logits[(y - y0) * w + x], -t, 0, s, h2, w2)
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def corner_sums(attention, cells, corners, grids, kept, out):
+    """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns `kept` only.
+
+    The attention of the four cells that meet at a corner, each at its own place around it.
+    """
+    _, w, h2, w2 = grids
+    for k in prange((corners[1] - corners[0]) * (w + 1)):
+        y, x = corners[0] + k // (w + 1), k % (w + 1)
+        row, out_row = np.zeros((h2 + 1) * (w2 + 1), out.dtype), out[k]
+        for ey in range(2):
+            for ex in range(max(0, x - w + 1), min(1, x) + 1):
+                if cells[0] <= y - ey < cells[1]:
+                    source = attention[(y - ey - cells[0]) * w + x - ex]
+                    for y2 in range(h2):
+                        _add(row, (y2 + ey) * (w2 + 1) + ex, source, y2 * w2, w2)
+        for j in range(len(kept)):
+            out_row[j] = row[kept[j]]
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def softmax_vjp(d_weights, attention, grids, valid, scale, out):
+    """dZ = scale · a · (valid · dA − Σ a · dA), with dA the corners' gradient gathered around each cell"""
+    _, w, h2, w2 = grids
+    for k in prange(len(out)):
+        row, a = out[k], attention[k]
+        row[:] = 0
+        for ey in range(2):
+            for ex in range(2):
+                source = d_weights[(k // w + ey) * (w + 1) + k % w + ex]
+                for y2 in range(h2):
+                    _add(row, y2 * w2, source, (y2 + ey) * (w2 + 1) + ex, w2)
+        mean = _dot(row, a)
+        for j in range(len(row)):
+            row[j] = scale * a[j] * (valid[j] * row[j] - mean)
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
+    """d_scores becomes the gradient before division; d_norm[x'] −= Σ_x of it times the scores, in rows `kept`"""
+    for block in prange((len(norm) + _COLUMNS - 1) // _COLUMNS):
+        first, last = block * _COLUMNS, min((block + 1) * _COLUMNS, len(norm))
+        for k in range(len(kept)):
+            d, s = d_scores[k], scores[kept[k]]
+            for j in range(first, last):
+                d[j] /= norm[j]
+                d_norm[j] -= d[j] * s[j]

@@ -1,0 +1,240 @@
+"""Two loops written for LLVM by hand, because its vectoriser does not find them: a matrix product that keeps its sums in
+registers, and a small constant matrix applied to rows of numbers.
+
+*The product.* A processor multiplies and adds eight or sixteen numbers in one instruction, if they are in registers.
+So one block of the result, ROWS rows of one vector each, stays in registers while k runs over the whole sum:
+
+    c[i, :] = Σ_k a[i, k] · b[k, :],   i < ROWS:     one vector of b is loaded and ROWS numbers of a are broadcast
+                                                     for ROWS multiply-adds; nothing is stored until the sum is done
+
+Rows of `a` may lie at any distance from one another, and so may its columns. That is what makes a convolution of it
+without unfolding patches (`numba_conv`): neighbouring patches are rows that overlap. `b` is best laid in *panels* of
+WIDTH columns, each contiguous, so that it streams through the first-level cache.
+
+These are intrinsics: Python functions that emit LLVM's instructions while Numba compiles their caller. Arrays are flat
+float32, places in them are counted in numbers, and nothing is checked: callers leave room for whole vectors and rows.
+"""
+
+# Compiled functions take their types from their arguments.
+# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import get_num_threads, njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: Numbers in one register of this machine: 16 with AVX-512, else 8 (LLVM makes two halves of it where there is no AVX).
+WIDTH = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+#: Sums kept in registers: 12 of the 16 that AVX has; one more holds b. Enough to hide how long one multiply-add takes.
+ROWS = 12
+
+_float, _index, _lane = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+_vector = ir.VectorType(_float, WIDTH)
+
+
+def padded(n: int, multiple: int = WIDTH) -> int:
+    """The least multiple that is not less than n."""
+    return -(-n // multiple) * multiple
+
+
+def panels(w: Array) -> Array:
+    """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, zeros behind the last."""
+    out = np.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
+    _panels(w, out)
+    return out
+
+
+@njit(cache=True, parallel=True)
+def _panels(w, out):
+    for p in prange(len(out)):
+        for i in range(w.shape[0]):
+            for j in range(WIDTH):
+                out[p, i, j] = w[i, p * WIDTH + j] if p * WIDTH + j < w.shape[1] else 0
+
+
+# ---- what the emitted code is made of ----------------------------------------------------------------------------
+def _pointer(context, builder, array_type, array, place):
+    """Address of array[place]."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
+
+
+def _load(builder, pointer):
+    return builder.load(builder.bitcast(pointer, _vector.as_pointer()), align=4)
+
+
+def _store(builder, value, pointer):
+    builder.store(value, builder.bitcast(pointer, _vector.as_pointer()), align=4)
+
+
+def _everywhere(builder, value):
+    """A vector with the same number in each lane."""
+    undefined = ir.Constant(_vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, _lane(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_lane, WIDTH), [0] * WIDTH))
+
+
+def _multiply_add(builder, a, b, c):
+    """a·b + c, rounded once where the processor can."""
+    kind = ir.FunctionType(_vector, [_vector] * 3)
+    name = f"llvm.fmuladd.v{WIDTH}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+# ---- the product -------------------------------------------------------------------------------------------------
+@intrinsic
+def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto):
+    """c[c0 + i·c_row + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + j],   i < ROWS, j < WIDTH, k < n, n > 0
+
+    With `onto`, the sum is added to what c holds.
+    """
+    place = types.intp
+    signature = types.void(c, place, place, a, place, place, place, b, place, place, place, types.boolean)
+
+    def emit(context, builder, signature, arguments):
+        c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto = arguments
+        c = _pointer(context, builder, signature.args[0], c, c0)
+        a = _pointer(context, builder, signature.args[3], a, a0)
+        b = _pointer(context, builder, signature.args[7], b, b0)
+        c_rows = [builder.gep(c, [builder.mul(c_row, _index(i))]) for i in range(ROWS)]
+        a_rows = [builder.gep(a, [builder.mul(a_row, _index(i))]) for i in range(ROWS)]
+        before = builder.block
+        load, loop, after = (builder.append_basic_block(name) for name in ("load", "sum", "store"))
+        builder.cbranch(onto, load, loop)
+
+        builder.position_at_end(load)
+        held = [_load(builder, row) for row in c_rows]
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        k = builder.phi(_index)
+        sums = [builder.phi(_vector) for _ in range(ROWS)]
+        vector, column = _load(builder, builder.gep(b, [builder.mul(k, b_k)])), builder.mul(k, a_k)
+        new = []
+        for row, total in zip(a_rows, sums, strict=True):
+            number = builder.load(builder.gep(row, [column]))
+            new.append(_multiply_add(builder, _everywhere(builder, number), vector, total))
+        following = builder.add(k, _index(1))
+        for value, start in ((_index(0), before), (_index(0), load), (following, loop)):
+            k.add_incoming(value, start)
+        for total, was, becomes in zip(sums, held, new, strict=True):
+            total.add_incoming(ir.Constant(_vector, [0.0] * WIDTH), before)
+            total.add_incoming(was, load)
+            total.add_incoming(becomes, loop)
+        builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
+
+        builder.position_at_end(after)
+        for value, row in zip(new, c_rows, strict=True):
+            _store(builder, value, row)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@njit(cache=True)
+def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns, n, onto):
+    """The product of a (rows × n) and b (n × columns) in blocks. rows and columns are multiples of ROWS and WIDTH."""
+    for j in range(columns // WIDTH):
+        for i in range(0, rows, ROWS):
+            here = c0 + i * c_row + j * WIDTH
+            multiply_block(c, here, c_row, a, a0 + i * a_row, a_row, a_k, b, b0 + j * b_panel, b_k, n, onto)
+
+
+#: Terms of a sum that are taken at once, and panels of b: 256 KiB together, to stay in the second-level cache for all rows
+#: of a, while each row of the result is written a kilobyte at a time.
+DEPTH, CHUNK = 256, 16
+
+
+@njit(cache=True, parallel=True)
+def _matmul(a, b, out, workers):
+    rows, depth = a.shape
+    columns, whole = out.shape[1], rows // ROWS * ROWS
+    flat_a, flat_b, flat_out = a.reshape(-1), b.reshape(-1), out.reshape(-1)
+    for worker in prange(workers):
+        # At the right and lower edge of `out` there is no room for a whole block: it is summed in `edge`.
+        edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
+        first, end = worker * len(b) // workers, (worker + 1) * len(b) // workers
+        for k in range(0, depth, DEPTH):
+            n = min(DEPTH, depth - k)
+            for i in range(whole, rows):
+                last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n] = a[i, k : k + n]
+            for chunk in range(first, end, CHUNK):
+                for i in range(0, rows, ROWS):
+                    for p in range(chunk, min(chunk + CHUNK, end)):
+                        here, j = (p * depth + k) * WIDTH, p * WIDTH
+                        if i < whole and j + WIDTH <= columns:
+                            at = i * columns + j
+                            multiply_block(flat_out, at, columns, flat_a, i * depth + k, depth, 1, flat_b, here, WIDTH, n,
+                                           k > 0)  # fmt: skip
+                            continue
+                        if i < whole:
+                            multiply_block(
+                                edge, 0, WIDTH, flat_a, i * depth + k, depth, 1, flat_b, here, WIDTH, n, False
+                            )
+                        else:
+                            multiply_block(edge, 0, WIDTH, last_rows, 0, DEPTH, 1, flat_b, here, WIDTH, n, False)
+                        for r in range(min(ROWS, rows - i)):
+                            for c in range(min(WIDTH, columns - j)):
+                                before = out[i + r, j + c] if k > 0 else 0
+                                out[i + r, j + c] = before + edge[r * WIDTH + c]
+
+
+def matmul(a: Array, b: Array, out: Array) -> Array:
+    """out = a · b with b in `panels`, all float32 and row-major. Columns go to the cores; sums do not depend on them."""
+    _matmul(a, b, out, get_num_threads())
+    return out
+
+
+# ---- small constant matrices -------------------------------------------------------------------------------------
+def linear_map(matrix: Array) -> Any:
+    """The intrinsic  to[t + i·t_step + j] = Σ_k matrix[i, k] · source[s + k·s_step + j],   j < n, a multiple of WIDTH
+
+    The matrix is written into the code: zeros cost nothing, ones no product.
+    """
+    rows = [[(k, float(np.float32(m))) for k, m in enumerate(row) if m] for row in matrix]
+
+    @intrinsic
+    def apply(typing_context, to, t, t_step, source, s, s_step, n):
+        place = types.intp
+        signature = types.void(to, place, place, source, place, place, place)
+
+        def emit(context, builder, signature, arguments):
+            to, t, t_step, source, s, s_step, n = arguments
+            to = _pointer(context, builder, signature.args[0], to, t)
+            source = _pointer(context, builder, signature.args[3], source, s)
+            with cgutils.for_range_slice(builder, _index(0), n, _index(WIDTH), intp=_index) as (j, _):
+                inputs = []
+                for k in range(matrix.shape[1]):
+                    place = builder.add(builder.mul(s_step, _index(k)), j)
+                    inputs.append(_load(builder, builder.gep(source, [place])))
+                for i, row in enumerate(rows):
+                    place = builder.add(builder.mul(t_step, _index(i)), j)
+                    _store(builder, _combination(builder, row, inputs), builder.gep(to, [place]))
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return apply
+
+
+def _combination(builder, terms, inputs):
+    """Σ m · inputs[k] over (k, m) in terms."""
+    total = None
+    for k, m in sorted(terms, key=lambda term: abs(term[1]) != 1):  # ones first: they start the sum for nothing
+        if total is None:
+            total = inputs[k] if m == 1 else builder.fmul(ir.Constant(_vector, [m] * WIDTH), inputs[k])
+        elif m == 1:
+            total = builder.fadd(total, inputs[k])
+        elif m == -1:
+            total = builder.fsub(total, inputs[k])
+        else:
+            total = _multiply_add(builder, ir.Constant(_vector, [m] * WIDTH), inputs[k], total)
+    return total
