@@ -1,7 +1,7 @@
 """The CPU's fast backend: the textbook's hot kernels compiled by Numba, each with the same equation.
 
 What is overridden, and where it stands: convolution (`numba_conv.py`), contextual attention in bands
-(`numba_attention.py`), ELU (`numba_math.py`), Adam (here). Everything else is the textbook's.
+(`numba_attention.py`), activations and resizing (`numba_math.py`), Adam (here). Everything else is the textbook's.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads
+from ca_numpy.backend import Pads, nearest_index
 from ca_numpy.backends import numba_attention, numba_conv, numba_math
 from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
 
 Array = NDArray[Any]
+LARGE = 1 << 16
 
 
 class NumbaBackend(NumpyBackend):
@@ -33,6 +34,33 @@ class NumbaBackend(NumpyBackend):
     def elu(self, x: Array) -> Array:
         return numba_math.elu(x)
 
+    def elu_slope(self, y: Array) -> Array:
+        return numba_math.elu_slope(y)
+
+    def leaky_relu(self, x: Array, *, alpha: float) -> Array:
+        return numba_math.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
+
+    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
+        return numba_math.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
+
+    def mul(self, a: Array, b: Array) -> Array:
+        if large(a) and large(b) and a.shape == b.shape:
+            return numba_math.multiply(a, b)
+        return super().mul(a, b)
+
+    def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        if not large(x):
+            return super().resize_nearest(x, size=size, align_corners=align_corners)
+        pairs = zip(x.shape[1:3], size, strict=True)
+        return numba_math.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
+
+    def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        if not large(g):
+            return super().resize_nearest_adjoint(g, size=size, align_corners=align_corners)
+        pairs = zip(size, g.shape[1:3], strict=True)
+        rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
+        return numba_math.scatter_pixels(g, rows, columns, size)
+
     def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
         return numba_conv.conv2d(x, w, stride, dilation, pads)
 
@@ -44,6 +72,9 @@ class NumbaBackend(NumpyBackend):
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
         return numba_conv.conv_bias_elu(x, w, b, stride, dilation, pads)
+
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
+        return numba_conv.upsample_conv_bias_elu(x, w, b, pads)
 
     def contextual_attention(
         self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
@@ -66,6 +97,11 @@ class NumbaBackend(NumpyBackend):
         as_type = p.dtype.type
         out = _adam(*flat, as_type(rate), as_type(beta1), as_type(beta2), as_type(eps))
         return out[0].reshape(p.shape), out[1].reshape(p.shape), out[2].reshape(p.shape)
+
+
+def large(x: Array) -> bool:
+    """Whether waking all cores repays: NumPy is through with fewer numbers before they have started."""
+    return bool(x.dtype == np.float32 and x.size >= LARGE)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")

@@ -92,6 +92,14 @@ def conv_bias_elu(x: Array, w: Array, b: Array, stride: int, dilation: int, pads
     return _conv2d(x, w, np.broadcast_to(b.reshape(-1), w.shape[3:]), stride, dilation, pads)
 
 
+def upsample_conv_bias_elu(x: Array, w: Array, b: Array, pads: Pads) -> Array:
+    """elu(conv2d(u, w) + b), u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋]: Winograd's tiles are read from x itself."""
+    size = output_size((2 * x.shape[1], 2 * x.shape[2]), w.shape[:2], stride=1, dilation=1, pads=pads)
+    if compiled(x, w, b) and suits_winograd((len(x), *size, w.shape[3]), w.shape[:2], 1, 1, w.shape[2:]):
+        return conv3x3(x, w, 1, pads, zoom=2, bias=np.broadcast_to(b.reshape(-1), w.shape[3:]))
+    return conv_bias_elu(x.repeat(2, axis=1).repeat(2, axis=2), w, b, 1, 1, pads)
+
+
 def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
     """The x that pairs with g and w: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
     if not compiled(g, w) or (stride > 1 and dilation > 1):

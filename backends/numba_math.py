@@ -91,15 +91,46 @@ def elu_one(x: Any) -> Any:
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
 def _elu(x: Any, y: Any) -> None:
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, x.size)):
-            y[i] = elu_one(x[i])
+        here = slice(block * BLOCK, (block + 1) * BLOCK)
+        source, to = x[here], y[here]
+        for i in range(len(to)):
+            to[i] = elu_one(source[i])
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
 def _elu_slope(y: Any, slope: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, y.size)):
-            slope[i] = _ONE if y[i] > _ZERO else y[i] + _ONE
+        here = slice(block * BLOCK, (block + 1) * BLOCK)
+        source, to = y[here], slope[here]
+        for i in range(len(to)):
+            to[i] = _ONE if source[i] > _ZERO else source[i] + _ONE
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
+    for block in prange((x.size + BLOCK - 1) // BLOCK):
+        here = slice(block * BLOCK, (block + 1) * BLOCK)
+        source, to = x[here], y[here]
+        for i in range(len(to)):
+            to[i] = source[i] if source[i] > _ZERO else alpha * source[i]
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def _leaky_relu_slope(y: Any, alpha: Any, slope: Any) -> None:
+    for block in prange((y.size + BLOCK - 1) // BLOCK):
+        here = slice(block * BLOCK, (block + 1) * BLOCK)
+        source, to = y[here], slope[here]
+        for i in range(len(to)):
+            to[i] = _ONE if source[i] > _ZERO else alpha
+
+
+@njit(cache=True, parallel=True, fastmath=FASTMATH)
+def _multiply(a: Any, b: Any, y: Any) -> None:
+    for block in prange((y.size + BLOCK - 1) // BLOCK):
+        here = slice(block * BLOCK, (block + 1) * BLOCK)
+        left, right, to = a[here], b[here], y[here]
+        for i in range(len(to)):
+            to[i] = left[i] * right[i]
 
 
 def elu(x: Array) -> Array:
@@ -118,8 +149,62 @@ def elu_slope(y: Array) -> Array:
     return _elementwise(_elu_slope, y)
 
 
-def _elementwise(kernel: Any, x: Array) -> Array:
+def leaky_relu(x: Array, alpha: float) -> Array:
+    """x where x > 0, else alpha·x, for float32."""
+    return _elementwise(_leaky_relu, x, np.float32(alpha))
+
+
+def leaky_relu_slope(y: Array, alpha: float) -> Array:
+    """1 where y > 0, else alpha, for float32."""
+    return _elementwise(_leaky_relu_slope, y, np.float32(alpha))
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """a · b element by element, for float32 of one shape."""
+    return _elementwise(_multiply, a, frozen(b).reshape(-1))
+
+
+def _elementwise(kernel: Any, x: Array, *more: Any) -> Array:
     y = np.empty(x.shape, x.dtype)
     with one_at_a_time:
-        kernel(frozen(x).reshape(-1), y.reshape(-1))
+        kernel(frozen(x).reshape(-1), *more, y.reshape(-1))
     return y
+
+
+# ---- resizing ----------------------------------------------------------------------------------------------------
+@njit(cache=True, parallel=True)
+def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
+    for k in prange(y.shape[0] * y.shape[1]):
+        n, i = k // y.shape[1], k % y.shape[1]
+        for j in range(y.shape[2]):
+            y[n, i, j] = x[n, rows[i], columns[j]]
+
+
+@njit(cache=True, parallel=True)
+def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None:
+    """Row r of x collects rows first[r] … first[r + 1] − 1 of g, which are those that `rows` leads to r."""
+    for k in prange(x.shape[0] * x.shape[1]):
+        n, r = k // x.shape[1], k % x.shape[1]
+        x[n, r] = 0
+        for i in range(first[r], first[r + 1]):
+            for j in range(g.shape[2]):
+                to, source = x[n, r, columns[j]], g[n, i, j]
+                for c in range(len(to)):
+                    to[c] += source[c]
+
+
+def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
+    """y[n, i, j] = x[n, rows[i], columns[j]]"""
+    y = np.empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
+    with one_at_a_time:
+        _gather_pixels(frozen(x), rows, columns, y)
+    return y
+
+
+def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int]) -> Array:
+    """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must not fall."""
+    x = np.empty((len(g), *size, g.shape[3]), g.dtype)
+    first = np.searchsorted(rows, np.arange(size[0] + 1))
+    with one_at_a_time:
+        _scatter_pixels(frozen(g), rows, first, columns, x)
+    return x

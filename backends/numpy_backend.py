@@ -171,6 +171,10 @@ class NumpyBackend(Backend):
         z += b
         return self.elu(z)
 
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
+        large = self.resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]), align_corners=False)
+        return self.conv_bias_elu(large, w, b, stride=1, dilation=1, pads=pads)
+
     # ---- the paper's attention ----
     def contextual_attention(
         self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool

@@ -243,6 +243,10 @@ class Backend(ABC):
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
         """elu(conv2d(x, w) + b)"""
 
+    @abstractmethod
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
+        """elu(conv2d(u, w) + b) at stride 1 with u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], twice as high and wide as x"""
+
     # ---- the paper's attention ----
     @abstractmethod
     def contextual_attention(

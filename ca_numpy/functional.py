@@ -60,6 +60,7 @@ def conv2d(
     dilation: int = 1,
     padding: Padding = "same",
     activation: Literal["elu"] | None = None,
+    upsample_first: bool = False,
 ) -> Tensor:
     """2-D convolution (cross-correlation, as everywhere in the field).
 
@@ -72,6 +73,7 @@ def conv2d(
                 "reflect"    as "same", but mirrored at the border pixel, which is not repeated
                 "symmetric"  as "same", but mirrored including the border pixel
     activation  "elu" applies ELU in the same kernel: a third of the tape's memory is saved
+    upsample_first  convolve `upsample(x)`; at stride and dilation 1, with a bias and "elu", without ever storing it
 
     Raises ValueError for shapes that do not fit, an unknown padding, or a kernel larger than a "valid" image.
     Paper: section 3 asks for mirror padding; the released code pads with zeros, which is the default here.
@@ -81,7 +83,14 @@ def conv2d(
         raise ValueError(f"conv2d needs x as N H W I and w as KH KW I O with the same I, got {x.shape} and {w.shape}")
     if stride < 1 or dilation < 1:
         raise ValueError(f"stride and dilation must be at least 1, got stride={stride}, dilation={dilation}")
-    pads: Pads = ((0, 0), (0, 0))
+    pads: Pads
+    if upsample_first:
+        if (stride, dilation, padding, activation) == (1, 1, "same", "elu") and b is not None:
+            doubled = 2 * x.shape[1], 2 * x.shape[2]
+            pads = same_pads(doubled, (w.shape[0], w.shape[1]), stride=1)
+            return ops.upsample_conv_bias_elu(x, w, b, pads=pads)
+        x = upsample(x)
+    pads = ((0, 0), (0, 0))
     if padding != "valid":
         pads = same_pads(_hw(x), (w.shape[0], w.shape[1]), stride=stride, dilation=dilation)
         if padding in ("reflect", "symmetric"):

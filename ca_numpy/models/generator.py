@@ -120,6 +120,7 @@ class Generator(Module):
                     dilation=layer.dilation,
                     padding=self.variant.padding,
                     activation=layer.activation,
+                    upsample_first="_upsample" in layer.name,
                     rng=rng,
                     dtype=dtype,
                 )
@@ -246,7 +247,5 @@ class Generator(Module):
 
     def _run(self, part: str, x: Tensor) -> Tensor:
         for layer in self.stages[part]:
-            if "_upsample" in layer.name:
-                x = F.upsample(x)
             x = self.layers[layer.name](x)
         return x

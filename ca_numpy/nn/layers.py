@@ -15,7 +15,7 @@ Activation = Literal["elu", "relu", "leaky_relu", "linear"]
 
 
 class Conv2d(Module):
-    """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O
+    """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O;   upsample_first: of upsample(x)
 
     Parameters `<name>/kernel` KH KW I O, glorot-uniform, and `<name>/bias` O, zero.
     """
@@ -31,11 +31,13 @@ class Conv2d(Module):
         dilation: int = 1,
         padding: F.Padding = "same",
         activation: Activation = "elu",
+        upsample_first: bool = False,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.name = name
         self.stride, self.dilation, self.padding, self.activation = stride, dilation, padding, activation
+        self.upsample_first = upsample_first
         self.kernel = tensor(glorot_uniform(rng, (ksize, ksize, in_channels, out_channels), dtype=dtype))
         self.bias = tensor(np.zeros(out_channels, dtype))
 
@@ -51,6 +53,7 @@ class Conv2d(Module):
             dilation=self.dilation,
             padding=self.padding,
             activation="elu" if self.activation == "elu" else None,
+            upsample_first=self.upsample_first,
         )
         if self.activation == "relu":
             return F.relu(y)

@@ -14,7 +14,7 @@ from ca_numpy.ops.activations import (
     softmax,
 )
 from ca_numpy.ops.attention import contextual_attention
-from ca_numpy.ops.convolution import conv2d, conv2d_dw, conv2d_dx, conv_bias_elu
+from ca_numpy.ops.convolution import conv2d, conv2d_dw, conv2d_dx, conv_bias_elu, upsample_conv_bias_elu
 from ca_numpy.ops.elementwise import abs_, add, clip, clip_slope, div, exp, log, mul, power, sign, sub
 from ca_numpy.ops.matrix import matmul
 from ca_numpy.ops.patches import fold, gather, resize_nearest, resize_nearest_adjoint, scatter_add, unfold
@@ -72,4 +72,5 @@ __all__ = [
     "sum_to",
     "transpose",
     "unfold",
+    "upsample_conv_bias_elu",
 ]

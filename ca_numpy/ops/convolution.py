@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from ca_numpy.autograd import Op, defvjp
+from ca_numpy.backend import Pads
 from ca_numpy.ops.activations import elu, elu_slope
 from ca_numpy.ops.elementwise import add
+from ca_numpy.ops.patches import resize_nearest, resize_nearest_adjoint
 from ca_numpy.ops.shapes import sum_to
 from ca_numpy.tensor import Tensor, TensorLike
 
@@ -50,4 +52,31 @@ defvjp(
     lambda g, y, x, w, b, **geometry: conv2d_dw(g, x, ksize=w.shape[:2], **geometry),
     lambda g, y, x, w, b, **geometry: sum_to(g, shape=b.shape),
     shared=lambda g, y, x, w, b, **geometry: g * elu_slope(y),
+)
+
+
+def _doubled(x: TensorLike) -> Tensor:
+    return resize_nearest(x, size=_twice(x.shape[1:3]), align_corners=False)
+
+
+def _twice(size: tuple[int, ...]) -> tuple[int, ...]:
+    return 2 * size[0], 2 * size[1]
+
+
+def _upsample_conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, pads: Pads) -> Tensor:
+    return conv_bias_elu(_doubled(x), w, b, stride=1, dilation=1, pads=pads)
+
+
+# The same rules, with the doubling and its adjoint beside them. The doubled picture is not kept but made again.
+upsample_conv_bias_elu = Op("upsample_conv_bias_elu", reference=_upsample_conv_bias_elu)
+defvjp(
+    upsample_conv_bias_elu,
+    lambda g, y, x, w, b, pads: resize_nearest_adjoint(
+        conv2d_dx(g, w, size=_twice(x.shape[1:3]), stride=1, dilation=1, pads=pads),
+        size=x.shape[1:3],
+        align_corners=False,
+    ),
+    lambda g, y, x, w, b, pads: conv2d_dw(g, _doubled(x), ksize=w.shape[:2], stride=1, dilation=1, pads=pads),
+    lambda g, y, x, w, b, pads: sum_to(g, shape=b.shape),
+    shared=lambda g, y, x, w, b, pads: g * elu_slope(y),
 )

@@ -150,6 +150,10 @@ _TABLE = [
     _linear("conv2d_dw", problems.draw_conv2d_dw, "conv2d", "conv2d_dx", terms=_positions),
     Case("conv_bias_elu", problems.draw_conv_bias_elu, oracles.conv_bias_elu, terms=_taps_times(2)),
     Case(
+        "upsample_conv_bias_elu", problems.draw_upsample_conv_bias_elu, oracles.upsample_conv_bias_elu,
+        terms=_taps_times(2),
+    ),
+    Case(
         "contextual_attention", problems.draw_fused_attention, oracles.contextual_attention,
         order=1, constant=(2,), conditioned=True, terms=_attention_terms,
     ),

@@ -247,6 +247,13 @@ def conv_bias_elu(x: Array, w: Array, b: Array, **geometry: Any) -> Array:
     return elementwise(lambda z, bias: elu(z + bias))(conv2d(x, w, **geometry), b)
 
 
+def upsample_conv_bias_elu(x: Array, w: Array, b: Array, *, pads: Any) -> Array:
+    large = np.zeros((len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3]))
+    for n, i, j in places(large.shape[:3]):
+        large[n, i, j] = x[n, i // 2, j // 2]
+    return conv_bias_elu(large, w, b, stride=1, dilation=1, pads=pads)
+
+
 def matmul(a: Array, b: Array) -> Array:
     lead = broadcast_shape([a.shape[:-2], b.shape[:-2]])
     y = np.zeros((*lead, a.shape[-2], b.shape[-1]))

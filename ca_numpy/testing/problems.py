@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.backend import same_pads
 from ca_numpy.testing import oracles
 from ca_numpy.testing.drawing import (
     MARGIN,
@@ -204,6 +205,21 @@ def draw_conv_bias_elu(pick: Chooser) -> Problem:
     return Problem((x, w, b), geometry.params)
 
 
+def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:
+    """As the generator's decoder calls it, or with a kernel of another size."""
+    k, most = pick.choice([3, 1, 2, 5]), 20 if pick.large else 3
+    n, h, w = pick.integer(1, 2), pick.integer(1, most), pick.integer(1, most)
+    c, o = pick.integer(1, most), pick.integer(1, most)
+    x = draw_normal(pick, (n, h, w, c))
+    kernel = draw_normal(pick, (k, k, c, o)) / math.sqrt(k * k * c)
+    pads = same_pads((2 * h, 2 * w), (k, k), stride=1)
+    b = np.zeros(o)
+    if not pick.large:
+        z = oracles.conv2d(x.repeat(2, axis=1).repeat(2, axis=2), kernel, stride=1, dilation=1, pads=pads)
+        b = np.array([_bias_between(np.sort(z[..., i], axis=None)) for i in range(o)])
+    return Problem((x, kernel, b), {"pads": pads})
+
+
 def _bias_between(z: Array) -> float:
     """The bias that puts 0 into the widest gap between the values z, or below them all where no gap is wide enough."""
     gaps = np.diff(z)
@@ -217,7 +233,8 @@ def _bias_between(z: Array) -> float:
 def draw_fused_attention(pick: Chooser) -> Problem:
     p = draw_attention(pick)
     valid = 1 - p.mask[:, :: p.rate, :: p.rate].reshape(len(p.mask), -1)
-    return Problem((p.f, p.b, valid), p.options)
+    # Scores are divided by the norm of b's patches: nearer to 0 than this, float32's derivative is all rounding.
+    return Problem((p.f, p.b + np.copysign(0.1, p.b), valid), p.options)
 
 
 def draw_attention_vjp(pick: Chooser) -> Problem:
