@@ -50,6 +50,11 @@ Array = NDArray[Any]
 MEMORY = 64 << 20
 
 
+def numbers_at_once(h: int, w: int) -> int:
+    """An upper bound of what `forward` holds for h × w positions before h × w, with the usual window and walk."""
+    return max(MEMORY // 4, 20 * w * h * w)
+
+
 def forward(f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int = MEMORY) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
     y = np.empty(f.shape, f.dtype)

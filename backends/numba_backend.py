@@ -6,11 +6,14 @@ What is overridden, and where it stands: convolution (`numba_conv.py`), contextu
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import numba
 import numpy as np
 from numba import njit, prange
+from numba.core import event as numba_event
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, nearest_index
@@ -26,6 +29,9 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays; kernels compiled on first use, and kept on disk from then on."""
 
     name = "numba"
+
+    def __init__(self) -> None:
+        numba_event.register("numba:compile", CompilingNote())
 
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS
@@ -76,6 +82,9 @@ class NumbaBackend(NumpyBackend):
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
         return numba_conv.upsample_conv_bias_elu(x, w, b, pads)
 
+    def attention_numbers(self, h: int, w: int) -> int:
+        return numba_attention.numbers_at_once(h, w)
+
     def contextual_attention(
         self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
     ) -> Array:
@@ -97,6 +106,34 @@ class NumbaBackend(NumpyBackend):
         as_type = p.dtype.type
         out = _adam(*flat, as_type(rate), as_type(beta1), as_type(beta2), as_type(eps))
         return out[0].reshape(p.shape), out[1].reshape(p.shape), out[2].reshape(p.shape)
+
+
+class CompilingNote(numba_event.Listener):
+    """Tells on stderr that kernels are being compiled, once, when it has taken long enough to be wondered at."""
+
+    def __init__(self, *, after: float = 2.0) -> None:
+        self._after, self._seconds, self._depth, self._began, self._told = after, 0.0, 0, 0.0, False
+
+    def on_start(self, event: Any) -> None:
+        if not _is_ours(event):
+            return
+        if self._depth == 0:
+            self._began = time.perf_counter()
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        if not _is_ours(event):
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            self._seconds += time.perf_counter() - self._began
+        if self._seconds > self._after and not self._told:
+            self._told = True
+            print("compiling kernels for this machine, once: the next start finds them on disk …", file=sys.stderr)
+
+
+def _is_ours(event: Any) -> bool:
+    return str(event.data["dispatcher"].py_func.__module__).startswith("ca_numpy.")
 
 
 def large(x: Array) -> bool:

@@ -31,8 +31,8 @@ INSTALL_HINT = {
 }
 #: Names the backend where no `use_backend` does.
 VARIABLE = "CA_NUMPY_BACKEND"
-#: What "auto" tries, first to last. Numba's is left to be chosen by name until it is the faster one in training too.
-PREFERENCE = ("cupy", "numpy")
+#: What "auto" tries, first to last.
+PREFERENCE = ("cupy", "numba", "numpy")
 
 
 def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int = 1) -> Pads:
@@ -256,6 +256,10 @@ class Backend(ABC):
 
         f N H W C, b N H' W' C, valid N L' with L' = (H'/rate)(W'/rate), 1 = a patch that may be copied -> N H W C
         """
+
+    def attention_numbers(self, h: int, w: int) -> int:
+        """How many numbers `contextual_attention` holds at once for h × w positions: whole matrices of all pairs"""
+        return 5 * (h * w) ** 2
 
     @abstractmethod
     def contextual_attention_vjp(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.autograd import no_grad
-from ca_numpy.backend import use_backend
+from ca_numpy.backend import current_backend, use_backend
 from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
 from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, Generator
@@ -103,9 +103,10 @@ def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _check_memory(shape: tuple[int, ...], *, fused: bool) -> None:
-    """Refuse what cannot fit: the kernel keeps about five N × N matrices of attention, N = H·W/64; the composite 20."""
-    positions = shape[0] * shape[1] / 64
-    needed = (5 if fused else 20) * 4 * positions**2 + 1500 * shape[0] * shape[1]
+    """Refuse what cannot fit: the attention of H/8 × W/8 positions, 20 matrices of all pairs as a composite, and more."""
+    h, w = shape[0] // 8 + 1, shape[1] // 8 + 1
+    attention = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
+    needed = 4 * attention + 1500 * shape[0] * shape[1]
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not known on this system
