@@ -8,14 +8,14 @@
     conv2d_dw   3×3 at stride 1, channels enough   Winograd
                 everything else                    direct                                    (`_direct_dw`)
 
-*Direct* means: no patches. They are rows of a matrix, but rows that overlap in memory: with the zeros around the picture
-written out, patch p + 1 begins s·C numbers after patch p, and the KW·C numbers under one row of the kernel lie side by
-side. `multiply` takes a matrix whose rows lie at any distance, so one product per row of the kernel does it.
+*Direct* means: no patches. They are rows of a matrix, but rows that overlap in memory: with the zeros around the
+picture written out, patch p + 1 begins s·C numbers after patch p, and the KW·C numbers under one row of the kernel lie
+side by side. `multiply` takes a matrix whose rows lie at any distance, so one product per row of the kernel does it.
 
-This wants pixels p = 0, 1, 2, … to be evenly spaced from one row of outputs to the next too. So a band of the picture is
-copied, zeros and all, to rows of `pitch`·s pixels, `pitch` outputs each, of which the last few belong to no output; and
-rows whose number leaves the same remainder by s lie together, since those are what a row of the kernel meets in turn.
-A band fits the second-level cache. Bias and ELU are applied to it while it is there.
+This wants pixels p = 0, 1, 2, … to be evenly spaced from one row of outputs to the next too. So a band of the picture
+is copied, zeros and all, to rows of `pitch`·s pixels, `pitch` outputs each, of which the last few belong to no output;
+and rows whose number leaves the same remainder by s lie together, since those are what a row of the kernel meets in
+turn. A band fits the second-level cache. Bias and ELU are applied to it while it is there.
 
 All of this is for float32. Other types, which serve to check derivatives, go to NumPy.
 """

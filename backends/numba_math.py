@@ -39,8 +39,8 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------
-#: Held while a compiled kernel runs: it takes the whole machine anyway, and not every threading layer of Numba bears two
-#: callers.
+#: Held while a compiled kernel runs: it takes the whole machine anyway, and not every threading layer of Numba bears
+#: two callers.
 one_at_a_time = threading.RLock()
 
 

@@ -1,5 +1,5 @@
-"""Two loops written for LLVM by hand, because its vectoriser does not find them: a matrix product that keeps its sums in
-registers, and a small constant matrix applied to rows of numbers.
+"""Two loops written for LLVM by hand, because its vectoriser does not find them: a matrix product that keeps its sums
+in registers, and a small constant matrix applied to rows of numbers.
 
 *The product.* A processor multiplies and adds eight or sixteen numbers in one instruction, if they are in registers.
 So one block of the result, ROWS rows of one vector each, stays in registers while k runs over the whole sum:
@@ -148,8 +148,8 @@ def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns
             multiply_block(c, here, c_row, a, a0 + i * a_row, a_row, a_k, b, b0 + j * b_panel, b_k, n, onto)
 
 
-#: Terms of a sum that are taken at once, and panels of b: 256 KiB together, to stay in the second-level cache for all rows
-#: of a, while each row of the result is written a kilobyte at a time.
+#: Terms of a sum that are taken at once, and panels of b: 256 KiB together, to stay in the second-level cache for all
+#: rows of a, while each row of the result is written a kilobyte at a time.
 DEPTH, CHUNK = 256, 16
 
 
@@ -172,8 +172,8 @@ def _matmul(a, b, out, workers):
                         here, j = (p * depth + k) * WIDTH, p * WIDTH
                         if i < whole and j + WIDTH <= columns:
                             at = i * columns + j
-                            multiply_block(flat_out, at, columns, flat_a, i * depth + k, depth, 1, flat_b, here, WIDTH, n,
-                                           k > 0)  # fmt: skip
+                            multiply_block(flat_out, at, columns, flat_a, i * depth + k, depth, 1, flat_b, here,
+                                           WIDTH, n, k > 0)  # fmt: skip
                             continue
                         if i < whole:
                             multiply_block(
@@ -188,7 +188,7 @@ def _matmul(a, b, out, workers):
 
 
 def matmul(a: Array, b: Array, out: Array) -> Array:
-    """out = a · b with b in `panels`, all float32 and row-major. Columns go to the cores; sums do not depend on them."""
+    """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that."""
     _matmul(a, b, out, get_num_threads())
     return out
 

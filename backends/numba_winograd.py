@@ -206,7 +206,7 @@ def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
     for q in range(n):
         image, row, column = tile_at(first + q, height, width, dilation)
         row, column = row - top, column - left
-        whole = 0 <= row and row + reach < x.shape[1] and 0 <= column and column + reach < x.shape[2]
+        whole = min(row, column) >= 0 and row + reach < x.shape[1] and column + reach < x.shape[2]
         if whole and zoom == 1 and c == v_row:
             start, step = ((image * x.shape[1] + row) * x.shape[2] + column) * c, dilation * c
             pixels_to_points(flat, start, step * x.shape[2], step, half, c, v, q * v_row, v_step)
@@ -291,7 +291,7 @@ def block_of_tiles(c: int, k: int) -> int:
 @njit(cache=True, parallel=True)
 def _kernel_gradient(sums, dw):
     """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded."""
-    parts, _, c_rows, k_wide = sums.shape
+    parts, k_wide = len(sums), sums.shape[3]
     flat, step = dw.reshape(-1), dw.shape[1] * k_wide
     for i in prange(dw.shape[1]):
         points, half = np.empty((36, k_wide), dw.dtype), np.empty(18 * k_wide, dw.dtype)

@@ -103,7 +103,7 @@ def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _check_memory(shape: tuple[int, ...], *, fused: bool) -> None:
-    """Refuse what cannot fit: the attention of H/8 × W/8 positions, 20 matrices of all pairs as a composite, and more."""
+    """Refuse what cannot fit: attention over H/8 × W/8 positions, as a composite 20 matrices of all pairs, and more."""
     h, w = shape[0] // 8 + 1, shape[1] // 8 + 1
     attention = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
     needed = 4 * attention + 1500 * shape[0] * shape[1]
