@@ -16,7 +16,7 @@ from ca_numpy.ops.activations import elu, elu_slope
 from ca_numpy.ops.elementwise import add
 from ca_numpy.ops.patches import resize_nearest, resize_nearest_adjoint
 from ca_numpy.ops.shapes import sum_to
-from ca_numpy.tensor import Tensor, TensorLike
+from ca_numpy.tensor import Tensor, TensorLike, as_tensor
 
 conv2d = Op("conv2d")
 conv2d_dx = Op("conv2d_dx")
@@ -56,6 +56,7 @@ defvjp(
 
 
 def _doubled(x: TensorLike) -> Tensor:
+    x = as_tensor(x)
     return resize_nearest(x, size=_twice(x.shape[1:3]), align_corners=False)
 
 
