@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ca_numpy.autograd import Op, defvjp
+from ca_numpy.autograd import Op, as_tensor, defvjp
 from ca_numpy.backend import Pads
 from ca_numpy.ops.activations import elu, elu_slope
 from ca_numpy.ops.elementwise import add
 from ca_numpy.ops.patches import resize_nearest, resize_nearest_adjoint
 from ca_numpy.ops.shapes import sum_to
-from ca_numpy.tensor import Tensor, TensorLike, as_tensor
+from ca_numpy.tensor import Tensor, TensorLike
 
 conv2d = Op("conv2d")
 conv2d_dx = Op("conv2d_dx")
