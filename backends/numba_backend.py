@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, nearest_index
 from ca_numpy.backends import numba_attention, numba_conv, numba_math
+from ca_numpy.backends.numba_simd import WIDTH
 from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
 
@@ -35,7 +36,7 @@ class NumbaBackend(NumpyBackend):
 
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS
-        return f"Numba {numba.__version__} on {threads} threads; {super().describe()}"
+        return f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers; {super().describe()}"
 
     def elu(self, x: Array) -> Array:
         return numba_math.elu(x)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy import machine
 from ca_numpy.backend import Backend, Pads, nearest_index
 from ca_numpy.backends import numpy_attention, numpy_conv
 
@@ -29,8 +30,9 @@ class NumpyBackend(Backend):
         return x
 
     def describe(self) -> str:
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload]
-        return f"NumPy {np.__version__} with {blas['name']} {blas['version']}"
+        blas = machine.blas()
+        threads = f" on {blas.threads} threads" if blas.threads else ""
+        return f"NumPy {np.__version__} with {blas.name} {blas.version}, {blas.kernels} kernels{threads}"
 
     # ---- elementwise ----
     def add(self, a: Array, b: Array) -> Array:

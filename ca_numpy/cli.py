@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,11 +15,13 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from ca_numpy import backend as backends
-from ca_numpy.bench import bench
+from ca_numpy import machine
+from ca_numpy.bench import GROUPS, bench
 from ca_numpy.data import save_image
 from ca_numpy.data.images import WRITABLE
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import Holes, evaluate
+from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint
 from ca_numpy.train import PRESETS, TrainConfig, train
 from ca_numpy.train.checkpoint import load_checkpoint
@@ -114,29 +117,52 @@ class Evaluate:
 
 @dataclass
 class Bench:
-    """Time the parts of the system: a layer, the attention, the generator, one iteration of Algorithm 1."""
+    """Time the parts of the system on each backend, turn by turn, and on PyTorch where it is installed."""
 
     backend: tuple[str, ...] = ()
-    """Which backends; all that work here if not given."""
-    size: int = 256
-    """Side of the picture in pixels."""
-    repeats: int = 3
-    """The median of this many is shown."""
+    """Which backends; all that work here if not given. The last is compared with the others."""
+    what: tuple[str, ...] = GROUPS
+    """Which works: layers, attention, forward, critic, iteration."""
+    sizes: tuple[int, ...] = (256, 512, 1024)
+    """Sides of the picture in pixels, for layers, attention and forward."""
+    batch: int = 2
+    """Pictures in a batch, for critic and iteration."""
+    rounds: int = 5
+    """Each round runs everything once; medians are shown. What takes long runs once."""
+    peer: bool | None = None
+    """Compare with PyTorch; by default if it is installed."""
+    json: Path | None = None
+    """Also write every measured second to this file."""
 
     def run(self) -> None:
-        if self.size < 64 or self.size % 32 or self.repeats < 1:
-            raise UserError(f"size must be a multiple of 32 of at least 64, and repeats positive, got {self}")
-        print(bench(self.backend or backends.available_backends(), size=self.size, repeats=self.repeats))
+        if any(size < 64 or size % 32 for size in self.sizes) or self.rounds < 1 or self.batch < 1:
+            raise UserError(f"sizes must be multiples of 32 from 64 on, rounds and batch positive, got {self}")
+        if self.json:  # found out before the hours of work
+            try:
+                write_text(self.json, "{}\n")
+            except OSError as e:
+                raise UserError(f"cannot write {self.json}: {e.strerror}") from e
+        report = bench(
+            self.backend or backends.available_backends(), groups=self.what, sizes=self.sizes, batch=self.batch,
+            rounds=self.rounds, peer=self.peer, progress=lambda line: print(line, "…", file=sys.stderr),
+        )  # fmt: skip
+        print(report.to_markdown())
+        if self.json:
+            write_text(self.json, json.dumps(report.to_json(), indent=1) + "\n")
 
 
 @dataclass
 class Backends:
-    """List the backends, whether they work here, and what would mend those that do not."""
+    """List the backends, whether they work here, and what would make them work or work faster."""
 
     def run(self) -> None:
         for name in backends.registered_backends():
             why = backends.why_unavailable(name)
             print(f"{name:10} {'works:  ' + backends.load_backend(name).describe() if why is None else why}")
+        print(f"{'machine':10} {machine.cpu_model()}: {machine.cores()} cores, {machine.vector_instructions()}")
+        todo = machine.advice(machine.blas().kernels, machine.vector_instructions())
+        if todo:
+            print(f"{'faster':10} {todo}")
 
 
 Command = (

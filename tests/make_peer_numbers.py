@@ -11,7 +11,6 @@ import os
 
 import numpy as np
 import torch
-from benchmarks.torch_peer import Peer, contextual_attention, conv_same, to_torch
 from peer_cases import (
     CASES,
     NUMBERS,
@@ -26,6 +25,8 @@ from peer_cases import (
     summaries,
     weights_of,
 )
+
+from ca_numpy.bench.torch_peer import Peer, contextual_attention, conv_same, to_torch
 
 
 def nchw(array: Array) -> torch.Tensor:

@@ -292,7 +292,7 @@ def test_any_penalty_is_the_peers(case: PenaltyCase, peer: ModuleType) -> None:
 
 @pytest.mark.parametrize("cnum", [2, 8, 32])
 def test_the_weights_drawn_have_the_peers_names_and_shapes(cnum: int, peer: ModuleType) -> None:
-    from benchmarks.torch_peer import random_critic_weights, random_weights
+    from ca_numpy.bench.torch_peer import random_critic_weights, random_weights
 
     assert {name: w.shape for name, w in random_weights(cnum=cnum).items()} == generator_shapes(cnum)
     critics = critic_shapes("local", cnum, 40, 40) | critic_shapes("global", cnum, 64, 64)

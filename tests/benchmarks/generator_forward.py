@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 import torch
-from torch_peer import Peer, random_weights, to_torch
 
 from ca_numpy import no_grad, use_backend
+from ca_numpy.bench.torch_peer import Peer, random_weights, to_torch
 from ca_numpy.models import Generator
 
 

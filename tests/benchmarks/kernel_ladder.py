@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +22,10 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads
 from ca_numpy.backends import numba_conv, numba_winograd, numpy_conv
+from ca_numpy.bench import turn
 
 Array = NDArray[Any]
 PADS: Pads = ((1, 1), (1, 1))
-#: Seconds before each run: the threads of BLAS and OpenMP go on spinning for a while after their work, on our cores.
-PAUSE = 0.3
 
 
 def loops(x: Array, w: Array, rows: int) -> Array:
@@ -112,10 +110,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name, *_ in rungs}
     for _ in range(options.rounds):
         for name, run, scale in rungs:
-            time.sleep(PAUSE)
-            began = time.perf_counter()
-            run()
-            seconds[name].append((time.perf_counter() - began) * scale)
+            seconds[name].append(turn(run) * scale)
 
     work = 2 * 9 * c * c * size * size
     print(f"| 3×3, {c} → {c} channels, {size}×{size} | ms | GFLOP/s of the direct sum | times the rung above |")

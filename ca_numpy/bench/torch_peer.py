@@ -1,7 +1,7 @@
 """PyTorch peer: the paper's networks as the public PyTorch ports write them.
 
-It lives beside the benchmarks and exists to be measured against, side by side in one run, and to
-compare numbers with; nothing in the package imports it.  Semantics follow the authors' released v1
+It exists to be measured against, side by side in one run, and to
+compare numbers with; nothing but `ca-numpy bench` imports it, and only if asked.  Semantics follow the authors' released v1
 code: TF `SAME` zero padding, nearest resize with align_corners, attention scores propagated before
 the softmax, background-only normalisation.
 

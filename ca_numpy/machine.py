@@ -1,0 +1,82 @@
+"""What this machine has, as far as it decides how fast arithmetic is: cores, vector instructions, BLAS kernels."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Names that OpenBLAS gives to kernels which stop at AVX2.
+AVX2_KERNELS = {"haswell", "zen"}
+
+
+class Blas(NamedTuple):
+    """A BLAS library that this process has loaded."""
+
+    name: str
+    version: str
+    kernels: str
+    threads: int | None
+
+
+def cpu_model() -> str:
+    """The processor's name as the system knows it."""
+    return _cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def vector_instructions() -> str:
+    """ "AVX-512", "AVX2", "none of AVX", or "unknown" where the system does not say."""
+    flags = _cpu_info().get("flags", "").split()
+    if not flags:
+        return "unknown"
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "none of AVX"
+
+
+def blas() -> Blas:
+    """NumPy's BLAS: what runs if threadpoolctl is installed, else what NumPy was built with."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    if importlib.util.find_spec("threadpoolctl"):
+        from threadpoolctl import threadpool_info
+
+        for library in threadpool_info():
+            if library["user_api"] == "blas" and "numpy" in library["filepath"]:
+                kernels = str(library.get("architecture", "unknown"))
+                return Blas(library["internal_api"], str(library["version"]), kernels, library["num_threads"])
+    return Blas(built["name"], built["version"], "unknown", None)
+
+
+def advice(kernels: str, vectors: str) -> str | None:
+    """What would make NumPy's matrix products faster: a setting for before Python starts, or None.
+
+    OpenBLAS takes some processors with AVX-512 for ones without. The environment is left as it is.
+    """
+    if vectors == "AVX-512" and kernels.lower() in AVX2_KERNELS:
+        return f"OPENBLAS_CORETYPE=SkylakeX, set before Python starts, lets BLAS use AVX-512 where {kernels} has AVX2"
+    return None
+
+
+def describe() -> dict[str, Any]:
+    """All of it, for a record of measurements."""
+    return {
+        "cpu": cpu_model(), "cores": cores(), "vectors": vector_instructions(), "blas": blas()._asdict(),
+        "system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
+    }  # fmt: skip
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first processor in Linux's list; nothing elsewhere."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
