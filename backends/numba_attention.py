@@ -83,14 +83,15 @@ def backward(
         image = _Image(f[n], b[n], valid[n], geometry, memory)
         g_blocks, b_blocks = to_blocks(g[n] / 4, geometry.rate), to_blocks(b[n], geometry.rate)
         b_flat = b_blocks.reshape(-1, b_blocks.shape[-1])
+        times_b_transposed = _Factor(b_flat.T)
         d_blocks = np.zeros_like(b_flat)
         small = _SmallGradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
         for band in image.bands:
             attention = image.attend(band)
             cells, corners = (band.y0, band.y1), (band.y0, band.y1 + 1)
             g_band = g_blocks[slice(*corners)].reshape(-1, g_blocks.shape[-1])
-            d_blocks += image.corners(cells, corners, np.arange(len(b_flat))).T @ g_band
-            d_weights = np.matmul(g_band, b_flat.T, out=image.reuse("wide", (len(g_band), len(b_flat))))
+            d_blocks += product(image.corners(cells, corners, np.arange(len(b_flat))).T, g_band)
+            d_weights = times_b_transposed(g_band, image.reuse("wide", (len(g_band), len(b_flat))))
             image.attend_vjp(band, attention, d_weights, small)
         db[n] = from_blocks(d_blocks.reshape(b_blocks.shape), geometry.rate, b.shape[1:])
         for target, d, size in ((df[n], small.f, (image.h, image.w)), (db[n], image.finish(small), image.b_grid)):
@@ -120,6 +121,11 @@ class _Factor:
             return np.matmul(a, self.b, out=out)
         with one_at_a_time:
             return matmul(a, self.panels, out)
+
+
+def product(a: Array, b: Array) -> Array:
+    """a · b, once."""
+    return _Factor(b)(np.ascontiguousarray(a), np.empty((len(a), b.shape[1]), a.dtype))
 
 
 class _Rows:
@@ -244,8 +250,8 @@ class _Image:
         d_products = self._rows("d_products", len(positions))
         back, ones = (-self.window[-1], -self.window[0]), np.ones_like(self.norm)
         kernels.window_sums(d_scores, self._slot(band.scores), positions, back, self.grids, ones, d_products)
-        d.f[positions] += d_products @ self.b
-        d.b[...] += d_products.T @ self.f[positions]
+        d.f[positions] += product(d_products, self.b)
+        d.b[...] += product(d_products.T, self.f[positions])
 
     def finish(self, d: _SmallGradients) -> Array:
         """∂/∂b (downscaled) with the norm's part: norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""

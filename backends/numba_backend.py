@@ -15,15 +15,18 @@ import numpy as np
 from numba import njit, prange
 from numba.core import event as numba_event
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from ca_numpy.backend import Pads, nearest_index
 from ca_numpy.backends import numba_attention, numba_conv, numba_math
+from ca_numpy.backends.numba_math import one_at_a_time
 from ca_numpy.backends.numba_simd import WIDTH
 from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
 
 Array = NDArray[Any]
 LARGE = 1 << 16
+_blas = ThreadpoolController()
 
 
 class NumbaBackend(NumpyBackend):
@@ -67,6 +70,11 @@ class NumbaBackend(NumpyBackend):
         pairs = zip(size, g.shape[1:3], strict=True)
         rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
         return numba_math.scatter_pixels(g, rows, columns, size)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """On one core: with several, the order in which BLAS sums depends on their number."""
+        with one_at_a_time, _blas.limit(limits=1, user_api="blas"):
+            return super().matmul(a, b)
 
     def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
         return numba_conv.conv2d(x, w, stride, dilation, pads)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 
-from ca_numpy.backend import nearest_index
-from ca_numpy.backends import numba_backend
-from ca_numpy.testing.backend_suite import BackendSuite
+from threadpoolctl import threadpool_limits  # noqa: E402  (where Numba is missing, skip)
+
+from ca_numpy import use_backend  # noqa: E402
+from ca_numpy.backend import nearest_index  # noqa: E402
+from ca_numpy.backends import numba_backend  # noqa: E402
+from ca_numpy.data import MaskSampler  # noqa: E402
+from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
+from ca_numpy.train.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
+from ca_numpy.train.config import TrainConfig  # noqa: E402
+from ca_numpy.train.loop import new_system  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,3 +60,32 @@ def test_what_compiles_long_is_told_once(capsys: pytest.CaptureFixture[str]) -> 
         note.on_end(event)
         note.on_end(event)
     assert capsys.readouterr().err.count("compiling") == 1
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+def test_training_gives_the_same_bits_on_one_core_and_on_two() -> None:
+    """From run to run as well, then: no switch is needed to make results repeat."""
+    before, found = numba.get_num_threads(), []
+    try:
+        for threads in (1, 2, 2):
+            numba.set_num_threads(threads)
+            with use_backend("numba"), threadpool_limits(threads):
+                found.append(trained_weights())
+    finally:
+        numba.set_num_threads(before)
+    for name, one in found[0].items():
+        assert np.array_equal(one, found[1][name]), name
+        assert np.array_equal(one, found[2][name]), name
+
+
+def trained_weights() -> dict[str, np.ndarray]:
+    """All networks after one update of the critics and one of the generator, on noise."""
+    rng = np.random.default_rng(0)
+    config = TrainConfig(width=8, critic_width=16, size=64, box=32, max_shrink=4)
+    sampler = MaskSampler("box", image_size=64, box_size=32, max_shrink=4)
+    images = rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    system = new_system(config, rng, rng, lambda: Batch(images, *sampler(rng, 2)))
+    update_critics(system, config)
+    update_generator(system, config, rate=1e-4, adversarial=True)
+    parts = system.generator, system.global_critic, system.local_critic
+    return {f"{i}/{name}": x for i, part in enumerate(parts) for name, x in part.arrays().items()}
