@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_simd import matmul, panels
 from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, _picked, box_sum, downscale, shifts
 
@@ -57,20 +58,21 @@ def numbers_at_once(h: int, w: int) -> int:
 
 def forward(f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int = MEMORY) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
-    y = np.empty(f.shape, f.dtype)
+    y = POOL.empty(f.shape, f.dtype)
     for n in range(len(f)):
         image = _Image(f[n], b[n], valid[n], geometry, memory)
         b_blocks = to_blocks(b[n], geometry.rate)
         kept = image.corners_of_valid_cells()
+        runs = image.runs(kept)
         times_b = _Factor(b_blocks.reshape(-1, b_blocks.shape[-1])[kept])
-        y_blocks = np.empty((image.h + 1, image.w + 1, b_blocks.shape[-1]), f.dtype)
+        y_blocks = POOL.empty((image.h + 1, image.w + 1, b_blocks.shape[-1]), f.dtype)
         for band in image.bands:
-            image.attend(band)
             # The row of cells above the band's first corners is the last band's, and still there.
             cells, corners = (max(band.y0 - 1, 0), band.y1), (band.y0, band.y1 + (band.y1 == image.h))
-            weights = image.corners(cells, corners, kept)
+            image.attend(band, cells)
+            weights = image.corners(cells, corners, runs)
             times_b(weights, y_blocks[slice(*corners)].reshape(len(weights), -1))
-        y[n] = from_blocks(y_blocks, geometry.rate, f.shape[1:]) / 4
+        kernels.from_blocks(y_blocks, geometry.rate, f.dtype.type(1 / 4), y[n])
     return y
 
 
@@ -78,22 +80,22 @@ def backward(
     g: Array, f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int = MEMORY
 ) -> tuple[Array, Array]:
     """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
-    df, db = np.zeros(f.shape, f.dtype), np.empty(b.shape, b.dtype)
+    df, db = POOL.zeros(f.shape, f.dtype), POOL.empty(b.shape, b.dtype)
     for n in range(len(f)):
         image = _Image(f[n], b[n], valid[n], geometry, memory)
         g_blocks, b_blocks = to_blocks(g[n] / 4, geometry.rate), to_blocks(b[n], geometry.rate)
         b_flat = b_blocks.reshape(-1, b_blocks.shape[-1])
         times_b_transposed = _Factor(b_flat.T)
-        d_blocks = np.zeros_like(b_flat)
+        d_blocks, runs = np.zeros_like(b_flat), image.runs(np.arange(len(b_flat)))
         small = _SmallGradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
         for band in image.bands:
-            attention = image.attend(band)
             cells, corners = (band.y0, band.y1), (band.y0, band.y1 + 1)
+            image.attend(band, cells)
             g_band = g_blocks[slice(*corners)].reshape(-1, g_blocks.shape[-1])
-            d_blocks += product(image.corners(cells, corners, np.arange(len(b_flat))).T, g_band)
+            d_blocks += product(image.corners(cells, corners, runs).T, g_band)
             d_weights = times_b_transposed(g_band, image.reuse("wide", (len(g_band), len(b_flat))))
-            image.attend_vjp(band, attention, d_weights, small)
-        db[n] = from_blocks(d_blocks.reshape(b_blocks.shape), geometry.rate, b.shape[1:])
+            image.attend_vjp(band, d_weights, small)
+        kernels.from_blocks(d_blocks.reshape(b_blocks.shape), geometry.rate, b.dtype.type(1), db[n])
         for target, d, size in ((df[n], small.f, (image.h, image.w)), (db[n], image.finish(small), image.b_grid)):
             rows, columns = _picked(target.shape, geometry.rate)
             target[rows[:, None], columns] += d.reshape(*size, -1)
@@ -125,7 +127,7 @@ class _Factor:
 
 def product(a: Array, b: Array) -> Array:
     """a · b, once."""
-    return _Factor(b)(np.ascontiguousarray(a), np.empty((len(a), b.shape[1]), a.dtype))
+    return _Factor(b)(np.ascontiguousarray(a), POOL.empty((len(a), b.shape[1]), a.dtype))
 
 
 class _Rows:
@@ -135,7 +137,7 @@ class _Rows:
         self.w, self._places = grids[1], dict[int, int]()
         self._free = list(range(room))
         self.slot = np.full(grids[0] * grids[1], -1)
-        self.values = np.empty((room * grids[1], grids[2] * grids[3]), dtype)
+        self.values = POOL.empty((room * grids[1], grids[2] * grids[3]), dtype)
 
     def want(self, rows: list[int]) -> list[int]:
         """Forget all other rows, make room for these, and return those that must be computed."""
@@ -180,8 +182,8 @@ class _Image:
         room = max(len(band.score_rows) for band in self.bands)
         self._scores = _Rows(self.grids, room, f.dtype)
         self._products = _Rows(self.grids, len(self.window), f.dtype)
+        self._attention = _Rows(self.grids, 1 + max(band.y1 - band.y0 for band in self.bands), f.dtype)
         self._memory: dict[str, Array] = {}
-        self._attention = np.empty((0, len(self.b)), f.dtype)
 
     def _bands(self, memory: int) -> list[_Band]:
         """As few bands of equal height as fit."""
@@ -204,43 +206,43 @@ class _Image:
         """The picture rows that the windows of one row's positions reach."""
         return [row + dy for dy in self.window if 0 <= row + dy < self.h]
 
-    def attend(self, band: _Band) -> Array:
-        """A on the band's rows. It stays in memory with the row before it, and so do the scores."""
+    def attend(self, band: _Band, cells: tuple[int, int]) -> None:
+        """A on these picture rows: the band's, and perhaps the one before if it is still there. The scores stay too."""
         for row in self._scores.want(band.score_rows):
             for other in self._products.want(self._windows_of(row)):
                 self.times_b(self.f[other * self.w : (other + 1) * self.w], self._products[other])
             here = np.arange(row * self.w, (row + 1) * self.w)
             kernels.window_sums(self._products.values, self._products.slot, here, (self.window[0], self.window[-1]),
                                 self.grids, 1 / self.norm, self._scores[row])  # fmt: skip
-        self._attention = self._after_last(self._attention, band.y1 - band.y0)
-        attention = self._attention[self.w :]
-        kernels.attend(self._scores.values, self._scores.slot, band.y0, (self.steps[0], self.steps[-1]), self.grids,
-                       self.valid, self.scale, attention)  # fmt: skip
-        return attention
-
-    def _after_last(self, attention: Array, height: int) -> Array:
-        """Room for `height` picture rows of A, behind the last of those that are there."""
-        room = self._rows("attention", (1 + height) * self.w)
-        if len(attention):
-            room[: self.w] = attention[-self.w :]
-        return room
+        for row in self._attention.want(list(range(*cells))):
+            kernels.attend(self._scores.values, self._scores.slot, row, (self.steps[0], self.steps[-1]), self.grids,
+                           self.valid, self.scale, self._attention[row])  # fmt: skip
 
     def corners_of_valid_cells(self) -> Array:
         """Columns of Q that are not 0 throughout. In the middle of a hole there is nothing to copy, nor to multiply."""
         cells = np.pad(self.valid.reshape(self.b_grid) != 0, 1)
         return np.flatnonzero(cells[1:, 1:] | cells[1:, :-1] | cells[:-1, 1:] | cells[:-1, :-1])
 
-    def corners(self, cells: tuple[int, int], corners: tuple[int, int], kept: Array) -> Array:
+    def runs(self, kept: Array) -> Array:
+        """R 3: line, first column and length of each run of neighbours among these corners, which are in order."""
+        width = self.b_grid[1] + 1
+        starts = np.flatnonzero((np.diff(kept, prepend=-2) != 1) | (kept % width == 0))
+        lengths = np.diff(starts, append=len(kept))
+        return np.stack([kept[starts] // width, kept[starts] % width, lengths], axis=1)
+
+    def corners(self, cells: tuple[int, int], corners: tuple[int, int], runs: Array) -> Array:
         """Some columns of Q on some rows of corners, from what `attend` left of A on some rows of cells."""
-        weights = self.reuse("wide", ((corners[1] - corners[0]) * (self.w + 1), len(kept)))
-        attention = self._attention[-(cells[1] - cells[0]) * self.w :]
-        kernels.corner_sums(attention, cells, corners, self.grids, kept, weights)
+        weights = self.reuse("wide", ((corners[1] - corners[0]) * (self.w + 1), int(runs[:, 2].sum())))
+        attention = self._attention
+        kernels.corner_sums(attention.values, attention.slot, cells, corners, self.grids, runs, weights)
         return weights
 
-    def attend_vjp(self, band: _Band, attention: Array, d_weights: Array, d: _SmallGradients) -> None:
-        """Backward from Q's gradient to the features: adds to d. Expects the scores that `attend` left."""
-        d_logits = self._rows("d_logits", len(attention))
-        kernels.softmax_vjp(d_weights, attention, self.grids, self.valid, self.scale, d_logits)
+    def attend_vjp(self, band: _Band, d_weights: Array, d: _SmallGradients) -> None:
+        """Backward from Q's gradient to the features: adds to d. Expects what `attend` left."""
+        d_logits = self._rows("d_logits", (band.y1 - band.y0) * self.w)
+        attention = self._attention
+        kernels.softmax_vjp(d_weights, attention.values, attention.slot, band.y0, self.grids, self.valid, self.scale,
+                            d_logits)  # fmt: skip
         d_scores = self._rows("wide", len(band.scores))
         steps = self.steps[0], self.steps[-1]
         kernels.propagate_adjoint(d_logits, band.y0, band.y1, band.scores, steps, self.grids, d_scores)
@@ -272,7 +274,7 @@ class _Image:
         """An array in the memory of that name, over what it held before."""
         size = shape[0] * shape[1]
         if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size, self.f.dtype)
+            self._memory[name] = POOL.empty((size,), self.f.dtype)
         return self._memory[name][:size].reshape(shape)
 
 
@@ -282,11 +284,3 @@ def to_blocks(x: Array, rate: int) -> Array:
     h, w, c = x.shape[0] // rate + 1, x.shape[1] // rate + 1, x.shape[2]
     padded = np.pad(x, ((before, behind), (before, behind), (0, 0)))
     return padded.reshape(h, rate, w, rate, c).transpose(0, 2, 1, 3, 4).reshape(h, w, rate * rate * c)
-
-
-def from_blocks(blocks: Array, rate: int, shape: tuple[int, ...]) -> Array:
-    """The adjoint of `to_blocks`, for H W C = shape."""
-    h, w = blocks.shape[:2]
-    whole = blocks.reshape(h, w, rate, rate, -1).transpose(0, 2, 1, 3, 4).reshape(h * rate, w * rate, -1)
-    before = rate // 2
-    return whole[before : before + shape[0], before : before + shape[1]]

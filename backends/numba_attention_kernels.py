@@ -14,6 +14,7 @@ from numba import njit, prange, types
 from numba.extending import overload
 
 from ca_numpy.backends.numba_math import FASTMATH, exp_nonpositive
+from ca_numpy.backends.numba_simd import sum_of_lines
 
 _COLUMNS = 512  # of the background, that one task sums over all rows
 
@@ -39,10 +40,20 @@ def _add(to, start, source, source_start, n):
 
 
 @njit(cache=True)
+def _lines(n):
+    """Room for where n lines begin, and from where to where each is to be taken: what `sum_of_lines` asks for."""
+    return np.empty(n, np.intp), np.empty(n, np.intp), np.empty(n, np.intp)
+
+
+@njit(cache=True)
 def _down(y, x, t, h):
     """t steps down a column-major walk: the position reached, whose column may lie outside."""
-    columns = (y + t) // h
-    return y + t - columns * h, x + columns
+    y += t
+    while y < 0:
+        y, x = y + h, x - 1
+    while y >= h:
+        y, x = y - h, x + 1
+    return y, x
 
 
 @njit(cache=True, fastmath=FASTMATH)
@@ -77,28 +88,23 @@ def window_sums(source, slot, wanted, window, grids, factor, out):
     """
     h, w, h2, w2 = grids
     low, high = window
+    source, length = source.reshape(-1), h2 * w2
     for k in prange(len(wanted)):
         y, x = wanted[k] // w, wanted[k] % w
-        row = out[k]
-        row[:] = 0
-        for dy in range(max(low, -y), min(high, h - 1 - y) + 1):
-            for dx in range(max(low, -x), min(high, w - 1 - x) + 1):
-                kept = slot[(y + dy) * w + x + dx]
-                if kept >= 0:
-                    left, n = max(0, -dx), max(0, w2 - abs(dx))
-                    for y2 in range(max(0, -dy), min(h2, h2 - dy)):
-                        _add(row, y2 * w2 + left, source[kept], (y2 + dy) * w2 + left + dx, n)
-        for j in range(len(row)):
-            row[j] *= factor[j]
-
-
-@njit(cache=True, fastmath={"contract", "nnan", "nsz"})
-def _largest(row):
-    """Told that there is no NaN, or it would not vectorise; where there is one, the sum of exponentials becomes NaN."""
-    largest = row[0]
-    for v in row:
-        largest = max(largest, v)
-    return largest
+        places, lefts, rights = _lines((high - low + 1) ** 2)
+        for y2 in range(h2):
+            n = 0
+            for dy in range(max(low, -y, -y2), min(high, h - 1 - y, h2 - 1 - y2) + 1):
+                for dx in range(max(low, -x), min(high, w - 1 - x) + 1):
+                    kept = slot[(y + dy) * w + x + dx]
+                    if kept >= 0:
+                        places[n] = kept * length + (y2 + dy) * w2 + dx
+                        lefts[n], rights[n] = max(0, -dx), min(w2, w2 - dx)
+                        n += 1
+            line = out[k, y2 * w2 : (y2 + 1) * w2]
+            sum_of_lines(line, 0, w2, source, places, lefts, rights, n)
+            for j in range(w2):
+                line[j] *= factor[y2 * w2 + j]
 
 
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
@@ -109,35 +115,41 @@ def _dot(a, b):
     return total
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _sum(a):
-    total = a[0]
-    for j in range(1, len(a)):
-        total += a[j]
-    return total
-
-
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def attend(scores, slot, y0, steps, grids, valid, scale, out):
-    """Propagate, softmax, mask."""
+def attend(scores, slot, y, steps, grids, valid, scale, out):
+    """Propagate, softmax, mask, for picture row y of the foreground."""
     h, w, h2, w2 = grids
     low, high = steps
+    scores, length = scores.reshape(-1), h2 * w2
     for k in prange(len(out)):
         row = out[k]
-        row[:] = 0
-        for t in range(low, high + 1):
-            y, x = _down(y0 + k // w, k % w, t, h)
-            for s in range(low, high + 1):
-                if 0 <= x < w and 0 <= y * w + x + s < h * w:
-                    _add_walked(row, scores[slot[y * w + x + s]], t, s, 0, h2, w2)
-        for j in range(len(row)):
-            row[j] *= valid[j] * scale
-        largest = _largest(row)
-        for j in range(len(row)):
-            row[j] = _exp(row[j] - largest)
-        total = _sum(row)
-        for j in range(len(row)):
-            row[j] = row[j] / total * valid[j]
+        tops, sums = np.full(w2, out.dtype.type(-np.inf)), np.zeros(w2, out.dtype)  # of each column over all lines
+        places, lefts, rights = _lines((high - low + 1) ** 2)
+        for y2 in range(h2):
+            n = 0
+            for t in range(low, high + 1):
+                y_down, x_down = _down(y, np.intp(k), t, h)
+                below, right = _down(y2, 0, t, h2)
+                m = y_down * w + x_down
+                for s in range(max(low, -m), min(high, h * w - 1 - m) + 1 if 0 <= x_down < w else low):
+                    start = below * w2 + right + s
+                    places[n] = slot[m + s] * length + start
+                    lefts[n], rights[n] = max(0, -right, -start), min(w2, w2 - right, length - start)
+                    n += 1
+            line = row[y2 * w2 : (y2 + 1) * w2]
+            sum_of_lines(line, 0, w2, scores, places, lefts, rights, n)
+            for j in range(w2):
+                line[j] *= valid[y2 * w2 + j] * scale
+                tops[j] = tops[j] if tops[j] > line[j] else line[j]
+        largest = tops.max()
+        for y2 in range(h2):
+            line = row[y2 * w2 : (y2 + 1) * w2]
+            for j in range(w2):
+                line[j] = _exp(line[j] - largest)
+                sums[j] += line[j]
+        factor = 1 / sums.sum()
+        for j in range(length):
+            row[j] *= valid[j] * factor
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
@@ -158,31 +170,35 @@ def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def corner_sums(attention, cells, corners, grids, kept, out):
-    """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns `kept` only.
+def corner_sums(attention, slot, cells, corners, grids, runs, out):
+    """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns in `runs` only.
 
     The attention of the four cells that meet at a corner, each at its own place around it.
     """
     _, w, h2, w2 = grids
+    source = attention.reshape(-1)
     for k in prange((corners[1] - corners[0]) * (w + 1)):
         y, x = corners[0] + k // (w + 1), k % (w + 1)
-        row, out_row = np.zeros((h2 + 1) * (w2 + 1), out.dtype), out[k]
-        for ey in range(2):
-            for ex in range(max(0, x - w + 1), min(1, x) + 1):
-                if cells[0] <= y - ey < cells[1]:
-                    source = attention[(y - ey - cells[0]) * w + x - ex]
-                    for y2 in range(h2):
-                        _add(row, (y2 + ey) * (w2 + 1) + ex, source, y2 * w2, w2)
-        for j in range(len(kept)):
-            out_row[j] = row[kept[j]]
+        places, lefts, rights = _lines(4)
+        start = 0
+        for y2, x2, length in runs:
+            n = 0
+            for ey in range(2):
+                for ex in range(max(0, x - w + 1), min(1, x) + 1):
+                    if cells[0] <= y - ey < cells[1] and 0 <= y2 - ey < h2:
+                        places[n] = (slot[(y - ey) * w + x - ex] * h2 + y2 - ey) * w2 + x2 - ex
+                        lefts[n], rights[n] = max(0, ex - x2), min(length, w2 + ex - x2)
+                        n += 1
+            sum_of_lines(out[k], start, length, source, places, lefts, rights, n)
+            start += length
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def softmax_vjp(d_weights, attention, grids, valid, scale, out):
+def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
     """dZ = scale · a · (valid · dA − Σ a · dA), with dA the corners' gradient gathered around each cell"""
     _, w, h2, w2 = grids
     for k in prange(len(out)):
-        row, a = out[k], attention[k]
+        row, a = out[k], attention[slot[y0 * w + k]]
         row[:] = 0
         for ey in range(2):
             for ex in range(2):
@@ -204,3 +220,16 @@ def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
             for j in range(first, last):
                 d[j] /= norm[j]
                 d_norm[j] -= d[j] * s[j]
+
+
+@njit(cache=True, parallel=True)
+def from_blocks(blocks, rate, factor, out):
+    """The adjoint of `to_blocks`, times a factor: the blocks around corners put side by side, the border cut off."""
+    height, width, channels = out.shape
+    for i in prange(height):
+        y, in_y = (i + rate // 2) // rate, (i + rate // 2) % rate
+        for j in range(width):
+            x, in_x = (j + rate // 2) // rate, (j + rate // 2) % rate
+            block, start = blocks[y, x], (in_y * rate + in_x) * channels
+            for c in range(channels):
+                out[i, j, c] = factor * block[start + c]

@@ -2,6 +2,7 @@
 
 What is overridden, and where it stands: convolution (`numba_conv.py`), contextual attention in bands
 (`numba_attention.py`), activations and resizing (`numba_math.py`), Adam (here). Everything else is the textbook's.
+Large results lie in memory that is used again (`numba_memory.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from threadpoolctl import ThreadpoolController
 from ca_numpy.backend import Pads, nearest_index
 from ca_numpy.backends import numba_attention, numba_conv, numba_math
 from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_simd import WIDTH
 from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
@@ -41,6 +43,9 @@ class NumbaBackend(NumpyBackend):
         threads = numba.config.NUMBA_NUM_THREADS
         return f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers; {super().describe()}"
 
+    def release_memory(self) -> None:
+        POOL.release()
+
     def elu(self, x: Array) -> Array:
         return numba_math.elu(x)
 
@@ -53,10 +58,21 @@ class NumbaBackend(NumpyBackend):
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
         return numba_math.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
 
+    def add(self, a: Array, b: Array) -> Array:
+        return np.add(a, b, out=_room_for_both(a, b))
+
+    def sub(self, a: Array, b: Array) -> Array:
+        return np.subtract(a, b, out=_room_for_both(a, b))
+
     def mul(self, a: Array, b: Array) -> Array:
         if large(a) and large(b) and a.shape == b.shape:
             return numba_math.multiply(a, b)
-        return super().mul(a, b)
+        return np.multiply(a, b, out=_room_for_both(a, b))
+
+    def concat(self, *xs: Array, axis: int) -> Array:
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return np.concatenate(xs, axis, out=POOL.empty(tuple(shape), np.result_type(*xs)))
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(x):
@@ -113,8 +129,10 @@ class NumbaBackend(NumpyBackend):
             return super().adam(p, g, m, v, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
         flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
         as_type = p.dtype.type
-        out = _adam(*flat, as_type(rate), as_type(beta1), as_type(beta2), as_type(eps))
-        return out[0].reshape(p.shape), out[1].reshape(p.shape), out[2].reshape(p.shape)
+        p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
+        out = p2.reshape(-1), m2.reshape(-1), v2.reshape(-1)
+        _adam(*flat, as_type(rate), as_type(beta1), as_type(beta2), as_type(eps), *out)
+        return p2, m2, v2
 
 
 class CompilingNote(numba_event.Listener):
@@ -150,13 +168,17 @@ def large(x: Array) -> bool:
     return bool(x.dtype == np.float32 and x.size >= LARGE)
 
 
+def _room_for_both(a: Array, b: Array) -> Array | None:
+    if not large(a) and not large(b):
+        return None
+    return POOL.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
+
+
 @njit(parallel=True, cache=True, error_model="numpy")
-def _adam(p, g, m, v, rate, beta1, beta2, eps):  # type: ignore[no-untyped-def]
+def _adam(p, g, m, v, rate, beta1, beta2, eps, p2, m2, v2):  # type: ignore[no-untyped-def]
     """One pass over memory in place of six."""
     one = type(rate)(1)
-    p2, m2, v2 = np.empty_like(p), np.empty_like(p), np.empty_like(p)
     for i in prange(p.size):
         m2[i] = beta1 * m[i] + (one - beta1) * g[i]
         v2[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
         p2[i] = p[i] - rate * m2[i] / (np.sqrt(v2[i]) + eps)
-    return p2, m2, v2

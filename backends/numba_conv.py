@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends import numpy_conv
 from ca_numpy.backends.numba_math import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_simd import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
@@ -120,7 +121,7 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation:
     (top, _), (left, _) = pads
     pieces, run = (1, ksize[1]) if dilation == 1 else (ksize[1], 1)
     c, k = x.shape[3], g.shape[3]
-    dw = np.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
+    dw = POOL.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
     with one_at_a_time:
         _direct_dw(frozen(g), frozen(x), ksize, stride, dilation, top, left, dw, get_num_threads())
     return dw[:, : run * c, :k].reshape(*ksize, c, k)
@@ -134,7 +135,7 @@ def _conv2d(x: Array, w: Array, bias: Array | None, stride: int, dilation: int, 
         return conv3x3(x, w, dilation, pads, bias=bias)
     if suits_halving(shape, w.shape[:2], stride, dilation, w.shape[2:]):
         return conv3x3(space_to_depth(x, size, pads), halved_kernel(w), 1, NO_PADS, bias=bias)
-    y = np.empty(shape, x.dtype)
+    y = POOL.empty(shape, x.dtype)
     (top, _), (left, _) = pads
     direct(x, w, bias, stride, dilation, top, left, y, (0, 1), (0, 1))
     return y
@@ -145,7 +146,7 @@ def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], stride: int, pads: 
 
     x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
-    x = np.zeros((len(g), *size, w.shape[2]), g.dtype)
+    x = POOL.zeros((len(g), *size, w.shape[2]), g.dtype)
     for a in range(min(stride, size[0])):
         for b in range(min(stride, size[1])):
             starts = [(phase + before) % stride for phase, (before, _) in zip((a, b), pads, strict=True)]
@@ -185,14 +186,14 @@ def suits_halving(
 
 def halved_kernel(w: Array) -> Array:
     """w[2a + p, 2b + q, c] at [a, b, (p, q, c)], 0 where there is no such tap: KH KW C K -> 3 3 4·C K"""
-    wide = np.zeros((6, 6, *w.shape[2:]), w.dtype)
+    wide = POOL.zeros((6, 6, *w.shape[2:]), w.dtype)
     wide[: w.shape[0], : w.shape[1]] = w
     return wide.reshape(3, 2, 3, 2, *w.shape[2:]).transpose(0, 2, 1, 3, 4, 5).reshape(3, 3, -1, w.shape[3])
 
 
 def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
     """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: what `size` outputs of 3×3 read."""
-    z = np.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
+    z = POOL.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
     with one_at_a_time:
         _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
     return z
@@ -200,7 +201,7 @@ def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
 
 def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
     """The adjoint of `space_to_depth`: N … 4·C -> N *size C"""
-    x = np.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
+    x = POOL.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
     with one_at_a_time:
         _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
     return x

@@ -22,6 +22,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from ca_numpy.backends.numba_memory import POOL
+
 Array = NDArray[Any]
 
 #: Of the liberties that a compiler can take with floats, the one that NaN and infinity survive: a·b + c rounded once.
@@ -165,7 +167,7 @@ def multiply(a: Array, b: Array) -> Array:
 
 
 def _elementwise(kernel: Any, x: Array, *more: Any) -> Array:
-    y = np.empty(x.shape, x.dtype)
+    y = POOL.empty(x.shape, x.dtype)
     with one_at_a_time:
         kernel(frozen(x).reshape(-1), *more, y.reshape(-1))
     return y
@@ -195,7 +197,7 @@ def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None
 
 def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
     """y[n, i, j] = x[n, rows[i], columns[j]]"""
-    y = np.empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
+    y = POOL.empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
     with one_at_a_time:
         _gather_pixels(frozen(x), rows, columns, y)
     return y
@@ -203,7 +205,7 @@ def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
 
 def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int]) -> Array:
     """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must not fall."""
-    x = np.empty((len(g), *size, g.shape[3]), g.dtype)
+    x = POOL.empty((len(g), *size, g.shape[3]), g.dtype)
     first = np.searchsorted(rows, np.arange(size[0] + 1))
     with one_at_a_time:
         _scatter_pixels(frozen(g), rows, first, columns, x)

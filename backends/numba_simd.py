@@ -30,6 +30,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ca_numpy.backends.numba_memory import POOL
+
 Array = NDArray[Any]
 
 #: Numbers in one register of this machine: 16 with AVX-512, else 8 (LLVM makes two halves of it where there is no AVX).
@@ -48,7 +50,7 @@ def padded(n: int, multiple: int = WIDTH) -> int:
 
 def panels(w: Array) -> Array:
     """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, zeros behind the last."""
-    out = np.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
+    out = POOL.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
     _panels(w, out)
     return out
 
@@ -191,6 +193,52 @@ def matmul(a: Array, b: Array, out: Array) -> Array:
     """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that."""
     _matmul(a, b, out, get_num_threads())
     return out
+
+
+# ---- sums of lines -----------------------------------------------------------------------------------------------
+@intrinsic
+def _sum_vector(typing_context, to, t, source, places, shift, count):
+    """to[t + j] = Σ_k source[places[k] + shift + j],   j < WIDTH, k < count"""
+    place = types.intp
+    signature = types.void(to, place, source, places, place, place)
+
+    def emit(context, builder, signature, arguments):
+        to, t, source, places, shift, count = arguments
+        to = _pointer(context, builder, signature.args[0], to, t)
+        source = _pointer(context, builder, signature.args[2], source, shift)
+        kind = ir.VectorType(context.get_data_type(signature.args[2].dtype), WIDTH)
+        total = cgutils.alloca_once_value(builder, ir.Constant(kind, [0.0] * WIDTH))
+        with cgutils.for_range(builder, count, intp=_index) as loop:
+            start = builder.load(_pointer(context, builder, signature.args[3], places, loop.index))
+            here = builder.bitcast(builder.gep(source, [start]), kind.as_pointer())
+            builder.store(builder.fadd(builder.load(total), builder.load(here, align=4)), total)
+        builder.store(builder.load(total), builder.bitcast(to, kind.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@njit(cache=True)
+def sum_of_lines(to, t, n, source, places, lefts, rights, count):
+    """to[t + j] = Σ_k source[places[k] + j] over the k < count with lefts[k] ≤ j < rights[k],   j < n
+
+    Each sum stays in a register, and `to` is written once. float32 or float64.
+    """
+    first, last = 0, n
+    for k in range(count):
+        first, last = max(first, lefts[k]), min(last, rights[k])
+    if last - first < WIDTH:
+        last = first
+    for j in range(first, last, WIDTH):
+        j = min(j, last - WIDTH)  # the last vector may lie over the one before
+        _sum_vector(to, t + j, source, places, j, count)
+    for start, end in ((0, first), (last, n)):
+        for j in range(start, min(end, n)):
+            total = to.dtype.type(0)
+            for k in range(count):
+                if lefts[k] <= j < rights[k]:
+                    total += source[places[k] + j]
+            to[t + j] = total
 
 
 # ---- small constant matrices -------------------------------------------------------------------------------------

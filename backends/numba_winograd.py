@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends.numba_math import FASTMATH, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_simd import ROWS, WIDTH, linear_map, multiply, padded
 
 Array = NDArray[Any]
@@ -191,7 +192,7 @@ def _transform_kernel(w, u):
 
 def transformed_kernel(w: Array) -> Array:
     """G w Gᵀ, its columns in panels: 3 3 C K -> 36 ⌈K/WIDTH⌉ C WIDTH"""
-    u = np.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
+    u = POOL.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
     _transform_kernel(w, u)
     return u
 
@@ -273,7 +274,7 @@ def conv3x3(x: Array, w: Array, dilation: int, pads: Pads, *, zoom: int = 1, bia
     With `zoom`, of x magnified that many times by repeating its pixels.
     """
     size = output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3), stride=1, dilation=dilation, pads=pads)
-    y = np.empty((len(x), *size, w.shape[3]), x.dtype)
+    y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
     (top, _), (left, _) = pads
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
     with one_at_a_time:
@@ -311,8 +312,8 @@ def conv3x3_dw(g: Array, x: Array, dilation: int, pads: Pads, *, zoom: int = 1) 
     c, k = x.shape[3], g.shape[3]
     block = block_of_tiles(c, k)
     parts = min(PARTS_DW, -(-int(count_tiles(*g.shape[:3], dilation)) // block))
-    sums = np.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
-    dw = np.empty((9, c, padded(k)), x.dtype)
+    sums = POOL.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
+    dw = POOL.empty((9, c, padded(k)), x.dtype)
     with one_at_a_time:
         _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)
         _kernel_gradient(sums, dw)

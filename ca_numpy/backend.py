@@ -89,6 +89,9 @@ class Backend(ABC):
         """One line for `ca-numpy backends`: what it runs on, and what would make it faster."""
         return self.name
 
+    def release_memory(self) -> None:  # noqa: B027  most backends keep none
+        """Give back what is kept for arrays to come. Called where a `with use_backend(…)` block ends."""
+
     # ---- elementwise, with NumPy's broadcasting ----
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array:
@@ -356,3 +359,5 @@ class use_backend:
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
+        if _current.get() is not self.backend:
+            self.backend.release_memory()

@@ -23,9 +23,10 @@ from ca_numpy.train.loop import new_system  # noqa: E402
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_is_too_small() -> Iterator[None]:
-    """The suite's arrays are: NumPy would be asked instead, and compiled kernels never tested."""
+    """The suite's arrays are: NumPy would be asked instead, and neither compiled kernels nor used memory be tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba_backend, "LARGE", 1)
+        patch.setattr(numba_backend.POOL, "_small", 1)
         yield
 
 

@@ -1,0 +1,75 @@
+"""The memory plan: a buffer serves one array at a time, and the next one when the last view of it is gone."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+numba_memory = pytest.importorskip("ca_numpy.backends.numba_memory")
+
+
+deeds = st.sampled_from(["ask", "view", "forget"])
+steps = st.lists(st.tuples(deeds, st.integers(1, 40), st.integers(0, 9)), max_size=60)
+
+
+@settings(deadline=None)
+@given(steps)
+def test_no_two_arrays_that_are_held_share_memory(steps: list[tuple[str, int, int]]) -> None:
+    pool, held = numba_memory.Pool(small=1), list[tuple[Any, float]]()
+    for number, (what, size, which) in enumerate(steps):
+        if what == "ask":
+            x = pool.empty((size, 3), np.float32)
+            x.fill(number)
+            held.append((x, number))
+        elif held and what == "view":  # only a corner of the array is held from here on
+            x, filled = held.pop(which % len(held))
+            held.append((x.reshape(-1)[-2:], filled))
+        elif held:
+            held.pop(which % len(held))
+        x = None
+        assert all((x == filled).all() for x, filled in held)
+
+
+def test_memory_is_used_again_when_the_last_view_is_gone() -> None:
+    pool = numba_memory.Pool(small=1)
+    x = pool.empty((10, 10), np.float32)
+    place, corner = x.ctypes.data, x[2:, 3:].T
+    del x
+    assert pool.empty((10, 10), np.float32).ctypes.data != place
+    del corner
+    x, y = pool.empty((8, 10), np.float32), pool.empty((9, 10), np.float32)
+    assert place in (x.ctypes.data, y.ctypes.data)
+    assert pool.held() == 800
+
+
+def test_a_loop_holds_no_more_than_its_largest_turn_and_a_quarter() -> None:
+    pool, most = numba_memory.Pool(small=1), 0
+    for turn in range(50):
+        arrays: list[Any] = []  # the last turn's are gone before this turn's are asked for
+        arrays = [pool.empty((100 * (1 + (turn * k) % 7),), np.float32) for k in range(5)]
+        most = max(most, sum(a.nbytes for a in arrays))
+    del arrays
+    assert pool.held() <= 1.25 * 1.5 * most  # a buffer may be half as large again as what lies in it
+
+
+def test_released_memory_is_gone_and_arrays_in_it_are_not() -> None:
+    pool = numba_memory.Pool(small=1)
+    x = pool.zeros((7, 5), np.float32)
+    pool.release()
+    gc.collect()
+    assert pool.held() == 0
+    assert pool.empty((7, 5), np.float32).ctypes.data != x.ctypes.data
+    assert (x == 0).all()
+
+
+def test_small_arrays_are_left_to_the_c_library() -> None:
+    pool = numba_memory.Pool(small=1000)
+    pool.empty((249,), np.float32)
+    assert pool.held() == 0
+    pool.empty((250,), np.float32)
+    assert pool.held() == 1000
