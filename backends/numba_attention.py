@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.numba_math import one_at_a_time
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import matmul, panels
+from ca_numpy.backends.numba_simd import WIDTH, matmul, panels
 from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, _picked, box_sum, downscale, shifts
 
 Array = NDArray[Any]
@@ -60,10 +60,10 @@ def forward(f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int
     """N H W C, N H' W' C, N L' -> N H W C"""
     y = POOL.empty(f.shape, f.dtype)
     for n in range(len(f)):
-        image = _Image(f[n], b[n], valid[n], geometry, memory)
+        image = _Image(f[n], b[n], valid[n], geometry, memory, valid_only=True)
         b_blocks = to_blocks(b[n], geometry.rate)
         kept = image.corners_of_valid_cells()
-        runs = image.runs(kept)
+        runs = runs_of(kept, image.b_grid[1] + 1)
         times_b = _Factor(b_blocks.reshape(-1, b_blocks.shape[-1])[kept])
         y_blocks = POOL.empty((image.h + 1, image.w + 1, b_blocks.shape[-1]), f.dtype)
         for band in image.bands:
@@ -86,7 +86,7 @@ def backward(
         g_blocks, b_blocks = to_blocks(g[n] / 4, geometry.rate), to_blocks(b[n], geometry.rate)
         b_flat = b_blocks.reshape(-1, b_blocks.shape[-1])
         times_b_transposed = _Factor(b_flat.T)
-        d_blocks, runs = np.zeros_like(b_flat), image.runs(np.arange(len(b_flat)))
+        d_blocks, runs = np.zeros_like(b_flat), runs_of(np.arange(len(b_flat)), image.b_grid[1] + 1)
         small = _SmallGradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
         for band in image.bands:
             cells, corners = (band.y0, band.y1), (band.y0, band.y1 + 1)
@@ -117,12 +117,12 @@ class _Factor:
     def __init__(self, b: Array) -> None:
         self.b, self.panels = b, panels(b) if b.dtype == np.float32 else None
 
-    def __call__(self, a: Array, out: Array) -> Array:
-        """out = a · b"""
+    def __call__(self, a: Array, out: Array, *, columns: Array | None = None) -> Array:
+        """out = a · b, at least in these columns"""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
         with one_at_a_time:
-            return matmul(a, self.panels, out)
+            return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
 
 
 def product(a: Array, b: Array) -> Array:
@@ -164,9 +164,14 @@ class _SmallGradients(NamedTuple):
 
 
 class _Image:
-    """One sample, downscaled, with the memory that all its bands share."""
+    """One sample, downscaled, with the memory that all its bands share.
 
-    def __init__(self, f: Array, b: Array, valid: Array, geometry: Geometry, memory: int) -> None:
+    With `valid_only`, scores are not computed where only the attention of invalid positions would need them.
+    """
+
+    def __init__(
+        self, f: Array, b: Array, valid: Array, geometry: Geometry, memory: int, *, valid_only: bool = False
+    ) -> None:
         f, b = downscale(f, geometry.rate), downscale(b, geometry.rate)
         self.h, self.w, self.b_grid = *f.shape[:2], b.shape[:2]
         self.grids = self.h, self.w, *self.b_grid
@@ -178,11 +183,16 @@ class _Image:
         self.times_b = _Factor(self.b.T)
         self.valid = np.array(valid, f.dtype)
         self.scale = f.dtype.type(geometry.softmax_scale)
+        attended = np.flatnonzero(self.valid) if valid_only else np.arange(len(self.b))
+        scored = _walked(attended, self.b_grid, self.steps)
+        self._attended, self._scored = (runs_of(columns, self.b_grid[1]) for columns in (attended, scored))
+        self._multiplied = _windowed(scored, self.b_grid, self.window)
         self.bands = self._bands(memory)
         room = max(len(band.score_rows) for band in self.bands)
         self._scores = _Rows(self.grids, room, f.dtype)
         self._products = _Rows(self.grids, len(self.window), f.dtype)
         self._attention = _Rows(self.grids, 1 + max(band.y1 - band.y0 for band in self.bands), f.dtype)
+        self._attention.values.fill(0)  # and so it stays where nothing is attended to
         self._memory: dict[str, Array] = {}
 
     def _bands(self, memory: int) -> list[_Band]:
@@ -195,11 +205,7 @@ class _Image:
         return [self._band(*edge) for edge in pairwise(edges)]
 
     def _band(self, y0: int, y1: int) -> _Band:
-        i = np.arange(y0 * self.w, y1 * self.w)
-        down = np.add.outer((i % self.w) * self.h + i // self.w, self.steps)
-        down = down[(down >= 0) & (down < len(self.f))]
-        along = np.add.outer(down % self.h * self.w + down // self.h, self.steps)
-        scores = np.unique(along[(along >= 0) & (along < len(self.f))])
+        scores = _walked(np.arange(y0 * self.w, y1 * self.w), (self.h, self.w), self.steps)
         return _Band(y0, y1, scores, np.unique(scores // self.w).tolist())
 
     def _windows_of(self, row: int) -> list[int]:
@@ -210,25 +216,19 @@ class _Image:
         """A on these picture rows: the band's, and perhaps the one before if it is still there. The scores stay too."""
         for row in self._scores.want(band.score_rows):
             for other in self._products.want(self._windows_of(row)):
-                self.times_b(self.f[other * self.w : (other + 1) * self.w], self._products[other])
+                some = self.f[other * self.w : (other + 1) * self.w]
+                self.times_b(some, self._products[other], columns=self._multiplied)
             here = np.arange(row * self.w, (row + 1) * self.w)
             kernels.window_sums(self._products.values, self._products.slot, here, (self.window[0], self.window[-1]),
-                                self.grids, 1 / self.norm, self._scores[row])  # fmt: skip
+                                self.grids, self._scored, 1 / self.norm, self._scores[row])  # fmt: skip
         for row in self._attention.want(list(range(*cells))):
             kernels.attend(self._scores.values, self._scores.slot, row, (self.steps[0], self.steps[-1]), self.grids,
-                           self.valid, self.scale, self._attention[row])  # fmt: skip
+                           self._attended, self.valid, self.scale, self._attention[row])  # fmt: skip
 
     def corners_of_valid_cells(self) -> Array:
         """Columns of Q that are not 0 throughout. In the middle of a hole there is nothing to copy, nor to multiply."""
         cells = np.pad(self.valid.reshape(self.b_grid) != 0, 1)
         return np.flatnonzero(cells[1:, 1:] | cells[1:, :-1] | cells[:-1, 1:] | cells[:-1, :-1])
-
-    def runs(self, kept: Array) -> Array:
-        """R 3: line, first column and length of each run of neighbours among these corners, which are in order."""
-        width = self.b_grid[1] + 1
-        starts = np.flatnonzero((np.diff(kept, prepend=-2) != 1) | (kept % width == 0))
-        lengths = np.diff(starts, append=len(kept))
-        return np.stack([kept[starts] // width, kept[starts] % width, lengths], axis=1)
 
     def corners(self, cells: tuple[int, int], corners: tuple[int, int], runs: Array) -> Array:
         """Some columns of Q on some rows of corners, from what `attend` left of A on some rows of cells."""
@@ -251,7 +251,9 @@ class _Image:
         positions = (products[:, None] * self.w + np.arange(self.w)).ravel()
         d_products = self._rows("d_products", len(positions))
         back, ones = (-self.window[-1], -self.window[0]), np.ones_like(self.norm)
-        kernels.window_sums(d_scores, self._slot(band.scores), positions, back, self.grids, ones, d_products)
+        everywhere = runs_of(np.arange(len(self.b)), self.b_grid[1])
+        kernels.window_sums(d_scores, self._slot(band.scores), positions, back, self.grids, everywhere, ones,
+                            d_products)  # fmt: skip
         d.f[positions] += product(d_products, self.b)
         d.b[...] += product(d_products.T, self.f[positions])
 
@@ -276,6 +278,30 @@ class _Image:
         if name not in self._memory or self._memory[name].size < size:
             self._memory[name] = POOL.empty((size,), self.f.dtype)
         return self._memory[name][:size].reshape(shape)
+
+
+def runs_of(positions: Array, width: int) -> Array:
+    """R 3: line, first column and length of each run of neighbours among positions of a grid, which are in order."""
+    starts = np.flatnonzero((np.diff(positions, prepend=-2) != 1) | (positions % width == 0))
+    lengths = np.diff(starts, append=len(positions))
+    return np.stack([positions[starts] // width, positions[starts] % width, lengths], axis=1)
+
+
+def _walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
+    """All that the propagation's walk reaches from these positions: so many steps down, and then along."""
+    h, w = grid
+    down = np.add.outer(positions % w * h + positions // w, steps)
+    down = down[(down >= 0) & (down < h * w)]
+    along = np.add.outer(down % h * w + down // h, steps)
+    return np.unique(along[(along >= 0) & (along < h * w)])
+
+
+def _windowed(positions: Array, grid: tuple[int, int], window: list[int]) -> Array:
+    """All that the windows around these positions cover."""
+    rows, columns = np.add.outer(positions // grid[1], window), np.add.outer(positions % grid[1], window)
+    rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
+    inside = (rows >= 0) & (rows < grid[0]) & (columns >= 0) & (columns < grid[1])
+    return np.unique((rows * grid[1] + columns)[inside])
 
 
 def to_blocks(x: Array, rate: int) -> Array:

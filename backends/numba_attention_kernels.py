@@ -81,10 +81,10 @@ def _add_clipped(to, start, source, source_start, n, length):
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def window_sums(source, slot, wanted, window, grids, factor, out):
+def window_sums(source, slot, wanted, window, grids, runs, factor, out):
     """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for the wanted x, δ from window[0] to window[1] each way
 
-    `wanted` x are written to rows 0, 1, 2, … of `out`.
+    `wanted` x are written to rows 0, 1, 2, … of `out`, x' in `runs` only.
     """
     h, w, h2, w2 = grids
     low, high = window
@@ -92,19 +92,19 @@ def window_sums(source, slot, wanted, window, grids, factor, out):
     for k in prange(len(wanted)):
         y, x = wanted[k] // w, wanted[k] % w
         places, lefts, rights = _lines((high - low + 1) ** 2)
-        for y2 in range(h2):
+        for y2, x2, run in runs:
             n = 0
             for dy in range(max(low, -y, -y2), min(high, h - 1 - y, h2 - 1 - y2) + 1):
                 for dx in range(max(low, -x), min(high, w - 1 - x) + 1):
                     kept = slot[(y + dy) * w + x + dx]
                     if kept >= 0:
-                        places[n] = kept * length + (y2 + dy) * w2 + dx
-                        lefts[n], rights[n] = max(0, -dx), min(w2, w2 - dx)
+                        places[n] = kept * length + (y2 + dy) * w2 + x2 + dx
+                        lefts[n], rights[n] = max(0, -dx - x2), min(run, w2 - dx - x2)
                         n += 1
-            line = out[k, y2 * w2 : (y2 + 1) * w2]
-            sum_of_lines(line, 0, w2, source, places, lefts, rights, n)
-            for j in range(w2):
-                line[j] *= factor[y2 * w2 + j]
+            start = y2 * w2 + x2
+            sum_of_lines(out[k], start, run, source, places, lefts, rights, n)
+            for j in range(start, start + run):
+                out[k, j] *= factor[j]
 
 
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
@@ -116,40 +116,43 @@ def _dot(a, b):
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def attend(scores, slot, y, steps, grids, valid, scale, out):
-    """Propagate, softmax, mask, for picture row y of the foreground."""
+def attend(scores, slot, y, steps, grids, runs, valid, scale, out):
+    """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0."""
     h, w, h2, w2 = grids
     low, high = steps
     scores, length = scores.reshape(-1), h2 * w2
+    number = out.dtype.type
+    elsewhere = number(length - runs[:, 2].sum())
     for k in prange(len(out)):
         row = out[k]
-        tops, sums = np.full(w2, out.dtype.type(-np.inf)), np.zeros(w2, out.dtype)  # of each column over all lines
+        tops, sums = np.full(w2, number(-np.inf)), np.zeros(w2, out.dtype)  # of each column over all runs
         places, lefts, rights = _lines((high - low + 1) ** 2)
-        for y2 in range(h2):
+        for y2, x2, run in runs:
             n = 0
             for t in range(low, high + 1):
                 y_down, x_down = _down(y, np.intp(k), t, h)
-                below, right = _down(y2, 0, t, h2)
+                below, right = _down(y2, x2, t, h2)
                 m = y_down * w + x_down
                 for s in range(max(low, -m), min(high, h * w - 1 - m) + 1 if 0 <= x_down < w else low):
                     start = below * w2 + right + s
                     places[n] = slot[m + s] * length + start
-                    lefts[n], rights[n] = max(0, -right, -start), min(w2, w2 - right, length - start)
+                    lefts[n], rights[n] = max(0, -right, -start), min(run, w2 - right, length - start)
                     n += 1
-            line = row[y2 * w2 : (y2 + 1) * w2]
-            sum_of_lines(line, 0, w2, scores, places, lefts, rights, n)
-            for j in range(w2):
-                line[j] *= valid[y2 * w2 + j] * scale
+            line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
+            sum_of_lines(line, 0, run, scores, places, lefts, rights, n)
+            for j in range(run):
+                line[j] *= valid[y2 * w2 + x2 + j] * scale
                 tops[j] = tops[j] if tops[j] > line[j] else line[j]
-        largest = tops.max()
-        for y2 in range(h2):
-            line = row[y2 * w2 : (y2 + 1) * w2]
-            for j in range(w2):
+        largest = max(tops.max(), number(0)) if elsewhere else tops.max()  # where nothing is valid, Z counts as 0
+        for y2, x2, run in runs:
+            line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
+            for j in range(run):
                 line[j] = _exp(line[j] - largest)
                 sums[j] += line[j]
-        factor = 1 / sums.sum()
-        for j in range(length):
-            row[j] *= valid[j] * factor
+        factor = number(1) / (sums.sum() + elsewhere * np.exp(-largest))
+        for y2, x2, run in runs:
+            for j in range(y2 * w2 + x2, y2 * w2 + x2 + run):
+                row[j] *= valid[j] * factor
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)

@@ -156,21 +156,21 @@ DEPTH, CHUNK = 256, 16
 
 
 @njit(cache=True, parallel=True)
-def _matmul(a, b, out, workers):
+def _matmul(a, b, chosen, out, workers):
     rows, depth = a.shape
     columns, whole = out.shape[1], rows // ROWS * ROWS
     flat_a, flat_b, flat_out = a.reshape(-1), b.reshape(-1), out.reshape(-1)
     for worker in prange(workers):
         # At the right and lower edge of `out` there is no room for a whole block: it is summed in `edge`.
         edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
-        first, end = worker * len(b) // workers, (worker + 1) * len(b) // workers
+        first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
         for k in range(0, depth, DEPTH):
             n = min(DEPTH, depth - k)
             for i in range(whole, rows):
                 last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n] = a[i, k : k + n]
             for chunk in range(first, end, CHUNK):
                 for i in range(0, rows, ROWS):
-                    for p in range(chunk, min(chunk + CHUNK, end)):
+                    for p in chosen[chunk : min(chunk + CHUNK, end)]:
                         here, j = (p * depth + k) * WIDTH, p * WIDTH
                         if i < whole and j + WIDTH <= columns:
                             at = i * columns + j
@@ -189,9 +189,12 @@ def _matmul(a, b, out, workers):
                                 out[i + r, j + c] = before + edge[r * WIDTH + c]
 
 
-def matmul(a: Array, b: Array, out: Array) -> Array:
-    """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that."""
-    _matmul(a, b, out, get_num_threads())
+def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Array:
+    """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that.
+
+    With `chosen`, panels of that number only; other columns of `out` stay.
+    """
+    _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, get_num_threads())
     return out
 
 

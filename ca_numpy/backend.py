@@ -90,7 +90,7 @@ class Backend(ABC):
         return self.name
 
     def release_memory(self) -> None:  # noqa: B027  most backends keep none
-        """Give back what is kept for arrays to come. Called where a `with use_backend(…)` block ends."""
+        """Give back what is kept for arrays to come. `train` and `evaluate` do so at their end."""
 
     # ---- elementwise, with NumPy's broadcasting ----
     @abstractmethod
@@ -359,5 +359,3 @@ class use_backend:
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
-        if _current.get() is not self.backend:
-            self.backend.release_memory()

@@ -92,13 +92,14 @@ def evaluate(
     images = validation_crops(dataset, size=size, count=count, window=window)
     masks = draw_holes(holes, size=size, count=count, seed=seed)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
-    with use_backend(backend), no_grad():
+    with use_backend(backend) as device, no_grad():
         generator = model if isinstance(model, Generator) else load(model)
         for start in tqdm(range(0, count, batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
             for method, y in completions(generator, x, m).items():
                 for region, measured in measure(x, y, m).items():
                     values.setdefault(method, {}).setdefault(region, []).append(measured)
+        device.release_memory()
     rows = {
         method: {region: _summary(parts) for region, parts in regions.items()} for method, regions in values.items()
     }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ca_numpy.backend import current_backend, use_backend
+from ca_numpy.backend import use_backend
 from ca_numpy.data import (
     Concat,
     Dataset,
@@ -74,11 +74,12 @@ def train(
 
     Raises UserError for bad input, one line each; nothing that was there is written over.
     """
-    with use_backend(backend):
+    with use_backend(backend) as device:
         run = _resumed(Path(resume), overrides, config, out) if resume is not None else _started(config, overrides, out)
         with Progress(run.config, first=run.step, quiet=quiet) as progress, StopSignal() as signal:
-            name = current_backend().name
-            progress.say(f"{run.system.generator.count():,} parameters on {name}; the run is kept in {run.folder}")
+            progress.say(
+                f"{run.system.generator.count():,} parameters on {device.name}; the run is kept in {run.folder}"
+            )
             progress.say(
                 f"measured: mean |error| in the hole of held-out crops, in % of the range, and the refined PSNR; "
                 f"filling in the mean colour gives {run.validation.mean_colour:.2f} %"
@@ -92,6 +93,7 @@ def train(
                     progress.say(f"look at  {path}")
             else:
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
+        device.release_memory()
     return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
 
 
