@@ -26,6 +26,10 @@ Backwards, a band's gradient reaches the same positions, and what two bands shar
 **Memory.** With B picture rows to a band about (4·B + 4·(fuse_k//2 + 1) + 4·(ksize//2)) · w · L' numbers, B chosen so
 that this stays within `memory` bytes (at least one row): linear in L' for a given width, never L × L'.
 
+**What weighs nothing.** The softmax of ten times a sum of nine scores is peaked: most of A is far below one rounding
+of its row's largest number. Weights under 2⁻²⁵/L' of that one (float32; 2⁻⁵⁴/L' in float64) count as 0. All of them
+together would not have changed the last digit; and `matmul` passes over columns in which neighbouring rows are all 0.
+
 Kernels sum in a fixed order whatever the number of threads. No case falls back.
 """
 
@@ -183,6 +187,7 @@ class _Image:
         self.times_b = _Factor(self.b.T)
         self.valid = np.array(valid, f.dtype)
         self.scale = f.dtype.type(geometry.softmax_scale)
+        self._least = np.log(np.finfo(f.dtype).eps / 4 / max(len(self.b), 1)).astype(f.dtype)
         attended = np.flatnonzero(self.valid) if valid_only else np.arange(len(self.b))
         scored = _walked(attended, self.b_grid, self.steps)
         self._attended, self._scored = (runs_of(columns, self.b_grid[1]) for columns in (attended, scored))
@@ -223,7 +228,7 @@ class _Image:
                                 self.grids, self._scored, 1 / self.norm, self._scores[row])  # fmt: skip
         for row in self._attention.want(list(range(*cells))):
             kernels.attend(self._scores.values, self._scores.slot, row, (self.steps[0], self.steps[-1]), self.grids,
-                           self._attended, self.valid, self.scale, self._attention[row])  # fmt: skip
+                           self._attended, self.valid, self.scale, self._least, self._attention[row])  # fmt: skip
 
     def corners_of_valid_cells(self) -> Array:
         """Columns of Q that are not 0 throughout. In the middle of a hole there is nothing to copy, nor to multiply."""

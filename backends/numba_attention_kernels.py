@@ -116,8 +116,11 @@ def _dot(a, b):
 
 
 @njit(cache=True, parallel=True, fastmath=FASTMATH)
-def attend(scores, slot, y, steps, grids, runs, valid, scale, out):
-    """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0."""
+def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
+    """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0.
+
+    Z that lie more than −least below the largest count as −∞.
+    """
     h, w, h2, w2 = grids
     low, high = steps
     scores, length = scores.reshape(-1), h2 * w2
@@ -147,7 +150,8 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, out):
         for y2, x2, run in runs:
             line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
             for j in range(run):
-                line[j] = _exp(line[j] - largest)
+                below_largest = line[j] - largest
+                line[j] = number(0) if below_largest < least else _exp(below_largest)
                 sums[j] += line[j]
         factor = number(1) / (sums.sum() + elsewhere * np.exp(-largest))
         for y2, x2, run in runs:

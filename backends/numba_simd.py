@@ -92,17 +92,11 @@ def _multiply_add(builder, a, b, c):
 
 
 # ---- the product -------------------------------------------------------------------------------------------------
-@intrinsic
-def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto):
-    """c[c0 + i·c_row + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + j],   i < ROWS, j < WIDTH, k < n, n > 0
-
-    With `onto`, the sum is added to what c holds.
-    """
-    place = types.intp
-    signature = types.void(c, place, place, a, place, place, place, b, place, place, place, types.boolean)
+def _product_of_a_block(*, listed: bool) -> Any:
+    """The intrinsic of one block: over all k < n, or with `listed` over the n numbers k that an array lists."""
 
     def emit(context, builder, signature, arguments):
-        c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto = arguments
+        c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, *which, n, onto = arguments
         c = _pointer(context, builder, signature.args[0], c, c0)
         a = _pointer(context, builder, signature.args[3], a, a0)
         b = _pointer(context, builder, signature.args[7], b, b0)
@@ -117,16 +111,17 @@ def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, 
         builder.branch(loop)
 
         builder.position_at_end(loop)
-        k = builder.phi(_index)
+        i = builder.phi(_index)
         sums = [builder.phi(_vector) for _ in range(ROWS)]
+        k = builder.load(_pointer(context, builder, signature.args[10], which[0], i)) if listed else i
         vector, column = _load(builder, builder.gep(b, [builder.mul(k, b_k)])), builder.mul(k, a_k)
         new = []
         for row, total in zip(a_rows, sums, strict=True):
             number = builder.load(builder.gep(row, [column]))
             new.append(_multiply_add(builder, _everywhere(builder, number), vector, total))
-        following = builder.add(k, _index(1))
+        following = builder.add(i, _index(1))
         for value, start in ((_index(0), before), (_index(0), load), (following, loop)):
-            k.add_incoming(value, start)
+            i.add_incoming(value, start)
         for total, was, becomes in zip(sums, held, new, strict=True):
             total.add_incoming(ir.Constant(_vector, [0.0] * WIDTH), before)
             total.add_incoming(was, load)
@@ -138,7 +133,26 @@ def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, 
             _store(builder, value, row)
         return context.get_dummy_value()
 
-    return signature, emit
+    return emit
+
+
+@intrinsic
+def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto):
+    """c[c0 + i·c_row + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + j],   i < ROWS, j < WIDTH, k < n, n > 0
+
+    With `onto`, the sum is added to what c holds.
+    """
+    place = types.intp
+    signature = types.void(c, place, place, a, place, place, place, b, place, place, place, types.boolean)
+    return signature, _product_of_a_block(listed=False)
+
+
+@intrinsic
+def multiply_listed(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, which, n, onto):
+    """`multiply_block`, with k the first n numbers in `which`: the others' products are known to be 0."""
+    place = types.intp
+    signature = types.void(c, place, place, a, place, place, place, b, place, place, which, place, types.boolean)
+    return signature, _product_of_a_block(listed=True)
 
 
 @njit(cache=True)
@@ -155,6 +169,23 @@ def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns
 DEPTH, CHUNK = 256, 16
 
 
+@njit(cache=True)
+def _columns_in_use(a, start, row, n, used, which):
+    """which[: the number returned]: the columns below n in which ROWS rows of a are not all 0; the first, if all are."""
+    used[:n] = False
+    for r in range(ROWS):
+        numbers = a[start + r * row : start + r * row + n]
+        for k in range(n):
+            used[k] |= numbers[k] != 0
+    found = 0
+    for k in range(n):
+        which[found] = k
+        found += used[k]
+    if found == 0:
+        which[0] = 0
+    return found
+
+
 @njit(cache=True, parallel=True)
 def _matmul(a, b, chosen, out, workers):
     rows, depth = a.shape
@@ -163,6 +194,7 @@ def _matmul(a, b, chosen, out, workers):
     for worker in prange(workers):
         # At the right and lower edge of `out` there is no room for a whole block: it is summed in `edge`.
         edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
+        used, which = np.empty(DEPTH, np.uint8), np.empty(DEPTH + 1, np.intp)
         first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
         for k in range(0, depth, DEPTH):
             n = min(DEPTH, depth - k)
@@ -170,19 +202,18 @@ def _matmul(a, b, chosen, out, workers):
                 last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n] = a[i, k : k + n]
             for chunk in range(first, end, CHUNK):
                 for i in range(0, rows, ROWS):
+                    source, at, row = (flat_a, i * depth + k, depth) if i < whole else (last_rows, 0, DEPTH)
+                    m = _columns_in_use(source, at, row, n, used, which)
+                    if m == 0 and k > 0:
+                        continue
                     for p in chosen[chunk : min(chunk + CHUNK, end)]:
                         here, j = (p * depth + k) * WIDTH, p * WIDTH
                         if i < whole and j + WIDTH <= columns:
-                            at = i * columns + j
-                            multiply_block(flat_out, at, columns, flat_a, i * depth + k, depth, 1, flat_b, here,
-                                           WIDTH, n, k > 0)  # fmt: skip
+                            multiply_listed(flat_out, i * columns + j, columns, source, at, row, 1, flat_b, here,
+                                            WIDTH, which, max(m, 1), k > 0)  # fmt: skip
                             continue
-                        if i < whole:
-                            multiply_block(
-                                edge, 0, WIDTH, flat_a, i * depth + k, depth, 1, flat_b, here, WIDTH, n, False
-                            )
-                        else:
-                            multiply_block(edge, 0, WIDTH, last_rows, 0, DEPTH, 1, flat_b, here, WIDTH, n, False)
+                        multiply_listed(edge, 0, WIDTH, source, at, row, 1, flat_b, here, WIDTH, which, max(m, 1),
+                                        False)  # fmt: skip
                         for r in range(min(ROWS, rows - i)):
                             for c in range(min(WIDTH, columns - j)):
                                 before = out[i + r, j + c] if k > 0 else 0
@@ -192,6 +223,7 @@ def _matmul(a, b, chosen, out, workers):
 def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Array:
     """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that.
 
+    Where ROWS rows of a are 0 in one column, nothing is multiplied: sparse weights cost what they weigh.
     With `chosen`, panels of that number only; other columns of `out` stay.
     """
     _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, get_num_threads())

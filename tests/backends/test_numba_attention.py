@@ -131,6 +131,17 @@ def test_nan_in_gives_nan_out_where_the_textbook_has_it(dtype: Any, where: str) 
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
 
 
+def test_weights_that_weigh_nothing_are_zero_and_change_no_digit() -> None:
+    """Peaked attention: most weights are dropped, and what is dropped sums to less than a rounding of the rest."""
+    problem = larger(np.float32, side=16, channels=32)
+    exact = problem.as_type(np.float64)
+    weights = numpy_attention.match(exact.f[0], exact.b[0], exact.valid[0], problem.geometry).softmax
+    small = weights < np.finfo(np.float32).eps / 4 / weights.shape[1] * weights.max(axis=1, keepdims=True)
+    assert small.mean() > 0.5
+    assert (weights * small).sum(axis=1).max() <= np.finfo(np.float32).eps / 4
+    assert distance(problem.in_bands()[0], exact.textbook()[0]) < 1e-4
+
+
 def test_memory_stays_far_below_one_matrix_of_all_pairs() -> None:
     side, budget = 96, 1 << 22
     problem = larger(np.float32, side=side, rate=1, channels=16)

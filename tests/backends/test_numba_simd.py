@@ -86,6 +86,22 @@ def test_matmul_of_any_size_writes_its_own_rows_and_columns_only(
     assert (memory[[0, -1]] == -7).all()
 
 
+@given(
+    m=st.integers(1, 3 * ROWS), depth=st.sampled_from([1, 40, 300]), k=st.integers(1, 2 * WIDTH),
+    share=st.sampled_from([0.0, 0.02, 0.3]), rng=generators(),
+)  # fmt: skip
+def test_matmul_passes_over_what_is_zero_and_over_nothing_else(
+    m: int, depth: int, k: int, share: float, rng: np.random.Generator
+) -> None:
+    """Numbers of b that meet zeros only are never looked at: there may be NaN. All others count."""
+    a, b = normal(rng, m, depth) * (rng.random((m, depth)) < share).astype(np.float32), normal(rng, depth, k)
+    right = a.astype(np.float64) @ b
+    unseen = ~(a != 0).any(axis=0)
+    unseen[::256] = False  # a sum of nothing begins with the first
+    out = numba_simd.matmul(a, panels(np.where(unseen[:, None], np.float32(np.nan), b)), np.empty((m, k), np.float32))
+    assert np.abs(out - right).max() <= (depth + 2) * EPS * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_matmul_gives_the_same_bits_with_one_thread_and_with_two(rng: np.random.Generator) -> None:
     a, b, found = normal(rng, 30, 300), panels(normal(rng, 300, 70)), []
