@@ -171,7 +171,7 @@ DEPTH, CHUNK = 256, 16
 
 @njit(cache=True)
 def _columns_in_use(a, start, row, n, used, which):
-    """which[: the number returned]: the columns below n in which ROWS rows of a are not all 0; the first, if all are."""
+    """which[: the number returned]: columns below n in which ROWS rows of a are not all 0. The first, if all are."""
     used[:n] = False
     for r in range(ROWS):
         numbers = a[start + r * row : start + r * row + n]
