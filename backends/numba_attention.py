@@ -190,7 +190,8 @@ class _Image:
         self._least = np.log(np.finfo(f.dtype).eps / 4 / max(len(self.b), 1)).astype(f.dtype)
         attended = np.flatnonzero(self.valid) if valid_only else np.arange(len(self.b))
         scored = _walked(attended, self.b_grid, self.steps)
-        self._attended, self._scored = (runs_of(columns, self.b_grid[1]) for columns in (attended, scored))
+        self._scored = runs_of(scored, self.b_grid[1])
+        self._attended = long_runs_of(attended, self.b_grid, reach=max(-self.steps[0], self.steps[-1]))
         self._multiplied = _windowed(scored, self.b_grid, self.window)
         self.bands = self._bands(memory)
         room = max(len(band.score_rows) for band in self.bands)
@@ -290,6 +291,19 @@ def runs_of(positions: Array, width: int) -> Array:
     starts = np.flatnonzero((np.diff(positions, prepend=-2) != 1) | (positions % width == 0))
     lengths = np.diff(starts, append=len(positions))
     return np.stack([positions[starts] // width, positions[starts] % width, lengths], axis=1)
+
+
+def long_runs_of(positions: Array, grid: tuple[int, int], *, reach: int, longest: int = 1024) -> Array:
+    """As `runs_of`, but runs go on over the ends of lines, except on the `reach` first and last lines of the grid."""
+    lines = positions // grid[1]
+    wraps = (lines < reach) | (lines >= grid[0] - reach)
+    starts = np.diff(positions, prepend=-2) != 1
+    starts |= (positions % grid[1] == 0) & (wraps | np.roll(wraps, 1))
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(positions)), 0))
+    starts |= (np.arange(len(positions)) - first) % longest == 0
+    starts = np.flatnonzero(starts)
+    lengths = np.diff(starts, append=len(positions))
+    return np.stack([positions[starts] // grid[1], positions[starts] % grid[1], lengths], axis=1)
 
 
 def _walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:

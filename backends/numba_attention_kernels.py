@@ -119,16 +119,19 @@ def _dot(a, b):
 def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
     """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0.
 
-    Z that lie more than −least below the largest count as −∞.
+    Z that lie more than −least below the largest count as −∞. A run may go on over the ends of lines where no step of
+    the walk leaves the column.
     """
     h, w, h2, w2 = grids
     low, high = steps
     scores, length = scores.reshape(-1), h2 * w2
     number = out.dtype.type
-    elsewhere = number(length - runs[:, 2].sum())
+    elsewhere, widest = number(length - runs[:, 2].sum()), 1
+    for r in range(len(runs)):
+        widest = max(widest, runs[r, 2])
     for k in prange(len(out)):
         row = out[k]
-        tops, sums = np.full(w2, number(-np.inf)), np.zeros(w2, out.dtype)  # of each column over all runs
+        tops, sums = np.full(widest, number(-np.inf)), np.zeros(widest, out.dtype)  # of each column over all runs
         places, lefts, rights = _lines((high - low + 1) ** 2)
         for y2, x2, run in runs:
             n = 0
@@ -139,7 +142,9 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
                 for s in range(max(low, -m), min(high, h * w - 1 - m) + 1 if 0 <= x_down < w else low):
                     start = below * w2 + right + s
                     places[n] = slot[m + s] * length + start
-                    lefts[n], rights[n] = max(0, -right, -start), min(run, w2 - right, length - start)
+                    lefts[n], rights[n] = max(0, -right, -start), min(run, length - start)
+                    if right != x2:  # the walk has wrapped to the next column, which may lie outside
+                        rights[n] = min(rights[n], w2 - right)
                     n += 1
             line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
             sum_of_lines(line, 0, run, scores, places, lefts, rights, n)

@@ -85,6 +85,23 @@ def test_in_float32_the_error_is_that_of_the_scores_rounding(problem: Problem) -
         assert distance(actual, expected) < bound
 
 
+@given(
+    h=st.integers(1, 7), w=st.integers(1, 7), reach=st.integers(0, 2), share=st.sampled_from([0.0, 0.7, 1.0]),
+    longest=st.integers(1, 20), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_long_runs_hold_every_position_once_and_break_where_the_walk_leaves_the_column(
+    h: int, w: int, reach: int, share: float, longest: int, seed: int
+) -> None:
+    positions = np.flatnonzero(np.random.default_rng(seed).random(h * w) < share)
+    runs = numba_attention.long_runs_of(positions, (h, w), reach=reach, longest=longest)
+    held = [np.arange(y * w + x, y * w + x + n) for y, x, n in runs]
+    assert np.array_equal(np.concatenate([*held, np.empty(0, int)]), positions)
+    for run in held:
+        assert 1 <= len(run) <= longest
+        first, last = run[0] // w, run[-1] // w
+        assert first == last or (first >= reach and last < h - reach)
+
+
 def larger(dtype: Any = np.float64, *, side: int = 12, rate: int = 2, channels: int = 3) -> Problem:
     rng = np.random.default_rng(0)
     g, f, b = rng.normal(size=(3, 1, side * rate, side * rate, channels)).astype(dtype)
