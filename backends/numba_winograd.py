@@ -84,6 +84,9 @@ A_TRANSPOSED = np.array(
         [0, _A / 2, -_A / 2, 2 * _B, -2 * _B, 1],
     ]
 )
+#: Six neighbours out of a picture that is doubled, from an odd place on, are four of its pixels: a b b c c d.
+DOUBLED = np.eye(4)[[0, 1, 1, 2, 2, 3]]
+_apply_b_doubled = linear_map(B_TRANSPOSED @ DOUBLED)
 _apply_b, _apply_a, _apply_a_back = linear_map(B_TRANSPOSED), linear_map(A_TRANSPOSED), linear_map(A_TRANSPOSED.T)
 _apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
@@ -154,6 +157,15 @@ def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
 
 
 @njit(cache=True)
+def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
+    """`pixels_to_points` of 6×6 pixels of a doubled picture, from the 4×4 of x that they repeat."""
+    for j in range(4):
+        _apply_b_doubled(half, j * n, 4 * n, x, start + j * column_step, row_step, n)
+    for i in range(6):
+        _apply_b_doubled(v, q + 6 * i * v_step, v_step, half, 4 * i * n, n, n)
+
+
+@njit(cache=True)
 def gradients_to_points(g, half, n, z, q, z_step):
     """z[q + s·z_step …] = A g Aᵀ, with n channels of 4×4 gradients g."""
     for j in range(4):
@@ -197,6 +209,12 @@ def transformed_kernel(w: Array) -> Array:
     return u
 
 
+@njit(cache=True)
+def _doubled_inside(row, column, x):
+    """Whether six pixels of doubled x from (row, column) on, each way, all exist."""
+    return min(row, column) > 0 and row + 5 < 2 * x.shape[1] and column + 5 < 2 * x.shape[2]
+
+
 # ---- all tiles ---------------------------------------------------------------------------------------------------
 @njit(cache=True)
 def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
@@ -211,6 +229,9 @@ def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
         if whole and zoom == 1 and c == v_row:
             start, step = ((image * x.shape[1] + row) * x.shape[2] + column) * c, dilation * c
             pixels_to_points(flat, start, step * x.shape[2], step, half, c, v, q * v_row, v_step)
+        elif zoom == 2 and c == v_row and row % 2 == column % 2 == 1 and _doubled_inside(row, column, x):
+            start = ((image * x.shape[1] + row // 2) * x.shape[2] + column // 2) * c
+            doubled_to_points(flat, start, c * x.shape[2], c, half, c, v, q * v_row, v_step)
         else:
             read_tile(x, image, row, column, dilation, zoom, pixels)
             pixels_to_points(pixels.reshape(-1), 0, 6 * v_row, v_row, half, v_row, v, q * v_row, v_step)
