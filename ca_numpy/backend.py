@@ -10,8 +10,10 @@ input, and know nothing of derivatives: those are written once, in `ops/`.
 from __future__ import annotations
 
 import os
+import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -75,6 +77,15 @@ class Backend(ABC):
     """Every kernel a backend supplies. Subclass `NumpyBackend` and override what you do faster."""
 
     name: str
+    #: How float32 products may be computed: "float32" itself, or faster formats on tensor cores.
+    precisions: tuple[str, ...] = ("float32",)
+    #: The one that this backend computes in, and the one that training takes where nobody chose.
+    precision: str = "float32"
+    training_precision: str = "float32"
+
+    def at(self, precision: str) -> Backend:
+        """This backend computing in another of its `precisions`, on the same device."""
+        raise NotImplementedError
 
     # ---- arrays ----
     @abstractmethod
@@ -88,6 +99,19 @@ class Backend(ABC):
     def describe(self) -> str:
         """One line for `ca-numpy backends`: what it runs on, and what would make it faster."""
         return self.name
+
+    def memory(self) -> int | None:
+        """Bytes of memory that there are for arrays; None where that is not known."""
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        """Seconds that `run` takes, until its last kernel has ended."""
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
 
     def release_memory(self) -> None:  # noqa: B027  most backends keep none
         """Give back what is kept for arrays to come. `train` and `evaluate` do so at their end."""
@@ -278,6 +302,16 @@ class Backend(ABC):
     ) -> tuple[Array, Array, Array]:
         """m' = β₁m + (1 − β₁)g;  v' = β₂v + (1 − β₂)g²;  p' = p − rate·m' / (√v' + ε).   Returns p', m', v'"""
 
+    def adam_all(
+        self, ps: list[Array], gs: list[Array], ms: list[Array], vs: list[Array], *,
+        rate: float, beta1: float, beta2: float, eps: float,
+    ) -> tuple[list[Array], list[Array], list[Array]]:  # fmt: skip
+        """`adam` of many tensors: where launching a kernel costs more than its work, one launch for all of them."""
+        fours = zip(ps, gs, ms, vs, strict=True)
+        results = [self.adam(*four, rate=rate, beta1=beta1, beta2=beta2, eps=eps) for four in fours]
+        p2, m2, v2 = ([result[i] for result in results] for i in range(3))
+        return p2, m2, v2
+
 
 # ---- registry ----
 _loaded: dict[str, Backend] = {}
@@ -293,8 +327,9 @@ def load_backend(name: str) -> Backend:
     """The backend of that name, loaded on first use.
 
     "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the first of
-    PREFERENCE that works here. Raises
-    UserError if there is none of that name, or if what it needs is not there.
+    PREFERENCE that works here; what is installed and does not work is told on stderr, once. "name:precision" is a
+    backend computing in another of its precisions: "cupy:tf32". Raises UserError if there is none of that name, or if
+    what it needs is not there.
     """
     if name == "auto":
         chosen = _current.get()
@@ -302,17 +337,39 @@ def load_backend(name: str) -> Backend:
             return chosen
         if VARIABLE in os.environ:
             return _default_backend()
-        return load_backend(next((n for n in PREFERENCE if why_unavailable(n) is None), "numpy"))
+        return load_backend(_preferred())
+    plain, _, precision = name.partition(":")
+    if precision:
+        backend = load_backend(plain)
+        if precision not in backend.precisions:
+            raise UserError(
+                f"backend {plain!r} cannot compute in {precision!r}: choose {', '.join(backend.precisions)}"
+            )
+        return _loaded.setdefault(name, backend.at(precision))
     if name not in _loaded:
         found = registered_backends()
         if name not in found:
             raise UserError(f"unknown backend {name!r}: choose from {', '.join(['auto', *found])}")
         try:
             _loaded[name] = cast("Backend", found[name].load()())
+        except UserError as e:
+            raise UserError(f"backend {name!r} cannot be used: {e}") from e
         except Exception as e:  # whatever a third party's code or a driver raises, the others go on
             hint = INSTALL_HINT.get(name, "see its documentation")
             raise UserError(f"backend {name!r} cannot be loaded ({' '.join(str(e).split())}): {hint}") from e
     return _loaded[name]
+
+
+@cache
+def _preferred() -> str:
+    """The first of PREFERENCE that works here."""
+    for name in PREFERENCE:
+        reason = why_unavailable(name)
+        if reason is None:
+            return name
+        if name in registered_backends() and "No module named" not in reason:  # there, and yet of no use
+            print(f"ca_numpy: {reason}; taking the next", file=sys.stderr)
+    return "numpy"
 
 
 def available_backends() -> tuple[str, ...]:

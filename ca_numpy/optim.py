@@ -46,11 +46,13 @@ class Adam:
         beta1, beta2 = self.betas
         correction = math.sqrt(1 - beta2**self.clock.t) / (1 - beta1**self.clock.t)
         rate = (self.rate if rate is None else rate) * correction
-        adam = current_backend().adam
-        for (name, p), g in zip(self.parameters.items(), gradients, strict=True):
-            p.data, self.m[name], self.v[name] = adam(
-                p.data, g.data, self.m[name], self.v[name], rate=rate, beta1=beta1, beta2=beta2, eps=self.eps
-            )
+        names, ps = list(self.parameters), list(self.parameters.values())
+        p2, m2, v2 = current_backend().adam_all(
+            [p.data for p in ps], [g.data for g in gradients], [self.m[n] for n in names], [self.v[n] for n in names],
+            rate=rate, beta1=beta1, beta2=beta2, eps=self.eps,
+        )  # fmt: skip
+        for name, p, data, m, v in zip(names, ps, p2, m2, v2, strict=True):
+            p.data, self.m[name], self.v[name] = data, m, v
 
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The moments as NumPy arrays, for a checkpoint."""

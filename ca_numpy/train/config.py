@@ -85,6 +85,8 @@ class TrainConfig:
     gamma: float | None = None
     """γ of the discount; 0.9 for "box" and 0.99 for "distance" if not given. (departure 8)"""
 
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
+    """Of products on a GPU. "auto" is TF32 there, and float32 on every other backend."""
     seed: int = 0
     """All randomness of the run comes from this."""
     validate_every: int = 10

@@ -74,9 +74,14 @@ def train(
 
     Raises UserError for bad input, one line each; nothing that was there is written over.
     """
-    with use_backend(backend) as device:
+    with use_backend(backend) as plain:
         run = _resumed(Path(resume), overrides, config, out) if resume is not None else _started(config, overrides, out)
-        with Progress(run.config, first=run.step, quiet=quiet) as progress, StopSignal() as signal:
+        precision = plain.training_precision if run.config.precision == "auto" else run.config.precision
+        with (
+            use_backend(plain.name if precision == plain.precision else f"{plain.name}:{precision}") as device,
+            Progress(run.config, first=run.step, quiet=quiet) as progress,
+            StopSignal() as signal,
+        ):
             progress.say(
                 f"{run.system.generator.count():,} parameters on {device.name}; the run is kept in {run.folder}"
             )
@@ -93,7 +98,7 @@ def train(
                     progress.say(f"look at  {path}")
             else:
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
-        device.release_memory()
+        plain.release_memory()
     return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
 
 

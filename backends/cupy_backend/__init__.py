@@ -1,0 +1,268 @@
+"""The GPU's backend: CuPy's arrays, and kernels of our own in CUDA C++ that also run without a GPU.
+
+What stands where: convolution (`conv.py`), contextual attention (`attention.py`), everything else here; the kernels in
+`kernels/*.cu`; what they run on in `device.py`. CuPy has no convolution of its own: these kernels are the heart of it.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Backend, Pads, nearest_index, output_size
+from ca_numpy.backends.cupy_backend.attention import Attention
+from ca_numpy.backends.cupy_backend.conv import Convolution
+from ca_numpy.backends.cupy_backend.device import C_NAMES, Device, cuda_device
+from ca_numpy.backends.cupy_backend.launch import Launcher
+from ca_numpy.backends.numpy_attention import Geometry
+from ca_numpy.backends.numpy_backend import NumpyBackend
+
+Array = Any
+#: Numbers that one block of the Adam kernel works on, as in `kernels/adam.cu`.
+CHUNK = 1024
+
+
+class CupyBackend(NumpyBackend):
+    """Arrays on a GPU. `precision` is that of float32 products: "float32", or "tf32" or "bf16" on tensor cores."""
+
+    name = "cupy"
+    precisions = ("float32", "tf32", "bf16")
+    training_precision = "tf32"
+
+    def __init__(self, device: Device | None = None) -> None:
+        self._device = Launcher(device or cuda_device())
+        self.xp = self._device.xp
+        self._attention = Attention(self._device)
+        self._convolution = Convolution(self._device, self.precision)
+
+    def at(self, precision: str) -> Backend:
+        other = copy.copy(self)
+        other.name, other.precision = f"{type(self).name}:{precision}", precision
+        other._convolution = Convolution(self._device, precision)
+        return other
+
+    # ---- arrays ----
+    def asarray(self, x: Any, *, dtype: Any = None) -> Array:
+        return self.xp.asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        y: NDArray[Any] = self.xp.asnumpy(x)
+        return y
+
+    def describe(self) -> str:
+        return self._device.describe()
+
+    def memory(self) -> int | None:
+        return self._device.memory()
+
+    # ---- elementwise ----
+    def add(self, a: Array, b: Array) -> Array:
+        return self.xp.add(a, b)
+
+    def sub(self, a: Array, b: Array) -> Array:
+        return self.xp.subtract(a, b)
+
+    def mul(self, a: Array, b: Array) -> Array:
+        return self.xp.multiply(a, b)
+
+    def div(self, a: Array, b: Array) -> Array:
+        return self.xp.divide(a, b)
+
+    def power(self, x: Array, *, exponent: float) -> Array:
+        return self.xp.power(x, x.dtype.type(exponent))
+
+    def exp(self, x: Array) -> Array:
+        return self.xp.exp(x)
+
+    def log(self, x: Array) -> Array:
+        return self.xp.log(x)
+
+    def abs(self, x: Array) -> Array:
+        return self.xp.abs(x)
+
+    def sign(self, x: Array) -> Array:
+        return self.xp.sign(x)
+
+    def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        if low is not None:
+            x = self.xp.maximum(x, x.dtype.type(low))
+        return x if high is None else self.xp.minimum(x, x.dtype.type(high))
+
+    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
+        return self.xp.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+
+    # ---- activations ----
+    def _activation(self, kernel: str, x: Array, *parameters: Any) -> Array:
+        y = self._device.empty(x.shape, x.dtype)
+        numbers = (x, *parameters, y, np.int64(x.size))
+        self._device.elementwise("activations.cu", kernel, x.size, x.dtype, *numbers)
+        return y
+
+    def elu(self, x: Array) -> Array:
+        return self._activation("elu", x)
+
+    def elu_slope(self, y: Array) -> Array:
+        return self._activation("elu_slope", y)
+
+    def leaky_relu(self, x: Array, *, alpha: float) -> Array:
+        return self._activation("leaky_relu", x, x.dtype.type(alpha))
+
+    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
+        return self._activation("leaky_relu_slope", y, y.dtype.type(alpha))
+
+    def not_positive(self, y: Array) -> Array:
+        return self.xp.less_equal(y, 0).astype(y.dtype)
+
+    def relu(self, x: Array) -> Array:
+        return self.xp.maximum(x, x.dtype.type(0))
+
+    def softmax(self, x: Array) -> Array:
+        e = self.xp.exp(x - x.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+
+    # ---- sums and shapes ----
+    def sum_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        """What training sums most, all of an array (a loss) or all but the last axis (a bias), by a kernel of ours."""
+        columns = int(np.prod(shape, dtype=int))
+        leading = columns == 1 or (x.ndim > 0 and shape and shape[-1] == columns == x.shape[-1])
+        if x.size == 0 or x.size == columns or not leading:
+            return super().sum_to(x, shape=shape)
+        return self._device.sum_rows(x.reshape(-1, columns)).reshape(shape)
+
+    def broadcast_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        return self.xp.broadcast_to(x, shape)
+
+    def getitem(self, x: Array, *, index: Any) -> Array:
+        return x[self._index(index)]
+
+    def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+        x = self.xp.zeros(shape, g.dtype)
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+            x[index] = g
+        else:
+            self.xp.add.at(x, self._index(index), g)  # an array of positions may name one twice
+        return x
+
+    def _index(self, index: Any) -> Any:
+        """Arrays of positions on the device."""
+        parts = index if isinstance(index, tuple) else (index,)
+        moved = tuple(self.xp.asarray(p) if isinstance(p, (list, np.ndarray)) else p for p in parts)
+        return moved if isinstance(index, tuple) else moved[0]
+
+    def concat(self, *xs: Array, axis: int) -> Array:
+        return self.xp.concatenate(xs, axis=axis)
+
+    def gather(self, x: Array, *, index: NDArray[np.intp], axis: int) -> Array:
+        return self.xp.take(x, self.xp.asarray(index), axis=axis)
+
+    def scatter_add(self, g: Array, *, index: NDArray[np.intp], axis: int, length: int) -> Array:
+        shape = (*g.shape[:axis], length, *g.shape[axis + 1 :])
+        x = self._device.empty(shape, g.dtype)
+        order, first = np.argsort(index, kind="stable"), np.searchsorted(np.sort(index), np.arange(length + 1))
+        outer, inner = (int(np.prod(part, dtype=int)) for part in (g.shape[:axis], g.shape[axis + 1 :]))
+        tables = self._device.constant(tuple(order.tolist())), self._device.constant(tuple(first.tolist()))
+        self._pixels("scatter_add", g, *tables, outer, length, len(index), inner, x)
+        return x
+
+    # ---- pixels ----
+    def _pixels(self, kernel: str, *arguments: Any) -> None:
+        result = arguments[-1]
+        self._device.elementwise("pixels.cu", kernel, result.size, result.dtype, *arguments)
+
+    def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)
+        places = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(x.shape[1:3], size, strict=True))
+        tables = (self._device.constant(tuple(place.tolist())) for place in places)
+        self._pixels("resize", x, *tables, *x.shape, *size, y)
+        return y
+
+    def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
+        x = self._device.empty((len(g), *size, g.shape[3]), g.dtype)
+        places = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, g.shape[1:3], strict=True))
+        # Places never fall: those that lead to r are neighbours, from first[r] to first[r + 1] − 1.
+        firsts = (np.searchsorted(place, np.arange(n + 1)) for place, n in zip(places, size, strict=True))
+        tables = (self._device.constant(tuple(first.tolist())) for first in firsts)
+        self._pixels("resize_adjoint", g, *tables, len(g), *size, g.shape[3], *g.shape[1:3], x)
+        return x
+
+    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        size = output_size(x.shape[1:3], ksize, stride=stride, dilation=dilation, pads=pads)
+        y = self._device.empty((len(x), *size, *ksize, x.shape[3]), x.dtype)
+        self._pixels("unfold", x, *x.shape, *size, *ksize, stride, dilation, pads[0][0], pads[1][0], y)
+        return y
+
+    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        n, rows, columns, kh, kw, channels = g.shape
+        x = self._device.empty((n, *size, channels), g.dtype)
+        self._pixels("fold", g, *x.shape, rows, columns, kh, kw, stride, dilation, pads[0][0], pads[1][0], x)
+        return x
+
+    # ---- products ----
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.xp.matmul(a, b)
+
+    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        return self._convolution.forward(x, w, stride=stride, dilation=dilation, pads=pads)
+
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return self._convolution.dx(g, w, size=size, stride=stride, dilation=dilation, pads=pads)
+
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        return self._convolution.dw(g, x, ksize=ksize, stride=stride, dilation=dilation, pads=pads)
+
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+        return self._convolution.forward(x, w, stride=stride, dilation=dilation, pads=pads, bias=b)
+
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
+        return self._convolution.forward(x, w, stride=1, dilation=1, pads=pads, bias=b, zoom=2)
+
+    # ---- the paper's attention ----
+    def attention_numbers(self, h: int, w: int) -> int:
+        return max(1 << 29, 20 * w * h * w)
+
+    def contextual_attention(
+        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
+    ) -> Array:
+        return self._attention.forward(f, b, valid, Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale))
+
+    def contextual_attention_vjp(
+        self, g: Array, f: Array, b: Array, valid: Array, *,
+        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        geometry = Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        return self._attention.backward(g, f, b, valid, geometry)
+
+    # ---- optimiser ----
+    def adam(
+        self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
+    ) -> tuple[Array, Array, Array]:
+        p2, m2, v2 = self.adam_all([p], [g], [m], [v], rate=rate, beta1=beta1, beta2=beta2, eps=eps)
+        return p2[0], m2[0], v2[0]
+
+    def adam_all(
+        self, ps: list[Array], gs: list[Array], ms: list[Array], vs: list[Array], *,
+        rate: float, beta1: float, beta2: float, eps: float,
+    ) -> tuple[list[Array], list[Array], list[Array]]:  # fmt: skip
+        """All tensors in one launch; the results are views of three long arrays."""
+        dtype = ps[0].dtype
+        if any(x.dtype != dtype for xs in (ps, gs, ms, vs) for x in xs):
+            return super().adam_all(ps, gs, ms, vs, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
+        shapes = tuple(p.shape for p in ps)
+        sizes = np.array([p.size for p in ps])
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        tensor = np.repeat(np.arange(len(ps)), -(-sizes // CHUNK)).astype(np.int32)
+        chunk = np.concatenate([np.arange(-(-n // CHUNK)) for n in sizes]).astype(np.int32)
+        laid = [self.xp.ascontiguousarray(x) for four in zip(ps, gs, ms, vs, strict=True) for x in four]
+        out = [self._device.empty((int(first[-1]),), dtype) for _ in range(3)]
+        tables = {"first": first.astype(np.int64), "tensor": tensor, "chunk": chunk}
+        settings = (dtype.type(a) for a in (rate, beta1, beta2, eps))
+        self._device.launch(
+            "adam.cu", f"adam<{C_NAMES[str(dtype)]}>", (len(tensor),), self._device.addresses(laid),
+            *(self._device.table((name, shapes), numbers) for name, numbers in tables.items()), *settings, *out,
+        )  # fmt: skip
+        p2, m2, v2 = ([flat[i:j].reshape(s) for i, j, s in zip(first, first[1:], shapes, strict=False)] for flat in out)
+        return p2, m2, v2

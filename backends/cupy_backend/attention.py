@@ -1,0 +1,247 @@
+"""Contextual attention on the GPU in bands of rows: the host's side. Its kernels stand in `kernels/attention.cu`.
+
+The equations, and why bands may be computed alone, are told in `numba_attention.py`. Here a band is higher, since a GPU
+has no cache to keep rows in: whatever rows of scores a band needs are computed anew.
+
+    P = f bᵀ  →  S = D_window(P) / ‖patch b‖  →  A = softmax(scale · valid · D_columns(D_rows(S))) · valid
+    Q = corner sums of A  →  y_blocks = ¼ Q · b_blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ca_numpy.backend import nearest_index
+from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL
+from ca_numpy.backends.cupy_backend.launch import THREADS, Launcher
+from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, shifts
+
+Array = Any
+#: Bytes that the matrices of one band may take.
+MEMORY = 2 << 30
+
+
+class Band(NamedTuple):
+    """Picture rows [y0, y1) of the attention, and the positions whose scores and products they need (int32)."""
+
+    y0: int
+    y1: int
+    scored: Array
+    multiplied: Array
+
+
+class Attention:
+    """The contract's two kernels of attention, over `launcher`'s device."""
+
+    def __init__(self, launcher: Launcher, *, memory: int = MEMORY) -> None:
+        self._device, self._memory = launcher, memory
+
+    def forward(self, f: Array, b: Array, valid: Array, geometry: Geometry) -> Array:
+        """N H W C, N H' W' C, N L' -> N H W C"""
+        y = self._device.empty(f.shape, f.dtype)
+        for n in range(len(f)):
+            image = Image(self._device, f[n], b[n], valid[n], geometry)
+            b_blocks = image.to_blocks(b[n])
+            y_blocks = self._device.xp.zeros((image.corners_of_f, b_blocks.shape[1]), f.dtype)
+            for band in image.bands(self._memory):
+                weights, corners = image.corner_weights(band, image.attend(band, image.scores(band)))
+                # Corners between two bands belong to both: each has the part of its own cells.
+                y_blocks[corners] += self._device.xp.matmul(weights, b_blocks)
+            image.from_blocks(y_blocks, y[n], factor=1 / 4)
+        return y
+
+    def backward(self, g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> tuple[Array, Array]:
+        """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
+        xp = self._device.xp
+        df, db = xp.empty(f.shape, f.dtype), xp.empty(b.shape, b.dtype)
+        for n in range(len(f)):
+            image = Image(self._device, f[n], b[n], valid[n], geometry)
+            g_blocks, b_blocks = image.to_blocks(g[n] / 4), image.to_blocks(b[n])
+            d_blocks = xp.zeros_like(b_blocks)
+            d = Gradients(xp.zeros_like(image.f), xp.zeros_like(image.b), xp.zeros_like(image.norm))
+            for band in image.bands(self._memory):
+                scores = image.scores(band)
+                attention = image.attend(band, scores)
+                weights, corners = image.corner_weights(band, attention)
+                d_blocks += xp.matmul(weights.T, g_blocks[corners])
+                d_weights = xp.matmul(g_blocks[corners], b_blocks.T)
+                image.attend_vjp(band, d_weights, attention, scores, d)
+            image.from_blocks(d_blocks, db[n], factor=1.0)
+            df[n] = image.upscaled(d.f, image.f_size)
+            db[n] += image.upscaled(image.finish(d), image.b_size)
+        return df, db
+
+
+class Gradients(NamedTuple):
+    """Sums over bands, for the downscaled features and the norms of b's patches."""
+
+    f: Array
+    b: Array
+    norm: Array
+
+
+class Image:
+    """One sample, downscaled: the steps of one band, each a launch or a matrix product."""
+
+    def __init__(self, device: Launcher, f: Array, b: Array, valid: Array, geometry: Geometry) -> None:
+        self._device, self._geometry, self.rate = device, geometry, geometry.rate
+        self.f_size, self.b_size = f.shape[:2], b.shape[:2]
+        (self.h, self.w), (self.h2, self.w2) = ((s[0] // self.rate, s[1] // self.rate) for s in (f.shape, b.shape))
+        self._grids = self.h, self.w, self.h2, self.w2
+        self.corners_of_f, self._length = (self.h + 1) * (self.w + 1), self.h2 * self.w2
+        self._type, self._c = np.dtype(f.dtype).type, C_NAMES[str(f.dtype)]
+        self.f, self.b = self.downscaled(f), self.downscaled(b)
+        self.window, steps = shifts(geometry.ksize), shifts(geometry.fuse_k) if geometry.fuse_k else [0]
+        self._steps = steps[0], steps[-1]
+        xp = device.xp
+        square = self._box_sum((self.b * self.b).sum(axis=1), self.window)
+        self.norm = xp.maximum(xp.sqrt(square), self._type(SMALLEST_NORM))
+        self.valid = xp.ascontiguousarray(valid)
+        self._scale = self._type(geometry.softmax_scale)
+        # What is dropped sums to less than half a rounding of the largest weight: see numba_attention.
+        self._least = self._type(np.log(np.finfo(f.dtype).eps / 4 / max(self._length, 1)))
+
+    # ---- bands ----
+    def bands(self, memory: int) -> Iterator[Band]:
+        """As few bands of equal height as fit: of P, S, A, Q and, backwards, as many gradients."""
+        row = self.w * self._length * np.dtype(self._type).itemsize
+        halo = 2 * (self._steps[1] - self._steps[0] + 1) + 2 * len(self.window)
+        height = min(max((memory // row - 2 * halo) // 8, 1), self.h)
+        number = -(-self.h // height)
+        for i in range(number):
+            y0, y1 = self.h * i // number, self.h * (i + 1) // number
+            scored, multiplied = needed(y0, y1, self.h, self.w, self._steps, self.window)
+            yield Band(y0, y1, scored, multiplied)
+
+    def _slot(self, positions: Array) -> Array:
+        """Where each position's row is kept, −1 for nowhere; on the device."""
+        slot = np.full(self.h * self.w, -1, np.int32)
+        slot[positions] = np.arange(len(positions))
+        return self._table(positions, "slot", slot)
+
+    def _positions(self, positions: Array) -> Array:
+        return self._table(positions, "positions", positions)
+
+    def _table(self, positions: Array, kind: str, numbers: Array) -> Array:
+        return self._device.table((kind, self.h, self.w, positions.tobytes()), numbers)
+
+    def _launch(self, kernel: str, grid: tuple[int, ...], *arguments: Any) -> None:
+        self._device.launch("attention.cu", f"{kernel}<{self._c}>", grid, *arguments)
+
+    def _per_row(self, rows: int, columns: int) -> tuple[int, int]:
+        return rows, -(-columns // THREADS)
+
+    # ---- forward ----
+    def scores(self, band: Band) -> Array:
+        """S, a row for each position in band.scored."""
+        xp, positions = self._device.xp, self._positions(band.multiplied)
+        products = xp.matmul(self.f[positions], self.b.T)
+        out = self._device.empty((len(band.scored), self._length), self._type)
+        self._launch("window_sums", self._per_row(*out.shape), products, self._slot(band.multiplied),
+                     self._positions(band.scored), self.window[0], self.window[-1], *self._grids, 1 / self.norm,
+                     out)  # fmt: skip
+        return out
+
+    def attend(self, band: Band, scores: Array) -> Array:
+        """A on the band's picture rows."""
+        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
+        out = self._device.empty((len(cells), self._length), self._type)
+        self._launch("attend", (len(cells),), scores, self._slot(band.scored), self._positions(cells), *self._steps,
+                     *self._grids, self.valid, self._scale, self._least, out)  # fmt: skip
+        return out
+
+    def corner_weights(self, band: Band, attention: Array) -> tuple[Array, slice]:
+        """Q of the band's own cells, and which corners its rows are."""
+        first, last = band.y0 * (self.w + 1), (band.y1 + 1) * (self.w + 1)
+        out = self._device.empty((last - first, (self.h2 + 1) * (self.w2 + 1)), self._type)
+        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
+        self._launch("corner_sums", self._per_row(*out.shape), attention, self._slot(cells), first, *self._grids, out)
+        return out, slice(first, last)
+
+    # ---- backward ----
+    def attend_vjp(self, band: Band, d_weights: Array, attention: Array, scores: Array, d: Gradients) -> None:
+        """Backward from Q's gradient to the features: adds to d."""
+        xp = self._device.xp
+        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
+        d_logits = self._device.empty((len(cells), self._length), self._type)
+        self._launch("softmax_vjp", (len(cells),), d_weights, attention, band.y0 * self.w, band.y0 * (self.w + 1),
+                     self.w, self.h2, self.w2, self.valid, self._scale, d_logits)  # fmt: skip
+        d_scores = self._device.empty((len(band.scored), self._length), self._type)
+        self._launch("propagate_adjoint", self._per_row(*d_scores.shape), d_logits, self._slot(cells),
+                     self._positions(band.scored), *self._steps, *self._grids, self.norm, d_scores)  # fmt: skip
+        self._launch(
+            "norm_vjp", (-(-self._length // THREADS),), d_scores, scores, len(band.scored), self._length, d.norm
+        )
+        positions = self._positions(band.multiplied)
+        d_products = self._device.empty((len(band.multiplied), self._length), self._type)
+        self._launch("window_sums", self._per_row(*d_products.shape), d_scores, self._slot(band.scored), positions,
+                     -self.window[-1], -self.window[0], *self._grids, NULL, d_products)  # fmt: skip
+        d.f[positions] += xp.matmul(d_products, self.b)
+        d.b[...] += xp.matmul(d_products.T, self.f[positions])
+
+    def finish(self, d: Gradients) -> Array:
+        """∂/∂b (downscaled) with the norm's part: norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
+        xp = self._device.xp
+        square = xp.where(self.norm > SMALLEST_NORM, d.norm / (2 * self.norm), self._type(0))
+        return d.b + 2 * self.b * self._box_sum(square, [-s for s in self.window]).reshape(-1, 1)
+
+    # ---- pixels ----
+    def downscaled(self, x: Array) -> Array:
+        """H W C -> L C, nearest neighbour with aligned corners."""
+        rows, columns = self._picked(x.shape)
+        return x[rows.reshape(-1, 1), columns].reshape(-1, x.shape[2])
+
+    def upscaled(self, d: Array, size: tuple[int, ...]) -> Array:
+        """The adjoint: L C -> H W C."""
+        rows, columns = self._picked(size)
+        x = self._device.xp.zeros((*size, d.shape[1]), self._type)
+        x[rows.reshape(-1, 1), columns] = d.reshape(len(rows), len(columns), -1)
+        return x
+
+    def _picked(self, size: tuple[int, ...]) -> tuple[Array, Array]:
+        rows, columns = (
+            self._device.table(("nearest", n, self.rate), nearest_index(n, n // self.rate, align_corners=True))
+            for n in size[:2]
+        )
+        return rows, columns
+
+    def _box_sum(self, x: Array, window: list[int]) -> Array:
+        """Σ_δ x[x' + δ] over δ ∈ window × window, zero outside."""
+        low, high, xp = min(window), max(window), self._device.xp
+        padded = xp.zeros((self.h2 + high - low, self.w2 + high - low), self._type)
+        padded[-low : self.h2 - low, -low : self.w2 - low] = x.reshape(self.h2, self.w2)
+        total = xp.zeros((self.h2, self.w2), self._type)
+        for dy in window:
+            for dx in window:
+                total += padded[dy - low : dy - low + self.h2, dx - low : dx - low + self.w2]
+        return total.reshape(-1)
+
+    def to_blocks(self, x: Array) -> Array:
+        """H W C -> corners, rate·rate·C"""
+        height, width, c = x.shape
+        corners = (height // self.rate + 1) * (width // self.rate + 1)
+        out = self._device.empty((corners, self.rate * self.rate * c), self._type)
+        self._device.elementwise("attention.cu", "to_blocks", out.size, out.dtype, x, height, width, c, self.rate, out)
+        return out
+
+    def from_blocks(self, blocks: Array, out: Array, *, factor: float) -> None:
+        """The adjoint of to_blocks, times a factor."""
+        self._device.elementwise(
+            "attention.cu", "from_blocks", out.size, out.dtype, blocks, *out.shape, self.rate, self._type(factor), out
+        )
+
+
+def needed(y0: int, y1: int, h: int, w: int, steps: tuple[int, int], window: list[int]) -> tuple[Array, Array]:
+    """Positions whose scores the attention on picture rows [y0, y1) reads, and those whose products these read."""
+    cells, walk = np.arange(y0 * w, y1 * w), np.arange(steps[0], steps[1] + 1)
+    down = np.add.outer(cells % w * h + cells // w, walk)
+    down = down[(down >= 0) & (down < h * w)]
+    along = np.add.outer(down % h * w + down // h, walk)
+    scored = np.unique(along[(along >= 0) & (along < h * w)])
+    rows, columns = (np.add.outer(n, window) for n in (scored // w, scored % w))
+    rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    return scored.astype(np.int32), np.unique((rows * w + columns)[inside]).astype(np.int32)

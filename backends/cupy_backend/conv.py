@@ -1,0 +1,99 @@
+"""Convolution on the GPU: the lists of taps, and the launches. The sums themselves stand in `kernels/conv.cu`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ca_numpy.backend import Pads, output_size
+from ca_numpy.backends.cupy_backend.launch import Launcher
+from ca_numpy.backends.cupy_backend.tiles import tile_for, vector_for
+
+Array = Any
+#: Blocks of threads that keep a large GPU busy, and pixels that one of them should at least have to sum: how dw's sum
+#: is divided depends on nothing but the sizes, so the result is the same on every GPU.
+BUSY, FEWEST_PIXELS = 264, 1024
+
+
+class Convolution:
+    """The contract's kernels of convolution. `precision`: of float32 products, "float32", "tf32" or "bf16"."""
+
+    def __init__(self, launcher: Launcher, precision: str) -> None:
+        self._device, self._precision = launcher, precision
+
+    def forward(
+        self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads, bias: Array | None = None, zoom: int = 1
+    ) -> Array:
+        """conv2d of x, or of x magnified by `zoom`; with a bias, elu(conv2d + bias)."""
+        size = zoom * x.shape[1], zoom * x.shape[2]
+        rows, columns = output_size(size, w.shape[:2], stride=stride, dilation=dilation, pads=pads)
+        y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
+        taps = taps_of(w.shape[:2], dilation, pads)
+        self._convolve(x, w, bias, y, taps, rows=rows, columns=columns, stride=stride, zoom=zoom)
+        return y
+
+    def dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+        """conv2d_dx: for each phase of x, a convolution of g with the taps that reach it."""
+        dx = self._device.empty((len(g), *size, w.shape[2]), g.dtype)
+        transposed = w.transpose(0, 1, 3, 2)
+        for p in range(min(stride, size[0])):
+            us = [u for u in range(w.shape[0]) if (p + pads[0][0] - u * dilation) % stride == 0]
+            for q in range(min(stride, size[1])):
+                vs = [v for v in range(w.shape[1]) if (q + pads[1][0] - v * dilation) % stride == 0]
+                taps = tuple(
+                    ((p + pads[0][0] - u * dilation) // stride, (q + pads[1][0] - v * dilation) // stride)
+                    for u in us
+                    for v in vs
+                )
+                part = transposed[_slice(us)][:, _slice(vs)]
+                rows, columns = -(-(size[0] - p) // stride), -(-(size[1] - q) // stride)
+                self._convolve(g, part, None, dx, taps, rows=rows, columns=columns, step=stride, row0=p, column0=q)
+        return dx
+
+    def dw(
+        self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads, zoom: int = 1
+    ) -> Array:
+        """conv2d_dw, by parts of the pixels that are then added up."""
+        taps = taps_of(ksize, dilation, pads)
+        (images, rows, columns, k), c = g.shape, x.shape[3]
+        depth, pixels = len(taps) * c, images * rows * columns
+        tile, vector = tile_for(x.dtype, self._precision, k), vector_for(x.dtype, c, k)
+        blocks = -(-depth // tile.rows), -(-k // tile.columns)
+        parts = max(1, min(-(-BUSY // max(blocks[0] * blocks[1], 1)), pixels // FEWEST_PIXELS))
+        to_a_part = -(-pixels // parts)
+        sums = self._device.empty((parts, depth, k), x.dtype)
+        self._device.launch(
+            "conv.cu", f"correlate<{tile.name}, {vector}, {vector}>", (*blocks, parts),
+            x, g, sums, self._device.constant(taps), len(taps), images, *x.shape[1:], zoom, rows, columns, stride, k,
+            to_a_part,
+        )  # fmt: skip
+        return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
+
+    def _convolve(
+        self, x: Array, w: Array, bias: Array | None, y: Array, taps: tuple[tuple[int, int], ...], *,
+        rows: int, columns: int, stride: int = 1, zoom: int = 1, step: int = 1, row0: int = 0, column0: int = 0,
+    ) -> None:  # fmt: skip
+        images, height, width, channels = x.shape
+        k = y.shape[3]
+        tile, vector = tile_for(y.dtype, self._precision, k), vector_for(y.dtype, channels, k)
+        grid = -(-images * rows * columns // tile.rows), -(-k // tile.columns)
+        self._device.launch(
+            "conv.cu", f"convolve<{tile.name}, {vector}, {vector}>", grid,
+            x, w, w if bias is None else bias, y, self._device.constant(taps), len(taps), images, height, width,
+            channels, zoom, rows, columns, stride, k, y.shape[1], y.shape[2], step, row0, column0,
+            int(bias is not None),
+        )  # fmt: skip
+
+
+def taps_of(ksize: tuple[int, int], dilation: int, pads: Pads) -> tuple[tuple[int, int], ...]:
+    """(dy, dx) of each position of a kernel, in the order in which its weights lie."""
+    return tuple(
+        (u * dilation - pads[0][0], v * dilation - pads[1][0]) for u in range(ksize[0]) for v in range(ksize[1])
+    )
+
+
+def _slice(positions: list[int]) -> slice:
+    """Positions at equal distances, as a view."""
+    if not positions:
+        return slice(0, 0)
+    step = positions[1] - positions[0] if len(positions) > 1 else 1
+    return slice(positions[0], positions[-1] + 1, step)

@@ -1,0 +1,146 @@
+"""What the backend runs on: a module of arrays and something that launches kernels. A GPU by CuPy, or a stand-in.
+
+The backend asks for nothing else, so its host code runs unchanged over `emulation`, where arrays are NumPy's and
+kernels are compiled for the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ca_numpy.errors import UserError
+
+FOLDER = Path(__file__).parent / "kernels"
+#: C++'s name of a dtype that kernels are instantiated with.
+C_NAMES = {"float32": "float", "float64": "double"}
+#: For a pointer that points nowhere.
+NULL = np.uint64(0)
+
+
+class Kernels(Protocol):
+    """Launches kernels by the file they stand in and the C++ expression that names an instance."""
+
+    def launch(
+        self, file: str, expression: str, grid: tuple[int, ...], threads: int, arguments: tuple[Any, ...]
+    ) -> None:
+        """Arguments are arrays of this device, or NumPy scalars of the size that the kernel declares."""
+
+    def address(self, x: Any) -> int:
+        """Where an array's numbers begin, for kernels that take many arrays."""
+
+    def describe(self) -> str:
+        """What it launches them on, in one line."""
+
+    def memory(self) -> int | None:
+        """Bytes of memory that are free, None where that is not known."""
+
+
+class Device(NamedTuple):
+    xp: Any
+    kernels: Kernels
+
+
+def arguments_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Python's integers as the kernels' `int`; everything else as it is."""
+    return tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
+
+
+@cache
+def source(file: str) -> str:
+    return (FOLDER / file).read_text(encoding="utf-8")
+
+
+@cache
+def digest() -> str:
+    """Names the state of all sources: compilers that cache by one file's text do not see what it includes."""
+    return hashlib.sha256("".join(source(path.name) for path in sources()).encode()).hexdigest()[:16]
+
+
+def sources() -> Iterator[Path]:
+    return iter(sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh")]))
+
+
+class CudaKernels:
+    """Compiled by NVRTC when first wanted, cached by CuPy on disk; launched on CuPy's current stream."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    @cache  # noqa: B019  as long as the process: there is one of these
+    def _function(self, file: str, expression: str) -> Any:
+        options = ("-std=c++17", f"-I{FOLDER}", f"-DSOURCES=0x{digest()}ULL")
+        module = self._cupy.RawModule(code=source(file), options=options, name_expressions=[expression])
+        return module.get_function(expression)
+
+    def launch(
+        self, file: str, expression: str, grid: tuple[int, ...], threads: int, arguments: tuple[Any, ...]
+    ) -> None:
+        self._function(file, expression)(grid, (threads,), arguments_of(arguments))
+
+    def address(self, x: Any) -> int:
+        return int(x.data.ptr)
+
+    def describe(self) -> str:
+        runtime = self._cupy.cuda.runtime
+        device = runtime.getDeviceProperties(runtime.getDevice())
+        capability = f"{device['major']}.{device['minor']}"
+        return (
+            f"CuPy {self._cupy.__version__} with CUDA {_version(runtime.runtimeGetVersion())} on "
+            f"{device['name'].decode()}, compute capability {capability}, {device['totalGlobalMem'] / 2**30:.0f} GiB"
+        )
+
+    def memory(self) -> int:
+        pooled = self._cupy.get_default_memory_pool().free_bytes()
+        return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pooled)
+
+
+def cuda_device() -> Device:
+    """The current GPU. Raises UserError with what would mend it: no driver, no device, a driver that is too old."""
+    import cupy  # type: ignore[import-not-found, unused-ignore]
+
+    runtime = cupy.cuda.runtime
+    built = int(runtime.runtimeGetVersion())
+    try:
+        driver = int(runtime.driverGetVersion())
+    except Exception:  # CuPy's error type is its own; no driver at all
+        driver = 0
+    check_driver(driver, built)
+    try:
+        devices = int(runtime.getDeviceCount())
+    except Exception as e:
+        raise UserError(f"no CUDA device can be used ({e}): `nvidia-smi` shows what the driver sees") from e
+    if devices == 0:
+        raise UserError("there is no CUDA device: `nvidia-smi` shows what the driver sees; "
+                        "CUDA_VISIBLE_DEVICES must not hide it")  # fmt: skip
+    properties = runtime.getDeviceProperties(runtime.getDevice())
+    check_capability(properties["name"].decode(), properties["major"], properties["minor"])
+    return Device(cupy, CudaKernels(cupy))
+
+
+def check_driver(driver: int, built: int) -> None:
+    """Raises UserError unless the driver (CUDA's number, 0 for none) serves a CuPy built for CUDA `built`."""
+    if driver == 0:
+        raise UserError("there is no NVIDIA driver: install it (Debian and Ubuntu: apt install nvidia-driver), "
+                        "or run the same kernels on the CPU with backend='cupy-emulated'")  # fmt: skip
+    if driver // 1000 < built // 1000:
+        right = f"pip uninstall -y cupy-cuda{built // 1000}x && pip install 'ca-numpy[cuda{driver // 1000}]'"
+        raise UserError(f"the driver knows CUDA {_version(driver)}, and CuPy was built for {_version(built)}: {right}")
+
+
+def check_capability(name: str, major: int, minor: int) -> None:
+    """Raises UserError for a GPU without the instructions that the kernels use."""
+    if major < 8:
+        raise UserError(
+            f"the {name} has compute capability {major}.{minor}, the kernels need 8.0 (Ampere, 2020) or newer: "
+            "backend='numba' runs on the CPU"
+        )
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,20 @@
+"""The GPU's backend without a GPU: the same host code and the same kernels, compiled for the CPU by g++.
+
+It is there to be read, stepped through and tested, not to be fast. `ca_numpy.use_backend("cupy-emulated")`.
+"""
+
+from __future__ import annotations
+
+from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.cupy_backend.device import Device
+from ca_numpy.backends.cupy_backend.emulation import arrays
+from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+
+
+class EmulatedCupyBackend(CupyBackend):
+    """`CupyBackend` over NumPy's memory. `backwards`: the threads of a block take their turns in reverse order."""
+
+    name = "cupy-emulated"
+
+    def __init__(self, *, backwards: bool = False) -> None:
+        super().__init__(Device(arrays, EmulatedKernels(backwards=backwards)))

@@ -1,0 +1,75 @@
+"""CuPy's array module, as far as the backend uses it, over NumPy: stricter than NumPy where CuPy is.
+
+An array "on the device" is an ndarray of a class of its own. As with CuPy, arithmetic between it and an array of the
+host raises TypeError instead of copying in silence, and so does a function of this module given one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ndarray(np.ndarray):
+    """An array on the emulated device."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        for x in inputs:
+            _refuse_host(x)
+        if out is not None:
+            options["out"] = tuple(_plain(x) for x in out)
+        result = getattr(ufunc, method)(*map(_plain, inputs), **options)
+        return None if method == "at" else _to_device(result)
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """NumPy's functions given an array of the device are this module's, as CuPy does it."""
+        return _checked(function)(*arguments, **options)
+
+
+def _refuse_host(x: Any) -> None:
+    if isinstance(x, np.ndarray) and not isinstance(x, ndarray) and x.ndim > 0:
+        raise TypeError(
+            "Unsupported type <class 'numpy.ndarray'>: an array of the host where one of the device is needed"
+        )
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, ndarray) else x
+
+
+def _to_device(x: Any) -> Any:
+    return np.asarray(x).view(ndarray) if isinstance(x, (np.ndarray, np.generic)) else x
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """On the device; an array of the host is copied."""
+    if isinstance(x, ndarray):
+        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    return np.array(x, dtype=dtype).view(ndarray)
+
+
+def asnumpy(x: Any) -> NDArray[Any]:
+    """A copy on the host."""
+    return np.array(_plain(x))
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    function = getattr(np, name)
+    if isinstance(function, np.ufunc):
+        return function if name == "add" else _checked(function)
+    return _checked(function)
+
+
+def _checked(function: Any) -> Any:
+    def on_device(*arguments: Any, **options: Any) -> Any:
+        for x in arguments:
+            for part in x if isinstance(x, (list, tuple)) else (x,):
+                _refuse_host(part)
+        plain = [type(x)(map(_plain, x)) if isinstance(x, (list, tuple)) else _plain(x) for x in arguments]
+        return _to_device(function(*plain, **options))
+
+    return on_device

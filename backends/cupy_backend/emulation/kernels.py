@@ -1,0 +1,156 @@
+"""Compiles the kernels for the CPU with g++ and `cuda_on_cpu.h`, keeps them on disk, and launches them."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ca_numpy.backends.cupy_backend.device import FOLDER, arguments_of, digest
+from ca_numpy.backends.cupy_backend.emulation.arrays import ndarray
+from ca_numpy.backends.cupy_backend.tiles import every_instance
+from ca_numpy.errors import UserError
+
+HEADER = Path(__file__).parent / "cuda_on_cpu.h"
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas")
+_one_at_a_time = threading.Lock()
+
+
+class EmulatedKernels:
+    """Launches kernels on the CPU, one block after another. `backwards`: the last of a block's threads goes first."""
+
+    def __init__(self, *, backwards: bool = False, instances: dict[str, list[str]] | None = None,
+                 folder: Path = FOLDER) -> None:  # fmt: skip
+        self._backwards, self._folder = backwards, folder
+        self._instances = every_instance() if instances is None else instances
+        self._compiler = compiler()
+
+    def launch(
+        self, file: str, expression: str, grid: tuple[int, ...], threads: int, arguments: tuple[Any, ...]
+    ) -> None:
+        library = self._library(file)
+        sizes = (ctypes.c_uint * 6)(*(*grid, 1, 1)[:3], threads, 1, 1)
+        held = [_boxed(a) for a in arguments_of(arguments)]
+        pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(box) for box in held))
+        with _one_at_a_time:
+            failed = library.launch(self._instances[file].index(expression), sizes, int(self._backwards), pointers)
+        if failed:
+            raise RuntimeError(f"{expression} in {file}: threads of a block wait at a barrier that others never reach")
+
+    def address(self, x: Any) -> int:
+        return int(x.ctypes.data)
+
+    def describe(self) -> str:
+        return f"the GPU's kernels on one core of the CPU, compiled by {Path(self._compiler).name}: to read and to test"
+
+    def memory(self) -> None:
+        return None
+
+    @cache  # noqa: B019  as long as the process
+    def _library(self, file: str) -> ctypes.CDLL:
+        instances = self._instances[file]
+        cases = "\n".join(
+            f"        case {i}: return cpu::launch_with({expression}, sizes, backwards, arguments);"
+            for i, expression in enumerate(instances)
+        )
+        text = f"""#include "{HEADER}"
+#include "{self._folder / file}"
+extern "C" int launch(int which, const unsigned* sizes, int backwards, void** arguments) {{
+    switch (which) {{
+{cases}
+    }}
+    return 2;
+}}
+"""
+        return ctypes.CDLL(
+            str(compiled(self._compiler, text, (HEADER.read_text(), digest(), _text_of(self._folder, file))))
+        )
+
+
+def _text_of(folder: Path, file: str) -> str:
+    return (folder / file).read_text(encoding="utf-8")
+
+
+def _boxed(a: Any) -> Any:
+    """An argument where a pointer to it can be taken: an array's address, or a number in its own size."""
+    if isinstance(a, ndarray):
+        return ctypes.c_uint64(a.ctypes.data)
+    if not isinstance(a, np.generic):
+        raise TypeError(f"a kernel takes arrays of the device and NumPy's numbers, not {type(a).__name__}")
+    return np.ctypeslib.as_ctypes(np.array([a]))
+
+
+@cache
+def compiler() -> str:
+    """The C++ compiler's path. Raises UserError if there is none."""
+    found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if not found or not shutil.which(found):
+        raise UserError("the emulated GPU needs a C++ compiler: apt install g++ (macOS: xcode-select --install)")
+    return found
+
+
+def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
+    """The shared library made of this text, from disk if it was compiled before."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    key = hashlib.sha256("\0".join([text, *included, version, *FLAGS]).encode()).hexdigest()[:32]
+    folder = cache_folder()
+    library = folder / f"{key}.so"
+    with _locked(folder / f"{key}.lock"):
+        if not library.exists():
+            print("compiling the GPU's kernels for the CPU, once …", file=sys.stderr)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                source, result = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
+                source.write_text(text, encoding="utf-8")
+                command = [compiler, *FLAGS, "-o", str(result), str(source)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    raise UserError(f"the kernels cannot be compiled by {compiler}: {_first_error(done.stderr)}")
+                os.replace(result, library)
+    return library
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $CA_NUMPY_CACHE, or the user's cache."""
+    base = (
+        os.environ.get("CA_NUMPY_CACHE")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ca_numpy"
+    )
+    folder = Path(base) / "emulated"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="ca_numpy-"))
+    return folder
+
+
+class _locked:
+    """Processes that start together compile once. Where files cannot be locked, each compiles for itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._file = open(self._path, "w")
+        try:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            pass
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _first_error(stderr: str) -> str:
+    return next((line for line in stderr.splitlines() if "error" in line), stderr[:200].replace("\n", " "))

@@ -1,0 +1,106 @@
+// Convolution as a matrix product whose left side is never stored: implicit GEMM, N H W C.
+//
+//     y[n, i, j, :] = Σ_t x[n, i·stride + dy_t, j·stride + dx_t, :] · w[t, :, :]                    t: a *tap*
+//
+// A convolution is a list of taps. Forward there are KH·KW of them, at (u·d − top, v·d − left). The gradient by x is the
+// same sum with the gradient as the picture and the kernel transposed: at stride s each of the s × s phases of x has
+// taps of its own, one list for each. And a picture that is to be doubled first is read at half the place. So one kernel
+// serves all three. The gradient by w,
+//
+//     dw[t, c, k] = Σ_{n, i, j} x[n, i·stride + dy_t, j·stride + dx_t, c] · g[n, i, j, k],
+//
+// has the same left side transposed: patches along the sum.
+//
+// Matrices: a row of the left one is an output pixel, a column (tap, channel); the right one is w, as it lies.
+#include "product.cuh"
+
+// Where the numbers of a patch lie. `zoom`: x counts as magnified so many times.
+template <class T> struct Patches {
+    const T* x;
+    const int* taps;  // dy, dx of each
+    int height, width, channels, zoom, rows, columns, stride, pixels, depth;
+
+    struct Pixel { int image, y, x; };       // image −1: there is none
+    struct Place { int dy, dx, channel; };  // channel −1: there is none
+
+    __device__ Pixel pixel(int m) const {
+        if (m >= pixels) return {-1, 0, 0};
+        const int line = m / columns;
+        return {line / rows, line % rows * stride, m % columns * stride};
+    }
+    __device__ Place place(int k) const {
+        if (k >= depth) return {0, 0, -1};
+        const int tap = k / channels;
+        return {taps[2 * tap], taps[2 * tap + 1], k - tap * channels};
+    }
+    template <int VECTOR> __device__ void load(const Pixel& pixel, const Place& place, T (&to)[VECTOR]) const {
+        const int y = pixel.y + place.dy, z = pixel.x + place.dx;
+        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < zoom * height && z >= 0 && z < zoom * width;
+        const long long at = ((long long)pixel.image * height + y / zoom) * width + z / zoom;
+        load_or_zero<VECTOR>(x + at * channels + place.channel, there, to);
+    }
+};
+
+// The left side of y: pixels down, places along the sum.
+template <class T> struct PatchRows : Patches<T> {
+    using Row = typename Patches<T>::Pixel;
+    using Term = typename Patches<T>::Place;
+    __device__ PatchRows(const Patches<T>& p) : Patches<T>(p) {}
+    __device__ Row row(int m) const { return this->pixel(m); }
+    __device__ Term term(int k, int) const { return this->place(k); }
+};
+
+// The left side of dw: places down, pixels along the sum.
+template <class T> struct PatchColumns : Patches<T> {
+    using Row = typename Patches<T>::Place;
+    using Term = typename Patches<T>::Pixel;
+    __device__ PatchColumns(const Patches<T>& p) : Patches<T>(p) {}
+    __device__ Row row(int k) const { return this->place(k); }
+    __device__ Term term(int m, int last) const { return m < last ? this->pixel(m) : Term{-1, 0, 0}; }
+    template <int VECTOR> __device__ void load(const Row& place, const Term& pixel, T (&to)[VECTOR]) const {
+        Patches<T>::template load<VECTOR>(pixel, place, to);
+    }
+};
+
+// Outputs go to y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of dx at step s.
+// bias is added and ELU applied on the way there, if `activate`.
+template <class Tile, int VECTOR_X, int VECTOR_W>
+__global__ void __launch_bounds__(THREADS) convolve(
+    const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
+    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels, int zoom,
+    int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int row0, int column0, int activate) {
+    using T = typename Tile::Number;
+    const int pixels = images * rows * columns, depth = number_of_taps * channels;
+    const PatchRows<T> a{{x, taps, height, width, channels, zoom, rows, columns, stride, pixels, depth}};
+    const Matrix<T> b{w, kernels};
+    const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
+    Tile tile;
+    sum_products<Tile, ALONG_THE_SUM, VECTOR_X, VECTOR_W>(tile, a, b, m0, k0, 0, depth);
+    tile.each([&](int i, int j, T sum) {
+        const int m = m0 + i, k = k0 + j;
+        if (m >= pixels || k >= kernels) return;
+        const int line = m / columns, image = line / rows;
+        const long long row = (long long)image * y_height + line % rows * step + row0;
+        const long long at = (row * y_width + m % columns * step + column0) * kernels + k;
+        y[at] = activate ? elu_of(sum + bias[k]) : sum;
+    });
+}
+
+// Part blockIdx.z of the sum over pixels: parts[z][t, c, k]. What follows adds the parts up in their order.
+template <class Tile, int VECTOR_X, int VECTOR_G>
+__global__ void __launch_bounds__(THREADS) correlate(
+    const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,
+    int number_of_taps, int images, int height, int width, int channels, int zoom, int rows, int columns, int stride,
+    int kernels, int pixels_to_a_part) {
+    using T = typename Tile::Number;
+    const int pixels = images * rows * columns, depth = number_of_taps * channels;
+    const PatchColumns<T> a{{x, taps, height, width, channels, zoom, rows, columns, stride, pixels, depth}};
+    const Matrix<T> b{g, kernels};
+    const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS, first = blockIdx.z * pixels_to_a_part;
+    Tile tile;
+    sum_products<Tile, ACROSS_THE_SUM, VECTOR_X, VECTOR_G>(tile, a, b, m0, k0, first, min(first + pixels_to_a_part, pixels));
+    tile.each([&](int i, int j, T sum) {
+        const int m = m0 + i, k = k0 + j;
+        if (m < depth && k < kernels) parts[((long long)blockIdx.z * depth + m) * kernels + k] = sum;
+    });
+}

@@ -1,0 +1,103 @@
+// The walk along the sum that every product shares: fetch a step's numbers, lay them down, multiply.
+//
+// While a step is being multiplied, the numbers of the next are on their way from global memory into registers; there are
+// two parts of shared memory in turn, so that one barrier a step is enough.
+//
+// The sides are objects that know where a number comes from. So a matrix need not exist: a convolution's left side is
+// patches, read where they lie in the picture. VECTOR neighbours are fetched at once, where they are neighbours:
+//
+//     A::Fixed a.fixed(i), A::Moving a.moving(k)   what to keep for a row that stays, and for a term of the sum
+//     a.load<VECTOR>(fixed, moving, numbers)       VECTOR neighbours, beginning there
+#pragma once
+#include "tiles.cuh"
+
+enum Direction { ALONG_THE_SUM, ACROSS_THE_SUM };  // where A's neighbours lie
+
+// Which of a step's numbers this thread fetches: SLOTS times VECTOR neighbours of `outer` lines that are `inner` long.
+template <int INNER, int OUTER, int VECTOR> struct Share {
+    static constexpr int PER_LINE = INNER / VECTOR, PER_SLOT = THREADS / PER_LINE;
+    static constexpr int SLOTS = (OUTER + PER_SLOT - 1) / PER_SLOT;
+    static_assert(INNER % VECTOR == 0 && THREADS % PER_LINE == 0, "the threads share a step's lines evenly");
+    static __device__ int inner() { return threadIdx.x % PER_LINE * VECTOR; }
+    static __device__ int outer(int slot) { return threadIdx.x / PER_LINE + slot * PER_SLOT; }
+    static __device__ bool exists(int slot) { return OUTER % PER_SLOT == 0 || outer(slot) < OUTER; }
+};
+
+// Adds to `tile` the products of terms first … last − 1 of rows row0 …  and columns column0 … .
+template <class Tile, Direction DIRECTION, int VECTOR_A, int VECTOR_B, class A, class B>
+__device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int column0, int first, int last) {
+    using Number = typename Tile::Number;
+    constexpr bool ALONG = DIRECTION == ALONG_THE_SUM;
+    using ShareA = Share<ALONG ? Tile::DEPTH : Tile::ROWS, ALONG ? Tile::ROWS : Tile::DEPTH, VECTOR_A>;
+    using ShareB = Share<Tile::COLUMNS, Tile::DEPTH, VECTOR_B>;
+    __shared__ typename Tile::Memory memory[2];
+
+    Number fetched_a[ShareA::SLOTS][VECTOR_A], fetched_b[ShareB::SLOTS][VECTOR_B];
+    typename A::Row rows[ALONG ? ShareA::SLOTS : 1];
+#pragma unroll
+    for (int s = 0; s < (ALONG ? ShareA::SLOTS : 1); s++)
+        rows[s] = a.row(row0 + (ALONG ? ShareA::outer(s) : ShareA::inner()));
+
+    const auto fetch = [&](int k0) {
+        if constexpr (ALONG) {
+            const typename A::Term term = a.term(k0 + ShareA::inner(), last);
+#pragma unroll
+            for (int s = 0; s < ShareA::SLOTS; s++) a.template load<VECTOR_A>(rows[s], term, fetched_a[s]);
+        } else {
+#pragma unroll
+            for (int s = 0; s < ShareA::SLOTS; s++)
+                a.template load<VECTOR_A>(rows[0], a.term(k0 + ShareA::outer(s), last), fetched_a[s]);
+        }
+#pragma unroll
+        for (int s = 0; s < ShareB::SLOTS; s++)
+            if (ShareB::exists(s)) b.template load<VECTOR_B>(k0 + ShareB::outer(s), last, column0 + ShareB::inner(), fetched_b[s]);
+    };
+    const auto lay_down = [&](typename Tile::Memory& m) {
+#pragma unroll
+        for (int s = 0; s < ShareA::SLOTS; s++)
+            if (ShareA::exists(s))
+#pragma unroll
+                for (int v = 0; v < VECTOR_A; v++)
+                    Tile::set_a(m, ALONG ? ShareA::outer(s) : ShareA::inner() + v,
+                                ALONG ? ShareA::inner() + v : ShareA::outer(s), fetched_a[s][v]);
+#pragma unroll
+        for (int s = 0; s < ShareB::SLOTS; s++)
+            if (ShareB::exists(s))
+#pragma unroll
+                for (int v = 0; v < VECTOR_B; v++)
+                    Tile::set_b(m, ShareB::outer(s), ShareB::inner() + v, fetched_b[s][v]);
+    };
+
+    if (first >= last) return;
+    fetch(first);
+    lay_down(memory[0]);
+    __syncthreads();
+    int turn = 0;
+    for (int k0 = first; k0 < last; k0 += Tile::DEPTH, turn ^= 1) {
+        const bool more = k0 + Tile::DEPTH < last;
+        if (more) fetch(k0 + Tile::DEPTH);
+        tile.multiply(memory[turn]);
+        if (more) lay_down(memory[turn ^ 1]);
+        __syncthreads();
+    }
+}
+
+// VECTOR neighbours at a place that is aligned for them, or zeros.
+template <int VECTOR, class T> __device__ void load_or_zero(const T* place, bool there, T (&numbers)[VECTOR]) {
+    if constexpr (VECTOR == 4 && sizeof(T) == 4) {
+        const float4 v = there ? *reinterpret_cast<const float4*>(place) : float4{0, 0, 0, 0};
+        numbers[0] = v.x, numbers[1] = v.y, numbers[2] = v.z, numbers[3] = v.w;
+    } else {
+#pragma unroll
+        for (int v = 0; v < VECTOR; v++) numbers[v] = there ? place[v] : T(0);
+    }
+}
+
+// A right side that lies in memory: terms × columns, row-major.
+template <class T> struct Matrix {
+    const T* numbers;
+    int columns;
+    template <int VECTOR> __device__ void load(int k, int last, int column, T (&to)[VECTOR]) const {
+        load_or_zero<VECTOR>(numbers + (long long)k * columns + column, k < last && column < columns, to);
+    }
+};

@@ -1,0 +1,63 @@
+"""Which instance of a kernel serves a product: the twin of the table at the end of `kernels/tiles.cuh`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Tile(NamedTuple):
+    """name in C++, and the rows and columns of the result that one block of threads makes."""
+
+    name: str
+    rows: int
+    columns: int
+
+
+PLAIN = (Tile("PlainNarrow", 128, 16), Tile("PlainWide", 128, 64))
+DOUBLE = (Tile("DoubleNarrow", 64, 16), Tile("DoubleWide", 64, 64))
+TENSOR = {
+    precision: (
+        Tile(f"TensorNarrow<{format}>", 128, 16),
+        Tile(f"TensorMedium<{format}>", 128, 64),
+        Tile(f"TensorWide<{format}>", 128, 128),
+    )
+    for precision, format in (("tf32", "TF32"), ("bf16", "BF16"))
+}
+
+
+def tile_for(dtype: Any, precision: str, columns: int) -> Tile:
+    """The narrowest tile that holds all columns, or the widest: columns that do not exist are multiplied too."""
+    tiles = DOUBLE if dtype == np.float64 else TENSOR.get(precision, PLAIN)
+    return next((tile for tile in tiles if columns <= tile.columns), tiles[-1])
+
+
+def vector_for(dtype: Any, *lengths: int) -> int:
+    """How many neighbours are fetched at once: four float32 if all rows begin where four may."""
+    return 4 if dtype == np.float32 and all(n % 4 == 0 for n in lengths) else 1
+
+
+def every_instance() -> dict[str, list[str]]:
+    """All kernels by file, as C++ names them: what is compiled ahead, and what the tests compile for each GPU."""
+    tiles = [*DOUBLE, *PLAIN, *TENSOR["tf32"], *TENSOR["bf16"]]
+    products = [
+        f"{kernel}<{tile.name}, {v}, {v}>"
+        for kernel in ("convolve", "correlate")
+        for tile in tiles
+        for v in ((1,) if tile in DOUBLE else (1, 4))
+    ]
+    simple = {
+        "activations.cu": ["elu", "elu_slope", "leaky_relu", "leaky_relu_slope"],
+        "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add"],
+        "sums.cu": ["sum_rows"],
+        "adam.cu": ["adam"],
+        "attention.cu": [
+            "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "norm_vjp", "to_blocks",
+            "from_blocks",
+        ],
+    }  # fmt: skip
+    instances = {
+        file: [f"{name}<{t}>" for name in names for t in ("float", "double")] for file, names in simple.items()
+    }
+    return {"conv.cu": products, **instances}

@@ -1,0 +1,123 @@
+"""What a user without the right GPU, driver or package is told; and that CuPy has all that the backend asks of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ca_numpy.backend as registry
+from ca_numpy import UserError, use_backend
+from ca_numpy.backends import cupy_backend
+from ca_numpy.backends.cupy_backend import device
+from ca_numpy.backends.cupy_backend.launch import Launcher
+
+cupy_is_here = importlib.util.find_spec("cupy") is not None
+
+
+@pytest.mark.parametrize(
+    ("driver", "built", "message"),
+    [
+        (0, 12090, "no NVIDIA driver: .*cupy-emulated"),
+        (12040, 13000, r"the driver knows CUDA 12.4, and CuPy was built for 13.0: .*ca-numpy\[cuda12\]"),
+        (11080, 12000, "knows CUDA 11.8"),
+    ],
+)
+def test_a_driver_that_does_not_serve_is_named_with_what_mends_it(driver: int, built: int, message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        device.check_driver(driver, built)
+    assert "\n" not in str(raised.value)
+
+
+def test_newer_drivers_serve() -> None:
+    device.check_driver(13000, 12090)
+    device.check_driver(12020, 12090)  # within a major version they do
+
+
+def test_an_old_gpu_is_named() -> None:
+    with pytest.raises(UserError, match=r"Tesla T4 has compute capability 7\.5, the kernels need 8\.0"):
+        device.check_capability("Tesla T4", 7, 5)
+    device.check_capability("A100", 8, 0)
+
+
+class FakeCupy:
+    """A CuPy whose driver has no device."""
+
+    class cuda:
+        class runtime:
+            devices: Any = 0
+            runtimeGetVersion = staticmethod(lambda: 13000)
+            driverGetVersion = staticmethod(lambda: 13000)
+            getDeviceCount = staticmethod(lambda: FakeCupy.cuda.runtime.devices)
+
+
+def test_no_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
+    with pytest.raises(UserError, match="no CUDA device"):
+        device.cuda_device()
+
+
+def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
+    monkeypatch.delenv(registry.VARIABLE, raising=False)
+    registry._preferred.cache_clear()
+    with use_backend("auto") as backend:
+        assert backend.name in ("numba", "numpy")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "backend 'cupy' cannot be used: there is no CUDA device" in said
+    with use_backend("auto"):
+        assert capsys.readouterr().err == ""
+    registry._preferred.cache_clear()
+
+
+def test_too_little_memory_is_told_with_how_much_was_needed() -> None:
+    class Small:
+        xp = type("xp", (), {"empty": staticmethod(lambda shape, dtype: _raise(MemoryError("out of memory")))})
+        kernels = type("kernels", (), {"memory": staticmethod(lambda: 3 << 20)})
+
+    with pytest.raises(UserError, match="4 MiB were needed at once, 3 are free"):
+        Launcher(device.Device(Small.xp, Small.kernels)).empty((1024, 1024), "float32")  # type: ignore[arg-type]
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_without_cupy_the_install_is_named() -> None:
+    code = """
+import sys
+sys.modules["cupy"] = None
+from ca_numpy.backend import why_unavailable
+print(why_unavailable("cupy"))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'ca-numpy[cuda13]'" in result.stdout
+
+
+def names_of_xp() -> set[str]:
+    """Every function that the backend takes from its array module."""
+    folder, found = Path(cupy_backend.__file__).parent, set()
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute)):
+                owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+                if owner == "xp":
+                    found.add(node.attr)
+    return found
+
+
+def test_the_array_modules_functions_are_seen() -> None:
+    assert {"zeros", "matmul", "ascontiguousarray", "asnumpy"} <= names_of_xp()
+
+
+@pytest.mark.skipif(not cupy_is_here, reason="needs CuPy, not a GPU: pip install cupy-cuda12x")
+def test_cupy_has_every_function_that_the_backend_asks_for() -> None:
+    import cupy
+
+    assert [name for name in sorted(names_of_xp()) if not hasattr(cupy, name)] == []

@@ -1,0 +1,228 @@
+"""The emulated GPU: barriers, warps and tensor cores do on the CPU what CUDA says they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ca_numpy.backend import same_pads, use_backend, why_unavailable
+from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.cupy_backend.device import FOLDER
+from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
+from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from ca_numpy.testing import CASES, RandomChooser, backend_suite
+
+Array = NDArray[Any]
+pytestmark = pytest.mark.skipif(
+    why_unavailable("cupy-emulated") is not None, reason=str(why_unavailable("cupy-emulated"))
+)
+
+KERNELS = """
+#include "tiles.cuh"
+__global__ void reverse(int* x) {  // through shared memory: wrong if one thread runs ahead of the others
+    __shared__ int memory[64];
+    memory[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    x[threadIdx.x] = memory[63 - threadIdx.x];
+}
+__global__ void race(int* x) {  // the same, without the barrier
+    __shared__ int memory[64];
+    memory[threadIdx.x] = x[threadIdx.x];
+    x[threadIdx.x] = memory[63 - threadIdx.x];
+}
+__global__ void stuck(int* x) {
+    if (threadIdx.x < 8) __syncthreads();
+    x[threadIdx.x] = 1;
+}
+__global__ void total(const float* x, float* y) {
+    __shared__ float memory[8];
+    const float sum = block_sum(x[threadIdx.x], memory), largest = block_max(x[threadIdx.x], memory);
+    y[2 * threadIdx.x] = sum;
+    y[2 * threadIdx.x + 1] = largest;
+}
+__global__ void places(int* x) {
+    const int i = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    x[i * blockDim.x + threadIdx.x] += i * 100 + threadIdx.x;
+}
+__global__ void round_to_tf32(const float* x, unsigned* y) { y[threadIdx.x] = TF32::word(x[threadIdx.x]); }
+__global__ void round_to_bf16(const float* x, unsigned* y) { y[threadIdx.x] = BF16::half(x[threadIdx.x]) << 16; }
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("kernels")
+    text = KERNELS.replace('"tiles.cuh"', f'"{FOLDER / "tiles.cuh"}"')
+    (place / "these.cu").write_text(text, encoding="utf-8")
+    return place
+
+
+@pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
+def kernels(request: pytest.FixtureRequest, folder: Path) -> EmulatedKernels:
+    names = ["reverse", "race", "stuck", "total", "places", "round_to_tf32", "round_to_bf16"]
+    return EmulatedKernels(backwards=request.param, instances={"these.cu": names}, folder=folder)
+
+
+def launch(kernels: EmulatedKernels, name: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
+    kernels.launch("these.cu", name, grid, threads, arguments)
+
+
+def test_a_barrier_holds_until_all_threads_have_come(kernels: EmulatedKernels) -> None:
+    x = arrays.asarray(np.arange(64, dtype=np.int32))
+    launch(kernels, "reverse", (1,), 64, x)
+    assert np.array_equal(arrays.asnumpy(x), np.arange(64)[::-1])
+
+
+def test_a_missing_barrier_shows_in_one_order_of_the_threads_or_the_other(folder: Path) -> None:
+    results = []
+    for backwards in (False, True):
+        x = arrays.asarray(np.arange(64, dtype=np.int32))
+        them = EmulatedKernels(backwards=backwards, instances={"these.cu": ["race"]}, folder=folder)
+        launch(them, "race", (1,), 64, x)
+        results.append(arrays.asnumpy(x))
+    assert not np.array_equal(*results)
+
+
+def test_a_barrier_that_some_threads_never_reach_is_an_error_and_the_next_launch_is_not(
+    kernels: EmulatedKernels,
+) -> None:
+    x = arrays.asarray(np.zeros(64, np.int32))
+    with pytest.raises(RuntimeError, match=r"stuck in these\.cu: threads of a block wait"):
+        launch(kernels, "stuck", (1,), 64, x)
+    test_a_barrier_holds_until_all_threads_have_come(kernels)
+
+
+def test_blocks_and_threads_know_their_places(kernels: EmulatedKernels) -> None:
+    x = arrays.asarray(np.zeros((2 * 3 * 4, 5), np.int32))
+    launch(kernels, "places", (4, 3, 2), 5, x)
+    assert np.array_equal(arrays.asnumpy(x), np.arange(24)[:, None] * 100 + np.arange(5))
+
+
+def test_all_threads_of_a_block_get_its_sum_and_its_largest(kernels: EmulatedKernels, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal(256).astype(np.float32), arrays.asarray(np.zeros((256, 2), np.float32))
+    launch(kernels, "total", (1,), 256, arrays.asarray(x), y)
+    found = arrays.asnumpy(y)
+    assert np.ptp(found, axis=0).tolist() == [0, 0]
+    assert found[0, 0] == pytest.approx(x.sum(dtype=np.float64), abs=1e-5)
+    assert found[0, 1] == x.max()
+
+
+@pytest.mark.parametrize(("format", "bits"), [("tf32", 10), ("bf16", 7)])
+def test_rounding_is_to_the_nearest_number_of_so_many_bits(
+    kernels: EmulatedKernels, format: str, bits: int, rng: np.random.Generator
+) -> None:
+    x = (rng.standard_normal(256) * 10.0 ** rng.integers(-20, 20, 256)).astype(np.float32)
+    x[:4] = [np.inf, -np.inf, np.nan, 0]
+    y = arrays.asarray(np.zeros(256, np.uint32))
+    launch(kernels, f"round_to_{format}", (1,), 256, arrays.asarray(x), y)
+    rounded = arrays.asnumpy(y).view(np.float32)
+    fraction, exponent = np.frexp(x[3:].astype(np.float64))
+    nearest = np.ldexp(np.round(fraction * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent)
+    assert rounded[:2].tolist() == [np.inf, -np.inf]
+    assert np.isnan(rounded[2])
+    ulp = np.ldexp(2.0 ** -(bits + 1), exponent)
+    assert (np.abs(rounded[3:] - x[3:]) <= ulp / 2).all()
+    assert np.mean(rounded[3:] == nearest) > 0.99  # but for ties
+
+
+# ---- the backend on it -------------------------------------------------------------------------------------------
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to"])
+def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
+    """Where a barrier is missing, one of the two orders reads what has not been written."""
+    forwards, backwards = EmulatedCupyBackend(), EmulatedCupyBackend(backwards=True)
+    for seed in range(6):
+        problem = CASES[case].draw(RandomChooser(np.random.default_rng(seed), large=seed > 3)).astype(np.float32)
+        results = []
+        for backend in (forwards, backwards):
+            y = getattr(backend, case)(*map(backend.asarray, problem.inputs), **problem.params)
+            results.append([backend.to_numpy(part) for part in (y if isinstance(y, tuple) else (y,))])
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], params: dict[str, Any]) -> float:
+    """Of a convolution's kernel, against the textbook in float64: the largest error over the largest number."""
+    with use_backend("numpy") as textbook:
+        right = getattr(textbook, name)(*(a.astype(np.float64) for a in arrays_), **params)
+    found = backend.to_numpy(getattr(backend, name)(*map(backend.asarray, arrays_), **params))
+    assert found.dtype == np.float32
+    return float(np.abs(found - right).max() / np.abs(right).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("tf32", 2e-3), ("bf16", 2e-2)])
+@given(
+    c=st.sampled_from([3, 5, 16, 32]), k=st.sampled_from([3, 16, 40, 64, 130]), ksize=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2]), dilation=st.sampled_from([1, 2]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_each_precision_is_as_precise_as_it_says(
+    precision: str, bound: float, c: int, k: int, ksize: int, stride: int, dilation: int, seed: int
+) -> None:
+    """All tiles, wide and narrow, at every kind of convolution: forward and both gradients."""
+    with use_backend(f"cupy-emulated:{precision}") as backend:
+        assert isinstance(backend, CupyBackend)
+        rng = np.random.default_rng(seed)
+        pads = same_pads((11, 9), (ksize, ksize), stride=stride, dilation=dilation)
+        geometry = {"stride": stride, "dilation": dilation, "pads": pads}
+        x, w = rng.standard_normal((2, 11, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
+        assert relative_error(backend, "conv2d", [x, w], geometry) < bound
+        g = rng.standard_normal((2, -(-11 // stride), -(-9 // stride), k), np.float32)
+        assert relative_error(backend, "conv2d_dx", [g, w], {"size": (11, 9), **geometry}) < bound
+        assert relative_error(backend, "conv2d_dw", [g, x], {"ksize": (ksize, ksize), **geometry}) < bound
+
+
+@pytest.mark.slow
+def test_tensor_cores_are_used_where_they_are_asked_for(rng: np.random.Generator) -> None:
+    """Their rounding shows: results differ from float32's by more than float32 would."""
+    x, w = rng.standard_normal((1, 8, 8, 32), np.float32), rng.standard_normal((3, 3, 32, 32), np.float32)
+    geometry = {"stride": 1, "dilation": 1, "pads": ((1, 1), (1, 1))}
+    errors = []
+    for precision in ("float32", "tf32", "bf16"):
+        with use_backend(f"cupy-emulated:{precision}") as backend:
+            assert isinstance(backend, CupyBackend)
+            errors.append(relative_error(backend, "conv2d", [x, w], geometry))
+    assert errors[0] < 1e-6 < 1e-5 < errors[1] < errors[2]
+
+
+@pytest.mark.slow
+def test_bands_of_attention_of_any_height_give_the_same(rng: np.random.Generator) -> None:
+    backend = EmulatedCupyBackend()
+    case = CASES["contextual_attention_vjp"]
+    for seed in range(4):
+        problem = case.draw(RandomChooser(np.random.default_rng(seed), large=seed > 1))
+        inputs = [backend.asarray(x) for x in problem.inputs]
+        whole = backend.contextual_attention_vjp(*inputs, **problem.params)
+        backend._attention._memory = 0  # one row of the picture to a band
+        rows = backend.contextual_attention_vjp(*inputs, **problem.params)
+        backend._attention._memory = 2 << 30
+        for a, b in zip(rows, whole, strict=True):
+            np.testing.assert_allclose(backend.to_numpy(a), backend.to_numpy(b), rtol=1e-9, atol=1e-9)
+
+
+def test_host_and_device_do_not_mix() -> None:
+    here, there = np.ones(3), arrays.asarray(np.ones(3))
+    for mix in (lambda: here + there, lambda: there * here, lambda: arrays.matmul(there, here),
+                lambda: arrays.concatenate([there, here])):  # fmt: skip
+        with pytest.raises(TypeError, match="of the host"):
+            mix()
+    assert isinstance(2 * there, arrays.ndarray)
+    assert type(arrays.asnumpy(there)) is np.ndarray
+
+
+def test_the_shipped_suite_finds_a_mistake_in_a_kernel_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite sees through the backend: taps read one pixel off are found."""
+    from ca_numpy.backends.cupy_backend import conv
+
+    right = conv.taps_of
+    monkeypatch.setattr(conv, "taps_of", lambda *a: tuple((dy, dx + 1) for dy, dx in right(*a)))
+    case = CASES["conv2d"]
+    problem = case.draw(RandomChooser(np.random.default_rng(1)))
+    with pytest.raises(AssertionError, match="conv2d of cupy-emulated"):
+        backend_suite.check_kernel("cupy-emulated", case, problem)
