@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ca_numpy.backend import current_backend
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import OPS, Tensor, TensorLike, is_recording, recording
 
 Rule = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""The contract between the calculus and the arithmetic: every kernel with its equation, and who supplies it.
+"""The contract between the calculus and the arithmetic: every kernel with its equation, and what it computes.
 
 A backend is a class with the methods below, over arrays of its own. Images and features are N H W C, convolution
 kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an
@@ -10,31 +10,16 @@ input, and know nothing of derivatives: those are written once, in `ops/`.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.errors import UserError
-
 Array = Any
 Pads = tuple[tuple[int, int], tuple[int, int]]
-ENTRY_POINT_GROUP = "ca_numpy.backends"
-INSTALL_HINT = {
-    "numba": "pip install 'ca-numpy[numba]'",
-    "cupy": "pip install 'ca-numpy[cuda13]' (or [cuda12], as your driver asks)",
-}
-#: Names the backend where no `use_backend` does.
-VARIABLE = "CA_NUMPY_BACKEND"
-#: What "auto" tries, first to last.
-PREFERENCE = ("cupy", "numba", "numpy")
 
 
 def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int = 1) -> Pads:
@@ -311,108 +296,3 @@ class Backend(ABC):
         results = [self.adam(*four, rate=rate, beta1=beta1, beta2=beta2, eps=eps) for four in fours]
         p2, m2, v2 = ([result[i] for result in results] for i in range(3))
         return p2, m2, v2
-
-
-# ---- registry ----
-_loaded: dict[str, Backend] = {}
-_current: ContextVar[Backend | None] = ContextVar("ca_numpy_backend", default=None)
-
-
-def registered_backends() -> Mapping[str, EntryPoint]:
-    """Every backend that an installed package announces, whether or not it can run here."""
-    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)}
-
-
-def load_backend(name: str) -> Backend:
-    """The backend of that name, loaded on first use.
-
-    "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the first of
-    PREFERENCE that works here; what is installed and does not work is told on stderr, once. "name:precision" is a
-    backend computing in another of its precisions: "cupy:tf32". Raises UserError if there is none of that name, or if
-    what it needs is not there.
-    """
-    if name == "auto":
-        chosen = _current.get()
-        if chosen is not None:
-            return chosen
-        if VARIABLE in os.environ:
-            return _default_backend()
-        return load_backend(_preferred())
-    plain, _, precision = name.partition(":")
-    if precision:
-        backend = load_backend(plain)
-        if precision not in backend.precisions:
-            raise UserError(
-                f"backend {plain!r} cannot compute in {precision!r}: choose {', '.join(backend.precisions)}"
-            )
-        return _loaded.setdefault(name, backend.at(precision))
-    if name not in _loaded:
-        found = registered_backends()
-        if name not in found:
-            raise UserError(f"unknown backend {name!r}: choose from {', '.join(['auto', *found])}")
-        try:
-            _loaded[name] = cast("Backend", found[name].load()())
-        except UserError as e:
-            raise UserError(f"backend {name!r} cannot be used: {e}") from e
-        except Exception as e:  # whatever a third party's code or a driver raises, the others go on
-            hint = INSTALL_HINT.get(name, "see its documentation")
-            raise UserError(f"backend {name!r} cannot be loaded ({' '.join(str(e).split())}): {hint}") from e
-    return _loaded[name]
-
-
-@cache
-def _preferred() -> str:
-    """The first of PREFERENCE that works here."""
-    for name in PREFERENCE:
-        reason = why_unavailable(name)
-        if reason is None:
-            return name
-        if name in registered_backends() and "No module named" not in reason:  # there, and yet of no use
-            print(f"ca_numpy: {reason}; taking the next", file=sys.stderr)
-    return "numpy"
-
-
-def available_backends() -> tuple[str, ...]:
-    """Names of the backends that work on this machine."""
-    return tuple(name for name in registered_backends() if why_unavailable(name) is None)
-
-
-def why_unavailable(name: str) -> str | None:
-    """None for a backend that works here, else the reason and what would mend it."""
-    try:
-        load_backend(name)
-    except UserError as e:
-        return str(e)
-    return None
-
-
-def current_backend() -> Backend:
-    """The backend in use: the innermost `use_backend`, else the variable CA_NUMPY_BACKEND, else NumPy."""
-    return _current.get() or _default_backend()
-
-
-@cache
-def _default_backend() -> Backend:
-    """What the environment says when the process first asks."""
-    name = os.environ.get(VARIABLE, "numpy")
-    return load_backend(name if name != "auto" else PREFERENCE[-1])
-
-
-class use_backend:
-    """Compute with the named backend from here on, or inside a `with` block only.
-
-        use_backend("numba")
-        with use_backend("numpy") as backend: ...
-
-    Raises UserError for an unknown backend, or one that cannot run here.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.backend = load_backend(name)
-        self._token: Token[Backend | None] = _current.set(self.backend)
-
-    def __enter__(self) -> Backend:
-        return self.backend
-
-    def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)

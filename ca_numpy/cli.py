@@ -14,8 +14,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ca_numpy import backend as backends
 from ca_numpy import machine
+from ca_numpy import registry as backends
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.data import save_image
 from ca_numpy.data.images import WRITABLE

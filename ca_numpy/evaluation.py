@@ -14,12 +14,12 @@ from tqdm.auto import tqdm
 
 from ca_numpy import metrics
 from ca_numpy.autograd import no_grad
-from ca_numpy.backend import use_backend
 from ca_numpy.data import Dataset, MaskSampler, split, validation_crops
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
 from ca_numpy.models.files import load
+from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
 from ca_numpy.train.loop import open_dataset

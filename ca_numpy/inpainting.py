@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.autograd import no_grad
-from ca_numpy.backend import current_backend, use_backend
 from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
 from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, Generator
 from ca_numpy.models.files import load
 from ca_numpy.models.generator import MULTIPLE
+from ca_numpy.registry import current_backend, use_backend
 
 Picture = str | PathLike[str] | NDArray[Any]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Array, current_backend
+from ca_numpy.backend import Array
 from ca_numpy.errors import UserError
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import Tensor
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Array, current_backend
+from ca_numpy.backend import Array
+from ca_numpy.registry import current_backend
 
 if TYPE_CHECKING:
     from ca_numpy.autograd import Op

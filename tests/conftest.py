@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
-from ca_numpy.backend import current_backend, registered_backends, use_backend, why_unavailable
+from ca_numpy.registry import current_backend, registered_backends, use_backend, why_unavailable
 from ca_numpy.tensor import is_recording
 
 # The fixture `backend` is the same for every example of a test: that is what Hypothesis warns of, and what is meant.

@@ -18,18 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ca_numpy.backend as registry
+import ca_numpy.registry as registry
 from ca_numpy import UserError, available_backends, ops, tensor, use_backend
-from ca_numpy.backend import (
-    current_backend,
-    load_backend,
-    nearest_index,
-    output_size,
-    registered_backends,
-    same_pads,
-    why_unavailable,
-)
+from ca_numpy.backend import nearest_index, output_size, same_pads
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.registry import current_backend, load_backend, registered_backends, why_unavailable
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,7 +120,7 @@ def test_aligned_corners_meet_and_no_row_is_out_of_order(n: int, m: int) -> None
 # ---- choosing a backend ------------------------------------------------------------------------------------------
 def test_numpy_is_always_there_and_the_default() -> None:
     assert "numpy" in available_backends()
-    result = run("from ca_numpy.backend import current_backend; print(current_backend().name)")
+    result = run("from ca_numpy.registry import current_backend; print(current_backend().name)")
     assert result.stdout.split() == ["numpy"]
 
 

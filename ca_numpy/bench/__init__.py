@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ca_numpy import machine
-from ca_numpy.backend import load_backend, use_backend
 from ca_numpy.bench.works import GROUPS, Run, Work, works
 from ca_numpy.errors import UserError
+from ca_numpy.registry import load_backend, use_backend
 
 __all__ = ["GROUPS", "Report", "Timing", "bench", "turn"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ca_numpy.autograd import Op, defvjp
-from ca_numpy.backend import current_backend
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import Tensor, is_recording
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ca_numpy.autograd import Op, as_tensor, as_tensors, defvjp
-from ca_numpy.backend import current_backend
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import OPS, Tensor, TensorLike
 
 # Undoing broadcasting happens here and nowhere else.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import current_backend
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import Tensor
 
 Array = NDArray[Any]

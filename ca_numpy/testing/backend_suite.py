@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ca_numpy.autograd import grad
-from ca_numpy.backend import use_backend, why_unavailable
+from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.tensor import Tensor, tensor
 from ca_numpy.testing.adjoint import check_adjoint, on_host
 from ca_numpy.testing.cases import CASES, Case

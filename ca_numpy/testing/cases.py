@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ca_numpy import ops
 from ca_numpy.autograd import Op, grad
-from ca_numpy.backend import use_backend
+from ca_numpy.registry import use_backend
 from ca_numpy.tensor import Tensor, recording, tensor
 from ca_numpy.testing import oracles, problems
 from ca_numpy.testing.drawing import Chooser, Problem, draw_nonzero

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ca_numpy.backend import use_backend
 from ca_numpy.data import (
     Concat,
     Dataset,
@@ -27,6 +26,7 @@ from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
 from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.optim import Adam, Clock
+from ca_numpy.registry import use_backend
 from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
 from ca_numpy.train.checkpoint import CONFIG, LOG, load_checkpoint, restore, save_checkpoint
 from ca_numpy.train.config import RESUMABLE, TrainConfig, configured

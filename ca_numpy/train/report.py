@@ -14,12 +14,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ca_numpy.autograd import no_grad
-from ca_numpy.backend import current_backend
 from ca_numpy.data import Dataset, resize, save_image, to_float
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint_details
 from ca_numpy.models import Generator
+from ca_numpy.registry import current_backend
 from ca_numpy.train.algorithm1 import complete
 from ca_numpy.train.config import TrainConfig
 from ca_numpy.train.validation import Validation

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ca_numpy.backend as registry
+import ca_numpy.registry as registry
 from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.testing import CASES, LAYOUTS, Case, RandomChooser
 from ca_numpy.testing import backend_suite as suite

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import ca_numpy.backend as registry
+import ca_numpy.registry as registry
 from ca_numpy import UserError, use_backend
 from ca_numpy.backends import cupy_backend
 from ca_numpy.backends.cupy_backend import device
@@ -65,7 +65,7 @@ def test_no_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
     monkeypatch.delenv(registry.VARIABLE, raising=False)
-    registry._preferred.cache_clear()
+    registry._tell_once.cache_clear()
     with use_backend("auto") as backend:
         assert backend.name in ("numba", "numpy")
     said = capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "backend 'cupy' cannot be used: there is no CUDA device" in said
     with use_backend("auto"):
         assert capsys.readouterr().err == ""
-    registry._preferred.cache_clear()
+    registry._tell_once.cache_clear()
 
 
 def test_too_little_memory_is_told_with_how_much_was_needed() -> None:
@@ -93,7 +93,7 @@ def test_without_cupy_the_install_is_named() -> None:
     code = """
 import sys
 sys.modules["cupy"] = None
-from ca_numpy.backend import why_unavailable
+from ca_numpy.registry import why_unavailable
 print(why_unavailable("cupy"))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

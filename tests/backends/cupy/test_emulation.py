@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.backend import same_pads, use_backend, why_unavailable
+from ca_numpy.backend import same_pads
 from ca_numpy.backends.cupy_backend import CupyBackend
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
 
 Array = NDArray[Any]
