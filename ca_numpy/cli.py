@@ -192,6 +192,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2
+    except MemoryError as e:
+        detail = " ".join(str(e).split()) or "an allocation failed"
+        print(f"ca-numpy: not enough memory ({detail}): make the batch or the pictures smaller", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0

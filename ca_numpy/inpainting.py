@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -107,12 +106,9 @@ def _check_memory(shape: tuple[int, ...], *, fused: bool) -> None:
     h, w = shape[0] // 8 + 1, shape[1] // 8 + 1
     attention = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
     needed = 4 * attention + 1500 * shape[0] * shape[1]
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not known on this system
-        return
-    if needed > 0.9 * there:
+    there = current_backend().memory()
+    if there is not None and needed > 0.9 * there:
         raise UserError(
             f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory "
-            f"and this machine has {there / 2**30:.0f}: make the picture smaller"
+            f"and there are {there / 2**30:.0f}: make the picture smaller"
         )

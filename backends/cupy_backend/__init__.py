@@ -23,6 +23,8 @@ from ca_numpy.backends.numpy_backend import NumpyBackend
 Array = Any
 #: Numbers that one block of the Adam kernel works on, as in `kernels/adam.cu`.
 CHUNK = 1024
+#: Each tensor among Adam's results begins at a multiple of so many numbers, where kernels can fetch several at once.
+ALIGNED = 64
 
 
 class CupyBackend(NumpyBackend):
@@ -240,6 +242,8 @@ class CupyBackend(NumpyBackend):
     def adam(
         self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
     ) -> tuple[Array, Array, Array]:
+        if not (p.dtype == g.dtype == m.dtype == v.dtype):
+            return super().adam(p, g, m, v, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
         p2, m2, v2 = self.adam_all([p], [g], [m], [v], rate=rate, beta1=beta1, beta2=beta2, eps=eps)
         return p2[0], m2[0], v2[0]
 
@@ -253,16 +257,18 @@ class CupyBackend(NumpyBackend):
             return super().adam_all(ps, gs, ms, vs, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
         shapes = tuple(p.shape for p in ps)
         sizes = np.array([p.size for p in ps])
-        first = np.concatenate([[0], np.cumsum(sizes)])
+        places = np.concatenate([[0], np.cumsum(-(-sizes // ALIGNED) * ALIGNED)])
         tensor = np.repeat(np.arange(len(ps)), -(-sizes // CHUNK)).astype(np.int32)
         chunk = np.concatenate([np.arange(-(-n // CHUNK)) for n in sizes]).astype(np.int32)
-        laid = [self.xp.ascontiguousarray(x) for four in zip(ps, gs, ms, vs, strict=True) for x in four]
-        out = [self._device.empty((int(first[-1]),), dtype) for _ in range(3)]
-        tables = {"first": first.astype(np.int64), "tensor": tensor, "chunk": chunk}
+        laid = [self._device.laid(x) for four in zip(ps, gs, ms, vs, strict=True) for x in four]
+        pointers = self.xp.asarray(np.array(self._device.addresses(*laid), np.uint64))
+        out = [self._device.empty((int(places[-1]),), dtype) for _ in range(3)]
+        tables = {"places": places.astype(np.int64), "sizes": sizes.astype(np.int64), "tensor": tensor, "chunk": chunk}
         settings = (dtype.type(a) for a in (rate, beta1, beta2, eps))
         self._device.launch(
-            "adam.cu", f"adam<{C_NAMES[str(dtype)]}>", (len(tensor),), self._device.addresses(laid),
+            "adam.cu", f"adam<{C_NAMES[str(dtype)]}>", (len(tensor),), pointers,
             *(self._device.table((name, shapes), numbers) for name, numbers in tables.items()), *settings, *out,
         )  # fmt: skip
-        p2, m2, v2 = ([flat[i:j].reshape(s) for i, j, s in zip(first, first[1:], shapes, strict=False)] for flat in out)
+        parts = [(slice(i, i + n), shape) for i, n, shape in zip(places, sizes, shapes, strict=False)]
+        p2, m2, v2 = ([flat[part].reshape(shape) for part, shape in parts] for flat in out)
         return p2, m2, v2

@@ -56,7 +56,9 @@ class Convolution:
         taps = taps_of(ksize, dilation, pads)
         (images, rows, columns, k), c = g.shape, x.shape[3]
         depth, pixels = len(taps) * c, images * rows * columns
-        tile, vector = tile_for(x.dtype, self._precision, k), vector_for(x.dtype, c, k)
+        x, g = self._device.laid(x), self._device.laid(g)
+        tile = tile_for(x.dtype, self._precision, k)
+        vector = vector_for(x.dtype, lengths=(c, k), addresses=self._device.addresses(x, g))
         blocks = -(-depth // tile.rows), -(-k // tile.columns)
         parts = max(1, min(-(-BUSY // max(blocks[0] * blocks[1], 1)), pixels // FEWEST_PIXELS))
         to_a_part = -(-pixels // parts)
@@ -74,7 +76,9 @@ class Convolution:
     ) -> None:  # fmt: skip
         images, height, width, channels = x.shape
         k = y.shape[3]
-        tile, vector = tile_for(y.dtype, self._precision, k), vector_for(y.dtype, channels, k)
+        x, w = self._device.laid(x), self._device.laid(w)
+        tile = tile_for(y.dtype, self._precision, k)
+        vector = vector_for(y.dtype, lengths=(channels, k), addresses=self._device.addresses(x, w))
         grid = -(-images * rows * columns // tile.rows), -(-k // tile.columns)
         self._device.launch(
             "conv.cu", f"convolve<{tile.name}, {vector}, {vector}>", grid,

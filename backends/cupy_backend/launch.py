@@ -46,9 +46,12 @@ class Launcher:
         """Launch blocks of THREADS threads. Arrays among the arguments must lie contiguously, or are copied so."""
         if 0 in grid:
             return
-        xp = self.xp
-        laid = tuple(xp.ascontiguousarray(a) if isinstance(a, xp.ndarray) else a for a in arguments)
+        laid = tuple(self.laid(a) if isinstance(a, self.xp.ndarray) else a for a in arguments)
         self._kernels.launch(file, expression, grid, THREADS, laid)
+
+    def laid(self, x: Array) -> Array:
+        """x in row-major order without gaps: itself, if it lies so."""
+        return x if x.flags.c_contiguous else self.xp.ascontiguousarray(x)
 
     def elementwise(self, file: str, kernel: str, size: int, dtype: Any, *arguments: Any) -> None:
         """Launch a kernel that loops over `size` numbers."""
@@ -71,8 +74,9 @@ class Launcher:
             self._constants[key] = self.xp.asarray(numbers)
         return self._constants[key]
 
-    def addresses(self, arrays: list[Array]) -> Array:
-        return self.xp.asarray(np.array([self._kernels.address(x) for x in arrays], np.uint64))
+    def addresses(self, *arrays: Array) -> tuple[int, ...]:
+        """Where the arrays' numbers begin."""
+        return tuple(self._kernels.address(x) for x in arrays)
 
     def sum_rows(self, x: Array) -> Array:
         """Σ over the first axis of rows × columns, in an order that depends on nothing but the size."""

@@ -33,9 +33,10 @@ def tile_for(dtype: Any, precision: str, columns: int) -> Tile:
     return next((tile for tile in tiles if columns <= tile.columns), tiles[-1])
 
 
-def vector_for(dtype: Any, *lengths: int) -> int:
-    """How many neighbours are fetched at once: four float32 if all rows begin where four may."""
-    return 4 if dtype == np.float32 and all(n % 4 == 0 for n in lengths) else 1
+def vector_for(dtype: Any, *, lengths: tuple[int, ...], addresses: tuple[int, ...]) -> int:
+    """How many neighbours are fetched at once: four float32 if all rows begin where four may, on 16 bytes."""
+    aligned = all(n % 4 == 0 for n in lengths) and all(address % 16 == 0 for address in addresses)
+    return 4 if dtype == np.float32 and aligned else 1
 
 
 def every_instance() -> dict[str, list[str]]:

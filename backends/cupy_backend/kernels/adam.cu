@@ -3,24 +3,23 @@
 //     m' = β₁m + (1 − β₁)g;   v' = β₂v + (1 − β₂)g²;   p' = p − rate·m' / (√v' + ε)
 #include "common.cuh"
 
-// `places` holds four pointers for each tensor: p, g, m, v. The results of all tensors follow one another; tensor t's begin
-// at first[t], and each block of the grid works on CHUNK numbers of one tensor, whose number is in `tensor`.
+// `pointers` holds four for each tensor: p, g, m, v. The results of all tensors lie in three long arrays, tensor t's from
+// places[t] on. Each block of the grid works on CHUNK numbers of one tensor: number chunk[block] of tensor[block].
 constexpr int CHUNK = 4 * THREADS;
 
 template <class T> __global__ void __launch_bounds__(THREADS) adam(
-    const unsigned long long* places, const long long* first, const int* tensor, const int* chunk, T rate, T beta1, T beta2,
-    T eps, T* p_new, T* m_new, T* v_new) {
+    const unsigned long long* pointers, const long long* places, const long long* sizes, const int* tensor,
+    const int* chunk, T rate, T beta1, T beta2, T eps, T* p_new, T* m_new, T* v_new) {
     const int t = tensor[blockIdx.x];
-    const long long n = first[t + 1] - first[t];
-    const T* p = reinterpret_cast<const T*>(places[4 * t]);
-    const T* g = reinterpret_cast<const T*>(places[4 * t + 1]);
-    const T* m = reinterpret_cast<const T*>(places[4 * t + 2]);
-    const T* v = reinterpret_cast<const T*>(places[4 * t + 3]);
-    const long long end = min((chunk[blockIdx.x] + 1LL) * CHUNK, n);
+    const T* p = reinterpret_cast<const T*>(pointers[4 * t]);
+    const T* g = reinterpret_cast<const T*>(pointers[4 * t + 1]);
+    const T* m = reinterpret_cast<const T*>(pointers[4 * t + 2]);
+    const T* v = reinterpret_cast<const T*>(pointers[4 * t + 3]);
+    const long long end = min((chunk[blockIdx.x] + 1LL) * CHUNK, sizes[t]);
     for (long long i = (long long)chunk[blockIdx.x] * CHUNK + threadIdx.x; i < end; i += THREADS) {
         const T m_now = beta1 * m[i] + (1 - beta1) * g[i], v_now = beta2 * v[i] + (1 - beta2) * g[i] * g[i];
-        m_new[first[t] + i] = m_now;
-        v_new[first[t] + i] = v_now;
-        p_new[first[t] + i] = p[i] - rate * m_now / (sqrt(v_now) + eps);
+        m_new[places[t] + i] = m_now;
+        v_new[places[t] + i] = v_now;
+        p_new[places[t] + i] = p[i] - rate * m_now / (sqrt(v_now) + eps);
     }
 }

@@ -207,6 +207,27 @@ def test_bands_of_attention_of_any_height_give_the_same(rng: np.random.Generator
             np.testing.assert_allclose(backend.to_numpy(a), backend.to_numpy(b), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
+def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
+    """Four numbers are fetched at once only where they lie on 16 bytes: a view into a longer array may not."""
+    backend, numbers = EmulatedCupyBackend(), rng.standard_normal(20_000).astype(np.float32)
+    geometry = {"stride": 1, "dilation": 1, "pads": ((1, 1), (1, 1))}
+    results = []
+    for offset in (0, 1):
+
+        def view(start: int, shape: tuple[int, ...], offset: int = offset) -> Any:
+            flat = backend.asarray(np.concatenate([np.zeros(offset, np.float32), numbers]))
+            return flat[start + offset :][: int(np.prod(shape))].reshape(shape)
+
+        x, w, g = view(0, (1, 9, 8, 16)), view(4000, (3, 3, 16, 20)), view(8000, (1, 9, 8, 20))
+        results.append([
+            backend.conv2d(x, w, **geometry), backend.conv2d_dx(g, w, size=(9, 8), **geometry),
+            backend.conv2d_dw(g, x, ksize=(3, 3), **geometry),
+        ])  # fmt: skip
+    for aligned, shifted in zip(*results, strict=True):
+        np.testing.assert_array_equal(aligned, shifted)
+
+
 def test_host_and_device_do_not_mix() -> None:
     here, there = np.ones(3), arrays.asarray(np.ones(3))
     for mix in (lambda: here + there, lambda: there * here, lambda: arrays.matmul(there, here),
