@@ -39,7 +39,7 @@ class Train:
     resume: Path | None = None
     """Folder of an interrupted run, to go on with exactly."""
     backend: str = "auto"
-    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
+    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
     minutes: float | None = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
@@ -74,7 +74,7 @@ class Inpaint:
     invert: bool = False
     """Black is the hole."""
     backend: str = "auto"
-    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
+    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
@@ -105,7 +105,7 @@ class Evaluate:
     out: Path | None = None
     """Also write the table here, as .md or .json."""
     backend: str = "auto"
-    """What computes: numpy or numba; auto takes the best that works here. `ca-numpy backends` lists them."""
+    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         table = evaluate(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ca_numpy.backend import Backend
 from ca_numpy.data import (
     Concat,
     Dataset,
@@ -76,9 +77,8 @@ def train(
     """
     with use_backend(backend) as plain:
         run = _resumed(Path(resume), overrides, config, out) if resume is not None else _started(config, overrides, out)
-        precision = plain.training_precision if run.config.precision == "auto" else run.config.precision
         with (
-            use_backend(plain.name if precision == plain.precision else f"{plain.name}:{precision}") as device,
+            use_backend(_name_for_training(plain, run.config.precision)) as device,
             Progress(run.config, first=run.step, quiet=quiet) as progress,
             StopSignal() as signal,
         ):
@@ -100,6 +100,13 @@ def train(
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
+
+
+def _name_for_training(backend: Backend, precision: str) -> str:
+    """The backend's name with the precision that is asked for, or that was chosen with it, or that it trains in."""
+    plain, _, chosen = backend.name.partition(":")
+    wanted = (chosen or backend.training_precision) if precision == "auto" else precision
+    return plain if wanted == "float32" and wanted in backend.precisions else f"{plain}:{wanted}"
 
 
 class Run:
