@@ -158,11 +158,11 @@ class Backends:
     def run(self) -> None:
         for name in backends.registered_backends():
             why = backends.why_unavailable(name)
-            print(f"{name:10} {'works:  ' + backends.load_backend(name).describe() if why is None else why}")
-        print(f"{'machine':10} {machine.cpu_model()}: {machine.cores()} cores, {machine.vector_instructions()}")
+            print(f"{name:14} {'works:  ' + backends.load_backend(name).describe() if why is None else why}")
+        print(f"{'machine':14} {machine.cpu_model()}: {machine.cores()} cores, {machine.vector_instructions()}")
         todo = machine.advice(machine.blas().kernels, machine.vector_instructions())
         if todo:
-            print(f"{'faster':10} {todo}")
+            print(f"{'faster':14} {todo}")
 
 
 Command = (
