@@ -165,8 +165,8 @@ class CupyBackend(NumpyBackend):
         shape = (*g.shape[:axis], length, *g.shape[axis + 1 :])
         x = self._device.empty(shape, g.dtype)
         order, first = np.argsort(index, kind="stable"), np.searchsorted(np.sort(index), np.arange(length + 1))
+        tables = self._device.table(order), self._device.table(first)
         outer, inner = (int(np.prod(part, dtype=int)) for part in (g.shape[:axis], g.shape[axis + 1 :]))
-        tables = self._device.constant(tuple(order.tolist())), self._device.constant(tuple(first.tolist()))
         self._pixels("scatter_add", g, *tables, outer, length, len(index), inner, x)
         return x
 
@@ -177,19 +177,25 @@ class CupyBackend(NumpyBackend):
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)
-        places = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(x.shape[1:3], size, strict=True))
-        tables = (self._device.constant(tuple(place.tolist())) for place in places)
+        tables = (self._nearest(n, m, align_corners)[0] for n, m in zip(x.shape[1:3], size, strict=True))
         self._pixels("resize", x, *tables, *x.shape, *size, y)
         return y
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         x = self._device.empty((len(g), *size, g.shape[3]), g.dtype)
-        places = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, g.shape[1:3], strict=True))
-        # Places never fall: those that lead to r are neighbours, from first[r] to first[r + 1] − 1.
-        firsts = (np.searchsorted(place, np.arange(n + 1)) for place, n in zip(places, size, strict=True))
-        tables = (self._device.constant(tuple(first.tolist())) for first in firsts)
+        tables = (self._nearest(n, m, align_corners)[1] for n, m in zip(size, g.shape[1:3], strict=True))
         self._pixels("resize_adjoint", g, *tables, len(g), *size, g.shape[3], *g.shape[1:3], x)
         return x
+
+    def _nearest(self, n: int, m: int, align_corners: bool) -> tuple[Array, Array]:
+        """The place among n that each of m positions takes; and for each of the n, the first that takes it or more."""
+
+        def make() -> tuple[Array, Array]:
+            place = nearest_index(n, m, align_corners=align_corners)
+            # Places never fall: those that lead to r are neighbours, from first[r] to first[r + 1] − 1.
+            return self._device.table(place), self._device.table(np.searchsorted(place, np.arange(n + 1)))
+
+        return self._device.once(("nearest", n, m, align_corners), make)
 
     def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
         size = output_size(x.shape[1:3], ksize, stride=stride, dilation=dilation, pads=pads)
@@ -256,19 +262,23 @@ class CupyBackend(NumpyBackend):
         if any(x.dtype != dtype for xs in (ps, gs, ms, vs) for x in xs):
             return super().adam_all(ps, gs, ms, vs, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
         shapes = tuple(p.shape for p in ps)
-        sizes = np.array([p.size for p in ps])
-        places = np.concatenate([[0], np.cumsum(-(-sizes // ALIGNED) * ALIGNED)])
-        tensor = np.repeat(np.arange(len(ps)), -(-sizes // CHUNK)).astype(np.int32)
-        chunk = np.concatenate([np.arange(-(-n // CHUNK)) for n in sizes]).astype(np.int32)
+        sizes = [int(p.size) for p in ps]
+        places, tables = self._device.once(("adam", shapes), lambda: self._adam_tables(sizes))
         laid = [self._device.laid(x) for four in zip(ps, gs, ms, vs, strict=True) for x in four]
         pointers = self.xp.asarray(np.array(self._device.addresses(*laid), np.uint64))
-        out = [self._device.empty((int(places[-1]),), dtype) for _ in range(3)]
-        tables = {"places": places.astype(np.int64), "sizes": sizes.astype(np.int64), "tensor": tensor, "chunk": chunk}
+        out = [self._device.empty((places[-1],), dtype) for _ in range(3)]
         settings = (dtype.type(a) for a in (rate, beta1, beta2, eps))
         self._device.launch(
-            "adam.cu", f"adam<{C_NAMES[str(dtype)]}>", (len(tensor),), pointers,
-            *(self._device.table((name, shapes), numbers) for name, numbers in tables.items()), *settings, *out,
+            "adam.cu", f"adam<{C_NAMES[str(dtype)]}>", (len(tables[-1]),), pointers, *tables, *settings, *out,
         )  # fmt: skip
         parts = [(slice(i, i + n), shape) for i, n, shape in zip(places, sizes, shapes, strict=False)]
         p2, m2, v2 = ([flat[part].reshape(shape) for part, shape in parts] for flat in out)
         return p2, m2, v2
+
+    def _adam_tables(self, sizes: list[int]) -> tuple[list[int], tuple[Array, ...]]:
+        """Where each tensor's results begin; and the kernel's tables: places, sizes, each block's tensor and chunk."""
+        places = [0, *np.cumsum([-(-n // ALIGNED) * ALIGNED for n in sizes]).tolist()]
+        chunks = [-(-n // CHUNK) for n in sizes]
+        blocks = np.repeat(np.arange(len(sizes)), chunks), np.concatenate([np.arange(n) for n in chunks])
+        longs = (self.xp.asarray(np.array(numbers, np.int64)) for numbers in (places, sizes))
+        return places, (*longs, *(self._device.table(numbers) for numbers in blocks))

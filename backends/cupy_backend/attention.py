@@ -9,7 +9,7 @@ has no cache to keep rows in: whatever rows of scores a band needs are computed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,13 +24,21 @@ Array = Any
 MEMORY = 2 << 30
 
 
+class Rows(NamedTuple):
+    """Positions of which a matrix has rows, in order; and the row of each position, −1 for none. On the device."""
+
+    positions: Array
+    slot: Array
+
+
 class Band(NamedTuple):
-    """Picture rows [y0, y1) of the attention, and the positions whose scores and products they need (int32)."""
+    """Picture rows [y0, y1) of the attention: their cells, and the rows of scores and of products that these need."""
 
     y0: int
     y1: int
-    scored: Array
-    multiplied: Array
+    cells: Rows
+    scored: Rows
+    multiplied: Rows
 
 
 class Attention:
@@ -105,28 +113,24 @@ class Image:
         self._least = self._type(np.log(np.finfo(f.dtype).eps / 4 / max(self._length, 1)))
 
     # ---- bands ----
-    def bands(self, memory: int) -> Iterator[Band]:
+    def bands(self, memory: int) -> list[Band]:
         """As few bands of equal height as fit: of P, S, A, Q and, backwards, as many gradients."""
         row = self.w * self._length * np.dtype(self._type).itemsize
         halo = 2 * (self._steps[1] - self._steps[0] + 1) + 2 * len(self.window)
         height = min(max((memory // row - 2 * halo) // 8, 1), self.h)
         number = -(-self.h // height)
-        for i in range(number):
-            y0, y1 = self.h * i // number, self.h * (i + 1) // number
-            scored, multiplied = needed(y0, y1, self.h, self.w, self._steps, self.window)
-            yield Band(y0, y1, scored, multiplied)
+        edges = [self.h * i // number for i in range(number + 1)]
+        key = ("bands", self.h, self.w, self._steps, tuple(self.window), number)
+        return self._device.once(key, lambda: [self._band(*edge) for edge in pairwise(edges)])
 
-    def _slot(self, positions: Array) -> Array:
-        """Where each position's row is kept, −1 for nowhere; on the device."""
-        slot = np.full(self.h * self.w, -1, np.int32)
+    def _band(self, y0: int, y1: int) -> Band:
+        scored, multiplied = needed(y0, y1, self.h, self.w, self._steps, self.window)
+        return Band(y0, y1, *map(self._rows, (np.arange(y0 * self.w, y1 * self.w), scored, multiplied)))
+
+    def _rows(self, positions: Array) -> Rows:
+        slot = np.full(self.h * self.w, -1)
         slot[positions] = np.arange(len(positions))
-        return self._table(positions, "slot", slot)
-
-    def _positions(self, positions: Array) -> Array:
-        return self._table(positions, "positions", positions)
-
-    def _table(self, positions: Array, kind: str, numbers: Array) -> Array:
-        return self._device.table((kind, self.h, self.w, positions.tobytes()), numbers)
+        return Rows(self._device.table(positions), self._device.table(slot))
 
     def _launch(self, kernel: str, grid: tuple[int, ...], *arguments: Any) -> None:
         self._device.launch("attention.cu", f"{kernel}<{self._c}>", grid, *arguments)
@@ -137,47 +141,41 @@ class Image:
     # ---- forward ----
     def scores(self, band: Band) -> Array:
         """S, a row for each position in band.scored."""
-        xp, positions = self._device.xp, self._positions(band.multiplied)
-        products = xp.matmul(self.f[positions], self.b.T)
-        out = self._device.empty((len(band.scored), self._length), self._type)
-        self._launch("window_sums", self._per_row(*out.shape), products, self._slot(band.multiplied),
-                     self._positions(band.scored), self.window[0], self.window[-1], *self._grids, 1 / self.norm,
+        products = self._device.xp.matmul(self.f[band.multiplied.positions], self.b.T)
+        out = self._device.empty((len(band.scored.positions), self._length), self._type)
+        self._launch("window_sums", self._per_row(*out.shape), products, band.multiplied.slot,
+                     band.scored.positions, self.window[0], self.window[-1], *self._grids, 1 / self.norm,
                      out)  # fmt: skip
         return out
 
     def attend(self, band: Band, scores: Array) -> Array:
         """A on the band's picture rows."""
-        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
-        out = self._device.empty((len(cells), self._length), self._type)
-        self._launch("attend", (len(cells),), scores, self._slot(band.scored), self._positions(cells), *self._steps,
-                     *self._grids, self.valid, self._scale, self._least, out)  # fmt: skip
+        out = self._device.empty((len(band.cells.positions), self._length), self._type)
+        self._launch("attend", (len(out),), scores, band.scored.slot, band.cells.positions, *self._steps, *self._grids,
+                     self.valid, self._scale, self._least, out)  # fmt: skip
         return out
 
     def corner_weights(self, band: Band, attention: Array) -> tuple[Array, slice]:
         """Q of the band's own cells, and which corners its rows are."""
         first, last = band.y0 * (self.w + 1), (band.y1 + 1) * (self.w + 1)
         out = self._device.empty((last - first, (self.h2 + 1) * (self.w2 + 1)), self._type)
-        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
-        self._launch("corner_sums", self._per_row(*out.shape), attention, self._slot(cells), first, *self._grids, out)
+        self._launch("corner_sums", self._per_row(*out.shape), attention, band.cells.slot, first, *self._grids, out)
         return out, slice(first, last)
 
     # ---- backward ----
     def attend_vjp(self, band: Band, d_weights: Array, attention: Array, scores: Array, d: Gradients) -> None:
         """Backward from Q's gradient to the features: adds to d."""
         xp = self._device.xp
-        cells = np.arange(band.y0 * self.w, band.y1 * self.w, dtype=np.int32)
-        d_logits = self._device.empty((len(cells), self._length), self._type)
-        self._launch("softmax_vjp", (len(cells),), d_weights, attention, band.y0 * self.w, band.y0 * (self.w + 1),
+        d_logits = self._device.empty((len(band.cells.positions), self._length), self._type)
+        self._launch("softmax_vjp", (len(d_logits),), d_weights, attention, band.y0 * self.w, band.y0 * (self.w + 1),
                      self.w, self.h2, self.w2, self.valid, self._scale, d_logits)  # fmt: skip
-        d_scores = self._device.empty((len(band.scored), self._length), self._type)
-        self._launch("propagate_adjoint", self._per_row(*d_scores.shape), d_logits, self._slot(cells),
-                     self._positions(band.scored), *self._steps, *self._grids, self.norm, d_scores)  # fmt: skip
-        self._launch(
-            "norm_vjp", (-(-self._length // THREADS),), d_scores, scores, len(band.scored), self._length, d.norm
-        )
-        positions = self._positions(band.multiplied)
-        d_products = self._device.empty((len(band.multiplied), self._length), self._type)
-        self._launch("window_sums", self._per_row(*d_products.shape), d_scores, self._slot(band.scored), positions,
+        d_scores = self._device.empty((len(band.scored.positions), self._length), self._type)
+        self._launch("propagate_adjoint", self._per_row(*d_scores.shape), d_logits, band.cells.slot,
+                     band.scored.positions, *self._steps, *self._grids, self.norm, d_scores)  # fmt: skip
+        self._launch("norm_vjp", (-(-self._length // THREADS),), d_scores, scores, len(d_scores), self._length, d.norm)
+        positions = band.multiplied.positions
+        d_products = self._device.empty((len(positions), self._length), self._type)
+        self._launch("window_sums", self._per_row(*d_products.shape), d_scores, band.scored.slot, positions,
                      -self.window[-1], -self.window[0], *self._grids, NULL, d_products)  # fmt: skip
         d.f[positions] += xp.matmul(d_products, self.b)
         d.b[...] += xp.matmul(d_products.T, self.f[positions])
@@ -202,10 +200,10 @@ class Image:
         return x
 
     def _picked(self, size: tuple[int, ...]) -> tuple[Array, Array]:
-        rows, columns = (
-            self._device.table(("nearest", n, self.rate), nearest_index(n, n // self.rate, align_corners=True))
-            for n in size[:2]
-        )
+        def places(n: int) -> Array:
+            return self._device.table(nearest_index(n, n // self.rate, align_corners=True))
+
+        rows, columns = (self._device.once(("picked", n, self.rate), lambda n=n: places(n)) for n in size[:2])
         return rows, columns
 
     def _box_sum(self, x: Array, window: list[int]) -> Array:
@@ -244,4 +242,4 @@ def needed(y0: int, y1: int, h: int, w: int, steps: tuple[int, int], window: lis
     rows, columns = (np.add.outer(n, window) for n in (scored // w, scored % w))
     rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
     inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    return scored.astype(np.int32), np.unique((rows * w + columns)[inside]).astype(np.int32)
+    return scored, np.unique((rows * w + columns)[inside])

@@ -65,10 +65,13 @@ class Convolution:
         sums = self._device.empty((parts, depth, k), x.dtype)
         self._device.launch(
             "conv.cu", f"correlate<{tile.name}, {vector}, {vector}>", (*blocks, parts),
-            x, g, sums, self._device.constant(taps), len(taps), images, *x.shape[1:], zoom, rows, columns, stride, k,
+            x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], zoom, rows, columns, stride, k,
             to_a_part,
         )  # fmt: skip
         return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
+
+    def _table(self, taps: tuple[tuple[int, int], ...]) -> Array:
+        return self._device.once(("taps", taps), lambda: self._device.table(taps))
 
     def _convolve(
         self, x: Array, w: Array, bias: Array | None, y: Array, taps: tuple[tuple[int, int], ...], *,
@@ -82,7 +85,7 @@ class Convolution:
         grid = -(-images * rows * columns // tile.rows), -(-k // tile.columns)
         self._device.launch(
             "conv.cu", f"convolve<{tile.name}, {vector}, {vector}>", grid,
-            x, w, w if bias is None else bias, y, self._device.constant(taps), len(taps), images, height, width,
+            x, w, w if bias is None else bias, y, self._table(taps), len(taps), images, height, width,
             channels, zoom, rows, columns, stride, k, y.shape[1], y.shape[2], step, row0, column0,
             int(bias is not None),
         )  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ca_numpy.backends.cupy_backend.device import C_NAMES, Device
 from ca_numpy.errors import UserError
 
 Array = Any
+T = TypeVar("T")
 #: Threads of a block, as in `kernels/common.cuh`.
 THREADS = 256
 #: Blocks of a kernel that loops over an array: enough for every GPU there is.
@@ -19,7 +20,7 @@ MOST_BLOCKS = 4096
 #: Parts that a sum over rows is divided into at most, and rows of each at least: of nothing else it depends.
 MOST_PARTS, FEWEST_ROWS = 512, 256
 #: Tables kept on the device: a network has a few dozen.
-MOST_CONSTANTS = 4096
+MOST_TABLES = 1024
 
 
 class Launcher:
@@ -27,7 +28,7 @@ class Launcher:
 
     def __init__(self, device: Device) -> None:
         self.xp, self._kernels = device
-        self._constants: dict[Hashable, Array] = {}
+        self._made: dict[Hashable, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Room for a result. Raises UserError if the device has none."""
@@ -58,21 +59,18 @@ class Launcher:
         blocks = min(-(-size // THREADS), MOST_BLOCKS)
         self.launch(file, f"{kernel}<{C_NAMES[str(dtype)]}>", (blocks,), *arguments)
 
-    def constant(self, numbers: Hashable) -> Array:
-        """A tuple of integers (or of such tuples) as int32 on the device, put there once."""
-        if numbers not in self._constants:
-            if len(self._constants) >= MOST_CONSTANTS:
-                self._constants.clear()
-            self._constants[numbers] = self.xp.asarray(np.array(numbers, np.int32))
-        return self._constants[numbers]
+    def table(self, numbers: Any) -> Array:
+        """Integers as int32 on the device."""
+        return self.xp.asarray(np.asarray(numbers, np.int32))
 
-    def table(self, key: Hashable, numbers: Any) -> Array:
-        """As `constant`, for an array that `key` determines."""
-        if key not in self._constants:
-            if len(self._constants) >= MOST_CONSTANTS:
-                self._constants.clear()
-            self._constants[key] = self.xp.asarray(numbers)
-        return self._constants[key]
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `key` determines, made when first asked for: tables on the device, and what holds some."""
+        if key not in self._made:
+            if len(self._made) >= MOST_TABLES:
+                self._made.clear()
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
     def addresses(self, *arrays: Array) -> tuple[int, ...]:
         """Where the arrays' numbers begin."""
