@@ -51,6 +51,8 @@ class TrainConfig:
     flip: bool = True
     """Mirror every other crop left to right."""
 
+    init: str = ""
+    """A run's folder or a weight file whose generator to begin with; random weights if not given."""
     steps: int = 170
     """Generator updates."""
     pretrain: int = 150

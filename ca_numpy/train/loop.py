@@ -25,7 +25,7 @@ from ca_numpy.data import (
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
-from ca_numpy.models.files import CHECKPOINT
+from ca_numpy.models.files import CHECKPOINT, load
 from ca_numpy.optim import Adam, Clock
 from ca_numpy.registry import use_backend
 from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
@@ -139,6 +139,13 @@ class Run:
         self.validation = Validation(validation_set, config)
         self.keep_in(folder)
 
+    def begin_with(self, path: str) -> None:
+        """Take over a generator's weights. Raises UserError for one that is built differently."""
+        try:
+            self.system.generator.load_arrays(load(path).arrays())
+        except UserError as e:
+            raise UserError(f"cannot begin with {path!r}: {e}") from e
+
     def keep_in(self, folder: Path) -> None:
         """Where the run is kept."""
         self.folder, self.log = folder, Log(folder / LOG)
@@ -202,14 +209,17 @@ def generator_rate(config: TrainConfig, step: int) -> float:
 
 def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
     config = configured(config or TrainConfig(), overrides)
-    if Path(config.data).is_dir():  # so that the run can be resumed from anywhere
-        config = configured(config, {"data": str(Path(config.data).resolve())})
+    for name in ("data", "init"):  # so that the run can be resumed from anywhere
+        if getattr(config, name) and Path(getattr(config, name)).exists():
+            config = configured(config, {name: str(Path(getattr(config, name)).resolve())})
     folder = Path("runs") / "new" if out is None else Path(out)
     if (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{str(folder)!r} is not empty: a run is kept in a folder of its own, give another with --out")
     run = Run(config, folder)  # bad input is found here, before anything is written
+    if config.init:
+        run.begin_with(config.init)
     try:
         if out is None:
             folder = _claim_folder()

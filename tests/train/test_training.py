@@ -277,3 +277,16 @@ def test_train_is_a_function_beside_its_folder():
 
     assert callable(ca_numpy.train)
     assert FromTheFolder is TrainConfig
+
+
+def test_a_run_may_begin_with_the_weights_of_another(whole_run, tmp_path):
+    """With a rate of next to nothing it stays there; and what does not fit is refused before anything is written."""
+    begun = train(TINY, init=str(whole_run.folder), rate=1e-12, steps=1, pretrain=1, out=tmp_path / "on", quiet=True)
+    for name, w in whole_run.generator.arrays().items():
+        np.testing.assert_allclose(begun.generator.arrays()[name], w, atol=1e-9)
+    assert Path(begun.config.init).is_absolute()
+    with pytest.raises(UserError, match=r"cannot begin with .*: .* has shape"):
+        train(TINY, init=str(whole_run.folder), width=6, out=tmp_path / "wider", quiet=True)
+    with pytest.raises(UserError, match="cannot begin with 'nowhere'"):
+        train(TINY, init="nowhere", out=tmp_path / "none", quiet=True)
+    assert not (tmp_path / "wider").exists()
