@@ -48,6 +48,7 @@ def compile_to_cubin(source: str, *, name: str, expressions: list[str], architec
         for expression in expressions:
             assert nvrtc.nvrtcAddNameExpression(program, expression.encode()) == 0
         options = [f"--gpu-architecture={architecture}", "-std=c++17", f"-I{include}", "--ptxas-options=-v"]
+        options += ["-ftz=true"]  # as CuPy does
         encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         failed = nvrtc.nvrtcCompileProgram(program, len(options), encoded)
         log = _text(nvrtc, program, "ProgramLog").decode(errors="replace")

@@ -105,7 +105,7 @@ class Image:
         self.window, steps = shifts(geometry.ksize), shifts(geometry.fuse_k) if geometry.fuse_k else [0]
         self._steps = steps[0], steps[-1]
         xp = device.xp
-        square = self._box_sum((self.b * self.b).sum(axis=1), self.window)
+        square = self._box_sum((self.b * self.b).sum(axis=1), self.window[0], self.window[-1])
         self.norm = xp.maximum(xp.sqrt(square), self._type(SMALLEST_NORM))
         self.valid = xp.ascontiguousarray(valid)
         self._scale = self._type(geometry.softmax_scale)
@@ -172,7 +172,7 @@ class Image:
         d_scores = self._device.empty((len(band.scored.positions), self._length), self._type)
         self._launch("propagate_adjoint", self._per_row(*d_scores.shape), d_logits, band.cells.slot,
                      band.scored.positions, *self._steps, *self._grids, self.norm, d_scores)  # fmt: skip
-        self._launch("norm_vjp", (-(-self._length // THREADS),), d_scores, scores, len(d_scores), self._length, d.norm)
+        d.norm[...] -= self._device.sum_rows(d_scores * scores)
         positions = band.multiplied.positions
         d_products = self._device.empty((len(positions), self._length), self._type)
         self._launch("window_sums", self._per_row(*d_products.shape), d_scores, band.scored.slot, positions,
@@ -184,7 +184,7 @@ class Image:
         """∂/∂b (downscaled) with the norm's part: norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
         xp = self._device.xp
         square = xp.where(self.norm > SMALLEST_NORM, d.norm / (2 * self.norm), self._type(0))
-        return d.b + 2 * self.b * self._box_sum(square, [-s for s in self.window]).reshape(-1, 1)
+        return d.b + 2 * self.b * self._box_sum(square, -self.window[-1], -self.window[0]).reshape(-1, 1)
 
     # ---- pixels ----
     def downscaled(self, x: Array) -> Array:
@@ -206,16 +206,12 @@ class Image:
         rows, columns = (self._device.once(("picked", n, self.rate), lambda n=n: places(n)) for n in size[:2])
         return rows, columns
 
-    def _box_sum(self, x: Array, window: list[int]) -> Array:
-        """Σ_δ x[x' + δ] over δ ∈ window × window, zero outside."""
-        low, high, xp = min(window), max(window), self._device.xp
-        padded = xp.zeros((self.h2 + high - low, self.w2 + high - low), self._type)
-        padded[-low : self.h2 - low, -low : self.w2 - low] = x.reshape(self.h2, self.w2)
-        total = xp.zeros((self.h2, self.w2), self._type)
-        for dy in window:
-            for dx in window:
-                total += padded[dy - low : dy - low + self.h2, dx - low : dx - low + self.w2]
-        return total.reshape(-1)
+    def _box_sum(self, x: Array, low: int, high: int) -> Array:
+        """Σ_δ x[x' + δ] over δ from low to high each way, zero outside."""
+        out = self._device.empty((self._length,), self._type)
+        arguments = (x, low, high, self.h2, self.w2, out)
+        self._device.elementwise("attention.cu", "box_sums", self._length, out.dtype, *arguments)
+        return out
 
     def to_blocks(self, x: Array) -> Array:
         """H W C -> corners, rate·rate·C"""

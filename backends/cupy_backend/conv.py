@@ -6,12 +6,11 @@ from typing import Any
 
 from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends.cupy_backend.launch import Launcher
-from ca_numpy.backends.cupy_backend.tiles import tile_for, vector_for
+from ca_numpy.backends.cupy_backend.tiles import BUSY, tile_for, vector_for
 
 Array = Any
-#: Blocks of threads that keep a large GPU busy, and pixels that one of them should at least have to sum: how dw's sum
-#: is divided depends on nothing but the sizes, so the result is the same on every GPU.
-BUSY, FEWEST_PIXELS = 264, 1024
+#: Pixels that one block should at least have to sum for dw.
+FEWEST_PIXELS = 1024
 
 
 class Convolution:
@@ -23,7 +22,7 @@ class Convolution:
     def forward(
         self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads, bias: Array | None = None, zoom: int = 1
     ) -> Array:
-        """conv2d of x, or of x magnified by `zoom`; with a bias, elu(conv2d + bias)."""
+        """conv2d of x, or of x magnified by `zoom` 2; with a bias, elu(conv2d + bias)."""
         size = zoom * x.shape[1], zoom * x.shape[2]
         rows, columns = output_size(size, w.shape[:2], stride=stride, dilation=dilation, pads=pads)
         y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
@@ -57,15 +56,15 @@ class Convolution:
         (images, rows, columns, k), c = g.shape, x.shape[3]
         depth, pixels = len(taps) * c, images * rows * columns
         x, g = self._device.laid(x), self._device.laid(g)
-        tile = tile_for(x.dtype, self._precision, k)
+        tile = tile_for(x.dtype, self._precision, pixels, k)
         vector = vector_for(x.dtype, lengths=(c, k), addresses=self._device.addresses(x, g))
         blocks = -(-depth // tile.rows), -(-k // tile.columns)
-        parts = max(1, min(-(-BUSY // max(blocks[0] * blocks[1], 1)), pixels // FEWEST_PIXELS))
+        parts = max(1, min(BUSY // max(blocks[0] * blocks[1], 1), pixels // FEWEST_PIXELS))
         to_a_part = -(-pixels // parts)
         sums = self._device.empty((parts, depth, k), x.dtype)
         self._device.launch(
             "conv.cu", f"correlate<{tile.name}, {vector}, {vector}>", (*blocks, parts),
-            x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], zoom, rows, columns, stride, k,
+            x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], zoom - 1, rows, columns, stride, k,
             to_a_part,
         )  # fmt: skip
         return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
@@ -80,13 +79,13 @@ class Convolution:
         images, height, width, channels = x.shape
         k = y.shape[3]
         x, w = self._device.laid(x), self._device.laid(w)
-        tile = tile_for(y.dtype, self._precision, k)
+        tile = tile_for(y.dtype, self._precision, images * rows * columns, k)
         vector = vector_for(y.dtype, lengths=(channels, k), addresses=self._device.addresses(x, w))
         grid = -(-images * rows * columns // tile.rows), -(-k // tile.columns)
         self._device.launch(
             "conv.cu", f"convolve<{tile.name}, {vector}, {vector}>", grid,
             x, w, w if bias is None else bias, y, self._table(taps), len(taps), images, height, width,
-            channels, zoom, rows, columns, stride, k, y.shape[1], y.shape[2], step, row0, column0,
+            channels, zoom - 1, rows, columns, stride, k, y.shape[1], y.shape[2], step, row0, column0,
             int(bias is not None),
         )  # fmt: skip
 

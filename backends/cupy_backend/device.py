@@ -118,6 +118,12 @@ def cuda_device() -> Device:
     if devices == 0:
         raise UserError("there is no CUDA device: `nvidia-smi` shows what the driver sees; "
                         "CUDA_VISIBLE_DEVICES must not hide it")  # fmt: skip
+    try:
+        cupy.cuda.nvrtc.getVersion()
+        cupy.cuda.device.get_cublas_handle()
+    except Exception as e:
+        right = f"pip install 'ca-numpy[cuda{built // 1000}]' brings CUDA's libraries"
+        raise UserError(f"CUDA's compiler or its BLAS cannot be loaded ({' '.join(str(e).split())}): {right}") from e
     properties = runtime.getDeviceProperties(runtime.getDevice())
     check_capability(properties["name"].decode(), properties["major"], properties["minor"])
     return Device(cupy, CudaKernels(cupy))

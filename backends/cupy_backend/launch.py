@@ -84,7 +84,7 @@ class Launcher:
             sums = self.empty((parts, columns), x.dtype)
             to_a_part = -(-rows // parts)
             self.launch(
-                "sums.cu", f"sum_rows<{C_NAMES[str(x.dtype)]}>", (parts, -(-columns // THREADS)),
+                "sums.cu", f"sum_rows<{C_NAMES[str(x.dtype)]}>", (-(-columns // THREADS), parts),
                 x, np.int64(rows), columns, np.int64(to_a_part), sums,
             )  # fmt: skip
             if parts == 1:

@@ -20,6 +20,7 @@ DOUBLE = (Tile("DoubleNarrow", 64, 16), Tile("DoubleWide", 64, 64))
 TENSOR = {
     precision: (
         Tile(f"TensorNarrow<{format}>", 128, 16),
+        Tile(f"TensorSmall<{format}>", 128, 32),
         Tile(f"TensorMedium<{format}>", 128, 64),
         Tile(f"TensorWide<{format}>", 128, 128),
     )
@@ -27,10 +28,20 @@ TENSOR = {
 }
 
 
-def tile_for(dtype: Any, precision: str, columns: int) -> Tile:
-    """The narrowest tile that holds all columns, or the widest: columns that do not exist are multiplied too."""
+#: Blocks of threads that keep a large GPU busy: two on each of 132 multiprocessors. A constant, so that how sums are
+#: divided does not depend on the GPU.
+BUSY = 264
+
+
+def tile_for(dtype: Any, precision: str, rows: int, columns: int) -> Tile:
+    """The narrowest tile that holds all columns, or the widest: columns that do not exist are multiplied too.
+
+    But a narrower one where the widest would make so few blocks that multiprocessors stand idle.
+    """
     tiles = DOUBLE if dtype == np.float64 else TENSOR.get(precision, PLAIN)
-    return next((tile for tile in tiles if columns <= tile.columns), tiles[-1])
+    tile = next((tile for tile in tiles if columns <= tile.columns), tiles[-1])
+    blocks = -(-rows // tile.rows) * -(-columns // tile.columns)
+    return tiles[-2] if tile.columns > 64 and blocks < BUSY else tile
 
 
 def vector_for(dtype: Any, *, lengths: tuple[int, ...], addresses: tuple[int, ...]) -> int:
@@ -54,7 +65,7 @@ def every_instance() -> dict[str, list[str]]:
         "sums.cu": ["sum_rows"],
         "adam.cu": ["adam"],
         "attention.cu": [
-            "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "norm_vjp", "to_blocks",
+            "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "box_sums", "to_blocks",
             "from_blocks",
         ],
     }  # fmt: skip

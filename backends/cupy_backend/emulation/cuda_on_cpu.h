@@ -44,6 +44,8 @@ struct dim3 {
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
 
 namespace cpu {
 

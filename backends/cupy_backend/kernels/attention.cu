@@ -125,14 +125,15 @@ template <class T> __global__ void __launch_bounds__(THREADS) propagate_adjoint(
     out[(long long)blockIdx.x * length + column] = sum / norm[column];
 }
 
-// d_norm[x'] −= Σ_r d_scores[r, x'] · scores[r, x'], in the order of the rows.
-template <class T> __global__ void __launch_bounds__(THREADS) norm_vjp(
-    const T* d_scores, const T* scores, int rows, int length, T* d_norm) {
-    const int column = blockIdx.x * THREADS + threadIdx.x;
-    if (column >= length) return;
-    T sum = 0;
-    for (int r = 0; r < rows; r++) sum += d_scores[(long long)r * length + column] * scores[(long long)r * length + column];
-    d_norm[column] -= sum;
+// out[x'] = Σ_δ x[x' + δ] over the window, zero outside: of the squares ‖b‖², and back.
+template <class T> __global__ void box_sums(const T* x, int low, int high, int h2, int w2, T* out) {
+    for (long long i = first_index(); i < (long long)h2 * w2; i += index_step()) {
+        const int y2 = int(i / w2), x2 = int(i % w2);
+        T sum = 0;
+        for (int dy = max(low, -y2); dy <= min(high, h2 - 1 - y2); dy++)
+            for (int dx = max(low, -x2); dx <= min(high, w2 - 1 - x2); dx++) sum += x[(y2 + dy) * w2 + x2 + dx];
+        out[i] = sum;
+    }
 }
 
 // H W C -> h + 1, w + 1, rate·rate·C: the pixels around each corner of the grid of cells, zero outside.

@@ -14,11 +14,11 @@
 // Matrices: a row of the left one is an output pixel, a column (tap, channel); the right one is w, as it lies.
 #include "product.cuh"
 
-// Where the numbers of a patch lie. `zoom`: x counts as magnified so many times.
+// Where the numbers of a patch lie. `doubled` 1: x counts as magnified twice.
 template <class T> struct Patches {
     const T* x;
     const int* taps;  // dy, dx of each
-    int height, width, channels, zoom, rows, columns, stride, pixels, depth;
+    int height, width, channels, doubled, rows, columns, stride, pixels, depth;
 
     struct Pixel { int image, y, x; };       // image −1: there is none
     struct Place { int dy, dx, channel; };  // channel −1: there is none
@@ -35,8 +35,9 @@ template <class T> struct Patches {
     }
     template <int VECTOR> __device__ void load(const Pixel& pixel, const Place& place, T (&to)[VECTOR]) const {
         const int y = pixel.y + place.dy, z = pixel.x + place.dx;
-        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < zoom * height && z >= 0 && z < zoom * width;
-        const long long at = ((long long)pixel.image * height + y / zoom) * width + z / zoom;
+        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < height << doubled && z >= 0 &&
+                           z < width << doubled;
+        const long long at = ((long long)pixel.image * height + (y >> doubled)) * width + (z >> doubled);
         load_or_zero<VECTOR>(x + at * channels + place.channel, there, to);
     }
 };
@@ -67,22 +68,23 @@ template <class T> struct PatchColumns : Patches<T> {
 template <class Tile, int VECTOR_X, int VECTOR_W>
 __global__ void __launch_bounds__(THREADS) convolve(
     const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
-    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels, int zoom,
+    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels, int doubled,
     int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int row0, int column0, int activate) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchRows<T> a{{x, taps, height, width, channels, zoom, rows, columns, stride, pixels, depth}};
+    const PatchRows<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
     const Matrix<T> b{w, kernels};
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
     Tile tile;
     sum_products<Tile, ALONG_THE_SUM, VECTOR_X, VECTOR_W>(tile, a, b, m0, k0, 0, depth);
-    tile.each([&](int i, int j, T sum) {
-        const int m = m0 + i, k = k0 + j;
-        if (m >= pixels || k >= kernels) return;
-        const int line = m / columns, image = line / rows;
-        const long long row = (long long)image * y_height + line % rows * step + row0;
-        const long long at = (row * y_width + m % columns * step + column0) * kernels + k;
-        y[at] = activate ? elu_of(sum + bias[k]) : sum;
+    const auto place = [&](int i) -> long long {
+        const int m = m0 + i, line = m / columns;
+        const long long row = (long long)(line / rows) * y_height + line % rows * step + row0;
+        return m < pixels ? (row * y_width + m % columns * step + column0) * kernels : -1;
+    };
+    tile.each(place, [&](long long at, int j, T sum) {
+        const int k = k0 + j;
+        if (at >= 0 && k < kernels) y[at + k] = activate ? elu_of(sum + bias[k]) : sum;
     });
 }
 
@@ -90,17 +92,17 @@ __global__ void __launch_bounds__(THREADS) convolve(
 template <class Tile, int VECTOR_X, int VECTOR_G>
 __global__ void __launch_bounds__(THREADS) correlate(
     const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,
-    int number_of_taps, int images, int height, int width, int channels, int zoom, int rows, int columns, int stride,
+    int number_of_taps, int images, int height, int width, int channels, int doubled, int rows, int columns, int stride,
     int kernels, int pixels_to_a_part) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchColumns<T> a{{x, taps, height, width, channels, zoom, rows, columns, stride, pixels, depth}};
+    const PatchColumns<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
     const Matrix<T> b{g, kernels};
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS, first = blockIdx.z * pixels_to_a_part;
     Tile tile;
     sum_products<Tile, ACROSS_THE_SUM, VECTOR_X, VECTOR_G>(tile, a, b, m0, k0, first, min(first + pixels_to_a_part, pixels));
-    tile.each([&](int i, int j, T sum) {
-        const int m = m0 + i, k = k0 + j;
-        if (m < depth && k < kernels) parts[((long long)blockIdx.z * depth + m) * kernels + k] = sum;
+    const auto place = [&](int i) { return m0 + i < depth ? ((long long)blockIdx.z * depth + m0 + i) * kernels : -1LL; };
+    tile.each(place, [&](long long at, int j, T sum) {
+        if (at >= 0 && k0 + j < kernels) parts[at + k0 + j] = sum;
     });
 }

@@ -14,12 +14,16 @@
 enum Direction { ALONG_THE_SUM, ACROSS_THE_SUM };  // where A's neighbours lie
 
 // Which of a step's numbers this thread fetches: SLOTS times VECTOR neighbours of `outer` lines that are `inner` long.
-template <int INNER, int OUTER, int VECTOR> struct Share {
+// Neighbouring threads take one line after the other, as memory likes it; or, TURNED, the same part of neighbouring lines:
+// then what they lay down in shared memory lies side by side.
+template <int INNER, int OUTER, int VECTOR, bool TURNED = false> struct Share {
     static constexpr int PER_LINE = INNER / VECTOR, PER_SLOT = THREADS / PER_LINE;
     static constexpr int SLOTS = (OUTER + PER_SLOT - 1) / PER_SLOT;
     static_assert(INNER % VECTOR == 0 && THREADS % PER_LINE == 0, "the threads share a step's lines evenly");
-    static __device__ int inner() { return threadIdx.x % PER_LINE * VECTOR; }
-    static __device__ int outer(int slot) { return threadIdx.x / PER_LINE + slot * PER_SLOT; }
+    static __device__ int inner() { return (TURNED ? threadIdx.x / PER_SLOT : threadIdx.x % PER_LINE) * VECTOR; }
+    static __device__ int outer(int slot) {
+        return (TURNED ? threadIdx.x % PER_SLOT : threadIdx.x / PER_LINE) + slot * PER_SLOT;
+    }
     static __device__ bool exists(int slot) { return OUTER % PER_SLOT == 0 || outer(slot) < OUTER; }
 };
 
@@ -28,7 +32,7 @@ template <class Tile, Direction DIRECTION, int VECTOR_A, int VECTOR_B, class A, 
 __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int column0, int first, int last) {
     using Number = typename Tile::Number;
     constexpr bool ALONG = DIRECTION == ALONG_THE_SUM;
-    using ShareA = Share<ALONG ? Tile::DEPTH : Tile::ROWS, ALONG ? Tile::ROWS : Tile::DEPTH, VECTOR_A>;
+    using ShareA = Share<ALONG ? Tile::DEPTH : Tile::ROWS, ALONG ? Tile::ROWS : Tile::DEPTH, VECTOR_A, !ALONG>;
     using ShareB = Share<Tile::COLUMNS, Tile::DEPTH, VECTOR_B>;
     __shared__ typename Tile::Memory memory[2];
 
@@ -55,17 +59,17 @@ __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int c
     const auto lay_down = [&](typename Tile::Memory& m) {
 #pragma unroll
         for (int s = 0; s < ShareA::SLOTS; s++)
-            if (ShareA::exists(s))
+            if (ShareA::exists(s)) {
+                if constexpr (ALONG) {
+                    Tile::template set_a_line<VECTOR_A>(m, ShareA::outer(s), ShareA::inner(), fetched_a[s]);
+                } else {
 #pragma unroll
-                for (int v = 0; v < VECTOR_A; v++)
-                    Tile::set_a(m, ALONG ? ShareA::outer(s) : ShareA::inner() + v,
-                                ALONG ? ShareA::inner() + v : ShareA::outer(s), fetched_a[s][v]);
+                    for (int v = 0; v < VECTOR_A; v++) Tile::set_a(m, ShareA::inner() + v, ShareA::outer(s), fetched_a[s][v]);
+                }
+            }
 #pragma unroll
         for (int s = 0; s < ShareB::SLOTS; s++)
-            if (ShareB::exists(s))
-#pragma unroll
-                for (int v = 0; v < VECTOR_B; v++)
-                    Tile::set_b(m, ShareB::outer(s), ShareB::inner() + v, fetched_b[s][v]);
+            if (ShareB::exists(s)) Tile::template set_b_line<VECTOR_B>(m, ShareB::outer(s), ShareB::inner(), fetched_b[s]);
     };
 
     if (first >= last) return;

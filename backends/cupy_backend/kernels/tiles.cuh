@@ -7,8 +7,9 @@
 //     Number           what the matrices hold in global memory
 //     Memory           a step's part of A and B in shared memory
 //     set_a, set_b     write one number of A (row, k) or of B (k, column) into it
+//     set_a_line       write neighbours of A along k into it; set_b_line, neighbours of B along the columns
 //     multiply         add the step's products to the sums of this thread
-//     each             call f(row, column, sum) for all sums of this thread
+//     each             for all sums of this thread: store(place(row), column, sum), with each row's place found once
 #pragma once
 #include "common.cuh"
 
@@ -26,6 +27,14 @@ template <class T, int TM, int TN> struct PlainTile {
 
     static __device__ void set_a(Memory& m, int row, int k, T value) { m.a[row][k] = value; }
     static __device__ void set_b(Memory& m, int k, int column, T value) { m.b[k][column] = value; }
+    template <int N> static __device__ void set_a_line(Memory& m, int row, int k, const T (&values)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; i++) set_a(m, row, k + i, values[i]);
+    }
+    template <int N> static __device__ void set_b_line(Memory& m, int k, int column, const T (&values)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; i++) set_b(m, k, column + i, values[i]);
+    }
 
     __device__ void multiply(const Memory& m) {
         const int row = threadIdx.x / 16, column = threadIdx.x % 16;
@@ -42,12 +51,14 @@ template <class T, int TM, int TN> struct PlainTile {
         }
     }
 
-    template <class F> __device__ void each(F f) const {
+    template <class P, class S> __device__ void each(P place, S store) const {
         const int row = threadIdx.x / 16, column = threadIdx.x % 16;
 #pragma unroll
-        for (int i = 0; i < TM; i++)
+        for (int i = 0; i < TM; i++) {
+            const auto here = place(row + 16 * i);
 #pragma unroll
-            for (int j = 0; j < TN; j++) f(row + 16 * i, column + 16 * j, sums[i][j]);
+            for (int j = 0; j < TN; j++) store(here, column + 16 * j, sums[i][j]);
+        }
     }
 };
 
@@ -89,7 +100,7 @@ struct TF32 {
     }
     static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifdef __CUDACC__
-        asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
@@ -100,14 +111,27 @@ struct TF32 {
 
 struct BF16 {
     static constexpr int NUMBERS = 2;
-    static __device__ unsigned half(float x) {  // rounded to nearest, ties to even; NaN stays one
+    static __device__ unsigned pair(float low, float high) {  // each rounded to nearest, ties to even; NaN stays one
+#ifdef __CUDACC__
+        unsigned word;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+        return word;
+#else
+        return half(low) | half(high) << 16;
+#endif
+    }
+    static __device__ unsigned half(float x) {
+#ifdef __CUDACC__
+        return pair(x, 0) & 0xffffu;
+#else
         const unsigned bits = __float_as_uint(x);
         if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0u;
         return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+#endif
     }
     static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifdef __CUDACC__
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
@@ -125,7 +149,7 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     static_assert(WM * WN * 32 == THREADS, "as many warps as a block has");
     static constexpr int WORDS = 16;  // along the sum, to a step
     static constexpr int ROWS = WM * FM * 16, COLUMNS = WN * FN * 8, DEPTH = WORDS * Format::NUMBERS;
-    struct Memory {
+    struct alignas(16) Memory {
         unsigned a[ROWS][WORDS + 4];     // with these paddings the 32 words that a warp reads at once
         unsigned b[WORDS][COLUMNS + 8];  // lie in 32 different banks
     };
@@ -136,6 +160,27 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     static __device__ void set_b(Memory& m, int k, int column, float value) {
         set(m.b[k / Format::NUMBERS][column], k, value);
     }
+    template <int N> static __device__ void set_a_line(Memory& m, int row, int k, const float (&x)[N]) {
+        if constexpr (N == 4 && Format::NUMBERS == 1) {
+            *reinterpret_cast<uint4*>(&m.a[row][k]) = four_words(x);
+        } else if constexpr (N == 4) {
+            *reinterpret_cast<uint2*>(&m.a[row][k / 2]) = uint2{Format::pair(x[0], x[1]), Format::pair(x[2], x[3])};
+        } else {
+#pragma unroll
+            for (int i = 0; i < N; i++) set_a(m, row, k + i, x[i]);
+        }
+    }
+    template <int N> static __device__ void set_b_line(Memory& m, int k, int column, const float (&x)[N]) {
+        if constexpr (N == 4 && Format::NUMBERS == 1) {
+            *reinterpret_cast<uint4*>(&m.b[k][column]) = four_words(x);
+        } else {
+#pragma unroll
+            for (int i = 0; i < N; i++) set_b(m, k, column + i, x[i]);
+        }
+    }
+    static __device__ uint4 four_words(const float (&x)[4]) {
+        return uint4{Format::word(x[0]), Format::word(x[1]), Format::word(x[2]), Format::word(x[3])};
+    }
     static __device__ void set(unsigned& word, int k, float value) {
         if constexpr (Format::NUMBERS == 1) {
             word = Format::word(value);
@@ -145,6 +190,7 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     }
 
     __device__ void multiply(const Memory& m) {
+        __syncwarp();  // lanes may have gone apart on their way here, and the instruction wants them together
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
         const int row = warp / WN * FM * 16 + g, column = warp % WN * FN * 8 + g;
 #pragma unroll
@@ -165,15 +211,17 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
         }
     }
 
-    template <class F> __device__ void each(F f) const {
+    template <class P, class S> __device__ void each(P place, S store) const {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         const int row = warp / WN * FM * 16 + lane / 4, column = warp % WN * FN * 8 + lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < FM; i++)
+        for (int i = 0; i < 2 * FM; i++) {
+            const auto here = place(row + 8 * i);
 #pragma unroll
             for (int j = 0; j < FN; j++)
 #pragma unroll
-                for (int q = 0; q < 4; q++) f(row + 16 * i + q / 2 * 8, column + 8 * j + q % 2, sums[i][j][q]);
+                for (int q = 0; q < 2; q++) store(here, column + 8 * j + q, sums[i / 2][j][i % 2 * 2 + q]);
+        }
     }
 };
 
@@ -184,4 +232,5 @@ using DoubleWide = PlainTile<double, 4, 4>;        // 64 × 64
 using DoubleNarrow = PlainTile<double, 4, 1>;      // 64 × 16
 template <class Format> using TensorWide = TensorTile<Format, 2, 4, 4, 4>;    // 128 × 128
 template <class Format> using TensorMedium = TensorTile<Format, 4, 2, 2, 4>;  // 128 × 64
+template <class Format> using TensorSmall = TensorTile<Format, 8, 1, 1, 4>;   // 128 × 32
 template <class Format> using TensorNarrow = TensorTile<Format, 8, 1, 1, 2>;  // 128 × 16
