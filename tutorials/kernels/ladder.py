@@ -213,6 +213,18 @@ def table(title: str, results: list[Result], work: float) -> str:
     return "\n".join(lines)
 
 
+def beside_peers(results: list[Result], rungs: int) -> str:
+    """How fast each rung is beside PyTorch's better format, or nothing where one of them was not timed."""
+    peers = [r for r in results if r.title.startswith("PyTorch") and r.rounds]
+    if not peers:
+        return ""
+    peer = min(peers, key=lambda r: statistics.median(r.rounds))
+    ratios = [
+        statistics.median(b / a for a, b in zip(r.rounds, peer.rounds, strict=True)) for r in results[:rungs]
+    ]  # fmt: skip
+    return f"{peer.title}, is the faster peer; of its speed the rungs have " + ", ".join(f"{r:.1%}" for r in ratios)
+
+
 def as_json(device: str, layer: dict[str, int], results: list[Result], work: float) -> str:
     rows = [
         {
@@ -272,10 +284,14 @@ def main(arguments: list[str] | None = None) -> int:
     work = 2.0 * n * size * size * k * ksize * ksize * c
     print(device.kernels.describe())
     print(table(f"{ksize}×{ksize}, {c} → {k} channels, {n} × {size}×{size}", results, work))
+    print(beside_peers(results, len(RUNGS)))
     if options.json:
         write_text(options.json, as_json(device.kernels.describe(), layer, results, work))
     return 0 if all(result.right for result in results) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as e:
+        sys.exit(f"error: {e}")
