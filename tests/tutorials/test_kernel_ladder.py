@@ -99,6 +99,20 @@ def test_sizes_that_fill_no_tile_and_more_than_one(
         assert np.abs(y - right).max() <= rung.bound * max(np.abs(right).max(), np.abs(w).max())
 
 
+@pytest.mark.gpu
+@RUNG
+def test_on_a_gpu_a_rung_is_the_textbooks_convolution(rung: Any) -> None:
+    reason = why_unavailable("cupy")
+    if reason is not None:
+        pytest.skip(reason)
+    device = ladder.cuda_device(folder=TUTORIAL)
+    for size in [(1, 1, 1, 1, 1), (1, 1, 1, 17, 65), (3, 15, 19, 16, 3), (2, 33, 40, 128, 130)]:
+        x, w = layer(*size, 3, 3)
+        right = ladder.textbook(x, w)
+        error = np.abs(compute(rung, device, x, w) - right).max()
+        assert error <= rung.bound * max(np.abs(right).max(), np.abs(w).max())
+
+
 @needs_emulation
 def test_the_tensor_cores_rounding_shows(devices: dict[bool, Device]) -> None:
     x, w = layer(1, 6, 6, 32, 16, 3, 3)
