@@ -261,6 +261,38 @@ def test_what_is_timed_is_one_run_and_quick_ones_run_often() -> None:
     assert [statistics.median(rounds) for rounds in times] == pytest.approx([40, 0.5])
 
 
+@needs_emulation
+@pytest.mark.slow
+def test_what_main_does_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same lines as on a GPU, over emulated kernels and a clock that says 100 ms to every turn."""
+
+    class Clock(FakeCuda):
+        class Event(FakeCuda.Event):
+            def record(self) -> None:
+                FakeCuda.now += 100
+                self.at = FakeCuda.now
+
+    class Xp:
+        cuda = Clock
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(arrays, name)
+
+    xp: Any = Xp()
+    tiles = ("PlainNarrow", "TensorNarrow<TF32>")
+    own = EmulatedKernels(instances={"conv.cu": [f"convolve<{tile}, 1, 1>" for tile in tiles]})
+    monkeypatch.setattr(ladder, "gpu_or_none", lambda: Device(xp, ladder.emulated_device().kernels))
+    monkeypatch.setattr(ladder, "cuda_device", lambda: Device(xp, own))
+    monkeypatch.setattr(ladder, "torch_sees_a_gpu", lambda: False)
+    written = tmp_path / "numbers.json"
+    options = ["--images", "1", "--size", "4", "--channels", "3", "--kernels", "5", "--rounds", "2", "--json"]
+    assert ladder.main([*options, str(written)]) == 0
+    rows = json.loads(written.read_text(encoding="utf-8"))["results"]
+    assert [row["ms"] for row in rows] == [[100.0, 100.0]] * 6
+    assert rows[5]["title"] == "the backend's kernel, tf32"
+    assert rows[0]["gflops"] == pytest.approx(2 * 16 * 5 * 27 / 0.1 / 1e9)
+
+
 def test_the_table_and_the_peers_line() -> None:
     slow, fast = ladder.Result("1 naive", 1e-7, True, [4.0, 4.0, 8.0]), ladder.Result("2", 1e-7, True, [1.0, 2.0, 2.0])
     peers = [ladder.Result(f"PyTorch{name}", 1e-4, True, [ms] * 3) for name, ms in (("", 2.0), (", last", 1.0))]

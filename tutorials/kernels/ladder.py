@@ -284,7 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
     work = 2.0 * n * size * size * k * ksize * ksize * c
     print(device.kernels.describe())
     print(table(f"{ksize}×{ksize}, {c} → {k} channels, {n} × {size}×{size}", results, work))
-    print(beside_peers(results, len(RUNGS)))
+    if beside := beside_peers(results, len(RUNGS)):
+        print(beside)
     if options.json:
         write_text(options.json, as_json(device.kernels.describe(), layer, results, work))
     return 0 if all(result.right for result in results) else 1
