@@ -67,15 +67,19 @@ def sources() -> Iterator[Path]:
 
 
 class CudaKernels:
-    """Compiled by NVRTC when first wanted, cached by CuPy on disk; launched on CuPy's current stream."""
+    """Compiled by NVRTC when first wanted, cached by CuPy on disk; launched on CuPy's current stream.
 
-    def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
+    `folder`: where kernels stand that are not the backend's own. They may include the backend's headers.
+    """
+
+    def __init__(self, cupy: Any, *, folder: Path = FOLDER) -> None:
+        self._cupy, self._folder = cupy, folder
 
     @cache  # noqa: B019  as long as the process: there is one of these
     def _function(self, file: str, expression: str) -> Any:
         options = ("-std=c++17", f"-I{FOLDER}", f"-DSOURCES=0x{digest()}ULL")
-        module = self._cupy.RawModule(code=source(file), options=options, name_expressions=[expression])
+        code = (self._folder / file).read_text(encoding="utf-8")
+        module = self._cupy.RawModule(code=code, options=options, name_expressions=[expression])
         return module.get_function(expression)
 
     def launch(
@@ -100,7 +104,7 @@ class CudaKernels:
         return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pooled)
 
 
-def cuda_device() -> Device:
+def cuda_device(*, folder: Path = FOLDER) -> Device:
     """The current GPU. Raises UserError with what would mend it: no driver, no device, a driver that is too old."""
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
@@ -126,7 +130,7 @@ def cuda_device() -> Device:
         raise UserError(f"CUDA's compiler or its BLAS cannot be loaded ({' '.join(str(e).split())}): {right}") from e
     properties = runtime.getDeviceProperties(runtime.getDevice())
     check_capability(properties["name"].decode(), properties["major"], properties["minor"])
-    return Device(cupy, CudaKernels(cupy))
+    return Device(cupy, CudaKernels(cupy, folder=folder))
 
 
 def check_driver(driver: int, built: int) -> None:

@@ -111,7 +111,7 @@ def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 source, result = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
                 source.write_text(text, encoding="utf-8")
-                command = [compiler, *FLAGS, "-o", str(result), str(source)]
+                command = [compiler, *FLAGS, f"-I{FOLDER}", "-o", str(result), str(source)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     raise UserError(f"the kernels cannot be compiled by {compiler}: {_first_error(done.stderr)}")
