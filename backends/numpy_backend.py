@@ -24,10 +24,10 @@ class NumpyBackend(Backend):
 
     # ---- arrays ----
     def asarray(self, x: Any, *, dtype: Any = None) -> Array:
-        return np.asarray(x, dtype=dtype)
+        return np.asarray(self.to_numpy(x), dtype=dtype)
 
     def to_numpy(self, x: Array) -> Array:
-        return x
+        return x.get() if hasattr(x, "get") else x  # a GPU's array, left by another backend, comes to the host
 
     def describe(self) -> str:
         blas = machine.blas()

@@ -94,6 +94,7 @@ def evaluate(
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
     with use_backend(backend) as device, no_grad():
         generator = model if isinstance(model, Generator) else load(model)
+        generator.to_current_backend()
         for start in tqdm(range(0, count, batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
             for method, y in completions(generator, x, m).items():

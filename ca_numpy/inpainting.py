@@ -63,6 +63,7 @@ def inpaint_details(
     pixels, hole = read_pair(image, mask, invert=invert)
     with use_backend(backend), no_grad():
         generator = model if isinstance(model, Generator) else load(_named(model))
+        generator.to_current_backend()
         _check_memory(pixels.shape, fused=generator.variant.attention == OFFICIAL.attention)
         rgb = generator.variant.channel_order == "rgb"
         x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))

@@ -60,6 +60,9 @@ class CupyBackend(NumpyBackend):
     def memory(self) -> int | None:
         return self._device.memory()
 
+    def release_memory(self) -> None:
+        self._device.release_memory()
+
     # ---- elementwise ----
     def add(self, a: Array, b: Array) -> Array:
         return self.xp.add(a, b)

@@ -40,6 +40,9 @@ class Kernels(Protocol):
     def memory(self) -> int | None:
         """Bytes of memory that are free, None where that is not known."""
 
+    def release_memory(self) -> None:
+        """Give back to the device what is kept for arrays to come."""
+
 
 class Device(NamedTuple):
     xp: Any
@@ -98,6 +101,10 @@ class CudaKernels:
             f"CuPy {self._cupy.__version__} with CUDA {_version(runtime.runtimeGetVersion())} on "
             f"{device['name'].decode()}, compute capability {capability}, {device['totalGlobalMem'] / 2**30:.0f} GiB"
         )
+
+    def release_memory(self) -> None:
+        self._cupy.get_default_memory_pool().free_all_blocks()
+        self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def memory(self) -> int:
         pooled = self._cupy.get_default_memory_pool().free_bytes()

@@ -91,6 +91,11 @@ class Launcher:
                 return sums.reshape(columns)
             x, rows = sums, parts
 
+    def release_memory(self) -> None:
+        """The tables, and what the pool keeps for arrays to come."""
+        self._made.clear()
+        self._kernels.release_memory()
+
     def memory(self) -> int | None:
         return self._kernels.memory()
 

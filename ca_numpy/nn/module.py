@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ca_numpy.errors import UserError
+from ca_numpy.registry import current_backend
 from ca_numpy.tensor import Tensor, tensor
 
 
@@ -46,6 +47,12 @@ class Module:
                 )
         for name, p in mine.items():
             p.data = tensor(np.array(weights[name])).data  # a copy: the caller keeps the mapping
+
+    def to_current_backend(self) -> None:
+        """Carry the parameters to where the backend in use computes; another may have loaded or trained them."""
+        asarray = current_backend().asarray
+        for p in self.parameters().values():
+            p.data = asarray(p.data)
 
     def count(self) -> int:
         """How many numbers are learnt."""

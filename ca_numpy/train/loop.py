@@ -99,6 +99,7 @@ def train(
             else:
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
+    run.system.generator.to_current_backend()
     return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
 
 

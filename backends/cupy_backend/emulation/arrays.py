@@ -23,6 +23,10 @@ class ndarray(np.ndarray):
         result = getattr(ufunc, method)(*map(_plain, inputs), **options)
         return None if method == "at" else _to_device(result)
 
+    def get(self) -> NDArray[Any]:
+        """A copy on the host."""
+        return np.array(self.view(np.ndarray))
+
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         """NumPy's functions given an array of the device are this module's, as CuPy does it."""
         return _checked(function)(*arguments, **options)
@@ -52,7 +56,7 @@ def asarray(x: Any, dtype: Any = None) -> Any:
 
 def asnumpy(x: Any) -> NDArray[Any]:
     """A copy on the host."""
-    return np.array(_plain(x))
+    return x.get() if isinstance(x, ndarray) else np.array(x)
 
 
 def __getattr__(name: str) -> Any:

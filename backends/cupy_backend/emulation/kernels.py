@@ -56,6 +56,9 @@ class EmulatedKernels:
     def memory(self) -> None:
         return None
 
+    def release_memory(self) -> None:
+        """NumPy keeps none."""
+
     @cache  # noqa: B019  as long as the process
     def _library(self, file: str) -> ctypes.CDLL:
         instances = self._instances[file]

@@ -107,6 +107,20 @@ def test_a_picture_is_filled_as_the_textbook_fills_it() -> None:
     assert np.array_equal(results[1][mask == 0], image[mask == 0])
 
 
+def test_a_model_may_have_been_loaded_or_trained_on_another_backend(tmp_path: Path) -> None:
+    image, mask = np.full((16, 24, 3), 90, np.uint8), np.zeros((16, 24), np.uint8)
+    mask[4:8, 4:12] = 1
+    loaded = Generator(rng=np.random.default_rng(1), width=4)  # of NumPy's arrays
+    here = ca_numpy.inpaint(image, mask, model=loaded, backend="numpy").astype(int)
+    there = ca_numpy.inpaint(image, mask, model=loaded, backend=NAME).astype(int)
+    assert np.abs(here - there).max() <= 1
+    assert np.array_equal(ca_numpy.inpaint(image, mask, model=loaded, backend="numpy"), here)
+    trained = train(TINY, backend=NAME, out=tmp_path / "run", quiet=True, stop_after=1).generator
+    assert all(type(p.data) is np.ndarray for p in trained.parameters().values())
+    table = ca_numpy.evaluate(trained, backend=NAME, count=2, size=32, data="textures")
+    assert "refined" in table.to_markdown()
+
+
 def test_reading_attention_works_on_the_device() -> None:
     with use_backend(NAME), no_grad():
         generator = Generator(rng=np.random.default_rng(1), width=4)
