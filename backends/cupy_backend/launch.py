@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,12 @@ class Launcher:
 
     def memory(self) -> int | None:
         return self._kernels.memory()
+
+    def release_memory(self) -> None:
+        self._kernels.release_memory()
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        return self._kernels.elapsed(run)
 
     def describe(self) -> str:
         return self._kernels.describe()
