@@ -102,6 +102,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as e:
         print(f"gpu.py: {e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"stopped: {options.out} has what had been measured", file=sys.stderr)
+        return 130
 
 
 def measured(options: argparse.Namespace, budget: Budget) -> int:
@@ -140,7 +143,10 @@ def measured(options: argparse.Namespace, budget: Budget) -> int:
             results.write()
     results.write()
     print((options.out / "gpu.md").read_text(encoding="utf-8"))
-    return 1 if exceeded(results.known["errors"]) else 0
+    imprecise = exceeded(results.known["errors"])
+    for what in imprecise:
+        print(f"gpu.py: less precise than it may be: {what}", file=sys.stderr)
+    return 1 if imprecise else 0
 
 
 def tests_pass(results: Results, budget: Budget) -> bool:
