@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ca_numpy.autograd import no_grad
 from ca_numpy.backend import same_pads, wall_clock
 from ca_numpy.bench.works import Run, hole, layer_shapes
 from ca_numpy.models import Generator
+from ca_numpy.models.variants import variant_of
 from ca_numpy.registry import load_backend, use_backend
 
 Array = NDArray[Any]
@@ -95,17 +97,19 @@ def layer_errors(layer: Layer, names: dict[str, str]) -> dict[str, dict[str, flo
 def generator_errors(size: int, width: int, names: dict[str, str]) -> dict[str, dict[str, float]]:
     """{precision: {"forward", "dw": error}} of both results, and of all weights' gradients as one vector.
 
-    What is differentiated is the sum of both results with weights drawn at random.
+    What is differentiated is the sum of both results with weights drawn at random. The one ReLU of the network is an
+    ELU here: where rounding takes a feature across its kink the gradient jumps, by 1 % at a picture of 64×64 in TF32,
+    and that is no matter of precision.
     """
-    rng = np.random.default_rng(0)
+    rng, smooth = np.random.default_rng(0), dataclasses.replace(variant_of("official"), attention_relu=False)
     image, mask = rng.uniform(-1, 1, (1, size, size, 3)), hole(size)
     seeds = rng.standard_normal((2, 1, size, size, 3))
     with use_backend("numpy"):
-        weights = Generator(rng=rng, width=width).arrays()
+        weights = Generator(variant=smooth, rng=rng, width=width).arrays()
 
     def computed(name: str, dtype: type) -> list[Array]:
         with use_backend(name):
-            generator = Generator.from_tf({key: w.astype(dtype) for key, w in weights.items()})
+            generator = Generator.from_tf({key: w.astype(dtype) for key, w in weights.items()}, variant=smooth)
             results = generator((image * (1 - mask)).astype(dtype), mask)
             loss = sum((y * seed.astype(dtype)).sum() for y, seed in zip(results, seeds, strict=True))
             gradients = grad(loss, list(generator.parameters().values()))
@@ -211,7 +215,9 @@ def peak(name: str, make: Callable[[], Run]) -> int | None:
     with use_backend(name) as backend:
         backend.release_memory()
         make()()
-        return int(cupy.get_default_memory_pool().total_bytes())
+        most = int(cupy.get_default_memory_pool().total_bytes())
+        backend.release_memory()
+        return most
 
 
 def peer_peak(make: Callable[[], Run], device: str) -> int | None:
