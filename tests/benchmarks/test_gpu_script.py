@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,27 @@ def test_kernels_are_queued_behind_a_held_gpu_and_their_mean_is_taken() -> None:
     mean = gpu_measures.kernel_seconds(lambda: log.append("run"), elapsed, lambda s: log.append("hold"), repeats=3)
     assert mean == 2.0
     assert log == ["clock", "run", *["run"] * 3, "hold", "clock", *["run"] * 3]
+
+
+def test_on_a_gpu_it_is_held_by_a_kernel_and_the_pool_says_what_was_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[Any] = []
+
+    class FakeCupy:
+        @staticmethod
+        def RawKernel(code: str, name: str) -> Any:
+            assert f"void {name}(" in code
+            return lambda *arguments: launched.append(arguments)
+
+        @staticmethod
+        def get_default_memory_pool() -> Any:
+            return type("Pool", (), {"total_bytes": staticmethod(lambda: 5 << 20)})
+
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
+    monkeypatch.setattr(gpu_measures, "_is_cuda", lambda name: True)
+    gpu_measures.holder("cupy:tf32")(0.5)
+    assert launched == [((1,), (1,), (1_000_000_000,))]
+    assert gpu_measures.peak("numpy", lambda: lambda: launched.append("run")) == 5 << 20
+    assert launched[-1] == "run"
 
 
 def test_errors_are_relative_to_the_largest_value() -> None:
