@@ -58,6 +58,13 @@ def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> NDArray[np.i
     return nearest.clip(max=n_in - 1).astype(np.intp)
 
 
+def wall_clock(run: Callable[[], object]) -> float:
+    """Seconds that `run` takes by the host's clock."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
 class Backend(ABC):
     """Every kernel a backend supplies. Subclass `NumpyBackend` and override what you do faster."""
 
@@ -70,6 +77,8 @@ class Backend(ABC):
 
     def at(self, precision: str) -> Backend:
         """This backend computing in another of its `precisions`, on the same device."""
+        if precision == self.precision:
+            return self
         raise NotImplementedError
 
     # ---- arrays ----
@@ -93,10 +102,8 @@ class Backend(ABC):
             return None
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        """Seconds that `run` takes, until its last kernel has ended."""
-        began = time.perf_counter()
-        run()
-        return time.perf_counter() - began
+        """Seconds that `run` takes, until its last kernel has ended: by the device's clock, if it has one."""
+        return wall_clock(run)
 
     def release_memory(self) -> None:  # noqa: B027  most backends keep none
         """Give back what is kept for arrays to come. `train` and `evaluate` do so at their end."""

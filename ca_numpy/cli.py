@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -120,7 +120,7 @@ class Bench:
     """Time the parts of the system on each backend, turn by turn, and on PyTorch where it is installed."""
 
     backend: tuple[str, ...] = ()
-    """Which backends; all that work here if not given. The last is compared with the others."""
+    """Which backends, also as cupy:tf32; all that are fast if not given. The last is compared with the others."""
     what: tuple[str, ...] = GROUPS
     """Which works: layers, attention, forward, critic, iteration."""
     sizes: tuple[int, ...] = (256, 512, 1024)
@@ -131,6 +131,8 @@ class Bench:
     """Each round runs everything once; medians are shown. What takes long runs once."""
     peer: bool | None = None
     """Compare with PyTorch; by default if it is installed."""
+    peer_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where PyTorch runs; auto is its CUDA, where it has that and a cupy backend is timed."""
     json: Path | None = None
     """Also write every measured second to this file."""
 
@@ -142,9 +144,11 @@ class Bench:
                 write_text(self.json, "{}\n")
             except OSError as e:
                 raise UserError(f"cannot write {self.json}: {e.strerror}") from e
+        fast = [name for name in backends.available_backends() if name != "cupy-emulated"]  # which is for reading
         report = bench(
-            self.backend or backends.available_backends(), groups=self.what, sizes=self.sizes, batch=self.batch,
-            rounds=self.rounds, peer=self.peer, progress=lambda line: print(line, "…", file=sys.stderr),
+            self.backend or fast, groups=self.what, sizes=self.sizes, batch=self.batch,
+            rounds=self.rounds, peer=self.peer, peer_device=self.peer_device,
+            progress=lambda line: print(line, "…", file=sys.stderr),
         )  # fmt: skip
         print(report.to_markdown())
         if self.json:

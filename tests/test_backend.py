@@ -272,3 +272,9 @@ def test_no_backend_is_loaded_before_it_is_chosen() -> None:
     environment = os.environ | {"CA_NUMPY_BACKEND": "numpy"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_backend_in_the_precision_it_has_is_itself_and_others_are_named() -> None:
+    assert load_backend("numpy:float32") is load_backend("numpy")
+    with pytest.raises(UserError, match="backend 'numpy' cannot compute in 'tf32': choose float32"):
+        load_backend("numpy:tf32")

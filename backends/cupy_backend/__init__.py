@@ -7,6 +7,7 @@ What stands where: convolution (`conv.py`), contextual attention (`attention.py`
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,9 @@ class CupyBackend(NumpyBackend):
 
     def release_memory(self) -> None:
         self._device.release_memory()
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        return self._device.elapsed(run)
 
     # ---- elementwise ----
     def add(self, a: Array, b: Array) -> Array:

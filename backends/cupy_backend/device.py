@@ -7,7 +7,7 @@ kernels are compiled for the CPU.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -41,7 +41,10 @@ class Kernels(Protocol):
         """Bytes of memory that are free, None where that is not known."""
 
     def release_memory(self) -> None:
-        """Give back to the device what is kept for arrays to come."""
+        """Give back what is kept for arrays to come."""
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        """Seconds from before the first kernel that `run` launches to the end of its last, by the device's clock."""
 
 
 class Device(NamedTuple):
@@ -109,6 +112,16 @@ class CudaKernels:
     def memory(self) -> int:
         pooled = self._cupy.get_default_memory_pool().free_bytes()
         return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pooled)
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        cuda = self._cupy.cuda
+        stream = cuda.get_current_stream()
+        began, ended = cuda.Event(), cuda.Event()
+        began.record(stream)
+        run()
+        ended.record(stream)
+        ended.synchronize()
+        return float(cuda.get_elapsed_time(began, ended)) / 1000
 
 
 def cuda_device(*, folder: Path = FOLDER) -> Device:

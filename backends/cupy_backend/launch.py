@@ -99,5 +99,8 @@ class Launcher:
     def memory(self) -> int | None:
         return self._kernels.memory()
 
+    def elapsed(self, run: Callable[[], object]) -> float:
+        return self._kernels.elapsed(run)
+
     def describe(self) -> str:
         return self._kernels.describe()

@@ -7,15 +7,16 @@ and what is reported is the median of the rounds' ratios.
 from __future__ import annotations
 
 import importlib.util
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ca_numpy import machine
+from ca_numpy.backend import wall_clock
 from ca_numpy.bench.works import GROUPS, Run, Work, works
 from ca_numpy.errors import UserError
 from ca_numpy.registry import load_backend, use_backend
@@ -73,6 +74,7 @@ class Report:
         rows = [self._row(t, others, best, peer=peer) for t in [*self.timings, *self.sums()]]
         lines = [head, ["---"] * len(head), *rows]
         notes = [f"{t.title}: {name} {why}" for t in self.timings for name, why in t.skipped.items()]
+        notes += [f"Compared with {self.machine['peer']}."] if "peer" in self.machine else []
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{note}" for note in notes])
 
     def sums(self) -> list[Timing]:
@@ -110,6 +112,20 @@ class Report:
                 *([times(t.peer())] if peer else [])]  # fmt: skip
 
 
+class Contender(NamedTuple):
+    """Whoever does a work: what is run, and by whose clock."""
+
+    run: Run
+    elapsed: Callable[[Run], float] = wall_clock
+
+
+class Peer(NamedTuple):
+    """PyTorch where it takes part: its memory formats, and the device it runs on."""
+
+    formats: dict[str, bool]
+    device: str
+
+
 def bench(
     names: Sequence[str],
     *,
@@ -118,15 +134,19 @@ def bench(
     batch: int = 2,
     rounds: int = 5,
     peer: bool | None = None,
+    peer_device: str = "auto",
     width: int = 32,
+    training_size: int = 256,
     progress: Callable[[str], None] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Report:
     """Time these groups of works on these backends, and on PyTorch if it is installed (or required, with `peer`).
 
-    groups     of "layers", "attention", "forward" (each at all `sizes`), "critic", "iteration" (at 256, in batches)
-    progress   is told before each work what comes; Ctrl-C ends the measurement and keeps what there is
-    Raises UserError for an unknown group or backend, and if PyTorch is required and missing.
+    names        of backends, or of one in another of its precisions: "cupy:tf32". Each is timed by its own clock
+    groups       of "layers", "attention", "forward" (each at all `sizes`), "critic", "iteration" (at `training_size`,
+                 in batches)
+    peer_device  "cpu" or "cuda"; "auto" is CUDA where PyTorch has it and one of the backends is CuPy's
+    progress     is told before each work what comes; Ctrl-C ends the measurement and keeps what there is
+    Raises UserError for an unknown group or backend, and if PyTorch (or its CUDA) is required and missing.
     """
     for name in groups:
         if name not in GROUPS:
@@ -135,57 +155,79 @@ def bench(
     if peer and not there:
         raise UserError("the comparison with PyTorch needs it: pip install torch, or leave --peer out")
     names = [load_backend(name).name for name in names]
-    formats = PEER if there and peer is not False else {}
     report = Report(list(names), [], machine.describe())
-    try:
-        for work in works(tuple(groups), sizes=tuple(sizes), batch=batch, width=width):
-            if progress:
-                progress(f"{work.group} {work.title}")
-            report.timings.append(_time(work, names, formats, rounds=rounds, clock=clock))
-    except KeyboardInterrupt:
-        print("stopped: what follows is what had been measured", file=sys.stderr)
+    report.machine["backends"] = {name: load_backend(name).describe() for name in names}
+    with ExitStack() as stack:
+        theirs = _peer(names, peer_device, report, stack) if there and peer is not False else None
+        try:
+            for work in works(tuple(groups), sizes=tuple(sizes), batch=batch, width=width, training_size=training_size):
+                if progress:
+                    progress(f"{work.group} {work.title}")
+                report.timings.append(_time(work, names, theirs, rounds=rounds))
+        except KeyboardInterrupt:
+            print("stopped: what follows is what had been measured", file=sys.stderr)
     return report
 
 
-def _time(
-    work: Work, names: Sequence[str], formats: dict[str, bool], *, rounds: int, clock: Callable[[], float]
-) -> Timing:
-    timing, runs = Timing(work.group, work.title, work.count), dict[str, Run]()
+def _peer(names: Sequence[str], choice: str, report: Report, stack: ExitStack) -> Peer:
+    from ca_numpy.bench import peer
+
+    device = peer.device_for(choice, names)
+    stack.enter_context(peer.on(device))
+    report.machine["peer"] = peer.describe(device)
+    return Peer(PEER, device)
+
+
+def _time(work: Work, names: Sequence[str], theirs: Peer | None, *, rounds: int) -> Timing:
+    timing, contenders = Timing(work.group, work.title, work.count), dict[str, Contender]()
+    for name in names:  # what one contender keeps for arrays to come, another on the same device would lack
+        load_backend(name).release_memory()
     for name in names:
-        with use_backend(name) as backend:
+        with use_backend(name) as backend, _or_left_out(timing, name):
             numbers = backend.attention_numbers(*work.positions) if work.positions else 0
-            if _fits(timing, name, 4 * numbers):
-                runs[name] = _within(name, work.ours())
-    for name, channels_last in formats.items():
-        pairs = (work.positions[0] * work.positions[1]) ** 2 if work.positions else 0
-        if _fits(timing, name, 4 * PEER_MATRICES * pairs):
-            runs[name] = work.theirs(channels_last)
-    first = {name: turn(run, long=True, clock=clock) for name, run in runs.items()}  # compiles, too
-    for name, seconds in first.items():
-        if seconds > 10 * TURN and name in names:  # perhaps it was compiling
-            first[name] = turn(runs[name], long=True, clock=clock)
+            if _fits(timing, name, 4 * numbers, backend.memory()):
+                contenders[name] = Contender(_within(name, work.ours()), backend.elapsed)
+    if theirs:
+        _add_peer(timing, contenders, work, theirs)
+    first: dict[str, float] = {}
+    for name, contender in contenders.items():
+        with _or_left_out(timing, name):
+            seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
+            if seconds > 10 * TURN and name in names:  # perhaps it was compiling
+                seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
+            first[name] = seconds
     timing.seconds = {name: [s] * rounds if s > LONG else [] for name, s in first.items()}
     for _ in range(rounds):
-        for name, run in runs.items():
-            if first[name] <= LONG:
-                timing.seconds[name].append(turn(run, long=first[name] > 10 * TURN, clock=clock))
+        for name, seconds in first.items():
+            if seconds <= LONG:
+                run, elapsed = contenders[name]
+                timing.seconds[name].append(turn(run, long=seconds > 10 * TURN, elapsed=elapsed))
     return timing
 
 
-def turn(run: Run, *, long: bool = False, clock: Callable[[], float] = time.perf_counter) -> float:
+def _add_peer(timing: Timing, contenders: dict[str, Contender], work: Work, theirs: Peer) -> None:
+    from ca_numpy.bench import peer
+
+    peer.release_memory(theirs.device)
+    there = peer.memory(theirs.device) if theirs.device != "cpu" else load_backend("numpy").memory()
+    pairs = (work.positions[0] * work.positions[1]) ** 2 if work.positions else 0
+    for name, channels_last in theirs.formats.items():
+        if _fits(timing, name, 4 * PEER_MATRICES * pairs, there):
+            contenders[name] = Contender(work.theirs(channels_last, theirs.device), peer.elapsed(theirs.device))
+
+
+def turn(run: Run, *, long: bool = False, elapsed: Callable[[Run], float] = wall_clock) -> float:
     """Seconds that `run` takes, after a pause and a run that is not counted: the median over a fifth of a second.
 
     Without the pause, threads of whoever ran before still spin on our cores; without the first run, our own have to be
-    woken. With `long` neither matters: the one run is timed.
+    woken. With `long` neither matters: the one run is timed. `elapsed` is the clock: of a GPU, the GPU's own.
     """
     time.sleep(PAUSE)
     seconds: list[float] = []
     if not long:
-        run()
+        elapsed(run)
     while not seconds or (not long and sum(seconds) < TURN):
-        began = clock()
-        run()
-        seconds.append(clock() - began)
+        seconds.append(elapsed(run))
     return statistics.median(seconds)
 
 
@@ -197,13 +239,19 @@ def _within(name: str, run: Run) -> Run:
     return inside
 
 
-def _fits(timing: Timing, name: str, needed: float) -> bool:
-    """Whether `needed` bytes are there; a work that is left out says why."""
+@contextmanager
+def _or_left_out(timing: Timing, name: str) -> Iterator[None]:
+    """A contender that runs out of memory, or cannot do this work, is left out and says why."""
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not known on this system
-        return True
-    if needed > 0.95 * there:
-        timing.skipped[name] = f"needs about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}"
+        yield
+    except (MemoryError, UserError) as e:
+        timing.skipped[name] = f"failed: {' '.join(str(e).split())}"
+
+
+def _fits(timing: Timing, name: str, needed: float, there: int | None) -> bool:
+    """Whether `needed` bytes are there on the contender's device; a work that is left out says why."""
+    if there is not None and needed > 0.95 * there:
+        have = f"its device has {there / 2**30:.0f}"
+        timing.skipped[name] = f"needs about {needed / 2**30:.0f} GiB of memory, {have}"
         return False
     return True

@@ -26,23 +26,25 @@ GROUPS = ("layers", "attention", "forward", "critic", "iteration")
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to time. `ours()` and `theirs(channels_last)` draw the inputs and return what the clock runs over."""
+    """One thing to time. `ours()` and `theirs(channels_last, device)` return what the clock runs over."""
 
     group: str
     title: str
     ours: Callable[[], Run]
-    theirs: Callable[[bool], Run]
+    theirs: Callable[[bool, str], Run]
     #: How often it occurs in the network: sums over a group count it so many times.
     count: int = 1
     #: Positions of the attention, h and w, where there is one: they decide how much memory it takes.
     positions: tuple[int, int] | None = None
 
 
-def works(groups: tuple[str, ...], *, sizes: tuple[int, ...], batch: int, width: int = 32) -> Iterator[Work]:
-    """All works of these groups, in their order. Layers, attention and forward at each of `sizes`, the rest at 256."""
+def works(
+    groups: tuple[str, ...], *, sizes: tuple[int, ...], batch: int, width: int = 32, training_size: int = 256
+) -> Iterator[Work]:
+    """All works of these groups, in their order: layers, attention and forward at each of `sizes`."""
     for group in groups:
         if group in ("critic", "iteration"):
-            yield _training(group, 256, batch, width)
+            yield _training(group, training_size, batch, width)
             continue
         for size in sizes:
             if group == "layers":
@@ -87,11 +89,12 @@ def _layers(size: int, width: int) -> Iterator[Work]:
             return _silently(lambda: F.conv2d(*xs, **geometry, activation="elu", upsample_first=doubled))
 
         def theirs(
-            last: bool, x: Array = x, w: Array = w, b: Array = b, geometry: Any = geometry, doubled: bool = doubled
-        ) -> Run:
+            last: bool, device: str, x: Array = x, w: Array = w, b: Array = b, geometry: Any = geometry,
+            doubled: bool = doubled,
+        ) -> Run:  # fmt: skip
             from ca_numpy.bench import peer
 
-            return peer.layer(x, w, b, doubled=doubled, channels_last=last, **geometry)
+            return peer.layer(x, w, b, doubled=doubled, channels_last=last, device=device, **geometry)
 
         yield Work("layers", f"{size}: {k}×{k}, {c} → {o} at {side}×{side}{how}", ours, theirs, count)
 
@@ -104,10 +107,10 @@ def _attention(size: int, width: int) -> Work:
         f, m = tensor(features), tensor(mask)
         return _silently(lambda: F.contextual_attention(f, f, m))
 
-    def theirs(last: bool) -> Run:
+    def theirs(last: bool, device: str) -> Run:
         from ca_numpy.bench import peer
 
-        return peer.attention(features, mask, channels_last=last)
+        return peer.attention(features, mask, channels_last=last, device=device)
 
     title = f"{size}: {size // 4}×{size // 4}×{4 * width} features"
     return Work("attention", title, ours, theirs, positions=(size // 8, size // 8))
@@ -122,10 +125,10 @@ def _forward(size: int, width: int) -> Work:
         generator = Generator(rng=np.random.default_rng(0), width=width)
         return _silently(lambda: generator(tensor(image), mask))
 
-    def theirs(last: bool) -> Run:
+    def theirs(last: bool, device: str) -> Run:
         from ca_numpy.bench import peer
 
-        return peer.forward(image, mask, width=width, channels_last=last)
+        return peer.forward(image, mask, width=width, channels_last=last, device=device)
 
     return Work("forward", f"{size}: the generator", ours, theirs, positions=(size // 8, size // 8))
 
@@ -148,10 +151,10 @@ def _training(group: str, size: int, batch: int, width: int) -> Work:
 
         return iteration
 
-    def theirs(last: bool) -> Run:
+    def theirs(last: bool, device: str) -> Run:
         from ca_numpy.bench import peer
 
-        return peer.training(images, width=width, critic_only=group == "critic", channels_last=last)
+        return peer.training(images, width=width, critic_only=group == "critic", channels_last=last, device=device)
 
     what = {
         "critic": "one update of the critics, with penalty",

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ca_numpy.backend import wall_clock
 from ca_numpy.backends.cupy_backend.device import FOLDER, arguments_of, digest
 from ca_numpy.backends.cupy_backend.emulation.arrays import ndarray
 from ca_numpy.backends.cupy_backend.tiles import every_instance
@@ -57,7 +59,10 @@ class EmulatedKernels:
         return None
 
     def release_memory(self) -> None:
-        """NumPy keeps none."""
+        """Nothing is kept."""
+
+    def elapsed(self, run: Callable[[], object]) -> float:
+        return wall_clock(run)
 
     @cache  # noqa: B019  as long as the process
     def _library(self, file: str) -> ctypes.CDLL:

@@ -85,6 +85,26 @@ def test_too_little_memory_is_told_with_how_much_was_needed() -> None:
         Launcher(device.Device(Small.xp, Small.kernels)).empty((1024, 1024), "float32")  # type: ignore[arg-type]
 
 
+def test_memory_that_is_kept_is_counted_as_free_and_can_be_given_back() -> None:
+    class Pool:
+        kept = 3 << 20
+
+        def free_bytes(self) -> int:
+            return self.kept
+
+        def free_all_blocks(self) -> None:
+            self.kept = 0
+
+    pool = Pool()
+    runtime = type("runtime", (), {"memGetInfo": staticmethod(lambda: (5 << 20, 80 << 30))})
+    fake = type("cupy", (), {"cuda": type("cuda", (), {"runtime": runtime}),
+                             "get_default_memory_pool": staticmethod(lambda: pool)})  # fmt: skip
+    kernels = device.CudaKernels(fake)
+    assert kernels.memory() == 8 << 20
+    kernels.release_memory()
+    assert pool.kept == 0
+
+
 def _raise(error: Exception) -> None:
     raise error
 
