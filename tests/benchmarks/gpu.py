@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gpu_measures as measures
-from gpu_measures import BOUNDS
+from gpu_measures import BOUNDS, bound_of
 from gpu_report import to_markdown
 
 from ca_numpy import UserError, machine
@@ -209,7 +209,7 @@ def exceeded(errors: dict[str, Any]) -> list[str]:
         for title, found in errors.items()
         for precision, kinds in found.items()
         for kind, value in kinds.items()
-        if not value <= BOUNDS[precision]
+        if not value <= bound_of(title, precision)
     ]
 
 

@@ -21,6 +21,14 @@ from ca_numpy.registry import load_backend, use_backend
 Array = NDArray[Any]
 #: How far a result in float32, or in float32 with products on tensor cores, may lie from float64's.
 BOUNDS = {"float32": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
+#: How much more the whole generator may be off: some twenty layers follow one another, whose errors add up as √20.
+WHOLE = 4
+
+
+def bound_of(title: str, precision: str) -> float:
+    return BOUNDS[precision] * (WHOLE if title.startswith("the generator") else 1)
+
+
 KINDS = ("forward", "dx", "dw")
 #: A kernel that does nothing, for so many ticks.
 HOLD = """extern "C" __global__ void hold(long long ticks) {
@@ -81,6 +89,11 @@ def error(found: Array, right: Array) -> float:
     return float(np.abs(found - right).max() / np.abs(right).max())
 
 
+def distance(found: Array, right: Array) -> float:
+    """‖found − right‖ / ‖right‖: of forty layers in a row, whose largest error is one pixel's bad luck."""
+    return float(np.linalg.norm((found - right).ravel()) / np.linalg.norm(right.ravel()))
+
+
 def layer_errors(layer: Layer, names: dict[str, str]) -> dict[str, dict[str, float]]:
     """{precision: {"forward", "dx", "dw": error}} of elu(conv + bias), as training differentiates it."""
 
@@ -91,11 +104,11 @@ def layer_errors(layer: Layer, names: dict[str, str]) -> dict[str, dict[str, flo
             y = F.conv2d(x, w, b, activation="elu", **geometry)
             return [t.numpy() for t in (y, *grad(y, [x, w], seed=g))]
 
-    return _errors(computed, KINDS, names)
+    return _errors(computed, KINDS, names, error)
 
 
 def generator_errors(size: int, width: int, names: dict[str, str]) -> dict[str, dict[str, float]]:
-    """{precision: {"forward", "dw": error}} of both results, and of all weights' gradients as one vector.
+    """{precision: {"forward", "dw": distance}} of both results, and of all weights' gradients as one vector.
 
     What is differentiated is the sum of both results with weights drawn at random. The one ReLU of the network is an
     ELU here: where rounding takes a feature across its kink the gradient jumps, by 1 % at a picture of 64×64 in TF32,
@@ -115,16 +128,19 @@ def generator_errors(size: int, width: int, names: dict[str, str]) -> dict[str, 
             gradients = grad(loss, list(generator.parameters().values()))
             return [np.concatenate([t.numpy().ravel() for t in ts]) for ts in (results, gradients)]
 
-    return _errors(computed, ("forward", "dw"), names)
+    return _errors(computed, ("forward", "dw"), names, distance)
 
 
 def _errors(
-    computed: Callable[[str, type], list[Array]], kinds: tuple[str, ...], names: dict[str, str]
+    computed: Callable[[str, type], list[Array]],
+    kinds: tuple[str, ...],
+    names: dict[str, str],
+    measure: Callable[[Array, Array], float],
 ) -> dict[str, dict[str, float]]:
     right = computed("numpy", np.float64)
     return {
         precision: {
-            kind: error(a, b) for kind, a, b in zip(kinds, computed(name, np.float32), right, strict=True)
+            kind: measure(a, b) for kind, a, b in zip(kinds, computed(name, np.float32), right, strict=True)
         }
         for precision, name in names.items()
     }  # fmt: skip

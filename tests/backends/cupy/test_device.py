@@ -98,7 +98,8 @@ def test_memory_that_is_kept_is_counted_as_free_and_can_be_given_back() -> None:
     pool = Pool()
     runtime = type("runtime", (), {"memGetInfo": staticmethod(lambda: (5 << 20, 80 << 30))})
     fake = type("cupy", (), {"cuda": type("cuda", (), {"runtime": runtime}),
-                             "get_default_memory_pool": staticmethod(lambda: pool)})  # fmt: skip
+                             "get_default_memory_pool": staticmethod(lambda: pool),
+                             "get_default_pinned_memory_pool": staticmethod(Pool)})  # fmt: skip
     kernels = device.CudaKernels(fake)
     assert kernels.memory() == 8 << 20
     kernels.release_memory()
