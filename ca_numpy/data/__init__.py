@@ -1,6 +1,6 @@
 """Pictures, masks and batches. Images are RGB float32 in [-1, 1]; masks have 1 = hole."""
 
-from ca_numpy.data.datasets import (
+from ca_numpy.data.background import BackgroundLoader
     Concat,
     Dataset,
     ImageFolder,
@@ -22,7 +22,7 @@ from ca_numpy.data.images import (
     to_float,
     to_uint8,
 )
-from ca_numpy.data.loader import Loader, validation_crops
+from ca_numpy.data.loader import Loader, readable, told, validation_crops
 from ca_numpy.data.masks import (
     BoundingBox,
     MaskSampler,
@@ -33,6 +33,7 @@ from ca_numpy.data.masks import (
 )
 
 __all__ = [
+    "BackgroundLoader",
     "BoundingBox",
     "Concat",
     "Dataset",
@@ -52,11 +53,13 @@ __all__ = [
     "load_mask",
     "load_pixels",
     "random_box",
+    "readable",
     "resize",
     "save_image",
     "several_boxes",
     "split",
     "to_float",
     "to_uint8",
+    "told",
     "validation_crops",
 ]
