@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ca_numpy import metrics
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import Dataset, MaskSampler, split, validation_crops
+from ca_numpy.data import Dataset, MaskSampler, open_dataset, open_split, validation_crops
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
@@ -22,7 +22,6 @@ from ca_numpy.models.files import load
 from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
-from ca_numpy.train.loop import open_dataset
 
 Holes = Literal["centre", "box", "boxes", "free-form"]
 REGIONS = ("hole", "whole")
@@ -117,12 +116,13 @@ def _pictures(
     """What to measure on, its name, the crops' side in pixels, and their share of a picture's shorter side."""
     file = None if isinstance(model, Generator) else Path(model) / CONFIG
     if file is None or not file.is_file():
-        return open_dataset(data or "photographs"), str(data or "photographs"), size or 256, 0.75
+        named = data or "photographs"
+        return open_dataset(named, held_out=True), str(named), size or 256, 0.75
     config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
     window = (config.smallest_window + config.largest_window) / 2
     if data is not None:
-        return open_dataset(data), str(data), size or config.size, window
-    held_out = split(open_dataset(config.data), validation=config.validation)[1]
+        return open_dataset(data, held_out=True), str(data), size or config.size, window
+    held_out = open_split(config.data, validation=config.validation).validation
     return held_out, f"{config.data}, held out from training", size or config.size, window
 
 

@@ -1,6 +1,7 @@
 """Pictures, masks and batches. Images are RGB float32 in [-1, 1]; masks have 1 = hole."""
 
 from ca_numpy.data.background import BackgroundLoader
+from ca_numpy.data.datasets import (
     Concat,
     Dataset,
     ImageFolder,
@@ -31,8 +32,11 @@ from ca_numpy.data.masks import (
     random_box,
     several_boxes,
 )
+from ca_numpy.data.opening import open_dataset, open_split, resolved
+from ca_numpy.data.sets import SETS, open_set
 
 __all__ = [
+    "SETS",
     "BackgroundLoader",
     "BoundingBox",
     "Concat",
@@ -52,9 +56,13 @@ __all__ = [
     "load_image",
     "load_mask",
     "load_pixels",
+    "open_dataset",
+    "open_set",
+    "open_split",
     "random_box",
     "readable",
     "resize",
+    "resolved",
     "save_image",
     "several_boxes",
     "split",

@@ -25,7 +25,7 @@ class Validation:
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self.dataset = dataset
         window = (config.smallest_window + config.largest_window) / 2
-        images = validation_crops(dataset, size=config.size, count=COUNT, window=window)
+        images = validation_crops(dataset, size=config.size, count=COUNT, window=window, crops=config.crops)
         corner = (config.size - config.box) // 2
         box = BoundingBox(corner, corner, config.box, config.box)
         masks = np.zeros((*images.shape[:3], 1), np.float32)
