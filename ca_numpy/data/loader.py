@@ -191,7 +191,7 @@ def validation_crops(
         raise UserError(
             f"cannot take count={count} crops of size={size} from {len(dataset)} pictures; each must be 1 or more"
         )
-    good = readable(dataset, count=count)
+    good, _ = readable(dataset, count=count)
     images = []
     for turn, index in (divmod(k, len(good)) for k in range(count)):
         pixels = dataset.pixels(good[index])
@@ -205,25 +205,28 @@ def validation_crops(
     return np.stack(images)
 
 
-def readable(dataset: Dataset, *, count: int) -> list[int]:
-    """The first `count` pictures that can be read, or as many as there are, by their indices.
+def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]]:
+    """The first `count` pictures that can be read, or as many as there are, by their indices; and those that were
+    passed over, by their names, each with what is wrong with it.
 
-    Raises `UserError` where there is none.
+    Raises `UserError` where none can be read.
     """
     good: list[int] = []
-    problem = ""
+    skipped: dict[str, str] = {}
     for index in range(len(dataset)):
         try:
             dataset.pixels(index)
         except UserError as error:
-            problem = problem or str(error)
+            skipped[dataset.names[index]] = str(error)
         else:
             good.append(index)
         if len(good) == count:
             break
     if not good:
-        raise UserError(f"none of the {len(dataset)} pictures can be read: {problem}")
-    return good
+        raise UserError(
+            f"none of the {len(dataset)} pictures can be read: {next(iter(skipped.values()), 'none is there')}"
+        )
+    return good, skipped
 
 
 # Where a window lies, as fractions of the free room above it and left of it: the centre first.

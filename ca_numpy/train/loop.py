@@ -83,8 +83,9 @@ def train(
                 f"filling in the mean colour gives {run.validation.mean_colour:.2f} %"
             )
             finished = _loop(run, progress, signal, stop_after=stop_after, minutes=minutes)
-            if run.loader.skipped:
-                progress.say(told(run.loader.skipped))
+            skipped = run.validation.skipped | run.loader.skipped
+            if skipped:
+                progress.say(told(skipped))
             if finished:
                 shown = draw_photograph(
                     run.folder / "pictures", run.system.generator, run.validation.dataset, run.config
@@ -94,7 +95,7 @@ def train(
             else:
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
-    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, run.loader.skipped)
+    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped)
 
 
 class Run:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import Dataset, readable, resize, save_image, to_float
+from ca_numpy.data import Dataset, resize, save_image, to_float
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint_details
@@ -154,7 +154,7 @@ def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config
     """Inpaint the first held-out picture whole, as a user would: the result, and a sheet of all its steps."""
     from ca_numpy import viz
 
-    pixels = dataset[readable(dataset, count=1)[0]]
+    pixels = dataset[0]
     shrink = 2 * config.size / min(pixels.shape[:2])  # holes as large, in pixels, as those that were trained on
     image = resize(pixels, (round(pixels.shape[0] * shrink), round(pixels.shape[1] * shrink))) if shrink < 1 else pixels
     mask = np.zeros((*image.shape[:2], 1), np.float32)

@@ -176,17 +176,22 @@ def test_a_folder_of_pictures_of_any_size_and_mode(tmp_path):
 def test_a_picture_that_goes_bad_is_passed_over_and_named_at_the_end(tmp_path, capsys):
     from PIL import Image
 
+    from ca_numpy.data import open_split
+
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     rng = np.random.default_rng(0)
     for k in range(6):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(pictures / f"{k}.png")
-    (pictures / "bad.png").write_bytes((pictures / "0.png").read_bytes()[:200])
+    (pictures / "broken.png").write_bytes((pictures / "0.png").read_bytes()[:200])
     (pictures / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    options = {"data": pictures, "backend": "numpy", "validation": 0.2, "steps": 4}
+    train_set, held_out = open_split(pictures, validation=0.4)
+    assert "gone.png" in train_set.names
+    assert "broken.png" in held_out.names
+    options = {"data": pictures, "backend": "numpy", "validation": 0.4, "steps": 4}
     result = train(TINY, out=tmp_path / "run", **options)
     told = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
-    assert set(result.skipped) == {"bad.png", "gone.png"}
+    assert set(result.skipped) == {"broken.png", "gone.png"}
     assert len(told) == 1
     assert "skipped 2 unreadable" in told[0]
     part = train(TINY, out=tmp_path / "again", quiet=True, stop_after=1, **options)
