@@ -1,4 +1,4 @@
-"""The command line: ca-numpy train | inpaint | evaluate | bench | backends."""
+"""The command line: ca-numpy train | inpaint | evaluate | data | bench | backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from ca_numpy import machine
 from ca_numpy import registry as backends
 from ca_numpy.bench import GROUPS, bench
-from ca_numpy.data import save_image
+from ca_numpy.data import save_image, scenes
 from ca_numpy.data.images import WRITABLE
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import Holes, evaluate
@@ -93,7 +93,7 @@ class Evaluate:
     model: Positional[Path]
     """A run's folder or a weight file."""
     data: str | None = None
-    """A folder of pictures; or "photographs", "textures"; joined by "+". For a run: the pictures it held out."""
+    """As for training: a folder, "photographs", a set in its folder, … For a run: the pictures it held out."""
     size: int | None = None
     """Side of the crops in pixels. For a run: that of its training; else 256."""
     count: int = 32
@@ -113,6 +113,27 @@ class Evaluate:
             out=self.out, backend=self.backend, quiet=False,
         )  # fmt: skip
         print(table.to_markdown())
+
+
+@dataclass
+class Data:
+    """Get pictures to train on: `scenes`, landscapes in the public domain. Called again, it finishes."""
+
+    what: Positional[Literal["scenes"]]
+    """scenes: photographs of 1440×720 pixels from a Debian package of 136 MB."""
+    out: Path = Path("scenes")
+    """Folder to make."""
+    licence: scenes.Licence = "public-domain"
+    """Take what is in the public domain, or all: the others are under CC BY-SA. licences.csv tells them apart."""
+    deb: Path | None = None
+    """The package's file, if you have it; apt-get downloads it if not given."""
+
+    def run(self) -> None:
+        made = scenes.fetch(self.out, licence=self.licence, deb=self.deb)
+        print(
+            f"{made.train} pictures to train on and {made.validation} to validate on, {made.size / 1e6:.0f} MB:  "
+            f"ca-numpy train --preset medium --data scenes:{made.folder}"
+        )
 
 
 @dataclass
@@ -173,6 +194,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Backends, tyro.conf.subcommand("backends")]
 )

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from ca_numpy import metrics
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import Dataset, MaskSampler, split, validation_crops
+from ca_numpy.data import Dataset, MaskSampler, open_dataset, open_split, validation_crops
+from ca_numpy.data.datasets import Crops
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
@@ -22,7 +23,6 @@ from ca_numpy.models.files import load
 from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
-from ca_numpy.train.loop import open_dataset
 
 Holes = Literal["centre", "box", "boxes", "free-form"]
 REGIONS = ("hole", "whole")
@@ -77,7 +77,7 @@ def evaluate(
     -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
     the coarse one, and of the truth (whose TV is the one to come close to). Raises UserError for bad input.
     """
-    dataset, name, size, window = _pictures(model, data, size)
+    dataset, name, size, window, crops = _pictures(model, data, size)
     if size % 8 or size < 16 or batch < 1:
         raise UserError(f"size must be a multiple of 8 of at least 16 and batch positive, got {size} and {batch}")
     suffix = Path(out).suffix if out is not None else ".md"
@@ -89,7 +89,7 @@ def evaluate(
         raise UserError(f"cannot write {str(out)!r}: its folder does not exist; make it first")
     if seed < 0 or count < 1:
         raise UserError(f"seed cannot be negative and count must be positive, got {seed} and {count}")
-    images = validation_crops(dataset, size=size, count=count, window=window)
+    images = validation_crops(dataset, size=size, count=count, window=window, crops=crops)
     masks = draw_holes(holes, size=size, count=count, seed=seed)
     values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
     with use_backend(backend) as device, no_grad():
@@ -114,17 +114,18 @@ def evaluate(
 
 def _pictures(
     model: str | PathLike[str] | Generator, data: str | PathLike[str] | None, size: int | None
-) -> tuple[Dataset, str, int, float]:
-    """What to measure on, its name, the crops' side in pixels, and their share of a picture's shorter side."""
+) -> tuple[Dataset, str, int, float, Crops | Literal["auto"]]:
+    """What to measure on, its name, the crops' side in pixels, their share of a picture's shorter side, their rule."""
     file = None if isinstance(model, Generator) else Path(model) / CONFIG
     if file is None or not file.is_file():
-        return open_dataset(data or "photographs"), str(data or "photographs"), size or 256, 0.75
+        named = data or "photographs"
+        return open_dataset(named, held_out=True), str(named), size or 256, 0.75, "auto"
     config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
     window = (config.smallest_window + config.largest_window) / 2
     if data is not None:
-        return open_dataset(data), str(data), size or config.size, window
-    held_out = split(open_dataset(config.data), validation=config.validation)[1]
-    return held_out, f"{config.data}, held out from training", size or config.size, window
+        return open_dataset(data, held_out=True), str(data), size or config.size, window, config.crops
+    held_out = open_split(config.data, validation=config.validation).validation
+    return held_out, f"{config.data}, held out from training", size or config.size, window, config.crops
 
 
 #: The columns of the table.

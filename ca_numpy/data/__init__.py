@@ -1,5 +1,6 @@
 """Pictures, masks and batches. Images are RGB float32 in [-1, 1]; masks have 1 = hole."""
 
+from ca_numpy.data.background import BackgroundLoader
 from ca_numpy.data.datasets import (
     Concat,
     Dataset,
@@ -22,7 +23,7 @@ from ca_numpy.data.images import (
     to_float,
     to_uint8,
 )
-from ca_numpy.data.loader import Loader, validation_crops
+from ca_numpy.data.loader import Loader, readable, told, validation_crops
 from ca_numpy.data.masks import (
     BoundingBox,
     MaskSampler,
@@ -31,8 +32,12 @@ from ca_numpy.data.masks import (
     random_box,
     several_boxes,
 )
+from ca_numpy.data.opening import open_dataset, open_split, resolved
+from ca_numpy.data.sets import SETS, open_set
 
 __all__ = [
+    "SETS",
+    "BackgroundLoader",
     "BoundingBox",
     "Concat",
     "Dataset",
@@ -51,12 +56,18 @@ __all__ = [
     "load_image",
     "load_mask",
     "load_pixels",
+    "open_dataset",
+    "open_set",
+    "open_split",
     "random_box",
+    "readable",
     "resize",
+    "resolved",
     "save_image",
     "several_boxes",
     "split",
     "to_float",
     "to_uint8",
+    "told",
     "validation_crops",
 ]

@@ -14,13 +14,14 @@ import hashlib
 import importlib.util
 import operator
 import os
+import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ SUFFIXES = (
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga"),
 )
 
+#: How training crops are cut from a picture: windows of many sizes; as much as there is; pixels as they are.
+Crops = Literal["windows", "whole", "pixels"]
+
 CACHE_BYTES = 1 << 29  # half a gibibyte: about 2700 pictures of 256 × 256
 
 
@@ -41,6 +45,10 @@ class Dataset(ABC):
     """Pictures by number, from 0 to len − 1, each with a name."""
 
     names: tuple[str, ...]
+
+    def crops(self, index: int) -> Crops:
+        """The rule by which training crops are cut from picture `index`; `loader.Loader` says what each does."""
+        return "windows"
 
     @abstractmethod
     def pixels(self, index: int) -> NDArray[np.uint8]:
@@ -82,7 +90,10 @@ class Images(Dataset):
 
 
 class _Cache:
-    """Decoded pictures, the least recently used dropped first, so that together they stay below a limit."""
+    """Decoded pictures, the least recently used dropped first, so that together they stay below a limit.
+
+    Several threads may ask at once: each decodes outside of the lock, so that none waits for another's picture.
+    """
 
     def __init__(self, limit: int) -> None:
         if limit < 0:
@@ -90,18 +101,21 @@ class _Cache:
         self.limit = limit
         self.used = 0
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, index: int, make: Callable[[int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
         pixels = make(index)
         pixels.flags.writeable = False  # it is handed out again: nobody may paint on it
-        if pixels.nbytes <= self.limit:
-            self._kept[index] = pixels
-            self.used += pixels.nbytes
-            while self.used > self.limit:
-                self.used -= self._kept.popitem(last=False)[1].nbytes
+        with self._lock:
+            if pixels.nbytes <= self.limit and index not in self._kept:
+                self._kept[index] = pixels
+                self.used += pixels.nbytes
+                while self.used > self.limit:
+                    self.used -= self._kept.popitem(last=False)[1].nbytes
         return pixels
 
 
@@ -125,18 +139,25 @@ class ImageFolder(_Made):
 
     A file counts by its suffix (`SUFFIXES`, capitals or not); hidden files and folders do not. Files are opened
     when first asked for, and up to `cache_bytes` of decoded pixels are kept. Names are the paths within
-    the folder, with forward slashes. Pixels deeper than 8 bits are rounded to 8.
+    the folder, with forward slashes. Pixels deeper than 8 bits are rounded to 8. With `names`, only these pictures, in
+    this order; they are not looked for before they are asked for.
 
     Raises `UserError` for a folder that is missing, unreadable or without pictures; and where a picture is first
     asked for, for a file that cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
             problem = "is a file" if self.path.exists() else "does not exist"
             raise UserError(f"{quoted(path)} {problem}; name a folder of images")
-        names = sorted(_walk(self.path))
+        names = sorted(walk(self.path)) if names is None else names
         if not names:
             raise UserError(f"{quoted(path)} has no images; files count that end in {', '.join(SUFFIXES)}")
         super().__init__(names, cache_bytes=cache_bytes)
@@ -145,25 +166,24 @@ class ImageFolder(_Made):
         return load_pixels(self.path / self.names[index])
 
     def check(self, *, at_most: int = 500) -> None:
-        """Read the first `at_most` pictures once, so that a bad one is known now and not hours later.
+        """Read pictures until one is good, so that a folder of nothing but bad ones is known now and not later.
 
-        Raises `UserError` with the first problem and the names of all pictures that cannot be read.
+        A single bad picture is left to the loader, which goes on to the next. Raises `UserError` with the first
+        problem where none of the first `at_most` pictures can be read.
         """
-        bad: list[str] = []
         problem = ""
-        for index, name in enumerate(self.names[:at_most]):
+        for index in range(min(at_most, len(self))):
             try:
                 self.pixels(index)
             except UserError as error:
-                bad.append(name)
                 problem = problem or str(error)
-        if len(bad) > 1:
-            problem += f"; so are {', '.join(map(quoted, bad[1:]))}"
-        if bad:
-            raise UserError(f"{problem}; mend or remove it")
+            else:
+                return
+        others = f", nor can the {min(at_most, len(self)) - 1} after it" if len(self) > 1 else ""
+        raise UserError(f"{problem}{others}; mend or remove what is bad, or name another folder")
 
 
-def _walk(folder: Path) -> list[str]:
+def walk(folder: Path) -> list[str]:
     """The paths of all pictures below a folder, relative to it."""
 
     def refuse(error: OSError) -> NoReturn:
@@ -244,6 +264,9 @@ class Subset(Dataset):
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return self.dataset.pixels(self.indices[self._position(index)])
 
+    def crops(self, index: int) -> Crops:
+        return self.dataset.crops(self.indices[self._position(index)])
+
 
 class Concat(Dataset):
     """The pictures of several datasets, one after the other."""
@@ -254,10 +277,18 @@ class Concat(Dataset):
         self._ends = list(accumulate(len(dataset) for dataset in datasets))
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
+        dataset, position = self._part(index)
+        return dataset.pixels(position)
+
+    def crops(self, index: int) -> Crops:
+        dataset, position = self._part(index)
+        return dataset.crops(position)
+
+    def _part(self, index: int) -> tuple[Dataset, int]:
+        """The dataset that a picture lies in, and its number there."""
         position = self._position(index)
         which = bisect_right(self._ends, position)
-        start = self._ends[which - 1] if which else 0
-        return self.datasets[which].pixels(position - start)
+        return self.datasets[which], position - (self._ends[which - 1] if which else 0)
 
 
 def split(dataset: Dataset, *, validation: float) -> tuple[Subset, Subset]:

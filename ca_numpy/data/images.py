@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
 # Formats that are read. EPS is left out on purpose: Pillow hands such a file to Ghostscript, which runs it.
@@ -188,14 +189,13 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     Image.init()  # loads Pillow's readers, of which not every build has all
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     try:
-        with warnings.catch_warnings(), open(file, "rb") as stream:
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on notes that we do not read
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream, formats=formats) as image:
-                yield image
+        with quiet_pillow(), open(file, "rb") as stream, Image.open(stream, formats=formats) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError  # Pillow itself refuses from twice as many on
+            yield image
     except UnidentifiedImageError:
         raise UserError(f"{shown} is not an image that can be read here ({', '.join(formats)})") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         limit = Image.MAX_IMAGE_PIXELS
         raise UserError(
             f"{shown} has more than {limit} pixels, as a decompression bomb has; "

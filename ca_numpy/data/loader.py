@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.data.datasets import Dataset
-from ca_numpy.data.images import crop_window
+from ca_numpy.data.datasets import Crops, Dataset
+from ca_numpy.data.images import crop_window, quoted
 from ca_numpy.errors import UserError
+
+
+class Window(NamedTuple):
+    """Where a training crop lies in its picture: a square, and whether it is mirrored left to right."""
+
+    top: int
+    left: int
+    side: int
+    mirrored: bool
+
+    def cut(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+        """The crop, size size 3, RGB float32 in [-1, 1]."""
+        crop = crop_window(pixels, top=self.top, left=self.left, height=self.side, width=self.side, size=size)
+        return crop[:, ::-1] if self.mirrored else crop
 
 
 class Loader:
     """An endless stream of training batches: N size size 3, RGB float32 in [-1, 1].
 
     Each epoch goes through all pictures once, in a new random order; a batch may reach over its end. From each
-    picture comes one square window, its side uniform in `window` times the picture's shorter side, at a uniform
-    place, resized to `size` with antialiasing (pictures that are smaller are enlarged), and mirrored left to
-    right with probability one half if `flip`.
+    picture comes one square window at a uniform place, resized to `size` with antialiasing (pictures that are smaller
+    are enlarged), and mirrored left to right with probability one half if `flip`. `crops` says how large it is:
+
+        "windows"   uniform in `window` times the picture's shorter side
+        "whole"     the shorter side: as much of the picture as there is
+        "pixels"    `size`: pixels as they are, never shrunk
+        "auto"      as the dataset says of each picture (`Dataset.crops`)
+
+    A picture that cannot be read is passed over, and noted in `skipped`: its name and what is wrong with it.
 
     `state` and `restore` take up an interrupted training where it was: the batches go on exactly alike.
+    `background.BackgroundLoader` makes the same batches ahead of time, in threads.
 
-    Raises `UserError` for an empty dataset and numbers out of range.
+    Raises `UserError` for an empty dataset and numbers out of range, and from `next` where no picture can be read.
     """
 
     def __init__(
@@ -33,6 +55,7 @@ class Loader:
         size: int,
         window: tuple[float, float] = (0.5, 1.0),
         flip: bool = True,
+        crops: Crops | Literal["auto"] = "auto",
         rng: np.random.Generator,
     ) -> None:
         if len(dataset) == 0:
@@ -44,14 +67,35 @@ class Loader:
                 f"window={window}; give (smallest, largest) as fractions of the shorter side, above 0 up to 1"
             )
         self.dataset, self.batch, self.size = dataset, batch, size
-        self.window, self.flip, self.rng = window, flip, rng
+        self.window, self.flip, self.crops, self.rng = window, flip, crops, rng
+        self.skipped: dict[str, str] = {}
         self._shuffle()
 
     def __iter__(self) -> Loader:
         return self
 
     def __next__(self) -> NDArray[np.float32]:
-        return np.stack([self._crop(self._next_index()) for _ in range(self.batch)])
+        drawn = (self.draw(self.dataset.pixels) for _ in range(self.batch))
+        return np.stack([window.cut(pixels, self.size) for pixels, window in drawn])
+
+    def draw(self, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Window]:
+        """The next picture that can be read, by `pixels_of` its index, and a window drawn in it.
+
+        Everything random happens here, in one order. What is left to do, `Window.cut`, may be done elsewhere.
+        """
+        for _ in range(2 * len(self.dataset)):  # from anywhere in an epoch, that is past every picture
+            index = self._next_index()
+            try:
+                pixels = pixels_of(index)
+            except UserError as error:  # nothing was drawn for it, so the stream is that of the others alone
+                self.skipped[self.dataset.names[index]] = str(error)
+            else:
+                return pixels, self._draw_window(index, *pixels.shape[:2])
+        raise UserError(f"none of the {len(self.dataset)} pictures can be read: {next(iter(self.skipped.values()))}")
+
+    def upcoming(self, count: int) -> list[int]:
+        """The next pictures of this epoch, `count` of them or as many as there are."""
+        return [int(index) for index in self._order[self._position : self._position + count]]
 
     def state(self) -> dict[str, Any]:
         """Where the stream is, as plain numbers and strings (JSON): the epoch's start, the position in it, the
@@ -104,24 +148,42 @@ class Loader:
         self._position += 1
         return index
 
-    def _crop(self, index: int) -> NDArray[np.float32]:
-        pixels = self.dataset.pixels(index)
-        rows, columns = pixels.shape[:2]
-        side = max(round(self.rng.uniform(*self.window) * min(rows, columns)), 1)
+    def _draw_window(self, index: int, rows: int, columns: int) -> Window:
+        crops = self.dataset.crops(index) if self.crops == "auto" else self.crops
+        shorter = min(rows, columns)
+        if crops == "windows":
+            side = max(round(self.rng.uniform(*self.window) * shorter), 1)
+        else:
+            side = shorter if crops == "whole" else min(self.size, shorter)
         top = int(self.rng.integers(0, rows - side, endpoint=True))
         left = int(self.rng.integers(0, columns - side, endpoint=True))
-        crop = crop_window(pixels, top=top, left=left, height=side, width=side, size=self.size)
-        mirrored = self.flip and self.rng.random() < 0.5
-        return crop[:, ::-1] if mirrored else crop
+        return Window(top, left, side, self.flip and bool(self.rng.random() < 0.5))
 
 
-def validation_crops(dataset: Dataset, *, size: int, count: int, window: float = 0.75) -> NDArray[np.float32]:
+def told(skipped: dict[str, str]) -> str:
+    """One line about pictures that were passed over; nothing if there are none."""
+    if not skipped:
+        return ""
+    names = ", ".join(map(quoted, list(skipped)[:5])) + (" …" if len(skipped) > 5 else "")
+    return f"skipped {len(skipped)} unreadable: {names}; the first: {next(iter(skipped.values()))}"
+
+
+def validation_crops(
+    dataset: Dataset,
+    *,
+    size: int,
+    count: int,
+    window: float = 0.75,
+    crops: Crops | Literal["auto"] = "auto",
+) -> NDArray[np.float32]:
     """`count` crops to measure on, the same every time: count size size 3, RGB float32 in [-1, 1].
 
     The pictures take turns. The first time round each gives a central window, `window` times its shorter side wide;
     then come the windows in the corners and at the sides, nine in all; then nine that are three quarters as wide.
+    By the other rules for `crops` (see `Loader`) the first windows are as large as the training's. A picture that
+    cannot be read is passed over.
 
-    Raises `UserError` for an empty dataset and numbers below 1.
+    Raises `UserError` for an empty dataset, numbers below 1, and where no picture can be read.
     """
     if not 0 < window <= 1:
         raise UserError(f"window={window}; give a fraction of the shorter side, above 0 up to 1")
@@ -129,15 +191,42 @@ def validation_crops(dataset: Dataset, *, size: int, count: int, window: float =
         raise UserError(
             f"cannot take count={count} crops of size={size} from {len(dataset)} pictures; each must be 1 or more"
         )
-    crops = []
-    for turn, index in (divmod(k, len(dataset)) for k in range(count)):
-        pixels = dataset.pixels(index)
+    good, _ = readable(dataset, count=count)
+    images = []
+    for turn, index in (divmod(k, len(good)) for k in range(count)):
+        pixels = dataset.pixels(good[index])
         rows, columns = pixels.shape[:2]
+        rule = dataset.crops(good[index]) if crops == "auto" else crops
+        largest = {"windows": window * min(rows, columns), "whole": min(rows, columns), "pixels": size}[rule]
+        side = min(max(round(largest * 0.75 ** (turn // len(_PLACES))), 1), rows, columns)
         down, right = _PLACES[turn % len(_PLACES)]
-        side = max(round(window * 0.75 ** (turn // len(_PLACES)) * min(rows, columns)), 1)
         top, left = round(down * (rows - side)), round(right * (columns - side))
-        crops.append(crop_window(pixels, top=top, left=left, height=side, width=side, size=size))
-    return np.stack(crops)
+        images.append(crop_window(pixels, top=top, left=left, height=side, width=side, size=size))
+    return np.stack(images)
+
+
+def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]]:
+    """The first `count` pictures that can be read, or as many as there are, by their indices; and those that were
+    passed over, by their names, each with what is wrong with it.
+
+    Raises `UserError` where none can be read.
+    """
+    good: list[int] = []
+    skipped: dict[str, str] = {}
+    for index in range(len(dataset)):
+        try:
+            dataset.pixels(index)
+        except UserError as error:
+            skipped[dataset.names[index]] = str(error)
+        else:
+            good.append(index)
+        if len(good) == count:
+            break
+    if not good:
+        raise UserError(
+            f"none of the {len(dataset)} pictures can be read: {next(iter(skipped.values()), 'none is there')}"
+        )
+    return good, skipped
 
 
 # Where a window lies, as fractions of the free room above it and left of it: the centre first.

@@ -21,9 +21,10 @@ class TrainConfig:
     """How to train. The defaults are a run of a few minutes on two cores; `PRESETS` holds larger ones."""
 
     data: str = "photographs"
-    """A folder of pictures; or "photographs" (scikit-image's), "textures" (made by program); joined by "+"."""
+    """A folder of pictures; "photographs" (scikit-image's), "textures" (made by program); or a set in its folder, as
+    places2:FOLDER (celeba, celeba-hq, dtd, imagenet, scenes). Joined by "+"."""
     validation: float = 0.3
-    """Share of the pictures that is held out, by file."""
+    """Share of the pictures that is held out, by file. Sets have a division of their own."""
 
     variant: Literal["official", "paper"] = "official"
     """Where the released code and the paper's text differ: which of them to follow in the networks."""
@@ -44,6 +45,9 @@ class TrainConfig:
     """Kind of hole: one rectangle, several, or brush strokes."""
     mask_per_batch: bool = False
     """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
+    crops: Literal["auto", "windows", "whole", "pixels"] = "auto"
+    """How crops are cut: windows of many sizes, the whole shorter side, or pixels as they are, never shrunk. "auto" is
+    the paper's rule for one of its sets, and windows elsewhere."""
     smallest_window: float = 0.2
     """Crops are square windows of the picture, resized: the smallest, as a share of its shorter side."""
     largest_window: float = 0.5

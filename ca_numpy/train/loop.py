@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from os import PathLike
@@ -12,16 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ca_numpy.backend import Backend
-from ca_numpy.data import (
-    Concat,
-    Dataset,
-    ImageFolder,
-    Loader,
-    MaskSampler,
-    Photographs,
-    Textures,
-    split,
-)
+from ca_numpy.data import BackgroundLoader, Loader, MaskSampler, open_split, resolved, told
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
@@ -39,13 +29,15 @@ SAVE_SECONDS = 300
 
 
 class TrainResult(NamedTuple):
-    """What `train` returns: the trained generator, the run's folder, its configuration and its log's records."""
+    """What `train` returns: the trained generator, the run's folder, its configuration and its log's records; whether
+    it came to its end; and the pictures that could not be read, each with what is wrong with it."""
 
     generator: Generator
     folder: Path
     config: TrainConfig
     records: list[dict[str, Any]]
     finished: bool
+    skipped: dict[str, str]
 
 
 def train(
@@ -81,6 +73,7 @@ def train(
             use_backend(_name_for_training(plain, run.config.precision)) as device,
             Progress(run.config, first=run.step, quiet=quiet) as progress,
             StopSignal() as signal,
+            run.loader,
         ):
             progress.say(
                 f"{run.system.generator.count():,} parameters on {device.name}; the run is kept in {run.folder}"
@@ -90,6 +83,9 @@ def train(
                 f"filling in the mean colour gives {run.validation.mean_colour:.2f} %"
             )
             finished = _loop(run, progress, signal, stop_after=stop_after, minutes=minutes)
+            skipped = run.validation.skipped | run.loader.skipped
+            if skipped:
+                progress.say(told(skipped))
             if finished:
                 shown = draw_photograph(
                     run.folder / "pictures", run.system.generator, run.validation.dataset, run.config
@@ -100,7 +96,7 @@ def train(
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
-    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished)
+    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped)
 
 
 def _name_for_training(backend: Backend, precision: str) -> str:
@@ -116,12 +112,15 @@ class Run:
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         config.check()
         self.config, self.step = config, 0
-        train_set, validation_set = split(open_dataset(config.data), validation=config.validation)
+        train_set, validation_set = open_split(config.data, validation=config.validation)
         data_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
         window = (config.smallest_window, config.largest_window)
-        self.loader = Loader(
-            train_set, batch=config.batch, size=config.size, window=window, flip=config.flip, rng=data_rng
-        )
+        self.loader = BackgroundLoader(
+            Loader(
+                train_set, batch=config.batch, size=config.size, window=window, flip=config.flip, crops=config.crops,
+                rng=data_rng,
+            )
+        )  # fmt: skip
         self.mask_rng = mask_rng
         sampler = MaskSampler(
             config.masks,
@@ -188,21 +187,6 @@ def new_system(
     return System(generator, local, whole, generator_adam, critic_adam, next_batch, penalty_rng)
 
 
-def open_dataset(data: str | PathLike[str]) -> Dataset:
-    """The pictures that `TrainConfig.data` names. Raises UserError for a missing or empty folder."""
-    data = os.fspath(data)
-    parts_of = [data] if Path(data).is_dir() else data.split("+")  # a folder may have a "+" in its name
-    named: dict[str, Callable[[], Dataset]] = {
-        "photographs": Photographs,
-        "textures": lambda: Textures(64, size=256, seed=0),
-    }
-    parts = [named[part]() if part in named else ImageFolder(part) for part in parts_of]
-    for part in parts:
-        if isinstance(part, ImageFolder):
-            part.check()
-    return parts[0] if len(parts) == 1 else Concat(*parts)
-
-
 def generator_rate(config: TrainConfig, step: int) -> float:
     """The generator's rate at a step: falls linearly from `rate` to `final_rate · rate`."""
     return config.rate * (1 - (1 - config.final_rate) * step / max(config.steps - 1, 1))
@@ -210,9 +194,10 @@ def generator_rate(config: TrainConfig, step: int) -> float:
 
 def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
     config = configured(config or TrainConfig(), overrides)
-    for name in ("data", "init"):  # so that the run can be resumed from anywhere
-        if getattr(config, name) and Path(getattr(config, name)).exists():
-            config = configured(config, {name: str(Path(getattr(config, name)).resolve())})
+    # So that the run can be resumed from anywhere.
+    config = configured(config, {"data": resolved(config.data)})
+    if config.init and Path(config.init).exists():
+        config = configured(config, {"init": str(Path(config.init).resolve())})
     folder = Path("runs") / "new" if out is None else Path(out)
     if (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")

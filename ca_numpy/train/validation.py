@@ -6,7 +6,7 @@ import numpy as np
 
 from ca_numpy import metrics
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import BoundingBox, Dataset, validation_crops
+from ca_numpy.data import BoundingBox, Dataset, Subset, readable, validation_crops
 from ca_numpy.models import Generator
 from ca_numpy.train.algorithm1 import Batch, complete
 from ca_numpy.train.config import TrainConfig
@@ -19,13 +19,14 @@ class Validation:
     """`COUNT` crops of held-out pictures with the box in the centre as their hole.
 
     `mean_colour` is the ℓ1 in the hole, in percent, of filling it with each crop's mean known colour: what any learning
-    must beat.
+    must beat. `skipped` are pictures that cannot be read, each with what is wrong with it.
     """
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
-        self.dataset = dataset
+        good, self.skipped = readable(dataset, count=COUNT)
+        self.dataset = Subset(dataset, good)
         window = (config.smallest_window + config.largest_window) / 2
-        images = validation_crops(dataset, size=config.size, count=COUNT, window=window)
+        images = validation_crops(self.dataset, size=config.size, count=COUNT, window=window, crops=config.crops)
         corner = (config.size - config.box) // 2
         box = BoundingBox(corner, corner, config.box, config.box)
         masks = np.zeros((*images.shape[:3], 1), np.float32)

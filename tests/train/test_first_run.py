@@ -22,10 +22,9 @@ def test_the_default_run_beats_the_mean_colour_and_the_coarse_stage_it_began_wit
 
 def mean_colour_by_hand(config: TrainConfig) -> float:
     """ℓ1 in the hole, in percent of the range, of filling each crop with the mean of its known pixels."""
-    from ca_numpy.data import split
-    from ca_numpy.train.loop import open_dataset
+    from ca_numpy.data import open_split
 
-    validation = Validation(split(open_dataset(config.data), validation=config.validation)[1], config)
+    validation = Validation(open_split(config.data, validation=config.validation).validation, config)
     errors = []
     for image, mask in zip(validation.batch.images, validation.batch.masks[:, :, :, 0] > 0.5, strict=True):
         errors.append(np.abs(image[mask] - image[~mask].mean(axis=0)).mean() / 2 * 100)

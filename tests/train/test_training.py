@@ -173,6 +173,48 @@ def test_a_folder_of_pictures_of_any_size_and_mode(tmp_path):
     assert result.finished
 
 
+def test_a_picture_that_goes_bad_is_passed_over_and_named_at_the_end(tmp_path, capsys):
+    from PIL import Image
+
+    from ca_numpy.data import open_split
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(pictures / f"{k}.png")
+    (pictures / "broken.png").write_bytes((pictures / "0.png").read_bytes()[:200])
+    (pictures / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    train_set, held_out = open_split(pictures, validation=0.4)
+    assert "gone.png" in train_set.names
+    assert "broken.png" in held_out.names
+    options = {"data": pictures, "backend": "numpy", "validation": 0.4, "steps": 4}
+    result = train(TINY, out=tmp_path / "run", **options)
+    told = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+    assert set(result.skipped) == {"broken.png", "gone.png"}
+    assert len(told) == 1
+    assert "skipped 2 unreadable" in told[0]
+    part = train(TINY, out=tmp_path / "again", quiet=True, stop_after=1, **options)
+    done = train(resume=part.folder, quiet=True, backend="numpy")
+    assert bytes_of(done.folder) == bytes_of(result.folder)
+
+
+def test_a_set_trains_by_its_own_rule_and_division(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("1.png", "2.png", "3.png"):
+        Image.fromarray(rng.integers(0, 256, (50, 60, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "train.txt").write_text("1.png\n3.png\n")
+    (tmp_path / "validation.txt").write_text("2.png\n")
+    result = train(TINY, data=f"scenes:{tmp_path}", out=tmp_path / "run", quiet=True, backend="numpy", steps=2)
+    assert result.finished
+    table = ca_numpy.evaluate(tmp_path / "run", count=1, backend="numpy")
+    assert table.settings["data"] == f"scenes:{tmp_path}, held out from training"
+    with pytest.raises(UserError, match="crops must be one of"):
+        train(TINY, crops="squares", out=tmp_path / "other", quiet=True)
+
+
 def bad_calls(tmp_path: Path) -> dict[str, dict[str, object]]:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()

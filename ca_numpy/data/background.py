@@ -1,0 +1,152 @@
+"""The loader's batches, made ahead of time while training computes.
+
+    draw 1 ── draw 2 ── draw 3 ── …        one thread: order, windows, mirroring, all that is random
+       │         │         │
+     cut 1     cut 2     cut 3             several: decoding before the draw, cropping after it
+
+Decoding and resizing let go of Python's lock, so they run beside the arithmetic and beside each other. What is random
+is drawn by one thread in one order; so a batch is the same to the bit as `Loader`'s, however many threads help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy import machine
+from ca_numpy.data.loader import Loader
+from ca_numpy.data.quiet import quiet_pillow
+from ca_numpy.errors import UserError
+
+Crop = NDArray[np.float32]
+
+
+class BackgroundLoader:
+    """What a `Loader` gives, the same batches for the same generator, up to `ahead` of them made before their turn.
+
+        with BackgroundLoader(Loader(dataset, batch=16, size=256, rng=rng)) as loader:
+            images = next(loader)
+
+    Threads start with the first batch and end with `close` or the `with` block. `workers` of them decode and crop;
+    as many as there are cores, but at most four, if not given. While they run the `Loader` is theirs: do not use it.
+    `state` is that of the last batch handed out, not of those that wait, so that `restore` loses none.
+
+    Raises `UserError` for numbers below 1, and from `next` what the `Loader` raises.
+    """
+
+    def __init__(self, loader: Loader, *, workers: int | None = None, ahead: int = 2) -> None:
+        self.workers = min(machine.cores(), 4) if workers is None else workers
+        if self.workers < 1 or ahead < 1:
+            raise UserError(f"workers={workers} and ahead={ahead} must both be 1 or more")
+        self.ahead = ahead
+        self._loader = loader
+        self._state = loader.state()
+        self._running: _Running | None = None
+
+    def __enter__(self) -> BackgroundLoader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> BackgroundLoader:
+        return self
+
+    def __next__(self) -> Crop:
+        if self._running is None:
+            self._running = _Running(self._loader, workers=self.workers, ahead=self.ahead)
+        try:
+            images, self._state = self._running.take()
+        except BaseException:  # also Ctrl-C: whatever it was, the next call starts from the last batch handed out
+            self.close()
+            raise
+        return images
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Pictures that could not be read, and why."""
+        return dict(self._loader.skipped)
+
+    def state(self) -> dict[str, Any]:
+        """As `Loader.state`, after the last batch that was handed out."""
+        return self._state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """As `Loader.restore`. Batches that wait are thrown away."""
+        self.close()
+        self._loader.restore(state)
+        self._state = self._loader.state()
+
+    def close(self) -> None:
+        """End the threads, and put the `Loader` back to the last batch handed out. It may be asked again after."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+            self._loader.restore(self._state)
+
+
+class _Running:
+    """The threads at work, and the batches that wait: at most `ahead`, since one starts only where there is room."""
+
+    def __init__(self, loader: Loader, *, workers: int, ahead: int) -> None:
+        self._loader, self._ahead_of_draw = loader, 2 * workers
+        self._room = threading.Semaphore(ahead)
+        self._waiting: queue.SimpleQueue[tuple[list[Future[Crop]], dict[str, Any]] | BaseException] = (
+            queue.SimpleQueue()
+        )
+        self._stopping = False
+        self._decoding: dict[int, Future[NDArray[np.uint8]]] = {}
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(quiet_pillow())
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ca-numpy-crops")
+        self._thread = threading.Thread(target=self._draw_batches, name="ca-numpy-draws", daemon=True)
+        self._thread.start()
+
+    def take(self) -> tuple[Crop, dict[str, Any]]:
+        """The next batch and the loader's state after it; raises what went wrong in a thread."""
+        item = self._waiting.get()
+        if isinstance(item, BaseException):
+            raise item
+        crops, state = item
+        images = np.stack([crop.result() for crop in crops])
+        self._room.release()
+        return images, state
+
+    def stop(self) -> None:
+        """No thread is left when this returns."""
+        self._stopping = True
+        self._room.release()
+        self._thread.join()
+        self._pool.shutdown(cancel_futures=True)
+        self._quiet.close()
+
+    def _draw_batches(self) -> None:
+        try:
+            while True:
+                self._room.acquire()
+                crops = []
+                for _ in range(self._loader.batch):
+                    if self._stopping:
+                        return
+                    pixels, window = self._loader.draw(self._decoded)
+                    crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
+                self._waiting.put((crops, self._loader.state()))
+        except BaseException as error:  # told to whoever waits for the batch
+            self._waiting.put(error)
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
+        """A picture whose decoding began some pictures ago; and those that come next begin now.
+
+        An epoch's order is drawn after the windows of the one before it, so looking ahead ends at its end.
+        """
+        for later in (index, *self._loader.upcoming(self._ahead_of_draw)):
+            if later not in self._decoding:
+                self._decoding[later] = self._pool.submit(self._loader.dataset.pixels, later)
+        return self._decoding.pop(index).result()

@@ -1,0 +1,130 @@
+"""Debian packages, read by the standard library alone: what is in the archive, and under which licence each file is.
+
+A package is an `ar` archive: a line that says so, and members, each after a header of 60 bytes. Its `data.tar` holds
+the files. Nothing is executed and nothing is unpacked by name: whoever reads decides what to write, and where.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from ca_numpy.data.images import quoted
+from ca_numpy.errors import UserError
+
+MAGIC = b"!<arch>\n"
+HEADER = 60  # name 16, time 12, owner 6, group 6, mode 8, size 10, two bytes that end it
+
+#: How a `data.tar` may be packed, as far as Python's own library reads it.
+PACKED = ("data.tar", "data.tar.xz", "data.tar.gz", "data.tar.bz2")
+
+
+class _Part(io.RawIOBase):
+    """`size` bytes of an open file from where it stands, as a file that can only be read onwards."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._left = file, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+
+def files(package: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Every plain file in the package, in its order: path without "./", size in bytes, and the open content.
+
+    The content is to be read before the next file is asked for; links, devices and folders are passed over.
+    Raises `UserError` for what is no package, one that is cut short, or one packed in another way.
+    """
+    try:
+        with (
+            package.open("rb") as file,
+            tarfile.open(fileobj=io.BufferedReader(_Part(file, _data_size(file, package))), mode="r|*") as tar,
+        ):
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    yield member.name.removeprefix("./"), member.size, content
+    except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError, zlib.error) as e:
+        if isinstance(e, UserError):
+            raise
+        raise UserError(f"cannot read the package {quoted(package)} ({e}): it may be cut short, get it anew") from e
+
+
+def _data_size(file: IO[bytes], package: Path) -> int:
+    """Goes to where `data.tar` begins; its size in bytes."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise UserError(f"{quoted(package)} is no Debian package: name the .deb file")
+    while len(header := file.read(HEADER)) == HEADER:
+        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
+        if name in PACKED:
+            return size
+        if name.startswith("data.tar"):
+            raise UserError(f"{quoted(package)} is packed as {name}, which Python does not read: unpack it yourself")
+        file.seek(size + size % 2, 1)  # members begin at even places
+    raise UserError(f"{quoted(package)} holds no data.tar: it may be cut short, get it anew")
+
+
+class Terms(NamedTuple):
+    """What a copyright file says about a file: the licence's short name, whose it is, and where it comes from."""
+
+    licence: str
+    copyright: str
+    source: str
+
+
+class Copyright:
+    """A package's machine-readable copyright file (Debian's format 1.0): patterns of files, each with its terms.
+
+    The format's rule is that the last paragraph that matches a file speaks for it. Patterns written in haste match too
+    much: `mountain1*`, "public domain", also matches `mountain10-somebody`, which is somebody's. So we add a rule to
+    err on the safe side: a file that any paragraph except those for whole folders (`images/land/*`) puts under a
+    licence other than public domain is not public domain.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._rules: list[tuple[str, Terms]] = []
+        for paragraph in text.replace("\r\n", "\n").split("\n\n"):
+            fields = _fields(paragraph)
+            if "files" in fields and "license" in fields:
+                short, _, more = fields["license"].partition("\n")
+                source = " ".join((more or fields.get("comment", "")).split())
+                terms = Terms(short.strip(), " ".join(fields.get("copyright", "").split()), source)
+                self._rules += [(pattern, terms) for pattern in fields["files"].split()]
+        if not self._rules:
+            raise UserError("the package's copyright file has no paragraphs of files: it is not in Debian's format 1.0")
+
+    def terms(self, path: str) -> Terms | None:
+        """The terms of a file, by its path in the source; None if no paragraph matches."""
+        matching = [(pattern, terms) for pattern, terms in self._rules if fnmatch.fnmatchcase(path, pattern)]
+        if not matching:
+            return None
+        named = [terms for pattern, terms in matching if not pattern.endswith("/*") and pattern != "*"]
+        restricted = [terms for terms in named if terms.licence != "public-domain"]
+        return restricted[-1] if restricted else matching[-1][1]
+
+
+def _fields(paragraph: str) -> dict[str, str]:
+    """`Name: value` with lines that go on where they begin with a blank; names in small letters."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in paragraph.splitlines():
+        if line[:1].isspace():
+            if name:
+                fields[name] += "\n" + line.strip()
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            fields[name] = value.strip()
+    return fields

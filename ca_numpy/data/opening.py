@@ -1,0 +1,85 @@
+"""What `data="…"` means: names of pictures to pictures, and which of them validate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ca_numpy.data.datasets import Concat, Dataset, ImageFolder, Photographs, Textures, split
+from ca_numpy.data.sets import SETS, open_set
+from ca_numpy.errors import UserError
+
+NAMED: dict[str, Callable[[], Dataset]] = {
+    "photographs": Photographs,
+    "textures": lambda: Textures(64, size=256, seed=0),
+}
+
+
+class Parts(NamedTuple):
+    """Pictures to train on, and pictures to validate on."""
+
+    train: Dataset
+    validation: Dataset
+
+
+def open_dataset(data: str | os.PathLike[str], *, held_out: bool = False) -> Dataset:
+    """The pictures that `TrainConfig.data` names: a folder, "photographs", "textures", SET:FOLDER, joined by "+".
+
+    With `held_out`, a set that has a division of its own gives its validation pictures alone.
+    Raises UserError for a missing or empty folder, and for a set whose layout is not complete.
+    """
+    free, own = _opened(data)
+    parts = [part for pair in own for part in (pair[1:] if held_out else pair)]
+    return _joined([*free, *parts])
+
+
+def open_split(data: str | os.PathLike[str], *, validation: float) -> Parts:
+    """The same, divided: sets with a division of their own keep it; of everything else the fraction `validation`
+    is held out by name (`split`). Raises UserError as `open_dataset` does."""
+    free, own = _opened(data)
+    sides = [Parts(*split(_joined(free), validation=validation)), *own] if free else own
+    return Parts(_joined([side.train for side in sides]), _joined([side.validation for side in sides]))
+
+
+def resolved(data: str) -> str:
+    """The same with whole paths, so that it can be opened from any folder."""
+    return "+".join(_resolved(part) for part in _words(data))
+
+
+def _resolved(word: str) -> str:
+    name, colon, path = word.partition(":")
+    if colon and name in SETS:
+        return f"{name}:{Path(path).resolve()}"
+    return word if word in NAMED or not Path(word).is_dir() else str(Path(word).resolve())
+
+
+def _words(data: str) -> list[str]:
+    """What is joined by "+". A folder may have one in its name; so a name that exists is taken whole."""
+    name, _, path = data.partition(":")
+    return [data] if Path(data).is_dir() or (name in SETS and Path(path).is_dir()) else data.split("+")
+
+
+def _opened(data: str | os.PathLike[str]) -> tuple[list[Dataset], list[Parts]]:
+    """Datasets that may be divided freely, and those that come divided."""
+    free: list[Dataset] = []
+    own: list[Parts] = []
+    for word in _words(os.fspath(data)):
+        name, colon, path = word.partition(":")
+        if word in NAMED:
+            free.append(NAMED[word]())
+        elif colon and name in SETS:
+            own.append(Parts(*open_set(name, path)))
+        elif colon and "/" not in name and not Path(word).exists() and len(name) > 1:  # C:\… is a folder on Windows
+            raise UserError(f"there is no set {name!r}: choose from {', '.join(SETS)}, or name a folder")
+        else:
+            free.append(ImageFolder(word))
+    for part in (*free, *(side for pair in own for side in pair)):
+        if isinstance(part, ImageFolder):
+            part.check()
+    return free, own
+
+
+def _joined(parts: list[Dataset]) -> Dataset:
+    return parts[0] if len(parts) == 1 else Concat(*parts)

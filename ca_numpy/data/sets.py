@@ -1,0 +1,233 @@
+"""The paper's five sets, and the open scenes, as they lie on a disk: what is where, who validates, how crops are cut.
+
+Each set is one function from its folder to a `Layout`; `SETS` lists them with the rule for crops. The division into
+training and validation is the set's own. None of these sets is fetched from here, except `scenes` (`data.scenes`):
+the others' terms ask that each user agrees to them. docs/data.md has the layouts, sources and licences.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ca_numpy.data.datasets import Crops, ImageFolder, walk
+from ca_numpy.data.images import quoted
+from ca_numpy.errors import UserError
+
+
+class Layout(NamedTuple):
+    """Where a set's pictures are: names, relative to `root`, of those to train on and those to validate on."""
+
+    root: Path
+    train: Sequence[str]
+    validation: Sequence[str]
+
+
+class Recipe(NamedTuple):
+    """How a set is found in its folder, and how the paper cuts crops from it.
+
+    crops     the rule of `Loader`: "windows" of many sizes, the "whole" shorter side, or "pixels" as they are
+    resized   what every picture is brought to before, (height, width) in pixels
+    """
+
+    title: str
+    layout: Callable[[Path], Layout]
+    crops: Crops
+    resized: tuple[int, int] | None = None
+
+
+class SetPictures(ImageFolder):
+    """Pictures of a set, resized and to be cropped as its recipe says."""
+
+    def __init__(self, root: Path, names: Sequence[str], recipe: Recipe) -> None:
+        super().__init__(root, names=names)
+        self.recipe = recipe
+
+    def crops(self, index: int) -> Crops:
+        return self.recipe.crops
+
+    def _make(self, index: int) -> NDArray[np.uint8]:
+        pixels = super()._make(index)
+        if self.recipe.resized is None:
+            return pixels
+        height, width = self.recipe.resized
+        return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def open_set(name: str, path: str | os.PathLike[str]) -> tuple[SetPictures, SetPictures]:
+    """The set `name` (one of `SETS`) in a folder: its pictures to train on, and its pictures to validate on.
+
+    Raises `UserError` that says what the layout lacks, where a list names a file that is not there, and for sets that
+    validate on what they train on.
+    """
+    recipe, folder = SETS[name], Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{quoted(folder)} is no folder: give the one that holds {recipe.title}, as {name}:FOLDER")
+    root, train, validation = recipe.layout(folder)
+    for part, names in (("train", train), ("validation", validation)):
+        if not names:
+            raise UserError(f"{recipe.title} in {quoted(folder)} has no pictures for {part}: {_SEE_PAGE}")
+        for file in (names[0], names[len(names) // 2], names[-1]):  # all of a million would take minutes
+            if not (root / file).is_file():
+                raise UserError(f"{recipe.title} lists {quoted(file)}, which is not in {quoted(root)}: unpack it there")
+    shared = set(train).intersection(validation)
+    if shared:
+        raise UserError(
+            f"{recipe.title} in {quoted(folder)} has {quoted(min(shared))} in both of its parts: {_SEE_PAGE}"
+        )
+    return SetPictures(root, train, recipe), SetPictures(root, validation, recipe)
+
+
+_SEE_PAGE = "docs/data.md shows the layout"
+
+
+# -- finding things ---------------------------------------------------------------------------------------
+
+
+def _first(folder: Path, names: Iterable[str], *, what: str, optional: bool = False) -> Path | None:
+    """The first of these files or folders that exists. Raises `UserError` unless it is optional."""
+    tried = list(names)
+    found = next((folder / name for name in tried if (folder / name).exists()), None)
+    if found is None and not optional:
+        raise UserError(f"{what}: {quoted(folder)} has none of {', '.join(tried)}; {_SEE_PAGE}")
+    return found
+
+
+def _need(folder: Path, *names: str, what: str) -> Path:
+    found = _first(folder, names, what=what)
+    assert found is not None
+    return found
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The words of each line of a list. Raises `UserError` where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"cannot read the list {quoted(path)} ({e}): get it anew") from e
+    return [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
+
+
+def _listed(path: Path, *, under: str = "", suffix: str = "") -> list[str]:
+    """The first word of each line as a name; `suffix` is added to names that have none.
+
+    Raises `UserError` for a name that leads out of the folder.
+    """
+    names = []
+    for words in _lines(path):
+        name = words[0].lstrip("/")
+        if ".." in name.split("/"):
+            raise UserError(f"{quoted(path)} lists {quoted(name)}, which is not below its folder: get the list anew")
+        names.append(under + (name if not suffix or name.lower().endswith(suffix.lower()) else name + suffix))
+    return names
+
+
+def _below(root: Path, folder: Path) -> list[str]:
+    """Every picture below a folder, named relative to `root`."""
+    prefix = folder.relative_to(root).as_posix() + "/"
+    return [prefix + name for name in sorted(walk(folder))]
+
+
+# -- the layouts ------------------------------------------------------------------------------------------
+
+
+def _places2(folder: Path) -> Layout:
+    """Places365-Standard or -Challenge, large or small: data_… and val_…, and the lists if they are there."""
+    train = _need(folder, "data_large", "data_large_standard", "data_256", "data_256_standard", what="Places2 (train)")
+    validation = _need(folder, "val_large" if "large" in train.name else "val_256", what="Places2 (validation)")
+    lists = ("places365_train_standard.txt", "places365_train_challenge.txt")
+    parts = []
+    for part, names in ((train, lists), (validation, ("places365_val.txt",))):
+        file = _first(folder, names, what="Places2", optional=True)
+        parts.append(_listed(file, under=f"{part.name}/") if file else _below(folder, part))
+    return Layout(folder, parts[0], parts[1])
+
+
+def _partition(folder: Path, *, what: str) -> dict[str, int]:
+    """CelebA's own division: file -> 0 train, 1 validation, 2 test."""
+    path = _need(
+        folder, "list_eval_partition.txt", "list_eval_partition.csv", "Eval/list_eval_partition.txt", what=what
+    )
+    partition = {words[0]: int(words[1]) for words in _lines(path) if len(words) == 2 and words[1] in ("0", "1", "2")}
+    if not partition:
+        raise UserError(f"{quoted(path)} has no lines of a file and 0, 1 or 2: get CelebA's list anew")
+    return partition
+
+
+def _celeba(folder: Path) -> Layout:
+    """The aligned and cropped faces, 218 × 178, by CelebA's list. Its test pictures are left alone."""
+    faces = _need(
+        folder, "img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba", what="CelebA"
+    )
+    partition = _partition(folder, what="CelebA (list of parts)")
+    train, validation = ([name for name, part in partition.items() if part == k] for k in (0, 1))
+    return Layout(faces, train, validation)
+
+
+def _celeba_hq(folder: Path) -> Layout:
+    """Folders train and val; or CelebAMask-HQ's faces, each on the side where CelebA has the picture it comes from."""
+    if (folder / "train").is_dir():
+        return _two_folders(folder, what="CelebA-HQ")
+    faces = _need(folder, "CelebA-HQ-img", what="CelebA-HQ")
+    table = _need(folder, "CelebA-HQ-to-CelebA-mapping.txt", what="CelebA-HQ (which face is whose)")
+    partition = _partition(folder, what="CelebA-HQ (CelebA's list of parts)")
+    sides: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    for words in _lines(table)[1:]:  # idx orig_idx orig_file
+        part = partition.get(words[-1])
+        if part is None:
+            raise UserError(
+                f"{quoted(table)} names {quoted(words[-1])}, which CelebA's list lacks: get both lists anew"
+            )
+        sides[part].append(f"{words[0]}.jpg")
+    return Layout(faces, sides[0], sides[1])
+
+
+def _dtd(folder: Path) -> Layout:
+    """images/KIND/…, and the first of the ten divisions that come with it: labels/train1.txt and val1.txt."""
+    root = folder / "dtd" if (folder / "dtd").is_dir() else folder
+    _need(root, "images", what="DTD")
+    parts = [
+        _listed(_need(root, f"labels/{part}1.txt", what="DTD (list)"), under="images/") for part in ("train", "val")
+    ]
+    return Layout(root, parts[0], parts[1])
+
+
+def _imagenet(folder: Path) -> Layout:
+    """ILSVRC 2012: train/n…/… and val/…; or as on Kaggle, ILSVRC/Data/CLS-LOC with its lists."""
+    root = next((f for f in (folder / "ILSVRC", folder) if (f / "Data" / "CLS-LOC").is_dir()), None)
+    if root is None:
+        return _two_folders(folder, what="ImageNet")
+    lists, pictures = root / "ImageSets" / "CLS-LOC", root / "Data" / "CLS-LOC"
+    train = _listed(_need(lists, "train_cls.txt", what="ImageNet (list)"), under="train/", suffix=".JPEG")
+    validation = _listed(_need(lists, "val.txt", what="ImageNet (list)"), under="val/", suffix=".JPEG")
+    return Layout(pictures, train, validation)
+
+
+def _two_folders(folder: Path, *, what: str) -> Layout:
+    train = _need(folder, "train", what=f"{what} (train)")
+    validation = _need(folder, "val", "validation", what=f"{what} (validation)")
+    return Layout(folder, _below(folder, train), _below(folder, validation))
+
+
+def _scenes(folder: Path) -> Layout:
+    """What `ca-numpy data scenes` makes."""
+    what = "scenes (make them with `ca-numpy data scenes`)"
+    train, validation = (_listed(_need(folder, file, what=what)) for file in ("train.txt", "validation.txt"))
+    return Layout(folder, train, validation)
+
+
+#: By the name that stands before the colon: `data="places2:/where/it/is"`.
+SETS: dict[str, Recipe] = {
+    "places2": Recipe("Places2", _places2, "pixels"),
+    "celeba": Recipe("CelebA", _celeba, "whole", resized=(315, 256)),
+    "celeba-hq": Recipe("CelebA-HQ", _celeba_hq, "whole"),
+    "dtd": Recipe("DTD", _dtd, "pixels"),
+    "imagenet": Recipe("ImageNet", _imagenet, "pixels"),
+    "scenes": Recipe("scenes", _scenes, "windows"),
+}
