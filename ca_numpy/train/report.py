@@ -126,7 +126,7 @@ def draw_pictures(path: Path, generator: Generator, validation: Validation) -> N
         coarse, refined, _ = complete(generator, batch)
         attention = (
             generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
-            if generator.attention
+            if generator.attention != "none"
             else None
         )
     figure = viz.comparison(
