@@ -35,6 +35,7 @@ __all__ = [
     "relu",
     "resize_nearest",
     "softmax",
+    "softplus",
     "upsample",
 ]
 
@@ -47,6 +48,13 @@ def elu(x: TensorLike) -> Tensor:
 def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
     """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation."""
     return ops.leaky_relu(x, alpha=alpha)
+
+
+def softplus(x: TensorLike) -> Tensor:
+    """log(1 + eˣ), written so that nothing overflows: x/2 + |x|/2 + log(1 + e^−|x|). Its slope at 0 is ½."""
+    x = as_tensor(x)
+    size = ops.abs_(x)
+    return (x + size) * 0.5 + log(exp(-size) + 1.0)
 
 
 def linear(x: TensorLike, w: TensorLike, b: TensorLike) -> Tensor:

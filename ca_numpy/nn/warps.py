@@ -37,7 +37,7 @@ class SpatialTransformer(Warp):
     i' and j' run from −1 to 1 between the first and the last pixel's centre, and so do the positions. θ is the identity
     at first: its matrix begins at zero. The mean makes it a network for any size, as the rest of the generator is.
 
-    Parameters `<name>_conv/…` (3×3, stride 2, as wide as f) and `<name>_fc/…`. The paper does not say how it predicts θ.
+    Parameters `<name>_conv/…` (3×3, stride 2, as wide as f) and `<name>_fc/…`. The paper leaves open what predicts θ.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AppearanceFlow(Warp):
 
         position(i, j) = (i, j) + conv(f)[i, j]
 
-    Parameters `<name>/kernel` 3 3 C 2 and `<name>/bias` 2. The channels are offsets down and to the right, in f's pixels.
+    Parameters `<name>/kernel` 3 3 C 2 and `<name>/bias` 2. The channels are offsets down and right, in f's pixels.
     """
 
     def __init__(
