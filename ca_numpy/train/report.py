@@ -78,8 +78,9 @@ class Progress:
 
     def step(self, record: dict[str, Any]) -> None:
         """One step further."""
-        phase = "Algorithm 1" if "penalty" in record else "reconstruction"
-        shown = {"l1": record["l1_refined"], "W": record.get("wasserstein"), "gp": record.get("penalty")}
+        phase = "Algorithm 1" if "adversarial" in record else "reconstruction"
+        names = {"l1": "l1_refined", "W": "wasserstein", "gp": "penalty", "critic": "critic"}
+        shown = {short: record.get(name) for short, name in names.items()}
         self.bar.set_description(phase, refresh=False)
         self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
         self.bar.update()
