@@ -43,6 +43,11 @@ def test_it_adds_its_own_variables_to_the_authors(kind: Any) -> None:
     assert {name: p.shape for name, p in generator.parameters().items()} == shapes(width=2) | OURS[kind]
 
 
+@pytest.mark.parametrize(("kind", "numbers"), [("spatial-transformer", 148_358), ("appearance-flow", 2_306)])
+def test_at_the_papers_width_it_has_this_many_numbers_more(kind: Any, numbers: int) -> None:
+    assert Generator(attention=kind).count() == 3_601_542 + numbers
+
+
 @pytest.mark.parametrize(("given", "kind"), [(True, "contextual"), (False, "none"), *((k, k) for k in KINDS)])
 def test_true_and_false_stand_for_the_papers_model_and_its_baseline(given: Any, kind: str) -> None:
     assert Generator(attention=given, width=2).attention == kind
