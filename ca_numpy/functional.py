@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ca_numpy import ops
 from ca_numpy.attention import contextual_attention
@@ -17,6 +18,7 @@ from ca_numpy.tensor import Tensor, TensorLike
 Padding = Literal["same", "valid", "reflect", "symmetric"]
 
 __all__ = [
+    "bilinear_sample",
     "clip",
     "concat",
     "contextual_attention",
@@ -28,10 +30,12 @@ __all__ = [
     "linear",
     "log",
     "matmul",
+    "max_pool",
     "pad",
     "relu",
     "resize_nearest",
     "softmax",
+    "softplus",
     "upsample",
 ]
 
@@ -44,6 +48,13 @@ def elu(x: TensorLike) -> Tensor:
 def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
     """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation."""
     return ops.leaky_relu(x, alpha=alpha)
+
+
+def softplus(x: TensorLike) -> Tensor:
+    """log(1 + eˣ), written so that nothing overflows: x/2 + |x|/2 + log(1 + e^−|x|). Its slope at 0 is ½."""
+    x = as_tensor(x)
+    size = ops.abs_(x)
+    return (x + size) * 0.5 + log(exp(-size) + 1.0)
 
 
 def linear(x: TensorLike, w: TensorLike, b: TensorLike) -> Tensor:
@@ -142,6 +153,62 @@ def upsample(x: TensorLike) -> Tensor:
     """Each pixel becomes 2 × 2."""
     x = as_tensor(x)
     return resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]))
+
+
+def max_pool(x: TensorLike) -> Tensor:
+    """The largest of each 2 × 2 pixels, N H W C -> N ⌊H/2⌋ ⌊W/2⌋ C; of equal ones the first has the gradient.
+
+    An odd last row or column is left out, as VGG's pooling does.
+    """
+    x = as_tensor(x)
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    rows = _larger(x[:, 0:h:2, :w], x[:, 1:h:2, :w])
+    return _larger(rows[:, :, 0::2], rows[:, :, 1::2])
+
+
+def _larger(a: Tensor, b: Tensor) -> Tensor:
+    """max(a, b), exactly: a choice between them, which is constant, times each."""
+    second = ops.sign(relu(b.detach() - a.detach()))
+    return a * (1.0 - second) + b * second
+
+
+def bilinear_sample(x: TensorLike, positions: TensorLike) -> Tensor:
+    """Values between the pixels, N H W C at N h w 2 (row, column) -> N h w C.   (section 5.1: flow, transformers)
+
+        y = (1 − u)·(1 − v)·x[i, j] + (1 − u)·v·x[i, j + 1] + u·(1 − v)·x[i + 1, j] + u·v·x[i + 1, j + 1]
+
+    with i = ⌊row⌋, u = row − i; j and v likewise of the column. Positions count pixels from 0; beyond the border lies
+    the nearest pixel of the border. Differentiable by x and by the positions, whose gradient has a jump where one is
+    a whole number. Raises ValueError for shapes that do not fit.
+    """
+    x, positions = as_tensors([x, positions])
+    if x.ndim != 4 or positions.ndim != 4 or positions.shape[3] != 2 or len(positions) != len(x):
+        raise ValueError(f"bilinear_sample needs N H W C and positions N h w 2, got {x.shape} and {positions.shape}")
+    n, h, w, c = x.shape
+    pixels = x.reshape(n * h * w, c)
+    first = np.arange(n)[:, None, None] * (h * w)
+    (top, bottom, u), (left, right, v) = (
+        _neighbours(positions[:, :, :, axis : axis + 1], length) for axis, length in enumerate((h, w))
+    )
+
+    def along_row(row: NDArray[np.intp]) -> Tensor:
+        a, b = (pixels[first + row * w + column] for column in (left, right))
+        return a + v * (b - a)
+
+    above, below = along_row(top), along_row(bottom)
+    return above + u * (below - above)
+
+
+def _neighbours(position: Tensor, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Tensor]:
+    """The pixels before and after each position on an axis, N h w; and how far it is from the first, N h w 1.
+
+    The last pixel counts as one behind the last but one: there too the gradient sees two pixels. What is not a number
+    has some pixel and stays not a number in its share, so that a diverged training says so.
+    """
+    inside = clip(position, low=0.0, high=float(length - 1))
+    before = np.nan_to_num(np.floor(inside.numpy())).clip(0, max(length - 2, 0)).astype(np.intp)
+    share = inside - ops.constant_like(before, inside)
+    return before[..., 0], np.minimum(before + 1, length - 1)[..., 0], share
 
 
 def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:

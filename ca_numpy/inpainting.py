@@ -64,12 +64,12 @@ def inpaint_details(
     with use_backend(backend), no_grad():
         generator = model if isinstance(model, Generator) else load(_named(model))
         generator.to_current_backend()
-        _check_memory(pixels.shape, fused=generator.variant.attention == OFFICIAL.attention)
+        _check_memory(pixels.shape, generator)
         rgb = generator.variant.channel_order == "rgb"
         x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))
         x = generator.erase(x, m).numpy()
         coarse, refined = (y.numpy()[0, : len(pixels), : pixels.shape[1]] for y in generator(x, m))
-        looked = generator.attention_map(x, m) if attention and generator.attention else None
+        looked = generator.attention_map(x, m) if attention and generator.attention != "none" else None
     if not rgb:
         coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
     if not np.isfinite(refined).all():
@@ -102,10 +102,12 @@ def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(x, ((0, down), (0, right), (0, 0)), mode="symmetric")[None]
 
 
-def _check_memory(shape: tuple[int, ...], *, fused: bool) -> None:
+def _check_memory(shape: tuple[int, ...], generator: Generator) -> None:
     """Refuse what cannot fit: attention over H/8 × W/8 positions, as a composite 20 matrices of all pairs, and more."""
     h, w = shape[0] // 8 + 1, shape[1] // 8 + 1
+    fused = generator.variant.attention == OFFICIAL.attention
     attention = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
+    attention = attention if generator.attention == "contextual" else 0
     needed = 4 * attention + 1500 * shape[0] * shape[1]
     there = current_backend().memory()
     if there is not None and needed > 0.9 * there:

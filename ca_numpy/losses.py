@@ -1,4 +1,7 @@
-"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, Wasserstein terms (sections 3 and 4)."""
+"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, Wasserstein terms (sections 3 and 4).
+
+And what section 5.1 compares them with: two other adversarial losses; total variation, perceptual and style losses.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from numpy.typing import NDArray
 
 from ca_numpy import ops
 from ca_numpy.autograd import as_tensors, grad
-from ca_numpy.functional import crop_boxes
+from ca_numpy.functional import crop_boxes, softplus
 from ca_numpy.tensor import Tensor, TensorLike, recording, tensor
 
 #: The square root has no slope at 0: a gradient of smaller norm than 1e-12 counts as that, and is left alone.
 SMALLEST_SQUARE = 1e-24
+
+#: Kinds of adversarial training; the paper's is the first.
+Adversarial = Literal["wgan-gp", "dcgan", "lsgan"]
 
 
 def l1(x: TensorLike, y: TensorLike, weight: TensorLike = 1.0) -> Tensor:
@@ -104,14 +110,79 @@ def discounted_l1(
     return l1(x, y, weight)
 
 
-def critic_loss(score_real: Tensor, score_fake: Tensor) -> Tensor:
-    """mean(fake − real): what a critic minimises. Its negative estimates the Wasserstein distance (section 3)."""
+def critic_loss(score_real: Tensor, score_fake: Tensor, *, kind: Adversarial = "wgan-gp") -> Tensor:
+    """What a critic minimises, given its scores N 1 of real and of generated images.
+
+        "wgan-gp"   mean(fake − real). Its negative estimates the Wasserstein distance (section 3)
+        "dcgan"     mean(log(1 + e^−real)) + mean(log(1 + e^fake)): cross entropy, the scores being logits of "real"
+        "lsgan"     (mean((real − 1)²) + mean(fake²)) / 2
+
+    Only the first goes with `gradient_penalty`. Raises ValueError for another kind.
+    """
+    if kind == "dcgan":
+        return softplus(-score_real).mean() + softplus(score_fake).mean()
+    if kind == "lsgan":
+        return (((score_real - 1.0) ** 2).mean() + (score_fake**2).mean()) * 0.5
+    _check_kind(kind)
     return (score_fake - score_real).mean()
 
 
-def adversarial_loss(score_fake: Tensor) -> Tensor:
-    """−mean(fake): what the generator minimises."""
+def adversarial_loss(score_fake: Tensor, *, kind: Adversarial = "wgan-gp") -> Tensor:
+    """What the generator minimises.
+
+    "wgan-gp"   −mean(fake)
+    "dcgan"     mean(log(1 + e^−fake)): the fakes called real, whose slope does not vanish where the critic is sure
+    "lsgan"     mean((fake − 1)²) / 2
+    """
+    if kind == "dcgan":
+        return softplus(-score_fake).mean()
+    if kind == "lsgan":
+        return ((score_fake - 1.0) ** 2).mean() * 0.5
+    _check_kind(kind)
     return -score_fake.mean()
+
+
+def _check_kind(kind: str) -> None:
+    if kind != "wgan-gp":
+        raise ValueError(f'an adversarial loss is "wgan-gp", "dcgan" or "lsgan", got {kind!r}')
+
+
+def total_variation(x: TensorLike) -> Tensor:
+    """mean |x[i + 1, j] − x[i, j]| + mean |x[i, j + 1] − x[i, j]|, each over all such pairs.   N H W C   (section 5.1)
+
+    Unlike `metrics.tv` in the images' own range, and so that it can be differentiated.
+    """
+    (x,) = as_tensors([x])
+    return ops.abs_(x[:, 1:] - x[:, :-1]).mean() + ops.abs_(x[:, :, 1:] - x[:, :, :-1]).mean()
+
+
+def perceptual_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+    """How far features of some network are from the truth's: Σ over layers of ‖φ − φ'‖² / ‖φ'‖².   (section 5.1)
+
+    A list of N H W C each. Relative to the truth's, layer by layer and over the batch, so that its weight means the
+    same for any network; the paper gives no normalisation.
+    """
+    return _relative_distance(features, truth)
+
+
+def style_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+    """The same of the layers' Gram matrices, that forget where things are: Σ ‖G − G'‖²_F / ‖G'‖²_F.   (section 5.1)"""
+    return _relative_distance([gram(x) for x in features], [gram(x) for x in truth])
+
+
+def gram(x: Tensor) -> Tensor:
+    """G[n, c, d] = Σ_{i,j} x[n, i, j, c] · x[n, i, j, d] / (H·W·C): which channels go together.   N H W C -> N C C"""
+    n, h, w, c = x.shape
+    rows = x.reshape(n, h * w, c)
+    return (rows.transpose(0, 2, 1) @ rows) / float(h * w * c)
+
+
+def _relative_distance(xs: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+    parts = []
+    for x, y in zip(xs, truth, strict=True):
+        size = ops.clip((y * y).sum().detach(), low=SMALLEST_SQUARE, high=None)
+        parts.append(((x - y) ** 2).sum() / size)
+    return sum(parts[1:], start=parts[0])
 
 
 def gradient_penalty(

@@ -233,8 +233,9 @@ def convolve(
 def generator(
     weights: Weights, image: Array, mask: Array, *, padding: str = "same", ones_channel: bool = True,
     attention_relu: bool = True, hole_is_one: bool = True, with_attention: bool = True, choices: dict[str, Any],
+    attend: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Both stages for one erased image H W 3 and mask H W: (coarse, refined)."""
+    """Both stages for one erased image H W 3 and mask H W: (coarse, refined). `attend` takes the attention's place."""
 
     def layer(
         x: Array, name: str, *, stride: int = 1, dilation: int = 1, activation: Callable[[Array], Array] = elu
@@ -269,7 +270,7 @@ def generator(
     y = dilate(encode(x, "x"), "x")
     if with_attention:
         p = encode(x, "pm", (lambda v: np.maximum(v, 0)) if attention_relu else elu)
-        p = contextual_attention(p, p, resize(mask, *p.shape[:2]), **choices)
+        p = attend(p) if attend else contextual_attention(p, p, resize(mask, *p.shape[:2]), **choices)
         y = np.concatenate([y, layer(layer(p, "pmconv9"), "pmconv10")], axis=2)
     return coarse, decode(y, "all")
 

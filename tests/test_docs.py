@@ -1,9 +1,15 @@
 """What the documents promise is there: every relative link leads somewhere, and the README's code runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import tyro
+
+from ca_numpy.cli import Train
+from ca_numpy.train.ablations import ABLATIONS
+from ca_numpy.train.config import configured
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tutorials").rglob("*.md")])
@@ -23,3 +29,11 @@ def test_the_readmes_example_runs():
     exec(example, names)
     assert names["dw"].shape == names["w"].shape
     assert names["dx"].shape == names["x"].shape
+
+
+@pytest.mark.parametrize("row", ABLATIONS)
+def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
+    page = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8")
+    (options,) = re.findall(rf"^\| `{row}` \| `([^`]*)` \|", page, re.MULTILINE)
+    config = tyro.cli(Train, args=shlex.split(options)).config
+    assert config == configured(Train().config, ABLATIONS[row] | ({"vgg": config.vgg} if "--vgg" in options else {}))

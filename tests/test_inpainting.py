@@ -135,6 +135,17 @@ def test_a_picture_too_large_for_the_memory_is_refused_before_any_work():
         ca_numpy.inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
 
 
+def test_memory_is_asked_for_attention_only_where_there_is_attention(monkeypatch):
+    from ca_numpy.inpainting import _check_memory
+    from ca_numpy.registry import current_backend
+
+    monkeypatch.setattr(type(current_backend()), "memory", lambda self: 16 << 30)
+    with pytest.raises(UserError, match="GiB"):
+        _check_memory((2000, 2000, 3), MODEL)
+    for kind in ("none", "spatial-transformer", "appearance-flow"):
+        _check_memory((2000, 2000, 3), Generator(width=4, attention=kind))
+
+
 def test_the_order_of_colours_is_told_by_the_file(tmp_path):
     """Ours by its metadata, in a folder too; arrays without any are taken for RGB."""
     import dataclasses

@@ -23,13 +23,20 @@ from ca_numpy import ops
 from ca_numpy.attention import attention_argmax, attention_scores
 from ca_numpy.autograd import as_tensor, as_tensors
 from ca_numpy.errors import UserError
-from ca_numpy.models.variants import Variant, variant_of
-from ca_numpy.nn import Conv2d, Module
+from ca_numpy.models.variants import AttentionKind, Variant, attention_kind, variant_of
+from ca_numpy.nn import AppearanceFlow, Conv2d, Module, SpatialTransformer, Warp
 from ca_numpy.nn.layers import Activation
 from ca_numpy.tensor import Tensor, TensorLike
 
 #: Two stride-2 convolutions and the attention's downscaling: sizes must be multiples of this.
 MULTIPLE = 8
+
+#: What else may stand in the attention's place (section 5.1), and its name among the variables: ours, since the authors
+#: published neither.
+WARPS: dict[AttentionKind, tuple[type[SpatialTransformer] | type[AppearanceFlow], str]] = {
+    "spatial-transformer": (SpatialTransformer, "inpaint_net/pm_transformer"),
+    "appearance-flow": (AppearanceFlow, "inpaint_net/pm_flow"),
+}
 
 
 class Layer(NamedTuple):
@@ -83,7 +90,9 @@ class Generator(Module):
     paste with image·(1 − mask) + refined·mask.
 
     variant     "official" (the released code), "paper" (its text), or a `Variant` of your own
-    attention   False gives the paper's baseline: the second stage like the first, without the attention branch
+    attention   "contextual". "none": the paper's baseline, the second stage like the first, without the attention
+                branch. "spatial-transformer" and "appearance-flow": in the attention's place, what section 5.1 compares
+                it with. True and False stand for the first two
     width       channels of the first layer; the paper's is 32
     rng         draws the initial weights; default_rng(0) if not given
 
@@ -95,7 +104,7 @@ class Generator(Module):
         self,
         *,
         variant: str | Variant = "official",
-        attention: bool = True,
+        attention: bool | AttentionKind = "contextual",
         width: int = 32,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
@@ -103,7 +112,7 @@ class Generator(Module):
         if width < 2 or width % 2:
             raise UserError(f"the generator's width must be an even number of at least 2, got {width}")
         self.variant = variant_of(variant)
-        self.attention = attention
+        self.attention = attention_kind(attention)
         self.width = width
         self.layers: dict[str, Conv2d] = {}
         rng = np.random.default_rng(0) if rng is None else rng
@@ -131,13 +140,19 @@ class Generator(Module):
         c = self.variant.in_channels
         build(stages["decoder"], build(stages["dilated"], build(stages["encoder"], c)))
         merged = build(stages["xdilated"], build(stages["xencoder"], c))
-        if attention:
-            merged += build(stages["pmdecoder"], build(stages["pmencoder"], c))
+        features = 0
+        if self.attention != "none":
+            features = build(stages["pmencoder"], c)
+            merged += build(stages["pmdecoder"], features)
         build(stages["alldecoder"], merged)
+        self.warp: Warp | None = None
+        if self.attention in WARPS:
+            kind, name = WARPS[self.attention]
+            self.warp = kind(name, features, padding=self.variant.padding, rng=rng, dtype=dtype)
 
     def _stages(self) -> dict[str, list[Layer]]:
         """The layer tables of each part of the figure above."""
-        wide = self.variant.wide_encoders or not self.attention
+        wide = self.variant.wide_encoders or self.attention == "none"
         relu: Activation = "relu" if self.variant.attention_relu else "elu"
         return {
             "encoder": encoder("", widths=(2, 4)),
@@ -156,7 +171,7 @@ class Generator(Module):
     ) -> Generator:
         """A generator with the given weights: {the authors' variable name: array}, kernels H W I O.
 
-        Width, attention branch and, unless given, variant are read off the arrays' shapes; the dtype is kept.
+        Width, kind of attention and, unless given, variant are read off the arrays' shapes; the dtype is kept.
         Raises UserError where a variable is missing or of an unexpected shape.
         """
         first = "inpaint_net/conv1/kernel"
@@ -165,7 +180,10 @@ class Generator(Module):
         _, _, channels, width = weights[first].shape
         if variant is None:
             variant = "official" if channels == variant_of("official").in_channels else "paper"
-        attention = "inpaint_net/pmconv1/kernel" in weights
+        attention: AttentionKind = "contextual" if "inpaint_net/pmconv1/kernel" in weights else "none"
+        for kind, (_, name) in WARPS.items():
+            if any(variable.startswith(name) for variable in weights):
+                attention = kind
         model = cls(variant=variant, attention=attention, width=width, rng=rng, dtype=weights[first].dtype)
         model.load_arrays(weights)
         return model
@@ -192,26 +210,36 @@ class Generator(Module):
         image, mask = self._inputs(image, mask)
         x = self._stack(self._paste(image, mask, coarse), mask)
         y = self._run("xdilated", self._run("xencoder", x))
-        if self.attention:
-            features = self._run("pmencoder", x)
-            attended = F.contextual_attention(
-                features, features, self._small_mask(mask, features), choices=self.variant.attention
-            )
+        if self.attention != "none":
+            attended = self._attend(self._run("pmencoder", x), mask)
             y = F.concat([y, self._run("pmdecoder", attended)], axis=3)
         return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
+
+    def _attend(self, f: Tensor, mask: Tensor) -> Tensor:
+        """The features rebuilt out of others: by contextual attention, or by what stands in its place."""
+        if self.warp is not None:
+            return self.warp(f)
+        choices, fuse = self.variant.attention, self.variant.propagation
+        return F.contextual_attention(f, f, self._small_mask(mask, f), choices=choices, fuse=fuse)
 
     def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
         """Where each position of the refinement looks: the index of its most attended background patch.
 
-        -> (N h w integers, the background's grid (h', w') in whose row-major order they count), h = H/8.
+        -> (N h w integers, the background's grid (h', w') in whose row-major order they count), h = H/8. A spatial
+        transformer or appearance flow looks at a position, h = H/4; the nearest pixel to it is told.
         Raises ValueError for a generator without attention.
         """
-        if not self.attention:
+        if self.attention == "none":
             raise ValueError("this generator was built without attention: there is no map to show")
         image, mask = self._inputs(image, mask)
         x = self._stack(self._paste(image, mask, self.coarse(image, mask)), mask)
         f = self._run("pmencoder", x)
-        a = attention_scores(f, f, self._small_mask(mask, f), choices=self.variant.attention)
+        if self.warp is not None:
+            h, w = f.shape[1:3]
+            nearest = np.rint(self.warp.positions(f).numpy()).clip(0, (h - 1, w - 1)).astype(np.intp)
+            return nearest[..., 0] * w + nearest[..., 1], (h, w)
+        choices, fuse = self.variant.attention, self.variant.propagation
+        a = attention_scores(f, f, self._small_mask(mask, f), choices=choices, fuse=fuse)
         h, w = f.shape[1] // 2, f.shape[2] // 2
         background = (h, w) if self.variant.attention.downscale == "both" else (f.shape[1], f.shape[2])
         return attention_argmax(a).reshape(-1, h, w), background

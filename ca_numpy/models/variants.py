@@ -1,6 +1,6 @@
 """The released code and the paper's text differ: each difference in the networks is one field here.
 
-The numbers are those of the list in docs/departures.md.
+The numbers are those of the list in docs/departures.md. What the paper compares with (section 5.1) is here too.
 """
 
 from __future__ import annotations
@@ -8,12 +8,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from ca_numpy import attention
 from ca_numpy.attention import AttentionChoices
 from ca_numpy.errors import UserError
 from ca_numpy.functional import Padding
+
+#: What stands in the second stage's attention branch (section 5.1, docs/ablations.md).
+AttentionKind = Literal["contextual", "none", "spatial-transformer", "appearance-flow"]
+
+
+def attention_kind(attention: object) -> AttentionKind:
+    """The kind of that name; True is "contextual" and False "none". Raises UserError for another name."""
+    kind = {True: "contextual", False: "none"}[attention] if isinstance(attention, bool) else attention
+    if kind not in get_args(AttentionKind):
+        raise UserError(f"attention must be one of {', '.join(map(repr, get_args(AttentionKind)))}, got {attention!r}")
+    return cast(AttentionKind, kind)
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Variant:
     hole_is_one          (12) the network's mask channel: 1 in the hole, or 0
     coarse_is_detached   (14) whether stage two's gradients stop before stage one
     channel_order        (17) of the image that the network sees
+    propagation          whether neighbours' attention is propagated; always in both, off to see what it is worth
     """
 
     name: str
@@ -41,6 +53,7 @@ class Variant:
     hole_is_one: bool
     coarse_is_detached: bool
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    propagation: bool = True
 
     def to_json(self) -> str:
         """All choices, for a weight file's metadata."""

@@ -22,6 +22,7 @@ from ca_numpy import losses
 from ca_numpy.autograd import as_tensors, grad, no_grad
 from ca_numpy.data import BoundingBox
 from ca_numpy.models import Critic, Generator
+from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam
 from ca_numpy.tensor import Tensor
 from ca_numpy.train.config import TrainConfig
@@ -36,7 +37,10 @@ class Batch(NamedTuple):
 
 
 class System(NamedTuple):
-    """All that learns, with its optimisers, and where its batches and its randomness come from."""
+    """All that learns, with its optimisers, and where its batches and its randomness come from.
+
+    vgg   judges by its features, if the configuration asks for that, and does not learn
+    """
 
     generator: Generator
     local_critic: Critic
@@ -45,6 +49,7 @@ class System(NamedTuple):
     critic_adam: Adam
     next_batch: Callable[[], Batch]
     penalty_rng: np.random.Generator
+    vgg: Vgg16 | None = None
 
 
 def complete(generator: Generator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,21 +59,29 @@ def complete(generator: Generator, batch: Batch) -> tuple[Tensor, Tensor, Tensor
 
 
 def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
-    """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both."""
+    """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both.
+
+    Without Wasserstein critics (section 5.1) there is neither: it returns their loss as `critic`.
+    """
     batch = system.next_batch()
     with no_grad():
         fake = complete(system.generator, batch)[2]
     whole = as_tensors([batch.images, fake, batch.masks])
     local = [F.crop_boxes(a, batch.boxes) for a in whole]
-    wasserstein, penalty = [], []
+    scored, penalty = [], []
     for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
-        t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
-        wasserstein.append(losses.critic_loss(critic(real), critic(made)))
-        penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
-    loss = wasserstein[0] + wasserstein[1] + (penalty[0] + penalty[1]) * config.penalty_weight
+        scored.append(losses.critic_loss(critic(real), critic(made), kind=config.adversarial))
+        if config.adversarial == "wgan-gp":
+            t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
+            penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
+    loss = scored[0] + scored[1]
+    if penalty:
+        loss = loss + (penalty[0] + penalty[1]) * config.penalty_weight
     system.critic_adam.step(grad(loss, list(system.critic_adam.parameters.values())))
+    if not penalty:
+        return {"critic": float(loss)}
     return {
-        "wasserstein": -float(wasserstein[0]) - float(wasserstein[1]),
+        "wasserstein": -float(scored[0]) - float(scored[1]),
         "penalty": float(penalty[0]) + float(penalty[1]),
     }
 
@@ -85,12 +98,31 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
 
     l1_coarse, l1_refined = discounted(coarse), discounted(refined)
     known_coarse, known_refined = (losses.known_l1(batch.images, x, batch.masks) for x in (coarse, refined))
-    loss = (l1_coarse * config.coarse_weight + l1_refined) * config.l1_weight
-    loss = loss + (known_coarse * config.coarse_weight + known_refined) * config.known_weight
+    l1, known = l1_coarse * config.coarse_weight, known_coarse * config.coarse_weight
+    if config.refine_l1:
+        l1, known = l1 + l1_refined, known + known_refined
+    loss = l1 * config.l1_weight + known * config.known_weight
     values = {"l1_coarse": l1_coarse, "l1_refined": l1_refined, "known_refined": known_refined}
+    for name, value in _compared(system, config, batch, fake).items():
+        values[name], loss = value, loss + value * getattr(config, f"{name}_weight")
     if adversarial:
         scores = system.global_critic(fake), system.local_critic(F.crop_boxes(fake, batch.boxes))
-        values["adversarial"] = losses.adversarial_loss(scores[0]) + losses.adversarial_loss(scores[1])
+        whole, local = (losses.adversarial_loss(score, kind=config.adversarial) for score in scores)
+        values["adversarial"] = whole + local
         loss = loss + values["adversarial"] * config.adversarial_weight
     system.generator_adam.step(grad(loss, list(system.generator_adam.parameters.values())), rate=rate)
     return {name: float(value) for name, value in values.items()}
+
+
+def _compared(system: System, config: TrainConfig, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
+    """The losses that section 5.1 compares with and the paper does without: those that have a weight."""
+    found: dict[str, Tensor] = {}
+    if config.tv_weight:
+        found["tv"] = losses.total_variation(fake)
+    if system.vgg is not None:
+        features, truth = system.vgg(fake), system.vgg(batch.images)
+        if config.perceptual_weight:
+            found["perceptual"] = losses.perceptual_loss(features, truth)
+        if config.style_weight:
+            found["style"] = losses.style_loss(features, truth)
+    return found

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ca_numpy.errors import UserError
+from ca_numpy.losses import Adversarial
+from ca_numpy.models.variants import AttentionKind, attention_kind
 
 #: What may change when a run is resumed, since it does not change what the steps before would have been.
 RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
@@ -28,8 +30,10 @@ class TrainConfig:
 
     variant: Literal["official", "paper"] = "official"
     """Where the released code and the paper's text differ: which of them to follow in the networks."""
-    attention: bool = True
-    """Contextual attention in the refinement; without it, the paper's baseline."""
+    attention: AttentionKind = "contextual"
+    """What the refinement attends by. "none": the paper's baseline. The last two: what section 5.1 compares with."""
+    propagation: bool = True
+    """Propagate contextual attention to neighbours (section 4.1)."""
     width: int = 12
     """Channels of the generator's first layer. The paper's is 32."""
     critic_width: int = 12
@@ -82,6 +86,18 @@ class TrainConfig:
     """Weight of the ℓ1 over the known pixels. The paper does not mention it: 0. (departure 11)"""
     coarse_weight: float = 1.2
     """The coarse stage's share in both."""
+    refine_l1: bool = True
+    """The refinement's share in both. Without it, the critics alone teach the refinement. (section 5.1)"""
+    tv_weight: float = 0.0
+    """Weight of the filled picture's total variation. The paper does without this and the next two. (section 5.1)"""
+    perceptual_weight: float = 0.0
+    """Weight of the distance between VGG-16's features of the filled picture and of the truth."""
+    style_weight: float = 0.0
+    """Weight of the distance between the Gram matrices of the same features."""
+    vgg: str | None = None
+    """An .npz file of VGG-16's weights, for these two; docs/ablations.md says what is in it."""
+    adversarial: Adversarial = "wgan-gp"
+    """Adversarial loss of critics and generator; the gradient penalty goes with the first only. (section 5.1)"""
     adversarial_weight: float = 1e-3
     """Weight of each critic's score in the generator's loss."""
     penalty_weight: float = 10.0
@@ -102,6 +118,11 @@ class TrainConfig:
     checkpoint_every: int = 100
     """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
 
+    def __post_init__(self) -> None:
+        given: object = self.attention
+        if isinstance(given, bool):  # in configurations from before there were other kinds
+            object.__setattr__(self, "attention", attention_kind(given))
+
     def check(self) -> None:
         """Raises UserError for values that cannot work; `train` calls it first."""
         for name, kind in get_type_hints(TrainConfig).items():
@@ -116,10 +137,14 @@ class TrainConfig:
                     raise UserError(f"{name} must be a finite number, got {value!r}")
         if not (len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)):
             raise UserError(f"betas are two numbers from 0 up to but not including 1, got {self.betas}")
-        weights = ("l1_weight", "known_weight", "coarse_weight", "adversarial_weight", "penalty_weight", "final_rate")
-        for name in (*weights, "max_shrink", "seed"):
+        weights = (name for name in get_type_hints(TrainConfig) if name.endswith("_weight"))
+        for name in (*weights, "final_rate", "max_shrink", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} cannot be negative, got {getattr(self, name)}")
+        if self.vgg is None and (self.perceptual_weight or self.style_weight):
+            raise UserError(
+                "perceptual_weight and style_weight need vgg, an .npz file of VGG-16's weights: give its path"
+            )
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise UserError(f"gamma must lie above 0 and up to 1, got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
@@ -169,8 +194,9 @@ def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig
     values = dict(overrides)
     if isinstance(values.get("betas"), list):
         values["betas"] = tuple(values["betas"])
-    if isinstance(values.get("data"), os.PathLike):
-        values["data"] = os.fspath(values["data"])
+    for name in ("data", "vgg"):
+        if isinstance(values.get(name), os.PathLike):
+            values[name] = os.fspath(values[name])
     return dataclasses.replace(config, **values)
 
 

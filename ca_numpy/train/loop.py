@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from os import PathLike
@@ -16,6 +17,8 @@ from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
 from ca_numpy.models.files import CHECKPOINT, load
+from ca_numpy.models.variants import variant_of
+from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam, Clock
 from ca_numpy.registry import use_backend
 from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
@@ -176,15 +179,17 @@ def new_system(
     penalty_rng: np.random.Generator,
     next_batch: Callable[[], Batch],
 ) -> System:
-    """Fresh networks and optimisers."""
-    generator = Generator(variant=config.variant, attention=config.attention, width=config.width, rng=weight_rng)
+    """Fresh networks and optimisers. Raises UserError for VGG weights that are asked for and cannot be read."""
+    variant = dataclasses.replace(variant_of(config.variant), propagation=config.propagation)
+    generator = Generator(variant=variant, attention=config.attention, width=config.width, rng=weight_rng)
     local = Critic("local", size=config.box, width=config.critic_width, rng=weight_rng)
     whole = Critic("global", size=config.size, width=config.critic_width, rng=weight_rng)
     clock = Clock() if config.shared_clock else None
     generator_adam = Adam(generator.parameters(), rate=config.rate, betas=config.betas, clock=clock)
     critics = local.parameters() | whole.parameters()
     critic_adam = Adam(critics, rate=config.critic_rate, betas=config.betas, clock=clock)
-    return System(generator, local, whole, generator_adam, critic_adam, next_batch, penalty_rng)
+    vgg = Vgg16.load(config.vgg) if config.vgg and (config.perceptual_weight or config.style_weight) else None
+    return System(generator, local, whole, generator_adam, critic_adam, next_batch, penalty_rng, vgg)
 
 
 def generator_rate(config: TrainConfig, step: int) -> float:
@@ -196,8 +201,10 @@ def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | P
     config = configured(config or TrainConfig(), overrides)
     # So that the run can be resumed from anywhere.
     config = configured(config, {"data": resolved(config.data)})
-    if config.init and Path(config.init).exists():
-        config = configured(config, {"init": str(Path(config.init).resolve())})
+    for name in ("init", "vgg"):
+        given = getattr(config, name)
+        if given and Path(given).exists():
+            config = configured(config, {name: str(Path(given).resolve())})
     folder = Path("runs") / "new" if out is None else Path(out)
     if (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")

@@ -78,8 +78,9 @@ class Progress:
 
     def step(self, record: dict[str, Any]) -> None:
         """One step further."""
-        phase = "Algorithm 1" if "penalty" in record else "reconstruction"
-        shown = {"l1": record["l1_refined"], "W": record.get("wasserstein"), "gp": record.get("penalty")}
+        phase = "Algorithm 1" if "adversarial" in record else "reconstruction"
+        names = {"l1": "l1_refined", "W": "wasserstein", "gp": "penalty", "critic": "critic"}
+        shown = {short: record.get(name) for short, name in names.items()}
         self.bar.set_description(phase, refresh=False)
         self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
         self.bar.update()
@@ -126,7 +127,7 @@ def draw_pictures(path: Path, generator: Generator, validation: Validation) -> N
         coarse, refined, _ = complete(generator, batch)
         attention = (
             generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
-            if generator.attention
+            if generator.attention != "none"
             else None
         )
     figure = viz.comparison(

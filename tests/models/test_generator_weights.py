@@ -30,7 +30,7 @@ def test_from_tf_reads_width_branch_variant_and_dtype_off_the_arrays(
     weights = draw_weights(dtype=dtype, **table)
     generator = Generator.from_tf(weights)
     assert generator.variant is variant
-    assert generator.attention == attention
+    assert generator.attention == ("contextual" if attention else "none")
     assert generator.width == table["width"]
     assert generator.arrays().keys() == weights.keys()
     for name, a in generator.arrays().items():

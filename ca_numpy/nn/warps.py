@@ -1,0 +1,93 @@
+"""What the paper compares its attention with (section 5.1): features that are fetched from elsewhere in the picture.
+
+Both predict from the features where each position should look, and look there between the pixels. A spatial transformer
+moves the whole map by one affine transformation, appearance flow each position by an offset of its own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ca_numpy import functional as F
+from ca_numpy.autograd import as_tensor
+from ca_numpy.nn.layers import Conv2d, Linear
+from ca_numpy.nn.module import Module
+from ca_numpy.tensor import Tensor, TensorLike, tensor
+
+
+class Warp(Module):
+    """y[n, i, j] = f[n, positions(f)[n, i, j]], bilinear.   N H W C -> N H W C"""
+
+    @abstractmethod
+    def positions(self, f: TensorLike) -> Tensor:
+        """Where each position looks, (row, column) in pixels: N H W C -> N H W 2."""
+
+    def __call__(self, f: TensorLike) -> Tensor:
+        return F.bilinear_sample(f, self.positions(f))
+
+
+class SpatialTransformer(Warp):
+    """One affine transformation per picture (Jaderberg et al. 2015).
+
+        position(i, j) = θ·(i', j', 1)ᵀ,   θ = mean over positions of elu(conv(f)), times a matrix 2·3 wide
+
+    i' and j' run from −1 to 1 between the first and the last pixel's centre, and so do the positions. θ is the identity
+    at first: its matrix begins at zero. The mean makes it a network for any size, as the rest of the generator is.
+
+    Parameters `<name>_conv/…` (3×3, stride 2, as wide as f) and `<name>_fc/…`. The paper leaves open what predicts θ.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        *,
+        padding: F.Padding = "same",
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.conv = Conv2d(f"{name}_conv", channels, channels, stride=2, padding=padding, rng=rng, dtype=dtype)
+        self.fc = Linear(f"{name}_fc", channels, 6, rng=rng, dtype=dtype)
+        self.fc.kernel = tensor(np.zeros((channels, 6), dtype))
+        self.fc.bias = tensor(np.array([1, 0, 0, 0, 1, 0], dtype))
+
+    def positions(self, f: TensorLike) -> Tensor:
+        f = as_tensor(f)
+        n, h, w, _ = f.shape
+        theta = self.fc(self.conv(f).mean((1, 2))).reshape(n, 2, 3).transpose(0, 2, 1)
+        scale = np.array([(h - 1) / 2, (w - 1) / 2])
+        moved = F.matmul(_coordinates(h, w).reshape(1, h * w, 3), theta)
+        return ((moved + 1.0) * scale).reshape(n, h, w, 2)
+
+
+class AppearanceFlow(Warp):
+    """An offset per position, by one convolution (section 5.1, after Zhou et al. 2016).
+
+        position(i, j) = (i, j) + conv(f)[i, j]
+
+    Parameters `<name>/kernel` 3 3 C 2 and `<name>/bias` 2. The channels are offsets down and right, in f's pixels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        *,
+        padding: F.Padding = "same",
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.conv = Conv2d(name, channels, 2, padding=padding, activation="linear", rng=rng, dtype=dtype)
+
+    def positions(self, f: TensorLike) -> Tensor:
+        offsets = self.conv(f)
+        return offsets + np.moveaxis(np.indices(offsets.shape[1:3]), 0, -1).astype(offsets.dtype)
+
+
+def _coordinates(h: int, w: int) -> NDArray[np.float64]:
+    """(i', j', 1) of each pixel, from −1 to 1: h w 3. The only pixel of a line lies at 0."""
+    i, j = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (h, w))
+    return np.stack([*np.meshgrid(i, j, indexing="ij"), np.ones((h, w))], axis=-1)
