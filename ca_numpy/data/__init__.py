@@ -22,7 +22,7 @@ from ca_numpy.data.images import (
     to_float,
     to_uint8,
 )
-from ca_numpy.data.loader import Loader, validation_crops
+from ca_numpy.data.loader import Loader, validation_crops, validation_windows
 from ca_numpy.data.masks import (
     BoundingBox,
     MaskSampler,
@@ -31,6 +31,7 @@ from ca_numpy.data.masks import (
     random_box,
     several_boxes,
 )
+from ca_numpy.data.pairs import Pairs, draw_hole, load_pairs, make_pairs
 
 __all__ = [
     "BoundingBox",
@@ -40,6 +41,7 @@ __all__ = [
     "Images",
     "Loader",
     "MaskSampler",
+    "Pairs",
     "Photographs",
     "Subset",
     "Textures",
@@ -47,10 +49,13 @@ __all__ = [
     "check_image",
     "check_mask",
     "crop_window",
+    "draw_hole",
     "free_form",
     "load_image",
     "load_mask",
+    "load_pairs",
     "load_pixels",
+    "make_pairs",
     "random_box",
     "resize",
     "save_image",
@@ -59,4 +64,5 @@ __all__ = [
     "to_float",
     "to_uint8",
     "validation_crops",
+    "validation_windows",
 ]

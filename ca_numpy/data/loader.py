@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.data.datasets import Dataset
 from ca_numpy.data.images import crop_window
+from ca_numpy.data.masks import BoundingBox
 from ca_numpy.errors import UserError
 
 
@@ -123,21 +124,29 @@ def validation_crops(dataset: Dataset, *, size: int, count: int, window: float =
 
     Raises `UserError` for an empty dataset and numbers below 1.
     """
+    if size < 1:
+        raise UserError(f"cannot take crops of size={size}; it must be 1 or more")
+    views = validation_windows(dataset, count=count, window=window)
+    return np.stack([crop_window(dataset.pixels(index), **view._asdict(), size=size) for index, view in views])
+
+
+def validation_windows(dataset: Dataset, *, count: int, window: float = 0.75) -> list[tuple[int, BoundingBox]]:
+    """Where `validation_crops` takes its crops from: the picture's number and the square window, for each.
+
+    Raises `UserError` as `validation_crops` does.
+    """
     if not 0 < window <= 1:
         raise UserError(f"window={window}; give a fraction of the shorter side, above 0 up to 1")
-    if len(dataset) == 0 or count < 1 or size < 1:
-        raise UserError(
-            f"cannot take count={count} crops of size={size} from {len(dataset)} pictures; each must be 1 or more"
-        )
-    crops = []
+    if len(dataset) == 0 or count < 1:
+        raise UserError(f"cannot take count={count} crops from {len(dataset)} pictures; each must be 1 or more")
+    views = []
     for turn, index in (divmod(k, len(dataset)) for k in range(count)):
-        pixels = dataset.pixels(index)
-        rows, columns = pixels.shape[:2]
+        rows, columns = dataset.pixels(index).shape[:2]
         down, right = _PLACES[turn % len(_PLACES)]
         side = max(round(window * 0.75 ** (turn // len(_PLACES)) * min(rows, columns)), 1)
         top, left = round(down * (rows - side)), round(right * (columns - side))
-        crops.append(crop_window(pixels, top=top, left=left, height=side, width=side, size=size))
-    return np.stack(crops)
+        views.append((index, BoundingBox(top, left, side, side)))
+    return views
 
 
 # Where a window lies, as fractions of the free room above it and left of it: the centre first.
