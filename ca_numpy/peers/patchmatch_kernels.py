@@ -106,41 +106,28 @@ def sweep(z, wanted, source, field, cost, r, step, states):
                     reach //= 2
 
 
-@njit(cache=True)
-def _percentile(values, n, share):
-    """The value that `share` of the first n do not exceed; they are sorted on the way."""
-    for i in range(1, n):
-        v, j = values[i], i
-        while j > 0 and values[j - 1] > v:
-            values[j] = values[j - 1]
-            j -= 1
-        values[j] = v
-    return values[int(share * (n - 1))]
-
-
 @njit(cache=True, parallel=True)
 def vote(z, hole, wanted, field, cost, trust, r, sharp, out):
     """out[p] = Σ_q w(q) z[field[q] + p − q] / Σ_q w(q) for p in the hole, over the wanted patches q that p lies in
 
-        w(q) = trust[q] exp(−cost[q] / 2σ²)        σ²: the 75th percentile of these costs
+        w(q) = trust[q] exp(−cost[q] / 2σ²)        σ²: the mean of these costs
 
     With `sharp`, the vote of the heaviest q alone: a copy in place of a mean. Elsewhere out is not written.
     """
     height, width = hole.shape
     for y in prange(height):
-        costs = np.empty((2 * r + 1) * (2 * r + 1), np.float32)
         total = np.empty(z.shape[2], np.float32)
         for x in range(width):
             if not hole[y, x]:
                 continue
-            n = 0
+            n, mean, least = 0, np.float32(0), np.float32(np.inf)
             for qy in range(max(0, y - r), min(height, y + r + 1)):
                 for qx in range(max(0, x - r), min(width, x + r + 1)):
                     if wanted[qy, qx]:
-                        costs[n] = cost[qy, qx]
+                        mean += cost[qy, qx]
+                        least = min(least, cost[qy, qx])
                         n += 1
-            spread = 2 * max(_percentile(costs, n, 0.75), np.float32(1e-12))
-            least = costs[0]
+            spread = 2 * max(mean / n, np.float32(1e-12))
             total[:] = 0
             weights, heaviest = np.float32(0), np.float32(-1)
             for qy in range(max(0, y - r), min(height, y + r + 1)):
