@@ -1,5 +1,7 @@
 """PatchMatch: what it may not touch, what it must find, and how near its field comes to the exact one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,6 +92,14 @@ def test_the_number_of_threads_does_not_matter():
         assert_array_equal(peers.complete(image, mask), several)
     finally:
         numba.set_num_threads(before)
+
+
+def test_threads_take_turns():
+    image, mask = noise((20, 20)), box((20, 20), 6, 6, 8, 8)
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(lambda _: peers.complete(image, mask), range(4))
+    for other in others:
+        assert_array_equal(other, first)
 
 
 def exact_distances(z, hole, radius):
