@@ -19,8 +19,9 @@ from ca_numpy import registry as backends
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.data import save_image, scenes
 from ca_numpy.data.images import WRITABLE
+from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
-from ca_numpy.evaluation import Holes, evaluate
+from ca_numpy.evaluation import evaluate
 from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint
 from ca_numpy.train import PRESETS, TrainConfig, train
@@ -88,10 +89,12 @@ class Inpaint:
 
 @dataclass
 class Evaluate:
-    """Table 1 of the paper for a model: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and over the whole picture."""
+    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and the whole."""
 
-    model: Positional[Path]
-    """A run's folder or a weight file."""
+    model: Positional[Path | None] = None
+    """A run's folder or a weight file; may be left out with --methods that do without."""
+    methods: tuple[str, ...] = ()
+    """Which to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. The first two if not given."""
     data: str | None = None
     """As for training: a folder, "photographs", a set in its folder, … For a run: the pictures it held out."""
     size: int | None = None
@@ -99,18 +102,23 @@ class Evaluate:
     count: int = 32
     """How many crops."""
     holes: Holes = "centre"
-    """A square in the centre, or drawn from the seed: one box, several, or brush strokes."""
+    """A square in the centre, or drawn from the seed: one box, several, or brush strokes; or these by turns."""
     seed: int = 0
     """Of the holes."""
+    pairs: Path | None = None
+    """List of pictures and holes, .json: measured on if it is there, else written, for others to repeat it."""
     out: Path | None = None
     """Also write the table here, as .md or .json."""
+    sheet: Path | None = None
+    """Also draw the first pictures here, as .png: input, each method, truth."""
     backend: str = "auto"
     """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         table = evaluate(
             self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
-            out=self.out, backend=self.backend, quiet=False,
+            out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
+            sheet=self.sheet,
         )  # fmt: skip
         print(table.to_markdown())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ca_numpy import metrics
+from ca_numpy import metrics, peers
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import Dataset, MaskSampler, open_dataset, open_split, validation_crops
+from ca_numpy.data import Dataset, Pairs, draw_hole, load_pairs, make_pairs, open_dataset, open_split
 from ca_numpy.data.datasets import Crops
+from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
@@ -24,15 +26,24 @@ from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
 
-Holes = Literal["centre", "box", "boxes", "free-form"]
 REGIONS = ("hole", "whole")
+#: The columns of the table.
+MEASURES = ("l1", "l2", "psnr", "tv", "ssim")
+#: The method that others are counted against.
+RIVAL = "telea"
+#: Pictures on a contact sheet: the first ones, not chosen.
+SHOWN = 24
 
 
 class Evaluation(NamedTuple):
-    """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured."""
+    """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured.
+
+    `wins[method]`: the share of pictures in which its PSNR in the hole is above Telea's, where that was measured too.
+    """
 
     rows: dict[str, dict[str, dict[str, tuple[float, float]]]]
     settings: dict[str, Any]
+    wins: dict[str, float] = {}
 
     def to_markdown(self) -> str:
         """A table for people."""
@@ -46,13 +57,16 @@ class Evaluation(NamedTuple):
             for method, regions in self.rows.items():
                 cells = (_cell(*interval, digits=3 if k == "ssim" else 2) for k, interval in regions[region].items())
                 lines.append(f"| {method} | {' | '.join(cells)} |")
+        if self.wins:
+            lines += ["\nPSNR in the hole above Telea's\n", "| method | of the pictures |", "|---|---|"]
+            lines += [f"| {method} | {share:.0%} |" for method, share in self.wins.items()]
         s = self.settings
         head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; "
         return head + "mean ± 95 % interval\n" + "\n".join(lines) + "\n"
 
 
 def evaluate(
-    model: str | PathLike[str] | Generator,
+    model: str | PathLike[str] | Generator | None = None,
     *,
     data: str | PathLike[str] | None = None,
     size: int | None = None,
@@ -63,60 +77,136 @@ def evaluate(
     backend: str = "auto",
     out: str | PathLike[str] | None = None,
     quiet: bool = True,
+    methods: Sequence[str] | None = None,
+    pairs: str | PathLike[str] | None = None,
+    sheet: str | PathLike[str] | None = None,
 ) -> Evaluation:
-    """Measure a generator as Table 1 does, beside filling holes with the mean colour.
+    """Measure a generator as Table 1 does, beside other ways of filling holes.
 
-    model        a `Generator`, or what `ca_numpy.load` takes
+    model        a `Generator`, or what `ca_numpy.load` takes; none where the methods do without
     data         as in `TrainConfig.data`; for a run's folder, if not given, the pictures that the run held out
     size         side of the crops; for a run's folder, if not given, that of its training, else 256
     count        how many crops, fixed ones. The interval takes them for independent: with fewer pictures than crops
                  it is too narrow
-    holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`
+    holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`; "mixed":
+                 one of each kind by turns
     out          also write the table there, as `.json` or `.md`
+    methods      "model", and the names in `peers.METHODS`; if not given, "mean" and "model"
+    pairs        a list of pictures and holes (`ca_numpy.data.pairs`). A file that is there says what to measure on, in
+                 place of data, size, count, holes and seed; one that is not is written, so that others can repeat it
+    sheet        also draw the first pictures there, as `.png`: input, each method, truth
 
     -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
-    the coarse one, and of the truth (whose TV is the one to come close to). Raises UserError for bad input.
+    the coarse one, of the other methods, and of the truth (whose TV is the one to come close to). Raises UserError for
+    bad input, and for a method whose library is not installed.
     """
-    dataset, name, size, window, crops = _pictures(model, data, size)
-    if size % 8 or size < 16 or batch < 1:
-        raise UserError(f"size must be a multiple of 8 of at least 16 and batch positive, got {size} and {batch}")
-    suffix = Path(out).suffix if out is not None else ".md"
-    if suffix not in (".md", ".json"):
-        raise UserError(
-            f"evaluations are written as .md or .json, not {suffix!r}: choose one of these for {str(out)!r}"
-        )
-    if out is not None and not Path(out).parent.is_dir():
-        raise UserError(f"cannot write {str(out)!r}: its folder does not exist; make it first")
-    if seed < 0 or count < 1:
-        raise UserError(f"seed cannot be negative and count must be positive, got {seed} and {count}")
-    images = validation_crops(dataset, size=size, count=count, window=window, crops=crops)
-    masks = draw_holes(holes, size=size, count=count, seed=seed)
-    values: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
+    methods = _checked_methods(methods, model)
+    _check_target(out, (".md", ".json"), "evaluations are")
+    _check_target(sheet, (".png",), "contact sheets are")
+    if batch < 1:
+        raise UserError(f"batch must be positive, got {batch}")
+    chosen, settings = _chosen(model, data, size, count, holes, seed, pairs)
+    images, masks = chosen.read()
+    if pairs is not None and not Path(pairs).exists():
+        chosen.save(pairs)
+    measured: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    shown: dict[str, list[NDArray[Any]]] = {}
     with use_backend(backend) as device, no_grad():
-        generator = model if isinstance(model, Generator) else load(model)
-        generator.to_current_backend()
-        for start in tqdm(range(0, count, batch), desc="evaluating", unit="batch", disable=quiet or None):
+        generator = model if isinstance(model, Generator) else load(model) if model and "model" in methods else None
+        if generator is not None:
+            generator.to_current_backend()
+        for start in tqdm(range(0, len(images), batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
-            for method, y in completions(generator, x, m).items():
-                for region, measured in measure(x, y, m).items():
-                    values.setdefault(method, {}).setdefault(region, []).append(measured)
+            for method, y in completions(x, m, methods=methods, generator=generator).items():
+                measured.setdefault(method, []).append(measure(x, y, m))
+                shown.setdefault(method, []).extend(y if sheet is not None and start < SHOWN else ())
         device.release_memory()
-    rows = {
-        method: {region: _summary(parts) for region, parts in regions.items()} for method, regions in values.items()
+    values = {
+        method: {region: np.concatenate([part[region] for part in parts]) for region in REGIONS}
+        for method, parts in measured.items()
     }
-    of = "a generator" if isinstance(model, Generator) else str(model)
-    settings = {"model": of, "data": name, "size": size, "count": count, "holes": holes, "seed": seed}
-    evaluation = Evaluation(rows, settings)
+    rows = {
+        method: {region: _summary(table) for region, table in regions.items()} for method, regions in values.items()
+    }
+    psnr = {method: regions["hole"][:, MEASURES.index("psnr")] for method, regions in values.items()}
+    rivals = [method for method in rows if RIVAL in rows and method not in (RIVAL, "truth")]
+    of = "a generator" if isinstance(model, Generator) else None if model is None else str(model)
+    evaluation = Evaluation(
+        rows,
+        {"model": of, **settings, "methods": list(methods)},
+        {method: float(np.mean(psnr[method] > psnr[RIVAL])) for method in rivals},
+    )
     if out is not None:
         _write(Path(out), evaluation)
+    if sheet is not None:
+        _draw(sheet, images, masks, shown, chosen)
     return evaluation
 
 
+def _checked_methods(methods: Sequence[str] | None, model: object) -> tuple[str, ...]:
+    """The methods to compare, each of which works here."""
+    chosen = tuple(dict.fromkeys(methods or ("mean", "model")))
+    for method in chosen:
+        if method != "model":
+            why = peers.why_unavailable(method)
+            if why is not None:
+                raise UserError(why if method in peers.METHODS else f"{why}, model")
+        elif model is None:
+            raise UserError("no model is given: pass a run's folder, or methods that do without, such as patchmatch")
+    return chosen
+
+
+def _check_target(path: str | PathLike[str] | None, suffixes: tuple[str, ...], what: str) -> None:
+    """Told before the work, not after."""
+    if path is None:
+        return
+    if Path(path).suffix not in suffixes:
+        kinds = " or ".join(suffixes)
+        raise UserError(f"{what} written as {kinds}, not {Path(path).suffix!r}: choose one of these for {str(path)!r}")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"cannot write {str(path)!r}: its folder does not exist; make it first")
+
+
+def _chosen(
+    model: str | PathLike[str] | Generator | None,
+    data: str | PathLike[str] | None,
+    size: int | None,
+    count: int,
+    holes: Holes,
+    seed: int,
+    pairs: str | PathLike[str] | None,
+) -> tuple[Pairs, dict[str, Any]]:
+    """What to measure on, and what the table says of it."""
+    if pairs is not None and Path(pairs).exists():
+        found = load_pairs(pairs)
+        if data is not None or size not in (None, found.size):
+            raise UserError(
+                f"{str(pairs)!r} says which pictures to measure on, at {found.size} pixels: leave out data and size"
+            )
+        kinds = ", ".join(dict.fromkeys(pair.hole.kind for pair in found.pairs))
+        settings = {"data": str(pairs), "size": found.size, "count": len(found.pairs), "holes": kinds, "seed": None}
+    else:
+        _check_target(pairs, (".json",), "lists of pairs are")
+        dataset, name, size, window, crops = _pictures(model, data, size)
+        if seed < 0 or count < 1:
+            raise UserError(f"seed cannot be negative and count must be positive, got {seed} and {count}")
+        _check_size(size)
+        found = make_pairs(dataset, size=size, count=count, window=window, holes=holes, seed=seed, crops=crops)
+        settings = {"data": name, "size": size, "count": count, "holes": holes, "seed": seed}
+    _check_size(found.size)
+    return found, settings
+
+
+def _check_size(size: int) -> None:
+    if size % 8 or size < 16:
+        raise UserError(f"size must be a multiple of 8 of at least 16, got {size}")
+
+
 def _pictures(
-    model: str | PathLike[str] | Generator, data: str | PathLike[str] | None, size: int | None
+    model: str | PathLike[str] | Generator | None, data: str | PathLike[str] | None, size: int | None
 ) -> tuple[Dataset, str, int, float, Crops | Literal["auto"]]:
     """What to measure on, its name, the crops' side in pixels, their share of a picture's shorter side, their rule."""
-    file = None if isinstance(model, Generator) else Path(model) / CONFIG
+    file = None if model is None or isinstance(model, Generator) else Path(model) / CONFIG
     if file is None or not file.is_file():
         named = data or "photographs"
         return open_dataset(named, held_out=True), str(named), size or 256, 0.75, "auto"
@@ -128,24 +218,23 @@ def _pictures(
     return held_out, f"{config.data}, held out from training", size or config.size, window, config.crops
 
 
-#: The columns of the table.
-MEASURES = ("l1", "l2", "psnr", "tv", "ssim")
-
-
-def completions(generator: Generator, x: NDArray[Any], m: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]."""
-    flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
-    coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
-    if not np.isfinite(refined).all():
-        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
-    known = 1 - m
-    mean = (x * known).sum((1, 2), keepdims=True) / known.sum((1, 2), keepdims=True)
-    return {
-        "mean colour": x * known + mean * m,
-        "coarse": x * known + coarse * m,
-        "refined": x * known + refined * m,
-        "truth": x,
-    }
+def completions(
+    x: NDArray[Any], m: NDArray[Any], *, methods: Sequence[str], generator: Generator | None
+) -> dict[str, NDArray[Any]]:
+    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]. "model" gives two."""
+    results = {}
+    for method in methods:
+        if method != "model":
+            filled = [peers.fill(method, one, hole) for one, hole in zip(x, m, strict=True)]
+            results["mean colour" if method == "mean" else method] = np.stack(filled)
+            continue
+        assert generator is not None  # or `_checked_methods` had refused
+        flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
+        coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
+        if not np.isfinite(refined).all():
+            raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+        results.update(coarse=x * (1 - m) + coarse * m, refined=x * (1 - m) + refined * m)
+    return {**results, "truth": x}
 
 
 def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
@@ -167,16 +256,10 @@ def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, NDAr
 
 def draw_holes(holes: Holes, *, size: int, count: int, seed: int) -> NDArray[np.float32]:
     """`count` masks N size size 1, the same for the same seed."""
-    if holes == "centre":
-        masks = np.zeros((count, size, size, 1), np.float32)
-        masks[:, size // 4 : size - size // 4, size // 4 : size - size // 4] = 1
-        return masks
-    sampler = MaskSampler(holes, image_size=size, box_size=size // 2, max_shrink=size // 16)
-    return sampler(np.random.default_rng(seed), count)[0]
+    return np.stack([draw_hole(holes, size=size, seed=(seed, number)) for number in range(count)])
 
 
-def _summary(parts: list[NDArray[np.float64]]) -> dict[str, tuple[float, float]]:
-    table = np.concatenate(parts)
+def _summary(table: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
     return {name: metrics.mean_and_interval(table[:, k]) for k, name in enumerate(MEASURES)}
 
 
@@ -203,3 +286,17 @@ def _write(path: Path, evaluation: Evaluation) -> None:
         write_text(path, text)
     except OSError as e:
         raise UserError(f"cannot write {str(path)!r} ({e.strerror}): give another path") from e
+
+
+def _draw(
+    path: str | PathLike[str],
+    images: NDArray[Any],
+    masks: NDArray[Any],
+    shown: dict[str, list[NDArray[Any]]],
+    chosen: Pairs,
+) -> None:
+    from ca_numpy.viz import method_sheet, save  # matplotlib, which takes a second to load
+
+    rows = min(SHOWN, len(images))
+    results = {method: np.stack(pictures[:rows]) for method, pictures in shown.items()}
+    save(method_sheet(images[:rows], masks[:rows], results, row_labels=chosen.names[:rows]), path)

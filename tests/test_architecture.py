@@ -16,7 +16,7 @@ LONGEST_FILE = 400
 HEIGHT = {
     "errors": 0, "files": 0, "machine": 0,
     "backend": 1, "data": 1, "metrics": 1, "weights": 1,
-    "registry": 2,
+    "registry": 2, "peers": 2,
     "tensor": 3,
     "autograd": 4, "optim": 4,
     "ops": 5,

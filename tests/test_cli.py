@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ca_numpy import registry
 from ca_numpy.cli import main
 from ca_numpy.models import Generator
 from ca_numpy.models.files import save
@@ -57,6 +58,18 @@ def test_train_then_inpaint_then_evaluate(photo, capsys):
     assert (photo / "table.json").exists()
 
 
+def test_evaluate_compares_methods_on_a_list_without_a_model(photo, capsys):
+    pytest.importorskip("numba")
+    command = ["evaluate", "--methods", "patchmatch", "mean", "--pairs", str(photo / "pairs.json")]
+    options = ["--data", "textures", "--size", "32", "--count", "3", "--holes", "mixed"]
+    assert main([*command, *options, "--sheet", str(photo / "sheet.png")]) == 0
+    first = capsys.readouterr().out
+    assert "| patchmatch |" in first
+    assert (photo / "sheet.png").exists()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == first.splitlines()[1:]  # the first names the pictures
+
+
 def test_a_stopped_run_says_how_to_go_on_and_does(photo, capsys):
     run = photo / "run"
     assert main(["train", "--out", str(run), *TINY, "--minutes", "0.000001"]) == 0
@@ -99,9 +112,14 @@ def test_backends_lists_the_textbook(capsys):
         "inpaint {0}/photo.png {0}/mask.png --model {0}/model.safetensors --out {0}/nowhere/x.png",
         "evaluate {0}/nowhere",
         "evaluate {0}/model.safetensors --size 33",
+        "evaluate",
+        "evaluate --methods magic",
+        "evaluate --methods mean --pairs {0}/photo.png",
+        "evaluate --methods mean --sheet {0}/sheet.gif",
     ],
 )
-def test_bad_input_is_one_line_on_stderr_and_status_2(photo, capsys, command):
+def test_bad_input_is_one_line_on_stderr_and_status_2(photo, capsys, command, monkeypatch):
+    monkeypatch.setattr(registry, "_tell_once", lambda line: None)  # where CuPy is installed and has no driver
     before = {p: p.read_bytes() for p in photo.rglob("*") if p.is_file()}
     assert main(command.format(photo).split()) == 2
     told = capsys.readouterr()

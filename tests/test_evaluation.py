@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ca_numpy
+from ca_numpy import metrics, peers
+from ca_numpy.data import Photographs, validation_crops
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import MEASURES, REGIONS, draw_holes
 from ca_numpy.models import Generator
@@ -94,4 +97,62 @@ def test_a_broken_model_is_refused_rather_than_praised():
 def test_bad_input_is_one_line(options):
     with pytest.raises(UserError) as caught:
         ca_numpy.evaluate(**{"model": MODEL, **SMALL, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_other_methods_need_no_model(tmp_path):
+    pytest.importorskip("numba")
+    table = ca_numpy.evaluate(methods=["patchmatch", "mean"], **SMALL)
+    assert list(table.rows) == ["patchmatch", "mean colour", "truth"]
+    assert table.wins == {}
+    assert table.settings["model"] is None
+
+
+def test_wins_are_counted_in_psnr_over_the_hole():
+    """The mean colour beside Telea's method, picture by picture, by the metric itself."""
+    pytest.importorskip("cv2")
+    photographs = validation_crops(Photographs(), size=32, count=7)
+    masks = draw_holes("centre", size=32, count=7, seed=0)
+    better = [
+        metrics.psnr(x, peers.fill("mean", x, m), mask=m)[0] > metrics.psnr(x, peers.fill("telea", x, m), mask=m)[0]
+        for x, m in zip(photographs, masks, strict=True)
+    ]
+    table = ca_numpy.evaluate(methods=["mean", "telea"], **{**SMALL, "count": 7})
+    assert table.wins == {"mean colour": pytest.approx(np.mean(better))}
+    assert f"| mean colour | {np.mean(better):.0%} |" in table.to_markdown()
+
+
+def test_a_list_of_pairs_repeats_a_measurement(tmp_path):
+    made = ca_numpy.evaluate(MODEL, **SMALL, holes="mixed", seed=5, pairs=tmp_path / "pairs.json")
+    again = ca_numpy.evaluate(MODEL, batch=2, backend="numpy", pairs=tmp_path / "pairs.json")
+    without = ca_numpy.evaluate(MODEL, **SMALL, holes="mixed", seed=5)
+    assert repr(again.rows) == repr(made.rows) == repr(without.rows)  # as text, in which NaN equals NaN
+    assert again.settings["size"] == 32
+    assert again.settings["holes"] == "centre, box, boxes"
+    with pytest.raises(UserError, match="leave out"):
+        ca_numpy.evaluate(MODEL, data="photographs", pairs=tmp_path / "pairs.json")
+
+
+def test_the_sheet_shows_every_method_for_the_first_pictures(tmp_path):
+    ca_numpy.evaluate(methods=["mean"], **{**SMALL, "count": 26}, sheet=tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        width, height = sheet.size
+    assert 3 * 256 < width < 3 * 256 + 80  # input, mean colour, truth
+    assert 24 * 256 < height < 24 * 256 + 24 * 8 + 60
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"methods": ["magic"]}, "'magic'.*telea.*model"),
+        ({}, "no model"),
+        ({"methods": ["mean"], "sheet": "sheet.jpg"}, "written as .png"),
+        ({"methods": ["mean"], "sheet": "nowhere/sheet.png"}, "folder does not exist"),
+        ({"methods": ["mean"], "pairs": "nowhere/pairs.json"}, "folder does not exist"),
+        ({"methods": ["mean"], "holes": "round"}, "no holes"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_work(options, told):
+    with pytest.raises(UserError, match=told) as caught:
+        ca_numpy.evaluate(**SMALL, **options)
     assert "\n" not in str(caught.value)

@@ -222,7 +222,16 @@ def test_tv_of_lonely_pixels_is_refused():
 def test_interval_of_a_known_sample():
     mean, half = metrics.mean_and_interval([1.0, 2.0, 3.0, 4.0])
     assert mean == 2.5
-    assert_allclose(half, 1.96 * np.sqrt(5 / 3) / 2)
+    assert_allclose(half, 3.182446 * np.sqrt(5 / 3) / 2, rtol=1e-6)  # a table of Student's t, three degrees
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 16, 33, 2000])
+def test_interval_is_scipys(count, rng):
+    stats = pytest.importorskip("scipy.stats")
+    values = rng.normal(size=count)
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    mean, half = metrics.mean_and_interval(values)
+    assert_allclose([mean - half, mean + half], [low, high], rtol=1e-7)
 
 
 def test_interval_covers_the_truth_about_95_times_in_100():

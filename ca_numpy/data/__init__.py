@@ -23,7 +23,7 @@ from ca_numpy.data.images import (
     to_float,
     to_uint8,
 )
-from ca_numpy.data.loader import Loader, readable, told, validation_crops
+from ca_numpy.data.loader import Loader, readable, told, validation_crops, validation_windows
 from ca_numpy.data.masks import (
     BoundingBox,
     MaskSampler,
@@ -33,6 +33,7 @@ from ca_numpy.data.masks import (
     several_boxes,
 )
 from ca_numpy.data.opening import open_dataset, open_split, resolved
+from ca_numpy.data.pairs import Pairs, draw_hole, load_pairs, make_pairs
 from ca_numpy.data.sets import SETS, open_set
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Images",
     "Loader",
     "MaskSampler",
+    "Pairs",
     "Photographs",
     "Subset",
     "Textures",
@@ -52,10 +54,13 @@ __all__ = [
     "check_image",
     "check_mask",
     "crop_window",
+    "draw_hole",
     "free_form",
     "load_image",
     "load_mask",
+    "load_pairs",
     "load_pixels",
+    "make_pairs",
     "open_dataset",
     "open_set",
     "open_split",
@@ -70,4 +75,5 @@ __all__ = [
     "to_uint8",
     "told",
     "validation_crops",
+    "validation_windows",
 ]

@@ -222,9 +222,13 @@ class Photographs(_Made):
             )
         super().__init__([Path(file).stem for file in self.FILES], cache_bytes=cache_bytes)
 
-    def _make(self, index: int) -> NDArray[np.uint8]:
+    def file(self, index: int) -> Path:
+        """Where photograph `index` lies."""
         assert self._folder is not None
-        return load_pixels(self._folder / self.FILES[index])
+        return self._folder / self.FILES[self._position(index)]
+
+    def _make(self, index: int) -> NDArray[np.uint8]:
+        return load_pixels(self.file(index))
 
 
 class Textures(_Made):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.data.datasets import Crops, Dataset
 from ca_numpy.data.images import crop_window, quoted
+from ca_numpy.data.masks import BoundingBox
 from ca_numpy.errors import UserError
 
 
@@ -185,6 +186,17 @@ def validation_crops(
 
     Raises `UserError` for an empty dataset, numbers below 1, and where no picture can be read.
     """
+    views = validation_windows(dataset, size=size, count=count, window=window, crops=crops)
+    return np.stack([crop_window(dataset.pixels(index), **view._asdict(), size=size) for index, view in views])
+
+
+def validation_windows(
+    dataset: Dataset, *, size: int, count: int, window: float = 0.75, crops: Crops | Literal["auto"] = "auto"
+) -> list[tuple[int, BoundingBox]]:
+    """Where `validation_crops` takes its crops from: the picture's number and the square window, for each.
+
+    Raises `UserError` as `validation_crops` does.
+    """
     if not 0 < window <= 1:
         raise UserError(f"window={window}; give a fraction of the shorter side, above 0 up to 1")
     if len(dataset) == 0 or count < 1 or size < 1:
@@ -192,17 +204,16 @@ def validation_crops(
             f"cannot take count={count} crops of size={size} from {len(dataset)} pictures; each must be 1 or more"
         )
     good, _ = readable(dataset, count=count)
-    images = []
+    views = []
     for turn, index in (divmod(k, len(good)) for k in range(count)):
-        pixels = dataset.pixels(good[index])
-        rows, columns = pixels.shape[:2]
+        rows, columns = dataset.pixels(good[index]).shape[:2]
         rule = dataset.crops(good[index]) if crops == "auto" else crops
         largest = {"windows": window * min(rows, columns), "whole": min(rows, columns), "pixels": size}[rule]
         side = min(max(round(largest * 0.75 ** (turn // len(_PLACES))), 1), rows, columns)
         down, right = _PLACES[turn % len(_PLACES)]
         top, left = round(down * (rows - side)), round(right * (columns - side))
-        images.append(crop_window(pixels, top=top, left=left, height=side, width=side, size=size))
-    return np.stack(images)
+        views.append((good[index], BoundingBox(top, left, side, side)))
+    return views
 
 
 def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]]:

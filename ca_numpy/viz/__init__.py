@@ -7,7 +7,7 @@ returns its Figure; a notebook shows it, `save` writes it.
 from ca_numpy.viz.attention import attended_region, attention_colours, attention_legend, attention_map
 from ca_numpy.viz.curves import loss_curves
 from ca_numpy.viz.output import save
-from ca_numpy.viz.pictures import comparison, picture_grid
+from ca_numpy.viz.pictures import comparison, method_sheet, picture_grid
 
 __all__ = [
     "attended_region",
@@ -16,6 +16,7 @@ __all__ = [
     "attention_map",
     "comparison",
     "loss_curves",
+    "method_sheet",
     "picture_grid",
     "save",
 ]

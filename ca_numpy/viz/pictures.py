@@ -1,6 +1,6 @@
 """Pictures side by side, pixel for pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,21 @@ def comparison(
         _frame(row[-1])
     _add_key(figure, axes[0][-1])
     return figure
+
+
+def method_sheet(
+    images: ArrayLike, masks: ArrayLike, results: Mapping[str, ArrayLike], *, row_labels: Sequence[str] | None = None
+) -> Figure:
+    """Input and what each method made of it, a row a picture: the input with its hole hatched, then `results` in order.
+
+    images: (N, H, W, 3) in [-1, 1]. masks: (N, H, W, 1), 1 = hole. results: name -> (N, H, W, 3), shown as they are.
+    Raises UserError for shapes that do not match, and for images that are not floats.
+    """
+    pictures = _batch(images, "images", None)
+    holes = _batch(np.asarray(masks, np.float32), "masks", (*pictures.shape[:3], 1))
+    columns = [("input", [_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])]
+    columns += [(name, list(_batch(result, name, pictures.shape))) for name, result in results.items()]
+    return picture_grid(_transposed(columns), titles=[name for name, _ in columns], row_labels=row_labels)
 
 
 #: Pixels from the top that the wheel and its labels take.
