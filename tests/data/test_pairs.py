@@ -20,6 +20,8 @@ from ca_numpy.data import (
     save_image,
     validation_crops,
 )
+from ca_numpy.data import pairs as pairs_module
+from ca_numpy.data.masks import BoundingBox
 from ca_numpy.errors import UserError
 
 
