@@ -326,7 +326,8 @@ viz.show(
 #
 # 1. **Rules are kept beside the operation's name**, not in a closure on each `Var`: `defvjp(mul, …)`. One can print,
 #    test and count them.
-# 2. **Rules are written in operations**, not in NumPy, so gradients have gradients: that is notebook 02.
+# 2. **Rules are written in operations**, not in NumPy, so gradients have gradients: that is
+#    [notebook 02](02_gradients_of_gradients.ipynb).
 # 3. **Only paths that lead from `y` to `xs` are walked.** Ours computes the gradient by the data $X$, too, and throws
 #    it away.
 # 4. **The walk is a loop**, not a recursion. A tape may be deeper than Python's stack:

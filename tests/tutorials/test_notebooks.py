@@ -24,7 +24,7 @@ TUTORIALS = Path(__file__).parents[2] / "tutorials"
 tool = load(TUTORIALS / "run.py")
 NOTEBOOKS: list[Path] = tool.notebooks()
 #: Notebooks that also run on another backend, where it is there.
-ON_ANOTHER_BACKEND = {"01": "numba"}
+ON_ANOTHER_BACKEND = {"01": "numba", "02": "numba"}
 TOLERANCE = 1e-6
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

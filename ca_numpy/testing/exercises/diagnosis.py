@@ -79,6 +79,7 @@ def _explain(pairs: Pairs, tolerance: float) -> str:
 
 # ---- shapes ------------------------------------------------------------------------------------------------------
 def _about_shape(pairs: Pairs) -> str:
+    pairs = sorted(pairs, key=lambda pair: pair[0].size == pair[1].size)  # where most can be seen first
     found, wanted = pairs[0][0].shape, pairs[0][1].shape
     if found and found != wanted and sorted(found) == sorted(wanted):
         return "The shape is wrong: its axes are in another order."
