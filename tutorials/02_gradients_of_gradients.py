@@ -253,8 +253,8 @@ axes.legend(frameon=False)
 axes.grid(color="0.9")
 viz.show(
     figure,
-    alt="Time against the number of inputs, both logarithmic. The function, its gradient and the Hessian times a vector "
-    "are flat, each two or three times the one before; the whole Hessian rises, to hundreds of times as much.",
+    alt="Time against the number of inputs, both logarithmic. The function, its gradient and the Hessian times a "
+    "vector are flat, each two or three times the one before; the whole Hessian rises, to hundreds of times as much.",
 )
 
 # %% [markdown]

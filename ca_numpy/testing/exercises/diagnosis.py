@@ -69,12 +69,18 @@ def _explain(pairs: Pairs, tolerance: float) -> str:
     shapes = [(f, w) for f, w in pairs if f.shape != w.shape]
     if shapes:
         return _about_shape(shapes)
-    for reason in REASONS:
-        told = reason(pairs, tolerance)
-        if told:
-            return told
+    told = _reason(pairs, tolerance)
+    if told:
+        return told
     wrong = sum(int(np.sum(~(abs(f - w) <= tolerance * _size(w)))) for f, w in pairs)
-    return f"The shape is right, and {wrong} of {sum(w.size for _, w in pairs)} values are wrong."
+    counted = f"The shape is right, and {wrong} of {sum(w.size for _, w in pairs)} values are wrong."
+    told = _reason(pairs[:1], tolerance) if pairs[0][1].size > 1 else None
+    return f"{counted} On the first of these inputs alone: {told}" if told else counted
+
+
+def _reason(pairs: Pairs, tolerance: float) -> str | None:
+    """The first reason that explains all pairs."""
+    return next((told for reason in REASONS if (told := reason(pairs, tolerance))), None)
 
 
 # ---- shapes ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ca_numpy.testing.exercises.diagnosis import close, differences, first_diffe
 
 Array = NDArray[Any]
 Results = tuple[Array, ...]
+Outcomes = Mapping[str, "Results | Exception"]
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,27 @@ class Exercise:
 
     def _known_mistake(self, answer: Any, wanted: Mapping[str, Results]) -> str | None:
         """What to tell about an answer that does on every input what one of the mistakes does."""
+        mine = {name: self._outcome(answer, name) for name in wanted}
         for told, mistake in self.mistakes.items():
-            if all(self._alike(answer, mistake, name) for name in wanted):
+            theirs = {name: self._outcome(mistake, name) for name in wanted}
+            if self._agree(mine, theirs, wanted):
                 return told
         return None
 
-    def _alike(self, answer: Any, mistake: Any, name: str) -> bool:
-        mine, theirs = (self._outcome(a, name) for a in (answer, mistake))
-        if isinstance(mine, tuple) and isinstance(theirs, tuple):
-            return same(mine, theirs, self.tolerance)
-        return type(mine) is type(theirs)
+    def _agree(self, mine: Outcomes, theirs: Outcomes, wanted: Mapping[str, Results]) -> bool:
+        """The same on every input: values, or kinds of error; and more than a kind of error is wrong in the same way."""
+        telling = True
+        for name, a in mine.items():
+            b = theirs[name]
+            if isinstance(a, tuple) and isinstance(b, tuple):
+                if not same(a, b, self.tolerance):
+                    return False
+            elif type(a) is not type(b):
+                return False
+            else:
+                telling = telling and str(a) == str(b)
+        wrong = [a for name, a in mine.items() if isinstance(a, tuple) and not same(a, wanted[name], self.tolerance)]
+        return bool(wrong) or telling
 
     def _outcome(self, answer: Any, name: str) -> Results | Exception:
         try:
