@@ -113,7 +113,7 @@ class Exercise:
         return None
 
     def _agree(self, mine: Outcomes, theirs: Outcomes, wanted: Mapping[str, Results]) -> bool:
-        """The same on every input: values, or kinds of error; and more than a kind of error is wrong in the same way."""
+        """The same on every input, values or kinds of error; and some value is wrong, or every error the same."""
         telling = True
         for name, a in mine.items():
             b = theirs[name]
