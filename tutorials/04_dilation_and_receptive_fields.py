@@ -103,7 +103,8 @@ print("loops, view, zeros between, oracle and library agree at dilations 1 to 4"
 
 # %% tags=["predict", "timed"]
 side, channels = (24, 4) if QUICK else (48, 8)
-X, W = rng.standard_normal((1, side + 16, side + 16, channels)), rng.standard_normal((3, 3, channels, channels))
+draw = np.random.default_rng(1).standard_normal
+X, W = draw((1, side + 16, side + 16, channels)), draw((3, 3, channels, channels))
 spread = with_zeros_between(W, 8)
 by_view, by_zeros = seconds_of(lambda: dilated(X, W, 8)), seconds_of(lambda: dilated(X, spread, 1), rounds=1)
 print(f"{W[..., 0, 0].size} taps {1e3 * by_view:.2f} ms, {spread[..., 0, 0].size} taps {1e3 * by_zeros:.1f} ms")
@@ -146,8 +147,8 @@ def field_by_gradient(x, kernels, dilations, at):
 
 
 side = 11 if QUICK else 19
-x = rng.standard_normal((1, side, side, 1))
-kernels = [rng.standard_normal((3, 3, 1, 1)) for _ in range(2)]
+x = draw((1, side, side, 1))
+kernels = [draw((3, 3, 1, 1)) for _ in range(2)]
 here = (x, kernels, (1, 2), side // 2)
 assert np.array_equal(field_by_changes(*here), field_by_gradient(*here))
 slow, fast = seconds_of(lambda: field_by_changes(*here), rounds=1), seconds_of(lambda: field_by_gradient(*here))
