@@ -123,6 +123,17 @@ def test_what_differs_is_said_in_words(change: Any, words: str) -> None:
         assert words in str(exercise.check(change))
 
 
+def test_an_answer_may_be_a_value() -> None:
+    def inputs() -> dict[str, tuple[()]]:
+        return {"your number": ()}
+
+    mistakes = {"Count the pixel itself, too.": 270}
+    exercise = Exercise("00.size", "How wide?", right=271, inputs=inputs, mistakes=mistakes, ask=lambda answer: answer)
+    assert exercise.check(271)
+    assert "Count the pixel itself" in str(exercise.check(270))
+    assert "is 27, and it should be 271" in str(exercise.check(27))
+
+
 def test_an_unknown_exercise_lists_those_there_are() -> None:
     with pytest.raises(UserError, match=r"01\.division"):
         check("01.multiplication", None)
