@@ -106,7 +106,9 @@ def test_every_picture_says_in_words_what_there_is_to_see(path: Path) -> None:
     pictures = [o for o in outputs if "image/png" in o.data]
     assert pictures
     for picture in pictures:
-        assert len(picture.metadata["image/png"]["alt"]) >= 40
+        alt = picture.metadata["image/png"]["alt"]
+        assert len(alt) >= 40
+        assert any(o.data.get("text/markdown") == f"*{alt}*" for o in outputs)
 
 
 @every_notebook

@@ -1,5 +1,7 @@
 """A figure shown in a notebook carries its text, and is the same bytes each time."""
 
+import base64
+
 from matplotlib.figure import Figure
 
 from ca_numpy.viz import show
@@ -12,10 +14,11 @@ def line() -> Figure:
 
 
 def test_a_shown_figure_has_a_picture_and_a_text() -> None:
-    data, metadata = show(line(), alt="a line that rises")._repr_mimebundle_(include=None, exclude=None)
-    assert data["image/png"].startswith(b"\x89PNG")
-    assert data["text/plain"] == "a line that rises"
+    (picture, metadata), (text, _) = show(line(), alt="a line that rises").bundles()
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+    assert picture["text/plain"] == "a line that rises"
     assert metadata["image/png"] == {"alt": "a line that rises"}
+    assert text["text/markdown"] == "*a line that rises*"
     assert repr(show(line(), alt="a line that rises")) == "a line that rises"
 
 

@@ -45,8 +45,8 @@ class Exercise:
     inputs    {what is special about this input: the arguments}, made anew for each check. The names are shown: "stride
               2", "an even kernel"
     mistakes  {what to tell: an answer that makes this mistake}. An answer that gives the same on every input is told so
-    ask       how an answer is put to an input; by default it is called with it. Several results come as a tuple. Where the
-              answer is a value, `lambda answer: answer`, and one input ()
+    ask       how an answer is put to an input; by default it is called with it. Several results come as a tuple. Where
+              the answer is a value: `lambda answer: answer`, and one input ()
     results   names of the results, where there are several
     tolerance relative to the largest value of a result
     """
