@@ -111,13 +111,17 @@ print(f"{W[..., 0, 0].size} taps {1e3 * by_view:.2f} ms, {spread[..., 0, 0].size
 print(f"{by_zeros / by_view:.0f} times slower, with {spread.size / W.size:.0f} times as many multiplications")
 
 # %% [markdown]
+# Copied window by window, 289 taps also leave the cache, so it is slower than the multiplications alone would have
+# it.
+#
 # ## What does an output see?
 #
 # Stack a few layers. The *receptive field* of an output is the set of pixels that can change it. By the definition,
 # in loops: change one pixel at a time and look whether the output changes. That is one run of the network per pixel.
 #
 # But "changes when this pixel changes" is what a derivative is about. One backward pass gives the derivative by *all*
-# pixels.
+# pixels. (It may be zero by accident at a pixel that matters. With random weights and ELU, whose slope is zero
+# nowhere, that has probability zero.)
 
 
 # %%
