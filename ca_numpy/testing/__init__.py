@@ -3,6 +3,8 @@
     gradcheck        derivatives of any order against finite differences
     check_adjoint    ⟨Ax, y⟩ = ⟨x, Aᵀy⟩
     CASES            one row per kernel of the contract: how to draw its inputs, and what it should give
+    seconds_of       how long something takes
+    exercises.check  what is wrong with an answer to a tutorial's exercise
 
 A backend of your own is checked by the modules beside this one, which need pytest and hypothesis:
 
@@ -16,6 +18,7 @@ from ca_numpy.testing.adjoint import check_adjoint
 from ca_numpy.testing.cases import CASES, Case, all_ops
 from ca_numpy.testing.drawing import LAYOUTS, Chooser, Problem, RandomChooser, relaid
 from ca_numpy.testing.gradcheck import gradcheck, gradient_of
+from ca_numpy.testing.timing import seconds_of
 
 __all__ = [
     "CASES",
@@ -29,4 +32,5 @@ __all__ = [
     "gradcheck",
     "gradient_of",
     "relaid",
+    "seconds_of",
 ]

@@ -1,0 +1,42 @@
+"""A figure in a notebook, with a text for those who do not see it."""
+
+import base64
+import io
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+class Shown:
+    """A figure that a notebook displays, its text below it: as the last expression of a cell."""
+
+    def __init__(self, png: bytes, alt: str) -> None:
+        self.png, self.alt = png, alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def bundles(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(contents by MIME type, their metadata) of the picture and of the text.
+
+        The text stands below the picture since JupyterLab reads a picture's alternative text from nowhere.
+        """
+        picture = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return [(picture, {"image/png": {"alt": self.alt}}), ({"text/markdown": f"*{self.alt}*"}, {})]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # whoever calls this has it
+
+        for contents, metadata in self.bundles():
+            display(contents, metadata=metadata, raw=True)
+
+
+def show(figure: Figure, *, alt: str) -> Shown:
+    """The figure, drawn, for the end of a notebook's cell.
+
+    alt: what there is to see, in a sentence or two: alternative text, and shown below the figure. No Markdown.
+    The same figure gives the same bytes.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi="figure", metadata={"Software": None})
+    return Shown(drawn.getvalue(), alt)
