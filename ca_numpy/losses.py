@@ -35,8 +35,8 @@ def known_l1(x: TensorLike, y: TensorLike, mask: TensorLike) -> Tensor:
     A batch without a known pixel gives 0.
     """
     x, y, mask = as_tensors([x, y, mask])
-    share = float((1.0 - mask).mean())
-    return l1(x, y, 1.0 - mask) / max(share, 1e-6)
+    known = 1.0 - mask
+    return l1(x, y, known) / ops.clip(known.mean(), low=1e-6, high=None)
 
 
 def discount_by_box(box: tuple[int, int], *, gamma: float = 0.9) -> NDArray[np.float32]:

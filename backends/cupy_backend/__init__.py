@@ -49,6 +49,8 @@ class CupyBackend(NumpyBackend):
 
     # ---- arrays ----
     def asarray(self, x: Any, *, dtype: Any = None) -> Array:
+        if isinstance(x, (int, float)):  # the constants of formulas: the device gets each once
+            return self._device.once(("number", repr(x), str(dtype)), lambda: self.xp.asarray(x, dtype=dtype))
         return self.xp.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:

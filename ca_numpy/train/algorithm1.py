@@ -24,7 +24,7 @@ from ca_numpy.data import BoundingBox
 from ca_numpy.models import Critic, Generator
 from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam
-from ca_numpy.tensor import Tensor
+from ca_numpy.tensor import Tensor, TensorLike
 from ca_numpy.train.config import TrainConfig
 
 
@@ -52,21 +52,23 @@ class System(NamedTuple):
     vgg: Vgg16 | None = None
 
 
-def complete(generator: Generator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def complete(generator: Generator, images: TensorLike, masks: TensorLike) -> tuple[Tensor, Tensor, Tensor]:
     """(coarse, refined, x̃): both predictions, and the refined one pasted into the hole of the image."""
-    coarse, refined = generator(generator.erase(batch.images, batch.masks), batch.masks)
-    return coarse, refined, refined * batch.masks + batch.images * (1 - batch.masks)
+    images, masks = as_tensors([images, masks])
+    coarse, refined = generator(generator.erase(images, masks), masks)
+    return coarse, refined, refined * masks + images * (1 - masks)
 
 
-def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
+def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
     """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both.
 
     Without Wasserstein critics (section 5.1) there is neither: it returns their loss as `critic`.
     """
     batch = system.next_batch()
+    images, masks = as_tensors([batch.images, batch.masks])  # carried to a GPU once
     with no_grad():
-        fake = complete(system.generator, batch)[2]
-    whole = as_tensors([batch.images, fake, batch.masks])
+        fake = complete(system.generator, images, masks)[2]
+    whole = (images, fake, masks)
     local = [F.crop_boxes(a, batch.boxes) for a in whole]
     scored, penalty = [], []
     for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
@@ -78,32 +80,30 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, float]:
     if penalty:
         loss = loss + (penalty[0] + penalty[1]) * config.penalty_weight
     system.critic_adam.step(grad(loss, list(system.critic_adam.parameters.values())))
-    if not penalty:
-        return {"critic": float(loss)}
-    return {
-        "wasserstein": -float(scored[0]) - float(scored[1]),
-        "penalty": float(penalty[0]) + float(penalty[1]),
-    }
+    # Tensors, not numbers: to read one is to wait for the GPU.
+    values = (
+        {"wasserstein": -(scored[0] + scored[1]), "penalty": penalty[0] + penalty[1]} if penalty else {"critic": loss}
+    )
+    return {name: value.detach() for name, value in values.items()}
 
 
-def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, float]:
+def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, Tensor]:
     """One update of the generator; `adversarial` is false while it learns by reconstruction alone."""
     batch = system.next_batch()
-    coarse, refined, fake = complete(system.generator, batch)
+    images, masks = as_tensors([batch.images, batch.masks])
+    coarse, refined, fake = complete(system.generator, images, masks)
 
     def discounted(x: Tensor) -> Tensor:
-        return losses.discounted_l1(
-            batch.images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma
-        )
+        return losses.discounted_l1(images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)
 
     l1_coarse, l1_refined = discounted(coarse), discounted(refined)
-    known_coarse, known_refined = (losses.known_l1(batch.images, x, batch.masks) for x in (coarse, refined))
+    known_coarse, known_refined = (losses.known_l1(images, x, masks) for x in (coarse, refined))
     l1, known = l1_coarse * config.coarse_weight, known_coarse * config.coarse_weight
     if config.refine_l1:
         l1, known = l1 + l1_refined, known + known_refined
     loss = l1 * config.l1_weight + known * config.known_weight
     values = {"l1_coarse": l1_coarse, "l1_refined": l1_refined, "known_refined": known_refined}
-    for name, value in _compared(system, config, batch, fake).items():
+    for name, value in _compared(system, config, images, fake).items():
         values[name], loss = value, loss + value * getattr(config, f"{name}_weight")
     if adversarial:
         scores = system.global_critic(fake), system.local_critic(F.crop_boxes(fake, batch.boxes))
@@ -111,16 +111,16 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
         values["adversarial"] = whole + local
         loss = loss + values["adversarial"] * config.adversarial_weight
     system.generator_adam.step(grad(loss, list(system.generator_adam.parameters.values())), rate=rate)
-    return {name: float(value) for name, value in values.items()}
+    return {name: value.detach() for name, value in values.items()}
 
 
-def _compared(system: System, config: TrainConfig, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
+def _compared(system: System, config: TrainConfig, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
     """The losses that section 5.1 compares with and the paper does without: those that have a weight."""
     found: dict[str, Tensor] = {}
     if config.tv_weight:
         found["tv"] = losses.total_variation(fake)
     if system.vgg is not None:
-        features, truth = system.vgg(fake), system.vgg(batch.images)
+        features, truth = system.vgg(fake), system.vgg(images)
         if config.perceptual_weight:
             found["perceptual"] = losses.perceptual_loss(features, truth)
         if config.style_weight:

@@ -21,6 +21,7 @@ from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam, Clock
 from ca_numpy.registry import use_backend
+from ca_numpy.tensor import Tensor
 from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
 from ca_numpy.train.checkpoint import CONFIG, LOG, load_checkpoint, restore, save_checkpoint
 from ca_numpy.train.config import RESUMABLE, TrainConfig, configured
@@ -252,13 +253,14 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
         run.save()
     while run.step < config.steps:
         step_began = time.monotonic()
-        record: dict[str, Any] = {"step": run.step}
+        values: dict[str, Tensor] = {}
         adversarial = run.step >= config.pretrain
         if adversarial:
             for _ in range(config.critic_steps):
-                record |= update_critics(run.system, config)
+                values |= update_critics(run.system, config)
         rate = generator_rate(config, run.step)
-        record |= update_generator(run.system, config, rate=rate, adversarial=adversarial)
+        values |= update_generator(run.system, config, rate=rate, adversarial=adversarial)
+        record: dict[str, Any] = {"step": run.step} | {name: float(value) for name, value in values.items()}
         run.refuse_divergence(record)
         run.step += 1
         record |= {"rate": rate, "seconds": round(time.monotonic() - step_began, 4)}

@@ -124,7 +124,7 @@ def draw_pictures(path: Path, generator: Generator, validation: Validation) -> N
     images, masks, boxes = validation.batch
     batch = type(validation.batch)(images[:SHOWN], masks[:SHOWN], boxes[:SHOWN])
     with no_grad():
-        coarse, refined, _ = complete(generator, batch)
+        coarse, refined, _ = complete(generator, batch.images, batch.masks)
         attention = (
             generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
             if generator.attention != "none"

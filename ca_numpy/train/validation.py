@@ -40,7 +40,7 @@ class Validation:
         """ℓ1 in the hole in percent, of either stage, and the refined stage's PSNR in the hole in dB."""
         images, masks, _ = self.batch
         with no_grad():
-            coarse, refined, _ = complete(generator, self.batch)
+            coarse, refined, _ = complete(generator, self.batch.images, self.batch.masks)
         return {
             "validation_l1_coarse": float(metrics.l1(images, coarse.numpy(), mask=masks).mean()),
             "validation_l1_refined": float(metrics.l1(images, refined.numpy(), mask=masks).mean()),
