@@ -36,7 +36,11 @@ def _nothing_leaks() -> Iterator[None]:
     assert (current_backend(), is_recording(), np.geterr()) == before, "this test changed a setting and left it changed"
 
 
-@pytest.fixture(params=list(registered_backends()))
+def _marked(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.gpu) if name == "cupy" else name
+
+
+@pytest.fixture(params=[_marked(name) for name in registered_backends()])
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of each backend in turn, in use while the test runs."""
     reason = why_unavailable(request.param)

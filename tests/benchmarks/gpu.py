@@ -151,7 +151,7 @@ def measured(options: argparse.Namespace, budget: Budget) -> int:
 
 def tests_pass(results: Results, budget: Budget) -> bool:
     """`pytest -m gpu`, in at most half of the time: unfinished is no failure, skipped altogether is one."""
-    command, limit = [sys.executable, "-m", "pytest", "-m", "gpu", "-q"], budget.left() / 2
+    command, limit = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-W", "default"], budget.left() / 2
     print("pytest -m gpu …", file=sys.stderr)
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
