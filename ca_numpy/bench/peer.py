@@ -85,7 +85,7 @@ def memory(device: str) -> int | None:
     """Bytes that there are for PyTorch's arrays on a GPU; None for the CPU, whose memory is everyone's."""
     if device != "cuda":
         return None
-    return int(torch.cuda.mem_get_info()[0]) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
 
 
 def release_memory(device: str) -> None:
