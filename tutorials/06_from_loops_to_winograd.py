@@ -55,8 +55,8 @@ def by_loops(x, w):
 
 
 # %% [markdown]
-# Python spends about half a microsecond to find out what is to be multiplied by what. The product itself takes a fraction of a
-# nanosecond.
+# Python spends about half a microsecond to find out what is to be multiplied by what. The product itself takes a
+# fraction of a nanosecond.
 #
 # ## Rung 2: im2col, one place at a time
 #
