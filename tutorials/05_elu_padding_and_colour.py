@@ -1,0 +1,463 @@
+# %% [markdown]
+# # 05 · ELU, padding and colour
+#
+# **One idea:** what stands *around* a convolution (the curve after it, what lies beyond the border, the units and the
+# order of the colours) is part of the function that the weights were trained for. A file of weights does not say it,
+# nothing stops when it is wrong, and the shapes are right all the same.
+#
+# You need notebook 03.
+
+# %%
+import dataclasses
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import ca_numpy as ca
+from ca_numpy import data, ops, viz
+from ca_numpy import functional as F
+from ca_numpy.backend import same_pads
+from ca_numpy.models import OFFICIAL, Generator
+from ca_numpy.models.files import save
+from ca_numpy.testing import gradcheck, seconds_of
+from ca_numpy.testing.exercises import check
+
+QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## The problem
+#
+# You have downloaded the kernels and biases of a trained generator, and know how to convolve. What else has to be
+# known to compute what its authors computed? Each layer is
+#
+# $$ y = \mathrm{elu}\left( \mathrm{conv}(\mathrm{pad}(x), w) + b \right) $$
+#
+# and at the front stands a picture. We take the three from the inside of a layer outwards: the curve, the border, the
+# picture.
+#
+# ## ELU: the equation
+#
+# $$ \mathrm{elu}(x) = \begin{cases} x & x > 0 \\ e^x - 1 & x \le 0 \end{cases} \qquad\qquad
+# \mathrm{elu}'(x) = \begin{cases} 1 & x > 0 \\ e^x & x \le 0 \end{cases} $$
+#
+# In loops, and vectorised as one would write it first:
+
+
+# %%
+def elu_loops(x):
+    y = np.empty_like(x)
+    for place, value in np.ndenumerate(x):
+        y[place] = value if value > 0 else np.exp(value) - 1
+    return y
+
+
+def elu_first_try(x):
+    return np.where(x > 0, x, np.exp(x) - 1)
+
+
+x = rng.standard_normal((4, 5))
+assert np.array_equal(elu_first_try(x), elu_loops(x))
+
+# %% [markdown]
+# **Predict, then run.** `np.where` chooses between two arrays. What has the second one at $x = 1000$? Is the result
+# wrong?
+
+# %% tags=["predict"]
+with np.errstate(over="raise"):
+    try:
+        print(elu_first_try(np.array([-1.0, 1000.0])))
+    except FloatingPointError as e:
+        print("stops:", e)
+
+
+def elu(x):
+    return np.maximum(x, 0) + (np.exp(np.minimum(x, 0)) - 1)
+
+
+with np.errstate(all="raise"):
+    print(elu(np.array([-1.0, 1000.0])))
+
+# %% [markdown]
+# Both arrays are computed, everywhere, and one of them overflows. Its infinity is not chosen, so the result is right;
+# but a warning appears, and a gradient that multiplies that infinity by 0 is not a number. In the second form each
+# part is 0 on the other's side, and nothing can overflow.
+#
+# ## Why ELU?
+#
+# ReLU, $\max(x, 0)$, is simpler. But its slope is 0 on the left: a unit that has gone there *for all inputs* has no
+# gradient, and never comes back. ELU's slope is zero nowhere.
+#
+# **Predict, then run.** One unit, $y = \mathrm{act}(w x + b)$, shall learn $y = x$ for $x$ in $[0, 1]$ by
+# gradient descent. It starts at $w = 1$, $b = -2$. What becomes of it with ReLU, and what with ELU?
+
+# %% tags=["predict"]
+inputs = np.linspace(0, 1, 11)
+
+
+def train(activation, steps=300, rate=0.3):
+    w, b, losses = ca.tensor(np.array(1.0)), ca.tensor(np.array(-2.0)), []
+    for _ in range(steps):
+        off = activation(w * inputs + b) - inputs
+        loss = (off * off).mean()
+        losses.append(float(loss.numpy()))
+        dw, db = ca.grad(loss, [w, b])
+        w, b = ca.tensor(w.numpy() - rate * dw.numpy()), ca.tensor(b.numpy() - rate * db.numpy())
+    return losses
+
+
+losses = {"ReLU": train(F.relu), "ELU": train(F.elu)}
+z = np.linspace(-4, 2, 121)
+figure = Figure(figsize=(7.5, 2.8), layout="constrained", dpi=100)
+curves, slopes, learning = figure.subplots(1, 3)
+for name, function, slope, style in (
+    ("ELU", elu(z), np.exp(np.minimum(z, 0)), "-"),
+    ("ReLU", np.maximum(z, 0), np.where(z > 0, 1.0, 0.0), "--"),
+):
+    curves.plot(z, function, "k" + style, label=name)
+    slopes.plot(z, slope, "k" + style, label=name)
+    learning.semilogy(losses[name], "k" + style, label=name)
+curves.set(title="activation", xlabel="x (no unit)", ylabel="y (no unit)")
+slopes.set(title="its slope", xlabel="x (no unit)", ylabel="dy/dx (no unit)")
+learning.set(title="one unit learns", xlabel="steps", ylabel="mean squared error")
+for axes in (curves, slopes, learning):
+    axes.legend(frameon=False, fontsize=8)
+for name, run in losses.items():
+    print(f"{name}: loss {run[0]:.3f} at the start, {run[-1]:.1e} at the end")
+viz.show(
+    figure,
+    alt="Three graphs. ELU, a solid line, ends at minus 1 on the left, ReLU, dashed, at 0. ELU's slope falls to 0 "
+    "slowly, ReLU's in a jump. Of the two units, ReLU's error stays level from the first step on; ELU's falls.",
+)
+
+# %% [markdown]
+# Two more reasons, read off the same graphs: ELU's values lie on both sides of 0, so their mean can be near 0, and the
+# next layer does not start with an offset; and its slope does not jump. (The critics have leaky ReLU instead. In the
+# released code one ReLU stands in the generator all the same: before the attention.)
+#
+# ## Its slope, from its output
+#
+# A gradient's rule needs $\mathrm{elu}'(x)$, so the tape would have to keep $x$. But where $x \le 0$, $e^x = y + 1$,
+# and where $x > 0$ so is $y$. The output knows its slope; the input can be forgotten, and with it a third of the
+# tape's memory: of the convolution's input, its output and ELU's output, the middle one. It needs no exponential.
+#
+# **Predict, then run.** How many times faster is the slope from $y$ than $e^{\min(x, 0)}$?
+
+# %% tags=["predict", "timed"]
+size = 100_000 if QUICK else 1_000_000
+many = np.random.default_rng(1).standard_normal(size).astype(np.float32)
+results = elu(many)
+assert np.allclose(ops.elu_slope(results).numpy(), np.exp(np.minimum(many, 0)), atol=1e-6)
+by_input = seconds_of(lambda: np.exp(np.minimum(many, 0)))
+by_output = seconds_of(lambda: ops.elu_slope(results).numpy())
+print(f"{size:,} slopes: {1e3 * by_input:.2f} ms from x, {1e3 * by_output:.2f} ms from y")
+some = many[:2000]
+print(
+    f"elu: {seconds_of(lambda: elu_loops(some), rounds=1) / seconds_of(lambda: elu(some)):.0f} times faster than loops"
+)
+
+# %% [markdown]
+# Oracles: the library, and finite differences, which know nothing of the slope's formula (order 2: of the slope's
+# slope, either).
+
+# %%
+x = rng.standard_normal((4, 5))
+assert np.allclose(F.elu(x).numpy(), elu(x), rtol=1e-12)
+gradcheck(F.elu, [x], rng=rng, order=2)
+print("elu and its first two derivatives are right")
+
+# %% [markdown]
+# ## The border: how many zeros, and where?
+#
+# Every layer of the network keeps the size, or halves it: $n$ pixels become $\lceil n / s \rceil$. For that, something
+# has to be put around the picture. How much? The last window starts $(\lceil n/s \rceil - 1)\,s$ pixels after the first
+# and spans $(k - 1)\,d + 1$ pixels, so what is missing is
+#
+# $$ \text{total} = \max\left( \left( \lceil n/s \rceil - 1 \right) s + (k - 1)\, d + 1 - n,\; 0 \right) $$
+#
+# Half goes before, half behind. Where does the odd one go? TensorFlow's rule, which is called SAME: **behind**. The
+# oracle in loops knows no formula: it adds a zero at a time, behind and before in turn, until enough windows fit.
+
+
+# %%
+def same(n, k, stride, dilation=1):
+    total = max((-(-n // stride) - 1) * stride + (k - 1) * dilation + 1 - n, 0)
+    return total // 2, total - total // 2
+
+
+def same_loops(n, k, stride, dilation=1):
+    wanted = len(range(0, n, stride))
+    before = after = 0
+    while True:
+        line, span = before + n + after, (k - 1) * dilation + 1
+        if len([i for i in range(0, line, stride) if i + span <= line]) >= wanted:
+            return before, after
+        before, after = (before, after + 1) if before == after else (before + 1, after)
+
+
+cases = [(n, k, s, d) for n in range(1, 30) for k in range(1, 6) for s in (1, 2, 3) for d in (1, 2, 4)]
+for n, k, s, d in cases:
+    assert same(n, k, s, d) == same_loops(n, k, s, d)
+    assert same_pads((n, n), (k, k), stride=s, dilation=d) == (same(n, k, s, d),) * 2
+print(f"formula, loops and library agree on {len(cases)} cases")
+
+# %% [markdown]
+# **Predict, then run.** A kernel of three taps: how many zeros before and behind for 256 pixels at stride 1, for 256 at
+# stride 2, and for 255 at stride 2? PyTorch's usual `padding=1` puts one at each side, always. Where does that differ?
+
+# %% tags=["predict"]
+for n, stride in ((256, 1), (256, 2), (255, 2)):
+    print(f"{n} pixels, stride {stride}: {same(n, 3, stride)} zeros")
+
+line = np.arange(1.0, 9).reshape(1, 1, 8, 1)  # eight pixels 1 … 8
+middle = np.array([0.0, 1, 0]).reshape(1, 3, 1, 1)  # takes the middle one of three
+rules = {"SAME: (0, 1)": (0, 1), "padding=1: (1, 1)": (1, 1)}
+seen = {}
+figure = Figure(figsize=(7.5, 2.9), layout="constrained", dpi=100)
+for axes, (rule, pads) in zip(figure.subplots(1, 2), rules.items(), strict=True):
+    y = ops.conv2d(line, middle, stride=2, dilation=1, pads=((0, 0), pads)).numpy()
+    seen[rule] = y.ravel().astype(int).tolist()
+    for i in range(-pads[0], 8 + pads[1]):
+        inside = 0 <= i < 8
+        axes.text(i, 0, str(i + 1) if inside else "0", ha="center", va="center", color="k")
+        axes.plot(i, 0, "ks" if inside else "kx", markersize=19, fillstyle="none", alpha=1 if inside else 0.25)
+    for row, start in enumerate(range(-pads[0], 8 + pads[1] - 2, 2)):
+        label = "window of an output" if row == 0 else None
+        axes.plot([start - 0.3, start + 2.3], [-row - 1] * 2, "k-", linewidth=2, label=label)
+        axes.plot(start + 1, -row - 1, "ko", label="its middle tap" if row == 0 else None)
+    axes.set(title=f"{rule} zeros", xlim=(-1.7, 8.7), ylim=(-6.2, 0.8), xticks=[], yticks=[])
+    axes.set_xlabel("pixels 1 to 8 along the line, and zeros")
+    axes.legend(frameon=False, fontsize=8, loc="lower center", ncol=2)
+print(seen)
+viz.show(
+    figure,
+    alt="Eight pixels in a row and four windows of three below them, two pixels apart. By SAME the zero stands behind "
+    "pixel 8 and middle taps lie on 2, 4, 6, 8; with a zero at both ends they lie on 1, 3, 5, 7.",
+)
+
+# %% [markdown]
+# Both give four outputs, and no error. But the windows are one pixel further to the left: at an even size and
+# stride 2, weights that were trained by one rule see a picture *shifted by a pixel* under the other, and after the
+# second such layer by another two. That is one of the ways in which a port gets a little blurred and nobody knows why.
+#
+# ## The border: zeros or a mirror?
+#
+# The paper says mirror padding; the released code pads with zeros. What does an output at the border see?
+#
+# **Predict, then run.** A wall of one colour, 0.5 everywhere, and the mean of 3 × 3 pixels. What comes out inside, at
+# an edge and in a corner, with zeros and with a mirror? And the slope, right minus left, of a *ramp* at its left end?
+
+# %% tags=["predict"]
+wall, ramp = np.full((1, 6, 6, 1), 0.5), np.broadcast_to(np.arange(6.0)[None, None, :, None] + 3, (1, 6, 6, 1))
+mean = np.full((3, 3, 1, 1), 1 / 9)
+slope = np.array([-0.5, 0, 0.5]).reshape(1, 3, 1, 1)
+at_border = {}
+for padding in ("same", "reflect", "symmetric"):
+    y = F.conv2d(wall, mean, padding=padding).numpy()[0, :, :, 0]
+    rise = F.conv2d(ramp, slope, padding=padding).numpy()[0, 3, :, 0]
+    at_border[padding] = [float(y[3, 3]), float(y[0, 3]), float(y[0, 0]), float(rise[0])]
+    print(f"{padding:10} mean inside {y[3, 3]:.3f}, at an edge {y[0, 3]:.3f}, in a corner {y[0, 0]:.3f}; rises {rise}")
+print("a line 1 2 3 4 with two more at each end:")
+for mode in ("constant", "reflect", "symmetric"):
+    print(f"{mode:10}", np.pad([1, 2, 3, 4], 2, mode=mode))
+
+# %% [markdown]
+# With zeros a border looks like an edge of the picture's contents: the wall fades, the ramp falls off a cliff.
+# A mirror invents no edge, but it has an invention of its own: what rises towards the border falls behind it, and
+# with "reflect", about the border pixel itself, the slope there is always 0.
+#
+# Is one wrong pixel at the border worth a thought? Through the layers it moves inwards by each layer's reach. The
+# generator's dilated layers reach 2, 4, 8 and 16 pixels of a picture that is a quarter as large.
+#
+# **Predict, then run.** On a wall of 96 × 96, after four layers with dilations 2, 4, 8, 16: how many pixels are as they
+# would be without any border?
+
+# %% tags=["predict"]
+
+
+def four_means(picture, padding):
+    for dilation in (2, 4, 8, 16):
+        picture = F.conv2d(picture, mean, dilation=dilation, padding=padding)
+    return picture.numpy()[0, :, :, 0]
+
+
+wall = np.full((1, 96, 96, 1), 0.5)
+walls = {"zeros": four_means(wall, "same"), "mirror": four_means(wall, "reflect")}
+figure = Figure(figsize=(7.5, 3), layout="constrained", dpi=100)
+first, second, profile = figure.subplots(1, 3)
+untouched = {}
+for axes, (name, y), style in zip((first, second), walls.items(), ("-", "--"), strict=True):
+    shown = axes.imshow(y, cmap="gray", vmin=0, vmax=0.6)
+    axes.set(title=name, xticks=[0, 48, 95], yticks=[0, 48, 95], xlabel="pixels")
+    profile.plot(y[48], "k" + style, label=name)
+    untouched[name] = int(np.sum(abs(y - 0.5) < 1e-9))
+figure.colorbar(shown, ax=[first, second], shrink=0.6, label="brightness (no unit)", location="left")
+profile.set(title="along row 48", xlabel="pixels", ylabel="brightness (no unit)", ylim=(0, 0.6))
+profile.legend(frameon=False)
+print(f"pixels untouched, of {96 * 96}: {untouched}")
+viz.show(
+    figure,
+    alt="A wall of even grey after four dilated layers. With zeros it darkens towards its borders, steeply in the last "
+    "thirty pixels and most in the corners; with a mirror it is the same grey everywhere.",
+)
+
+# %% [markdown]
+# Thirty pixels from each side. In the generator these layers see a picture of 256 × 256 as 64 × 64: they alone leave
+# 4 × 4 positions out of the border's reach, and the layers around them take those, too. It is not only harm. A border
+# that can be told apart says where in the picture one is. That is what the channel of **ones** in the released code is
+# good for, beside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, and a layer can take the
+# two apart. With a mirror it would be 1 everywhere, and say nothing.
+
+# %%
+ones = np.ones((1, 5, 6, 1))
+for padding in ("same", "reflect"):
+    y = F.conv2d(ones, np.ones((3, 3, 1, 1)), padding=padding).numpy()[0, :, :, 0]
+    print(f"{padding}: the nine taps' sum of the channel of ones\n{y.astype(int)}")
+
+# %% [markdown]
+# ## The picture: [-1, 1]
+#
+# Files hold bytes, networks see $x = \text{byte} / 127.5 - 1$. In these units 0 is middle grey, so a hole or a border
+# of zeros is grey; in $[0, 1]$ the same zeros would be *black*. And outputs are clipped to the same range.
+#
+# **Predict, then run.** Which byte becomes exactly 0? Do all bytes survive the way there and back in float32? What does
+# a network that expects $[-1, 1]$ take a picture in $[0, 1]$ for?
+
+# %% tags=["predict"]
+every = np.arange(256, dtype=np.uint8)
+as_float = data.to_float(every)
+print("exactly 0:", every[as_float == 0], "  nearest:", {int(b): round(float(as_float[b]), 4) for b in (127, 128)})
+print("all 256 come back:", np.array_equal(data.to_uint8(as_float), every))
+photograph = data.Photographs()[0][:256, 128:384]
+in_01 = (photograph + 1) / 2
+for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
+    print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, least {x.min():.2f}")
+
+# %% [markdown]
+# No byte is grey, so an erased pixel can be told from every pixel of a photograph. And a picture in $[0, 1]$ is a
+# perfectly good picture to the network: pale, of half the contrast, with nothing darker than grey.
+#
+# ## The picture: RGB or BGR
+#
+# The released code reads files with OpenCV, whose arrays have blue first. Its networks never saw anything else, so
+# blue first is what its weights expect.
+#
+# | weights | colours | units |
+# |---|---|---|
+# | the authors', and those of nbei's port | BGR | [-1, 1] |
+# | daa233's port | RGB | [-1, 1] |
+# | trained here | RGB | [-1, 1] |
+#
+# [`docs/weights.md`](../docs/weights.md) has the details; `ca_numpy.weights.channel_order(path)` says it of a file.
+# Inside the library pictures are RGB; `inpaint` turns them for a network whose variant says "bgr", and turns the result
+# back.
+#
+# **Predict, then run.** A small generator with random weights, declared as RGB and as BGR. Are its two fillings of the
+# same photograph the same with red and blue exchanged? Are they if the *photograph* has red and blue exchanged, too?
+
+# %% tags=["predict"]
+bgr = dataclasses.replace(OFFICIAL, channel_order="bgr")
+as_rgb = Generator(width=4, rng=np.random.default_rng(2))
+as_bgr = Generator.from_tf(as_rgb.arrays(), variant=bgr)
+picture = photograph[64:128, 64:128]
+mask = np.zeros((64, 64, 1), np.float32)
+mask[24:40, 24:40] = 1
+
+
+def filled(model, picture):
+    return ca.inpaint(picture, mask, model=model, backend="numpy")
+
+
+mine, theirs = filled(as_rgb, picture), filled(as_bgr, picture)
+hole = mask[:, :, 0] == 1
+print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-1]))
+apart = np.abs(theirs.astype(int) - mine)
+print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
+exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
+print("exchanged before and after:", np.array_equal(theirs, exchanged))
+assert np.array_equal(theirs, exchanged)
+with TemporaryDirectory() as folder:
+    for model in (as_rgb, as_bgr):  # our own files say it; the authors' are known by their format
+        save(Path(folder) / "model.safetensors", model)
+        print("a saved file says:", ca.weights.channel_order(Path(folder) / "model.safetensors"))
+
+# %% [markdown]
+# A network is not symmetric in its colours. To exchange them in the picture is one thing; to exchange them in the
+# *weights* is as good, since the first kernel is linear and sums over its input channels in any order:
+#
+# $$ \sum_c x_{2 - c}\, w_c = \sum_c x_c\, w_{2 - c} $$
+#
+# So the first kernel of each encoder can be turned once, and the last kernel of each stage, with its bias, and the
+# file is an RGB file. For a plain convolution:
+
+# %%
+x, w = rng.standard_normal((1, 6, 6, 3)), rng.standard_normal((3, 3, 3, 4))
+turned_picture, turned_weights = F.conv2d(x[..., ::-1], w).numpy(), F.conv2d(x, w[:, :, ::-1]).numpy()
+assert np.allclose(turned_picture, turned_weights, rtol=1e-12, atol=1e-12)
+print("first kernels in the generator:", {n: a.shape for n, a in as_rgb.arrays().items() if n.endswith("conv1/kernel")})
+
+# %% [markdown]
+# ## A list for the next port
+#
+# What to ask of any file of weights, beside the order of a kernel's axes: which curve, and where none; how many zeros,
+# on which side; zeros or a mirror; which units; which order of colours; what is put into the hole. Where the paper and
+# its code answer differently, the answer is a line of `Variant` in
+# [`ca_numpy/models/variants.py`](../ca_numpy/models/variants.py), and all such differences stand in
+# [`docs/departures.md`](../docs/departures.md).
+#
+# ## Exercises
+#
+# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
+# `solutions/notebook_05.py`.
+#
+# **1.** The gradient of ELU's input, from the gradient $g$ of its output and the *output* $y$; without an exponential.
+
+
+# %%
+def elu_gradient(g, y):
+    """g times the slope of ELU where its value is y."""
+    raise NotImplementedError
+
+
+check("05.elu_gradient", elu_gradient)
+
+# %% [markdown]
+# **2.** A port to a library whose convolution does not know SAME puts `(k − 1)·d // 2` zeros at *both* sides, for odd
+# $k$. By how many pixels do its windows lie further to the left than SAME's? (0 says that the two rules agree.)
+
+
+# %%
+def shift(n, k, stride, dilation):
+    """How many pixels further to the left the windows of symmetric padding lie."""
+    raise NotImplementedError
+
+
+check("05.shift", shift)
+
+# %% [markdown]
+# **3.** Turn the first kernel of a BGR network, 5 × 5 from *five* channels (picture, ones, mask), into one for RGB
+# pictures.
+
+
+# %%
+def to_rgb(kernel):
+    """KH KW 5 O for blue, green, red, ones, mask -> the same for red, green, blue, ones, mask."""
+    raise NotImplementedError
+
+
+check("05.to_rgb", to_rgb)
+
+# %% tags=["figures-that-matter"]
+figures = {
+    "zeros at 256, stride 2; stride 1; 255, stride 2": [list(same(n, 3, s)) for n, s in ((256, 2), (256, 1), (255, 2))],
+    "pixels seen": list(seen.values()),
+    "inside, edge, corner, slope at the border": list(at_border.values()),
+    "pixels untouched": list(untouched.values()),
+    "mean of the photograph": float(photograph.astype(np.float64).mean()),
+    "ReLU's loss, first and last": [losses["ReLU"][0], losses["ReLU"][-1]],
+}
+print(json.dumps(figures))
