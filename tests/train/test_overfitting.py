@@ -21,7 +21,7 @@ def test_on_one_batch_of_four_photographs_the_reconstruction_term_falls_tenfold(
     adam = Adam(generator.parameters())
     terms = []
     for step in range(STEPS):
-        coarse, refined, _ = complete(generator, batch)
+        coarse, refined, _ = complete(generator, batch.images, batch.masks)
         hole = sum(losses.discounted_l1(images, x, masks, boxes) for x in (coarse, refined))
         known = sum(losses.known_l1(images, x, masks) for x in (coarse, refined))
         terms.append(float(hole))
