@@ -163,7 +163,7 @@ for kind in ("box", "boxes", "free-form"):
 #
 # $$ M_{ij} = \max\big( \gamma^{\min(i,\, h - i)}, \; \gamma^{\min(j,\, w - j)} \big) $$
 #
-# with $i$ and $j$ counted from 0. All networks that were published have been trained with it.
+# with $i$ and $j$ counted from 0. The weights the authors published were trained with it.
 #
 # **Predict, then run.** Write down the exponents $\min(i, h - i)$ for a box of height 8. Are the first and the last
 # the same? And what is the weight in the middle of 128 × 128, by either rule? What share of all weight lies on the
@@ -339,7 +339,7 @@ viz.show(
 
 # %% [markdown]
 # Doubling the side makes 16 times as many pairs, and 8 times as many terms for columns first; at these sizes even
-# those are hidden behind NumPy's calls. In training it is done once per picture, beside thousands of convolutions.
+# those are hidden behind NumPy's calls. In training it is done once per picture, beside the network's convolutions.
 #
 # ## Exercises
 #
