@@ -1,0 +1,396 @@
+# %% [markdown]
+# # 08 · Masks and the discounted ℓ1
+#
+# **One idea:** near what is known, an error is a mistake; far from it, it may be another right answer. So an error
+# counts the less, the further it lies from the nearest known pixel.
+#
+# You need notebook 01.
+
+# %%
+import json
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import ca_numpy as ca
+from ca_numpy import losses, viz
+from ca_numpy.data import BoundingBox, MaskSampler, box_mask
+from ca_numpy.optim import Adam
+from ca_numpy.testing import gradcheck, seconds_of
+from ca_numpy.testing.exercises import check
+
+QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
+
+# %% [markdown]
+# ## Holes
+#
+# A mask says for each pixel whether it is missing: here 1 in the hole, 0 where the picture is known. (The paper's
+# text has it the other way round.) The library draws three kinds. Around each hole lies a *box* of fixed size, which
+# the second critic looks at and over which the loss is taken.
+
+# %%
+figure = Figure(figsize=(8.6, 3.1), layout="constrained", dpi=100)
+holes = {}
+for axes, (kind, seed) in zip(figure.subplots(1, 3), (("box", 1), ("boxes", 4), ("free-form", 11)), strict=True):
+    masks, (box,) = MaskSampler(kind)(np.random.default_rng(seed), 1)
+    holes[kind] = float(masks.mean())
+    axes.imshow(masks[0, :, :, 0], cmap="gray_r", vmin=0, vmax=1.6)
+    corner = (box.left - 0.5, box.top - 0.5)
+    axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, linestyle="--", label="the box"))
+    axes.set(title=f'"{kind}": {holes[kind]:.0%} missing', xlabel="column (pixels)", ylabel="row (pixels)")
+axes.legend(loc="lower right", fontsize=8)
+viz.show(
+    figure,
+    alt="Three masks of 256 by 256 pixels with dark holes: one rectangle a little smaller than the dashed box around "
+    "it; a few rectangles inside their box; and brush strokes inside theirs.",
+)
+
+# %% [markdown]
+# The first is the paper's. It is drawn in two steps. The box, 128 × 128, is put anywhere; then it loses 0 to 16
+# pixels above and as many below, another 0 to 16 left and as many right. The rest is the hole. Were the box itself
+# the hole, the critic that sees just the box would learn to look for the seam at its edge.
+#
+# ## The problem
+#
+# The plainest loss is the mean of $|x - y|$ over the box, $x$ what the network filled in and $y$ what was there. But
+# the middle of a hole can be filled in many ways, and only one of them happened to be there. How much can be known at
+# all?
+#
+# Take pictures of which we know everything. In a row, each pixel is $\rho$ times its left neighbour and some fresh
+# noise, such that all pixels have variance 1:
+#
+# $$ y_i = \rho \, y_{i-1} + \sqrt{1 - \rho^2} \; e_i $$
+#
+# If all up to $y_0$ is known, the best guess of the pixel $l$ further on is $\rho^l \, y_0$. All the rest is noise
+# that came later, and no network, however large, can know it.
+#
+# **Predict, then run.** $\rho$ is 0.97. Of a pixel's variance, which share can be known at a distance of 1? Of 16? Of
+# 64, in the middle of the paper's box?
+
+# %% tags=["predict"]
+RHO = 0.97
+
+
+def chain(n):
+    """The matrix that makes such a row out of n numbers of noise."""
+    lag = np.arange(n)[:, None] - np.arange(n)[None, :]
+    made = np.where(lag >= 0, RHO ** np.maximum(lag, 0) * np.sqrt(1 - RHO**2), 0.0)
+    made[:, 0] /= np.sqrt(1 - RHO**2)  # the first has no neighbour
+    return made
+
+
+rows = np.random.default_rng(0).standard_normal((20000, 65)) @ chain(65).T
+knowable = {}
+for l in (1, 16, 64):
+    error = rows[:, l] - RHO**l * rows[:, 0]
+    knowable[l] = RHO ** (2 * l)
+    print(f"distance {l:2}: share {knowable[l]:.3f} can be known; in 20000 rows {1 - error.var():.3f}")
+    assert abs(1 - error.var() - knowable[l]) < 0.03
+
+# %% [markdown]
+# An error at distance 64 is noise almost entirely. The gradient it causes pulls the network towards what cannot be
+# known, and drowns the gradient of what can be.
+#
+# ## The equation
+#
+# The paper therefore weighs errors with the same law, a power of the distance,
+#
+# $$ L = \frac{1}{hwc} \sum_{i,j,k} M_{ij} \, |x_{ijk} - y_{ijk}|, \quad M_{ij} = \gamma^{l_{ij}}, \; \gamma = 0.99 $$
+#
+# with $l_{ij}$ the distance of pixel $(i, j)$ to the nearest known pixel. Known pixels have $l = 0$ and weight 1.
+#
+# ## Loops
+#
+# For each pixel, look at all known ones.
+
+
+# %%
+def distance_loops(hole):
+    l = np.zeros(hole.shape)
+    known = np.argwhere(~hole)
+    for i, j in np.argwhere(hole):
+        nearest = np.inf
+        for a, b in known:
+            nearest = min(nearest, (i - a) ** 2 + (j - b) ** 2)
+        l[i, j] = np.sqrt(nearest)
+    return l
+
+
+# %% [markdown]
+# ## Vectorised: columns first
+#
+# That takes (pixels)² steps. But a square distance is a sum, $(i - a)^2 + (j - b)^2$, and the smallest sum can be
+# found one term at a time. In each column find the distance *down or up* to the nearest known pixel of the column,
+# $d_{ib}$, by one walk down and one walk up. Then only columns are left to choose among:
+#
+# $$ l_{ij}^2 = \min_b \; \big( (j - b)^2 + d_{ib}^2 \big) $$
+
+
+# %%
+def distance(hole):
+    h, w = hole.shape
+    d = np.where(hole, float(h + w), 0.0)  # further than anything
+    for i in range(1, h):
+        d[i] = np.minimum(d[i], d[i - 1] + 1)
+    for i in range(h - 2, -1, -1):
+        d[i] = np.minimum(d[i], d[i + 1] + 1)
+    across = np.arange(w)[:, None] - np.arange(w)[None, :]
+    return np.sqrt((across**2 + d[:, None, :] ** 2).min(axis=2))
+
+
+# %% [markdown]
+# ## Checked against an oracle
+#
+# The two ways agree on each kind of hole, and both with the library.
+
+# %%
+for kind in ("box", "boxes", "free-form"):
+    masks, _ = MaskSampler(kind, image_size=40, box_size=24, max_shrink=4)(np.random.default_rng(7), 1)
+    hole = masks[0, :, :, 0] > 0.5
+    l = distance(hole)
+    library = losses.discount_by_distance(masks, gamma=0.99)[0, :, :, 0]
+    assert np.allclose(l, distance_loops(hole), rtol=1e-12)
+    assert np.allclose(0.99**l, library, rtol=1e-6)  # the library's weights are float32
+    print(f"{kind:9}: {hole.sum():3} missing pixels, the furthest {l.max():.2f} from what is known")
+
+# %% [markdown]
+# ## The released code: by the box's sides
+#
+# The authors' code does something else ([departure 8](../docs/departures.md)): it does not look at the mask, only at
+# the box of height $h$ and width $w$, and it has $\gamma = 0.9$:
+#
+# $$ M_{ij} = \max\big( \gamma^{\min(i,\, h - i)}, \; \gamma^{\min(j,\, w - j)} \big) $$
+#
+# with $i$ and $j$ counted from 0. The weights the authors published were trained with it.
+#
+# **Predict, then run.** Write down the exponents $\min(i, h - i)$ for a box of height 8. Are the first and the last
+# the same? And what is the weight in the middle of 128 × 128, by either rule? What share of all weight lies on the
+# outermost 16 pixels, which are 44 % of the area?
+
+# %% tags=["predict"]
+i = np.arange(8)
+print("exponents of 8 rows:", np.minimum(i, 8 - i).tolist(), "  symmetric ones:", np.minimum(i, 7 - i).tolist())
+
+size, box = 256, BoundingBox(64, 64, 128, 128)
+mask = np.zeros((size, size, 1), np.float32)
+box.crop(mask)[...] = 1
+weights = {
+    "box, γ = 0.9": losses.discount_by_box((128, 128), gamma=0.9)[:, :, 0],
+    "distance, γ = 0.99": box.crop(losses.discount_by_distance(mask[None], gamma=0.99))[0, :, :, 0],
+}
+outer = np.ones((128, 128), bool)
+outer[16:-16, 16:-16] = False
+middle, outer_share = {}, {}
+for name, m in weights.items():
+    middle[name], outer_share[name] = float(m[64, 64]), float(m[outer].sum() / m.sum())
+    print(f"{name:18}: middle {middle[name]:.4f}, outermost 16 pixels {outer_share[name]:.0%} of the weight, "
+          f"first row {m[0, 64]:.3f}, last row {m[127, 64]:.3f}")  # fmt: skip
+
+# %% [markdown]
+# Counted from 0, the first row is 0 away from its side and the last is 1 away: $h - i$ is 1 for $i = h - 1$. So the
+# bottom and the right side weigh a little less than the top and the left. Nobody meant that, and it does little harm.
+# The other difference is large: the paper's rule halves the weight towards the middle, the code's all but switches
+# the middle off.
+#
+# And since holes are shrunk, a pixel at the box's side may well be *known*. Then the two rules differ in kind:
+
+# %%
+shrunk = box_mask(np.random.default_rng(19), box, image_size=size, max_shrink=16)
+weights_shrunk = box.crop(losses.discount_by_distance(shrunk[None], gamma=0.99))[0, :, :, 0]
+hole_rows = np.flatnonzero(box.crop(shrunk)[:, 64, 0])
+
+figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=100)
+left, middle_axes, right = figure.subplots(1, 3)
+maps = {"by the box's side, γ = 0.9": weights["box, γ = 0.9"], "by distance, γ = 0.99": weights_shrunk}
+for axes, (name, m) in zip((left, middle_axes), maps.items(), strict=True):
+    axes.imshow(m, cmap="gray", vmin=0, vmax=1)
+    dark = m.min() < 0.1
+    lines = axes.contour(m, [0.1, 0.5] if dark else [0.7, 0.9], colors="w" if dark else "k", linewidths=0.8)
+    axes.clabel(lines, fontsize=7)
+    axes.set(title=f"M {name}", xlabel="column (pixels)", ylabel="row (pixels)")
+for (name, m), style in zip(maps.items(), ("k--", "k-"), strict=True):
+    right.plot(m[:, 64], style, label=name)
+right.axvspan(hole_rows[0], hole_rows[-1], facecolor="0.9", edgecolor="0.6", label="the hole")
+right.set(title="Down the middle column", xlabel="row (pixels)", ylabel="weight M", ylim=(0, 1.5))
+right.legend(frameon=False, fontsize=8, loc="upper center")
+viz.show(
+    figure,
+    alt="Two maps of weights over the box and a section through each. By the box's side, a bright frame and a black "
+    "middle; by distance, white outside the hole and pale grey in its middle. In the section the first falls from one "
+    "to nothing within 40 pixels of a side; the second is flat at one up to the hole and sinks to 0.6 in its middle.",
+)
+
+# %% [markdown]
+# ## What it does to a gradient
+#
+# A loss acts through its gradient alone, and that of $M\,|x - y|$ is simple:
+#
+# $$ \frac{\partial L}{\partial x_{ijk}} = \frac{M_{ij}}{hwc} \, \mathrm{sign}(x_{ijk} - y_{ijk}) $$
+#
+# $|x - y|$ pulls every pixel with the same force, however far off it is; $M$ is that force. For a picture made as
+# above, in two directions, and a guess of plain grey:
+
+# %%
+n, side = 96, 64
+small_box = BoundingBox(16, 16, side, side)
+inside = slice(16, 16 + side)
+picture = (chain(n) @ np.random.default_rng(6).standard_normal((n, n)) @ chain(n).T)[None, :, :, None]
+small_mask = box_mask(np.random.default_rng(6), small_box, image_size=n, max_shrink=8)[None].astype(float)
+pulls = {}
+for discount in ("none", "box", "distance"):
+    x = ca.tensor(np.zeros_like(picture))
+    L = losses.discounted_l1(x, picture, small_mask, [small_box], discount=discount)
+    pulls[discount] = ca.grad(L, x).numpy()[0, :, :, 0]
+    print(f"{discount:8}: loss {float(L):.4f}, sum of all forces {np.abs(pulls[discount]).sum():.3f}")
+
+m = np.zeros((n, n))
+small_box.crop(m[:, :, None])[...] = losses.discount_by_box((side, side))
+assert np.allclose(pulls["box"], -m * np.sign(picture[0, :, :, 0]) / side**2, rtol=1e-6)
+
+
+corner = slice(24, 30)  # differences are slow: a corner will do
+
+
+def loss_of(x):
+    y, m = picture[:, corner, corner], small_mask[:, corner, corner]
+    return losses.discounted_l1(x, y, m, [(1, 1, 4, 4)], discount="box")
+
+
+gradcheck(loss_of, [np.zeros((1, 6, 6, 1))], rng=np.random.default_rng(8))
+print("and a corner of it agrees with finite differences")
+
+figure = Figure(figsize=(9, 3.1), layout="constrained", dpi=100)
+for axes, (name, g) in zip(figure.subplots(1, 3), pulls.items(), strict=True):
+    shown = axes.imshow(-g * side**2, cmap="gray", vmin=-1, vmax=1)
+    axes.add_patch(Rectangle((15.5, 15.5), side, side, fill=False, linestyle="--", label="the box"))
+    axes.set(title=f'discount="{name}"', xlabel="column (pixels)", ylabel="row (pixels)")
+axes.legend(loc="upper right", fontsize=8)
+figure.colorbar(shown, ax=figure.axes, label="force on a pixel (1 / hw)")
+viz.show(
+    figure,
+    alt="Three maps of the force on each pixel, grey where there is none, outside the box. Without a discount, pure "
+    "white and black patches, for up and down. By the box's side the same patches, fading to grey in the middle. By "
+    "distance they are as without, only a little paler in the middle.",
+)
+
+# %% [markdown]
+# ## What it does to what is learnt
+#
+# A network cannot get everything right; the discount says what it should get right *first*. Here is a very small one:
+# the box of 64 × 64 is filled with 5 × 5 cosine waves, and only their heights are learnt. That is too few.
+#
+# **Predict, then run.** Where will errors be smaller with a discount than without, and where larger?
+
+# %% tags=["predict"]
+waves = np.cos(np.pi * np.outer(np.arange(side) + 0.5, np.arange(5)) / side)
+truth, mask_in_box = picture[:, inside, inside], small_mask[:, inside, inside]
+l = distance(small_mask[0, :, :, 0] > 0.5)[inside, inside]
+bands = {"known": l == 0, "distance 1 to 4": (l > 0) & (l <= 4), "4 to 16": (l > 4) & (l <= 16), "beyond": l > 16}
+
+
+def learnt(discount, *, steps):
+    heights = {"a": ca.tensor(np.zeros((5, 5)))}
+    adam = Adam(heights, rate=2e-2, betas=(0.9, 0.99))
+    for _ in range(steps):
+        x = (waves @ heights["a"] @ waves.T).reshape(1, side, side, 1)
+        L = losses.discounted_l1(x, truth, mask_in_box, [(0, 0, side, side)], discount=discount)
+        adam.step(ca.grad(L, list(heights.values())))
+    return np.abs((waves @ heights["a"].numpy() @ waves.T) - truth[0, :, :, 0])
+
+
+for discount in ("none", "distance", "box"):
+    error = learnt(discount, steps=5 if QUICK else 400)
+    print(f"{discount:8}: mean error", "; ".join(f"{name} {error[band].mean():.3f}" for name, band in bands.items()))
+
+# %% [markdown]
+# By the box's side, the known rim gets better, here at the cost of all that lies inside, and of the middle most:
+# the waves have been spent where it counts. The paper's rule hardly differs from none at this size, since $0.99^{32}$
+# is 0.73. Its weights are gentle. (And this toy fits one picture. Over many pictures what cannot be known differs from
+# each to the next, and there the discount also quiets noise. Whether that helps is a question for notebook 18.)
+#
+# ## Timed
+#
+# **Predict, then run.** All missing against all known pixels, or columns first: how do the two grow when the side
+# doubles?
+
+# %% tags=["predict", "timed"]
+sides = [8, 16] if QUICK else [8, 16, 32, 48]
+times = {"loops over all pairs": [], "columns first": []}
+for width in sides:
+    quarter = np.zeros((width, width), bool)
+    quarter[width // 4 : -(width // 4), width // 4 : -(width // 4)] = True
+    times["loops over all pairs"].append(seconds_of(lambda: distance_loops(quarter), rounds=1))
+    times["columns first"].append(seconds_of(lambda: distance(quarter)))
+
+figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
+axes = figure.subplots()
+for (name, seconds), style in zip(times.items(), ("k--^", "k-o"), strict=True):
+    axes.loglog(sides, [1e3 * s for s in seconds], style, label=name)
+axes.set(title="Time to find all distances to the known", xlabel="side of the picture (pixels)", ylabel="milliseconds")
+axes.legend(frameon=False)
+axes.grid(color="0.9")
+viz.show(
+    figure,
+    alt="Time against the picture's side, both logarithmic. Loops over all pairs rise steeply, sixteenfold when the "
+    "side doubles; columns first stays far below and rises slowly.",
+)
+
+# %% [markdown]
+# Doubling the side makes 16 times as many pairs, and 8 times as many terms for columns first; at these sizes even
+# those are hidden behind NumPy's calls. In training it is done once per picture, beside the network's convolutions.
+#
+# ## Exercises
+#
+# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
+# `solutions/notebook_08.py`.
+#
+# **1.** The paper's hole: a box, shrunk. `box` is (top, left, height, width).
+
+
+# %%
+def shrunk_hole(box, dy, dx, size):
+    """A mask (size, size), 1 in the hole: the box less dy rows above and below, dx columns left and right."""
+    raise NotImplementedError
+
+
+check("08.hole", shrunk_hole)
+
+# %% [markdown]
+# **2.** The distance to the nearest known pixel, without loops over pixels. Any way will do; the picture's border is
+# not known.
+
+
+# %%
+def distance_to_known(hole):
+    """Euclidean distances (h, w), where hole (h, w) is True for missing pixels and False for at least one."""
+    raise NotImplementedError
+
+
+check("08.distance", distance_to_known)
+
+# %% [markdown]
+# **3.** The released code's weights, repaired: by the distance to the nearest side, the same from all four. The
+# outermost pixels on each side have weight 1.
+
+
+# %%
+def symmetric_discount(h, w, gamma):
+    """Weights (h, w) that do not change when they are flipped along either axis."""
+    raise NotImplementedError
+
+
+check("08.symmetric", symmetric_discount)
+
+# %% tags=["figures-that-matter"]
+figures = {
+    "missing": list(holes.values()),
+    "share that can be known": list(knowable.values()),
+    "weight in the middle": list(middle.values()),
+    "weight on the outermost 16 pixels": list(outer_share.values()),
+    "sum of forces": [float(np.abs(g).sum()) for g in pulls.values()],
+    "pixels by distance": [int(band.sum()) for band in bands.values()],
+    "error after five steps": float(learnt("box", steps=5).mean()),
+}
+print(json.dumps(figures))
