@@ -1,0 +1,622 @@
+# %% [markdown]
+# # 09 · Contextual attention, step by step
+#
+# **One idea:** a hole is filled by *copying*. Each position compares the patch around it with all patches of the
+# picture, turns the likenesses into weights, and pastes the weighted sum of those patches. Comparing is a convolution
+# whose kernels are the patches; pasting is a transposed convolution with the same patches.
+#
+# You need notebook 03 for convolutions and their transposes. This is section 4.1 of the paper, in the order of the
+# released code.
+
+# %%
+import json
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.lib.stride_tricks import sliding_window_view
+
+import ca_numpy as ca
+from ca_numpy import attention, data, ops, viz
+from ca_numpy.testing import seconds_of
+from ca_numpy.testing.exercises import check
+
+QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
+
+# %% [markdown]
+# ## The problem
+#
+# A convolution sees what is near. What belongs into a hole, though, is often found far away: the next brick, the other
+# window. Here are bricks with a hole in them. In the paper a first network makes a *coarse* guess; ours is a stand-in
+# that no real network could make, the true picture, blurred. It says roughly where bright and dark belong, and lacks
+# all that is sharp.
+
+
+# %%
+def blurred(x, k):
+    return sliding_window_view(np.pad(x, k // 2, mode="reflect"), (k, k)).mean(axis=(2, 3))
+
+
+bricks = data.Photographs()[4].mean(axis=2).astype(float)  # 512 × 512
+bricks = bricks.reshape(128, 4, 128, 4).mean(axis=(1, 3))[20:92, 20:92]
+bricks = 0.4 * (bricks - bricks.mean()) / bricks.std()  # 0 is the mean: negative is darker
+hole = np.zeros(bricks.shape)
+hole[24:48, 26:46] = 1
+coarse = np.where(hole, blurred(blurred(bricks, 5), 5), bricks)
+
+
+def gallery(panels, *, width=7.5, height=2.6, **style):
+    """Grey pictures side by side, by their titles."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=100)
+    for axes, (title, picture) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        axes.imshow(picture, cmap="gray", **{"vmin": -1, "vmax": 1, **style})
+        axes.set_title(title, fontsize=9)
+        axes.set(xticks=[], yticks=[])
+    return figure
+
+
+viz.show(
+    gallery({"the truth, 72 × 72 pixels": bricks, "the hole": np.where(hole, 1, bricks), "the coarse guess": coarse}),
+    alt="Three pictures of a brick wall: whole; with a white box in the middle; with the box filled by a blurred "
+    "guess in which the joints between the bricks are faint.",
+)
+
+# %% [markdown]
+# **Features.** The network compares features of 128 channels. Ours has three: grey, and its slope to the right and
+# downwards. Channel 0 *is* the picture, so what is rebuilt can be looked at. Foreground $f$ and background $b$ are one
+# and the same array, as in the released code; only the mask tells which patches may be copied.
+#
+# **Downscaled.** Patches are compared on features of half the size (`rate = 2`), one pixel kept of each 2 × 2. The
+# attention then has a sixteenth of the entries: a position is one *cell* of $2 × 2$ pixels.
+
+# %%
+RATE = 2
+edge = np.pad(coarse, 1, mode="edge")
+right, down = (edge[1:-1, 2:] - edge[1:-1, :-2]) / 2, (edge[2:, 1:-1] - edge[:-2, 1:-1]) / 2
+features = np.stack([coarse, right, down], axis=2)  # H W C
+
+
+def downscale(x, rate):
+    """The pixel nearest to where it belongs if the corners stay in the corners."""
+    rows, columns = (np.floor(np.linspace(0, n - 1, n // rate) + 0.5).astype(int) for n in x.shape[:2])
+    return x[rows[:, None], columns]
+
+
+small = downscale(features, RATE)
+h, w, channels = small.shape
+assert np.array_equal(small, attention.downscale(ca.tensor(features[None]), RATE).numpy()[0])
+viz.show(
+    gallery({f"grey, {h} × {w}": small[..., 0], "slope to the right": small[..., 1], "slope down": small[..., 2]}),
+    alt="The three channels of the features in half the size: the wall in grey; upright joints, white at one side and "
+    "black at the other; level joints likewise. Inside the hole all three are faint.",
+)
+
+# %% [markdown]
+# ## The equations
+#
+# With $P_f(x)$ the $3 × 3$ patch of $f$ around position $x$, zeros outside the picture, and likewise $P_b(x')$:
+#
+# $$ s_{x x'} = \Big\langle P_f(x),\; \frac{P_b(x')}{\lVert P_b(x') \rVert} \Big\rangle
+# \quad\text{match}\qquad
+# s_{x x'} \leftarrow \sum_{t=-1}^{1} s_{x + t,\; x' + t} \quad\text{propagate, left-right, then top-down} $$
+#
+# $$ a_{x x'} = v_{x'}\, \frac{e^{\lambda s_{x x'} v_{x'}}}{\sum_{x''} e^{\lambda s_{x x''} v_{x''}}} \quad\text{attend}
+# \qquad
+# y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) \quad\text{rebuild} $$
+#
+# $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale, and
+# $R_b(x')$ the *raw* patch, $4 × 4$ pixels of the full-size features.
+#
+# ## Step 1: match, in loops
+#
+# Every patch against every patch.
+
+
+# %%
+def match_loops(f, b, k=3):
+    r = k // 2
+    f_padded, b_padded = (np.pad(x, ((r, r), (r, r), (0, 0))) for x in (f, b))
+    s = np.zeros((*f.shape[:2], *b.shape[:2]))
+    for i, j, i2, j2 in np.ndindex(s.shape):
+        mine, theirs = f_padded[i : i + k, j : j + k], b_padded[i2 : i2 + k, j2 : j2 + k]
+        s[i, j, i2, j2] = np.sum(mine * theirs) / max(np.sqrt(np.sum(theirs * theirs)), 1e-4)
+    return s.reshape(f.shape[0] * f.shape[1], -1)  # positions in the order in which we read
+
+
+corner = small[10:18, 12:20]
+s_loops = match_loops(corner, corner)
+print("8 × 8 positions:", s_loops.shape, "scores")
+
+# %% [markdown]
+# **As a convolution.** Fix $x'$. Then $s_{x x'}$ slides one fixed little picture, the patch $P_b(x')$ of length 1, over
+# $f$ and takes inner products: it is a convolution with *that patch as its kernel*. All of $x'$ together are one
+# convolution with as many output channels as there are patches. For us: 3 × 3 × 3 → 1296.
+
+
+# %%
+def patches(x, k):
+    """The k × k patch around each position, zeros outside: h w C -> h·w, k k C."""
+    r = k // 2
+    seen = sliding_window_view(np.pad(x, ((r, r), (r, r), (0, 0))), (k, k), axis=(0, 1))
+    return seen.transpose(0, 1, 3, 4, 2).reshape(-1, k, k, x.shape[2])
+
+
+def match(f, b, k=3):
+    pf, pb = patches(f, k).reshape(-1, k * k * f.shape[2]), patches(b, k).reshape(-1, k * k * b.shape[2])
+    return pf @ (pb / np.maximum(np.linalg.norm(pb, axis=1, keepdims=True), 1e-4)).T
+
+
+def match_by_convolution(f, b, k=3):
+    kernels = patches(b, k)
+    kernels = kernels / np.maximum(np.sqrt(np.sum(kernels**2, axis=(1, 2, 3), keepdims=True)), 1e-4)
+    kernels = kernels.transpose(1, 2, 3, 0)  # KH KW C O, and O runs over the patches
+    pads = ((k // 2, k // 2), (k // 2, k // 2))
+    return ops.conv2d(f[None], kernels, stride=1, dilation=1, pads=pads).numpy()[0].reshape(-1, kernels.shape[3])
+
+
+def apart(mine, theirs):
+    """The largest difference; the checks of this notebook ask that it be below 1e-10."""
+    difference = float(np.max(np.abs(mine - theirs)))
+    assert difference < 1e-10, difference
+    return f"{difference:.0e} apart"
+
+
+s = match(small, small)
+tensor = ca.tensor(small[None])
+print("loops, vectorised:      ", apart(match(corner, corner), s_loops))
+print("vectorised, convolution:", apart(match_by_convolution(small, small), s))
+print("vectorised, library:    ", apart(attention.match(tensor, tensor, ksize=3).numpy()[0], s))
+
+# %% [markdown]
+# **Why divide by the norm?** By Cauchy and Schwarz, $\langle p, q \rangle / \lVert q \rVert \le \lVert p \rVert$, with
+# equality only where $q$ points in the direction of $p$: so no patch scores higher than the patch itself. The released
+# code leaves out the other half of the cosine, $/ \lVert P_f(x) \rVert$: that is one factor for the whole row of $s$,
+# so who wins does not depend on it, only by how much.
+#
+# **Predict, then run.** Of the 1296 positions, how many are most like themselves: with the division, and without it?
+# Which patches win without?
+
+# %% tags=["predict"]
+plain = patches(small, 3).reshape(h * w, -1) @ patches(small, 3).reshape(h * w, -1).T
+itself = np.arange(h * w)
+at_home = {"divided": int(np.sum(s.argmax(1) == itself)), "not divided": int(np.sum(plain.argmax(1) == itself))}
+winners = {"divided": len(set(s.argmax(1))), "not divided": len(set(plain.argmax(1)))}
+for name in at_home:
+    print(f"{name:12} {at_home[name]:4} of {h * w} win at home; {winners[name]:4} different winners")
+
+# %% [markdown]
+# Without the division a few patches of strong contrast win nearly everywhere.
+#
+# ## Step 2: what may be copied
+#
+# A patch that touches the hole holds guessed pixels. It is *known* only if all its nine positions are.
+#
+# **Predict, then run.** The hole covers 12 × 10 positions. How many patches are lost?
+
+# %% tags=["predict"]
+small_hole = downscale(hole[:, :, None], RATE)
+known = (patches(small_hole, 3).sum(axis=(1, 2, 3)) == 0).astype(float)
+library_known = attention.known_patches(tensor, small_hole[None], ksize=3, stride=1, rate=1).numpy()[0]
+print(f"hole: {int(small_hole.sum())} positions; lost: {int(np.sum(known == 0))};", apart(known, library_known))
+
+# %% [markdown]
+# A ring of one position around the hole is lost as well: 14 × 12.
+#
+# One position inside the hole, and how much each place of the wall resembles it:
+
+# %%
+query = (13, 20)  # row and column, in positions
+
+
+def score_map(axes, values, title, at=query, allowed=known):
+    """Scores of one position against all, with the best known patch."""
+    grid = values.reshape(h, w)
+    axes.imshow(grid, cmap="gray")
+    best = np.unravel_index(np.argmax(np.where(allowed > 0, values, -np.inf)), (h, w))
+    axes.contour(small_hole[..., 0], levels=[0.5], colors="w", linewidths=1, linestyles="--")
+    for place, marker, label in ((at, "X", "asks"), (best, "o", "best known")):
+        axes.plot(place[1], place[0], marker, ms=8, mfc="w", mec="k", mew=1.3, ls="none", label=label)
+    axes.set_title(title, fontsize=9)
+    axes.set(xticks=[], yticks=[])
+    return best
+
+
+row = query[0] * w + query[1]
+figure = Figure(figsize=(7.5, 3.0), layout="constrained", dpi=100)
+axes = figure.subplots(1, 3)
+axes[0].imshow(small[..., 0], cmap="gray", vmin=-1, vmax=1)
+axes[0].set_title("grey", fontsize=9)
+axes[0].set(xticks=[], yticks=[])
+axes[0].contour(small_hole[..., 0], levels=[0.5], colors="w", linewidths=1, linestyles="--")
+axes[0].plot(query[1], query[0], "X", ms=8, mfc="w", mec="k", mew=1.3)
+score_map(axes[1], plain[row], "inner products")
+score_map(axes[2], s[row], "scores: divided by the norm")
+figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+viz.show(
+    figure,
+    alt="The wall with the hole dashed and one position in it marked by a cross, then its inner products and its "
+    "scores with every position as pictures: upright joints are bright in both. A dot marks the best known patch.",
+)
+
+# %% [markdown]
+# ## Step 3: propagate
+#
+# If $x$ copies from $x'$, its right neighbour should copy from the right neighbour of $x'$: otherwise neighbouring
+# copies do not join. So a pair's score gets the scores of the pairs that lie one step before and behind it, *both*
+# positions moved together. In the matrix $s$ that is a sum along a **diagonal**.
+
+
+# %%
+def diagonal_loops(s, k=3):
+    out = np.zeros_like(s)
+    for x, x2 in np.ndindex(s.shape):
+        for t in range(-(k // 2), k // 2 + 1):
+            if 0 <= x + t < s.shape[0] and 0 <= x2 + t < s.shape[1]:
+                out[x, x2] += s[x + t, x2 + t]
+    return out
+
+
+def diagonal(s, k=3):
+    r = k // 2
+    padded = np.pad(s, r)
+    return sum(padded[r + t : r + t + s.shape[0], r + t : r + t + s.shape[1]] for t in range(-r, r + 1))
+
+
+def by_columns(s, h, w):
+    """The same scores with positions numbered down the columns; again with (w, h), and they are back."""
+    return s.reshape(h, w, h, w).transpose(1, 0, 3, 2).reshape(h * w, h * w)
+
+
+def propagate(s, h, w, k=3):
+    s = diagonal(s, k)  # left-right: x + 1 is the neighbour to the right
+    return by_columns(diagonal(by_columns(s, h, w), k), w, h)  # top-down: now x + 1 is the neighbour below
+
+
+unit = np.zeros((9, 9))
+unit[3, 5] = 1
+figure = Figure(figsize=(7.5, 2.9), layout="constrained", dpi=100)
+corner_p = propagate(s_loops, 8, 8)
+panels = {"one score, 9 × 9": unit, "its sum along diagonals": diagonal(unit)}
+panels |= {"scores of 8 × 8 positions": s_loops, "propagated": corner_p}
+for axes, (title, matrix) in zip(figure.subplots(1, 4), panels.items(), strict=True):
+    axes.imshow(matrix, cmap="gray_r")
+    axes.set_title(title, fontsize=9)
+    axes.set(xticks=[], yticks=[], xlabel="x′", ylabel="x")
+viz.show(
+    figure,
+    alt="Four matrices of scores. One black entry becomes three on a diagonal. A matrix of 64 by 64 scores in 8 by 8 "
+    "blocks is speckled; after propagation lines along the diagonals stand out.",
+)
+
+# %%
+p = propagate(s, h, w)
+print("loops, vectorised:  ", apart(diagonal(s_loops), diagonal_loops(s_loops)))
+library_p = attention.propagate(ca.tensor(s[None]), (h, w), (h, w), k=3).numpy()[0]
+print("vectorised, library:", apart(p, library_p))
+
+# %% [markdown]
+# (At the end of a line this walk runs on into the next one, as the released code does; the paper's text stops. That is
+# one of its [departures](../docs/departures.md).)
+#
+# What does it do? Here are the scores of the position marked before, and what propagation makes of them: what is alike
+# only by itself fades, what is alike with its surroundings stays.
+
+# %%
+figure = Figure(figsize=(5.2, 3.0), layout="constrained", dpi=100)
+axes = figure.subplots(1, 2)
+score_map(axes[0], s[row], "scores")
+best = score_map(axes[1], p[row], "propagated")
+figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+viz.show(
+    figure,
+    alt="Two maps of scores of one position in the hole. Before: bright stripes and single bright cells. Propagated: "
+    "smoother, bright along upright joints; the best known patch lies elsewhere, at the top right.",
+)
+
+# %% [markdown]
+# Now ask, for each position in the hole, whether its neighbour to the right and the one below copy from
+# the neighbours of what it copies.
+#
+# **Predict, then run.** Which share of the neighbours do, before and after?
+
+
+# %% tags=["predict"]
+def together(scores):
+    """1 where the right and the lower neighbour are copied along, 1/2 where one of them is, else 0."""
+    best = np.where(known > 0, scores, -np.inf).argmax(axis=1).reshape(h, w)
+    joined = np.zeros((h, w))
+    joined[:, :-1] += (best[:, 1:] == best[:, :-1] + 1) / 2
+    joined[:-1, :] += (best[1:, :] == best[:-1, :] + w) / 2
+    return joined
+
+
+inside = small_hole[..., 0] > 0
+share = {name: float(together(x)[inside].mean()) for name, x in (("before", s), ("after", p))}
+print("copied along with their neighbours: {before:.0%} before, {after:.0%} after".format(**share))
+box = np.ix_(inside.any(axis=1), inside.any(axis=0))
+viz.show(
+    gallery({"before": together(s)[box], "after propagation": together(p)[box]}, width=5, vmin=0, vmax=1),
+    alt="The hole's 12 by 10 positions, white where both neighbours are copied along, grey where one is, black where "
+    "none is. Before propagation most are black; after it more than half are grey or white.",
+)
+
+# %% [markdown]
+# ## Step 4: attend
+#
+# Softmax turns a row of scores into weights that sum to 1. The scale $\lambda$ says how sharply: for $\lambda \to 0$
+# all patches weigh the same and the result is their mean, grey; for $\lambda \to \infty$ the best one takes all. How
+# many patches share the weight? $n = 1 / \sum a^2$ is $n$ for $n$ equal weights.
+
+
+# %%
+def attend(s, known, scale=10.0):
+    logits = s * known * scale
+    a = np.exp(logits - logits.max(axis=1, keepdims=True))  # the same, and nothing overflows
+    return a / a.sum(axis=1, keepdims=True) * known
+
+
+def sharing(a):
+    """The number of patches that share the weight: the median over the hole."""
+    a = a[inside.ravel()]
+    return float(np.median(a.sum(axis=1) ** 2 / np.sum(a**2, axis=1)))
+
+
+# %% [markdown]
+# **Predict, then run.** Propagation sums nine scores, and neighbours' scores are alike. What does it do to the number
+# of patches that share the weight: nothing, more, fewer?
+
+# %% tags=["predict"]
+scales = (0.1, 1.0, 10.0, 100.0)
+shared = {name: [sharing(attend(x, known, by)) for by in scales] for name, x in (("alone", s), ("propagated", p))}
+figure = Figure(figsize=(6, 3), layout="constrained", dpi=100)
+axes = figure.subplots()
+for (name, values), style in zip(shared.items(), ("k-o", "k--s"), strict=True):
+    axes.loglog(scales, values, style, mfc="w", label=name)
+axes.set(xlabel="scale λ", ylabel="patches that share", title="What the scale does, for positions in the hole")
+axes.legend(frameon=False)
+print("; ".join(f"{name}: {values[2]:.1f} patches at λ = 10" for name, values in shared.items()))
+viz.show(
+    figure,
+    alt="Number of patches that share the weight against the scale, both logarithmic. Two falling curves, from about a "
+    "thousand to one; the one with propagation reaches one at a scale nearly ten times smaller.",
+)
+
+# %% [markdown]
+# Fewer: a sum of nine alike scores is nine times as large, and so acts as a scale nine times as large. Propagation also
+# sharpens.
+#
+# Unknown patches' scores became 0 rather than $-\infty$: they stay in the denominator, and their share is dropped. As
+# long as the best score is well above 0 they take next to nothing; where nothing matches, the result gets fainter.
+#
+# ## Step 5: rebuild
+#
+# At each position lay down a patch, the sum of all raw patches weighted by the position's attention. Raw patches are of
+# 4 × 4 pixels, in steps of 2: two cells wide each way.
+#
+# **Predict, then run.** If all weights of one cell's own patch are 1, and the rest 0, how many patches lie over one
+# pixel? What comes out at the border, if we divide by 4 everywhere?
+
+
+# %% tags=["predict"]
+def raw_patches(b, rate):
+    """2·rate × 2·rate pixels at steps of rate, from half a cell before: h·w, 2·rate, 2·rate, C."""
+    before, after = rate // 2, rate - rate // 2
+    padded = np.pad(b, ((before, after), (before, after), (0, 0)))
+    seen = sliding_window_view(padded, (2 * rate, 2 * rate), axis=(0, 1))[::rate, ::rate]
+    return seen.transpose(0, 1, 3, 4, 2).reshape(-1, 2 * rate, 2 * rate, b.shape[2])
+
+
+def rebuild_loops(a, b, rate):
+    height, width, _ = b.shape
+    before = rate // 2
+    out = np.zeros((height + rate, width + rate, b.shape[2]))  # with the border
+    raw = raw_patches(b, rate)
+    for x, (i, j) in enumerate(np.ndindex(height // rate, width // rate)):
+        for x2 in range(a.shape[1]):
+            out[i * rate : i * rate + 2 * rate, j * rate : j * rate + 2 * rate] += a[x, x2] * raw[x2]
+    return out[before : before + height, before : before + width] / 4
+
+
+ones = rebuild_loops(np.eye(16), np.ones((8, 8, 1)), RATE)[..., 0]
+print(4 * ones)
+
+# %% [markdown]
+# Four in the interior, two along the border, one in the corners: rebuilding a picture from its own patches is exact but
+# for the outermost pixels, which get darker.
+#
+# **As a transposed convolution.** Each position puts down kernels, as many as there are patches, each times a number:
+# this is notebook 03's `dx`, with the raw patches as kernels. The paper calls it *deconvolution*.
+
+
+# %%
+def rebuild(a, b, rate):
+    height, width, _ = b.shape
+    kernels = raw_patches(b, rate).transpose(1, 2, 3, 0)  # KH KW C O, and O runs over the patches
+    pads = ((rate // 2, rate - rate // 2),) * 2
+    g = a.reshape(1, height // rate, width // rate, -1)
+    return ops.conv2d_dx(g, kernels, size=(height, width), stride=rate, dilation=1, pads=pads).numpy()[0] / 4
+
+
+crop = features[20:36, 24:40]
+a_crop = attend(propagate(match(downscale(crop, RATE), downscale(crop, RATE)), 8, 8), np.ones(64))
+a = attend(p, known)
+y = rebuild(a, features, RATE)
+library_y = attention.rebuild(*map(ca.tensor, (a[None], features[None], features[None])), ksize=3, rate=RATE).numpy()[0]
+print("loops, vectorised:  ", apart(rebuild(a_crop, crop, RATE), rebuild_loops(a_crop, crop, RATE)))
+print("vectorised, library:", apart(y, library_y))
+
+# %%
+alone = rebuild(attend(s, known), features, RATE)
+
+
+def filled(y):
+    return np.where(hole, y[..., 0], bricks)
+
+
+def error(picture):
+    return float(np.abs(picture - bricks)[hole > 0].mean())
+
+
+around = np.s_[16:56, 18:54]
+panels = {"coarse": coarse, "without propagation": filled(alone), "with": filled(y), "the truth": bricks}
+errors = {name: error(picture) for name, picture in panels.items()}
+viz.show(
+    gallery({f"{name}\nerror {errors[name]:.3f}": picture[around] for name, picture in panels.items()}, height=2.5),
+    alt="Around the hole: filled in three ways, and the truth. The coarse filling is a blur; without propagation the "
+    "joints are faint and soft; with it they are bright, but the level joint at the left is smeared.",
+)
+
+# %% [markdown]
+# No number was learned here. The network learns *features* in which the right patch is the most alike, and convolutions
+# that mend the seams. (Error: mean absolute difference within the hole, in pixel values from −1 to 1.)
+#
+# ## The oracle: all steps at once
+#
+# The library has the steps twice: as a composite of differentiable operations, and as one kernel of the backend that
+# forms no patches (notebook 11). Both must give what our steps give.
+
+# %%
+inputs = features[None], features[None], hole[None, :, :, None]
+composite = attention.contextual_attention(*inputs, fused=False).numpy()[0]
+kernel = attention.contextual_attention(*inputs, fused=True).numpy()[0]
+print("ours, composite:", apart(y, composite))
+print("ours, kernel:   ", apart(y, kernel))
+
+# %% [markdown]
+# ## Two options that save memory
+#
+# The matrix $a$ has an entry for each *pair* of positions. For features of $H × W$ pixels, downscaled by `rate` and
+# with every `stride`-th background patch along each axis, that is
+#
+# $$ \frac{HW}{\text{rate}^2} \cdot \frac{HW}{\text{rate}^2\, \text{stride}^2} $$
+#
+# entries: twice the rate saves sixteenfold, twice the stride fourfold. The paper names both in section 4.1.
+#
+# **Predict, then run.** From the default, rate 2 and stride 1: which loses more, doubling the rate or doubling the
+# stride? And does it help to have four times the memory, with rate 1 and stride 2?
+
+# %% tags=["predict"]
+options = {}
+for rate, stride in ((1, 2), (2, 1), (2, 2), (4, 1)):
+    out = attention.contextual_attention(*inputs, rate=rate, stride=stride, fused=False).numpy()[0]
+    entries = (72 // rate) ** 2 * (72 // rate // stride) ** 2
+    options[rate, stride] = filled(out), entries
+    print(f"rate {rate}, stride {stride}: {8 * entries / 1e6:5.1f} MB, error {error(filled(out)):.3f}")
+titles = {f"rate {r}, stride {t}\n{8 * n / 1e6:.1f} MB": picture[around] for (r, t), (picture, n) in options.items()}
+viz.show(
+    gallery(titles, height=2.5),
+    alt="Around the hole, filled with four pairs of options, from 54 to less than 1 megabyte for the matrix. The first "
+    "two show whole bricks with bright joints; in the last two the joints are broken, some too many.",
+)
+
+# %% [markdown]
+# One picture is no experiment. Rate 1 with stride 2 looks as sharp as the default, and its error is larger: its joints
+# stand a pixel beside the true ones, which the eye forgives and the mean difference does not. A larger rate looks at
+# fewer pixels and pastes larger patches. A larger stride has a quarter of the candidates, on a grid: what sits on an
+# odd row cannot be copied. And propagation then moves one position by a cell and the other by two, so that what it
+# sums over are no longer the neighbours of the copy.
+#
+# ## Timed
+#
+# **Predict, then run.** All steps for 8 × 8 positions in loops, vectorised, and by the library's kernel: how long per
+# pair of positions?
+
+# %% tags=["predict", "timed"]
+side = 8 if QUICK else 16
+crop = features[20 : 20 + side, 24 : 24 + side]
+n = side // RATE
+everything = np.ones(n * n)
+
+
+def by_loops(f):
+    s = match_loops(downscale(f, RATE), downscale(f, RATE))
+    s = by_columns(diagonal_loops(by_columns(diagonal_loops(s), n, n)), n, n)
+    return rebuild_loops(attend(s, everything), f, RATE)
+
+
+def vectorised(f):
+    s = match(downscale(f, RATE), downscale(f, RATE))
+    return rebuild(attend(propagate(s, n, n), everything), f, RATE)
+
+
+print("loops, vectorised:", apart(by_loops(crop), vectorised(crop)))
+runs = {
+    "loops": (lambda: by_loops(crop), 1),
+    "vectorised": (lambda: vectorised(crop), 10),
+    "library, composite": (lambda: attention.contextual_attention(crop[None], crop[None], fused=False), 10),
+    "library, one kernel": (lambda: attention.contextual_attention(crop[None], crop[None], fused=True), 10),
+}
+nanoseconds = {name: 1e9 * seconds_of(run, rounds=rounds) / n**4 for name, (run, rounds) in runs.items()}
+figure = Figure(figsize=(6.5, 2.4), layout="constrained", dpi=100)
+axes = figure.subplots()
+axes.barh(list(nanoseconds), list(nanoseconds.values()), 0.6, color="0.7", edgecolor="k", label="all steps")
+axes.set(xscale="log", xlim=(10, None), xlabel="nanoseconds per pair of positions")
+axes.set_title(f"Attention over {n} × {n} positions", fontsize=10)
+axes.invert_yaxis()
+axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+print(", ".join(f"{name}: {t:.0f} ns" for name, t in nanoseconds.items()))
+viz.show(
+    figure,
+    alt="Bars on a logarithmic scale: loops take about ten thousand nanoseconds per pair of positions; "
+    "vectorised and by the library it is some hundred.",
+)
+
+# %% [markdown]
+# On so few positions much of the rest is Python's overhead. With more of them the products count, and notebook 11 has
+# five times fewer.
+#
+# ## Exercises
+#
+# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
+# `solutions/notebook_09.py`.
+#
+# **1.** Which patches may be copied?
+
+
+# %%
+def known_patches(hole, ksize):
+    """hole: h w, 1 in the hole. h w: 1.0 where the ksize × ksize patch (odd) touches no hole, else 0.0.
+
+    What lies outside the picture is no hole.
+    """
+    raise NotImplementedError
+
+
+check("09.known_patches", known_patches)
+
+# %% [markdown]
+# **2.** Propagation along one axis, without running on from the end of a line: `s` has four axes, $h × w × h' × w'$,
+# and both positions move to the *right* together. What would leave the picture counts as 0.
+
+
+# %%
+def propagate_right(s, k):
+    """Σ_t s[i, j + t, i', j' + t] over the k (odd) steps t around 0."""
+    raise NotImplementedError
+
+
+check("09.propagate_right", propagate_right)
+
+# %% [markdown]
+# **3.** How large is the matrix? Features of $H × W$, rate and stride as above; sizes that do not divide are rounded
+# up, as many positions as *start* before the end. Single precision: four bytes a number.
+
+
+# %%
+def attention_bytes(height, width, rate, stride):
+    """Bytes of the attention between all foreground positions and every stride-th background patch."""
+    raise NotImplementedError
+
+
+check("09.attention_bytes", attention_bytes)
+
+# %% tags=["figures-that-matter"]
+figures = {
+    "most like themselves": [at_home["divided"], at_home["not divided"]],
+    "patches lost to the hole": int(np.sum(known == 0)),
+    "copied along": [share["before"], share["after"]],
+    "patches that share at 10": [shared["alone"][2], shared["propagated"][2]],
+    "errors": list(errors.values())[:3],
+    "errors of the options": [error(picture) for picture, _ in options.values()],
+}
+print(json.dumps(figures))
