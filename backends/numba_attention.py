@@ -45,6 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.backends import numba_attention_kernels as kernels
+from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
 from ca_numpy.backends.numba_math import one_at_a_time
 from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_simd import WIDTH, matmul, panels
@@ -187,12 +188,12 @@ class _Image:
         self.times_b = _Factor(self.b.T)
         self.valid = np.array(valid, f.dtype)
         self.scale = f.dtype.type(geometry.softmax_scale)
-        self._least = np.log(np.finfo(f.dtype).eps / 4 / max(len(self.b), 1)).astype(f.dtype)
+        self._least = least_exponent(f.dtype, len(self.b))
         attended = np.flatnonzero(self.valid) if valid_only else np.arange(len(self.b))
-        scored = _walked(attended, self.b_grid, self.steps)
+        scored = walked(attended, self.b_grid, self.steps)
         self._scored = runs_of(scored, self.b_grid[1])
         self._attended = long_runs_of(attended, self.b_grid, reach=max(-self.steps[0], self.steps[-1]))
-        self._multiplied = _windowed(scored, self.b_grid, self.window)
+        self._multiplied = windowed(scored, self.b_grid, self.window)
         self.bands = self._bands(memory)
         room = max(len(band.score_rows) for band in self.bands)
         self._scores = _Rows(self.grids, room, f.dtype)
@@ -211,7 +212,7 @@ class _Image:
         return [self._band(*edge) for edge in pairwise(edges)]
 
     def _band(self, y0: int, y1: int) -> _Band:
-        scores = _walked(np.arange(y0 * self.w, y1 * self.w), (self.h, self.w), self.steps)
+        scores = walked(np.arange(y0 * self.w, y1 * self.w), (self.h, self.w), self.steps)
         return _Band(y0, y1, scores, np.unique(scores // self.w).tolist())
 
     def _windows_of(self, row: int) -> list[int]:
@@ -304,23 +305,6 @@ def long_runs_of(positions: Array, grid: tuple[int, int], *, reach: int, longest
     starts = np.flatnonzero(starts)
     lengths = np.diff(starts, append=len(positions))
     return np.stack([positions[starts] // grid[1], positions[starts] % grid[1], lengths], axis=1)
-
-
-def _walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
-    """All that the propagation's walk reaches from these positions: so many steps down, and then along."""
-    h, w = grid
-    down = np.add.outer(positions % w * h + positions // w, steps)
-    down = down[(down >= 0) & (down < h * w)]
-    along = np.add.outer(down % h * w + down // h, steps)
-    return np.unique(along[(along >= 0) & (along < h * w)])
-
-
-def _windowed(positions: Array, grid: tuple[int, int], window: list[int]) -> Array:
-    """All that the windows around these positions cover."""
-    rows, columns = np.add.outer(positions // grid[1], window), np.add.outer(positions % grid[1], window)
-    rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
-    inside = (rows >= 0) & (rows < grid[0]) & (columns >= 0) & (columns < grid[1])
-    return np.unique((rows * grid[1] + columns)[inside])
 
 
 def to_blocks(x: Array, rate: int) -> Array:

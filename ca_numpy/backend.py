@@ -1,4 +1,4 @@
-"""The contract between the calculus and the arithmetic: every kernel with its equation, and what it computes.
+"""The contract between the calculus and the arithmetic: every kernel with its equation and shapes.
 
 A backend is a class with the methods below, over arrays of its own. Images and features are N H W C, convolution
 kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an

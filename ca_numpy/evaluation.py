@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ca_numpy import metrics, peers
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import Dataset, Pairs, draw_hole, load_pairs, make_pairs, open_dataset, open_split
+from ca_numpy.data import Dataset, Pairs, load_pairs, make_pairs, open_dataset, open_split
 from ca_numpy.data.datasets import Crops
 from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
@@ -252,11 +252,6 @@ def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, NDAr
         )
         for region, mask in zip(REGIONS, (m, None), strict=True)
     }
-
-
-def draw_holes(holes: Holes, *, size: int, count: int, seed: int) -> NDArray[np.float32]:
-    """`count` masks N size size 1, the same for the same seed."""
-    return np.stack([draw_hole(holes, size=size, seed=(seed, number)) for number in range(count)])
 
 
 def _summary(table: NDArray[np.float64]) -> dict[str, tuple[float, float]]:

@@ -72,11 +72,11 @@ def load_backend(name: str) -> Backend:
 def _preferred() -> str:
     """The first of PREFERENCE that works here."""
     for name in PREFERENCE:
-        reason = why_unavailable(name)
-        if reason is None:
+        error = _failure(name)
+        if error is None:
             return name
-        if name in registered_backends() and "No module named" not in reason:  # there, and yet of no use
-            _tell_once(f"ca_numpy: {reason}; taking the next")
+        if name in registered_backends() and not isinstance(error.__cause__, ImportError):  # there, and yet of no use
+            _tell_once(f"ca_numpy: {error}; taking the next")
     return "numpy"
 
 
@@ -92,10 +92,16 @@ def available_backends() -> tuple[str, ...]:
 
 def why_unavailable(name: str) -> str | None:
     """None for a backend that works here, else the reason and what would mend it."""
+    error = _failure(name)
+    return None if error is None else str(error)
+
+
+def _failure(name: str) -> UserError | None:
+    """What loading a backend raises here."""
     try:
         load_backend(name)
     except UserError as e:
-        return str(e)
+        return e
     return None
 
 

@@ -8,13 +8,18 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy import metrics, peers
-from ca_numpy.data import Photographs, validation_crops
+from ca_numpy.data import Photographs, draw_hole, validation_crops
 from ca_numpy.errors import UserError
-from ca_numpy.evaluation import MEASURES, REGIONS, draw_holes
+from ca_numpy.evaluation import MEASURES, REGIONS
 from ca_numpy.models import Generator
 
 MODEL = Generator(width=4, rng=np.random.default_rng(3))
 SMALL = {"size": 32, "count": 3, "batch": 2, "backend": "numpy"}
+
+
+def draw_holes(kind, *, size, count, seed):
+    """N size size 1, as a list of pairs draws them."""
+    return np.stack([draw_hole(kind, size=size, seed=(seed, number)) for number in range(count)])
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ class CupyBackend(NumpyBackend):
     def __init__(self, device: Device | None = None) -> None:
         self._device = Launcher(device or cuda_device())
         self.xp = self._device.xp
-        self._attention = Attention(self._device)
+        self._attention = Attention(self._device, self)
         self._convolution = Convolution(self._device, self.precision)
 
     def at(self, precision: str) -> Backend:

@@ -10,11 +10,11 @@ has no cache to keep rows in: whatever rows of scores a band needs are computed 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ca_numpy.backend import nearest_index
+from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
 from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL
 from ca_numpy.backends.cupy_backend.launch import THREADS, Launcher
 from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, shifts
@@ -41,17 +41,26 @@ class Band(NamedTuple):
     multiplied: Rows
 
 
-class Attention:
-    """The contract's two kernels of attention, over `launcher`'s device."""
+class Resizing(Protocol):
+    """The backend's own kernels of that name."""
 
-    def __init__(self, launcher: Launcher, *, memory: int = MEMORY) -> None:
-        self._device, self._memory = launcher, memory
+    def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array: ...
+
+    def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array: ...
+
+
+class Attention:
+    """The contract's two kernels of attention, over `launcher`'s device. `pixels` resizes, and back."""
+
+    def __init__(self, launcher: Launcher, pixels: Resizing, *, memory: int = MEMORY) -> None:
+        self._device, self._pixels, self._memory = launcher, pixels, memory
 
     def forward(self, f: Array, b: Array, valid: Array, geometry: Geometry) -> Array:
         """N H W C, N H' W' C, N L' -> N H W C"""
         y = self._device.empty(f.shape, f.dtype)
+        small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
         for n in range(len(f)):
-            image = Image(self._device, f[n], b[n], valid[n], geometry)
+            image = Image(self._device, small_f[n], small_b[n], valid[n], geometry)
             b_blocks = image.to_blocks(b[n])
             y_blocks = self._device.xp.zeros((image.corners_of_f, b_blocks.shape[1]), f.dtype)
             for band in image.bands(self._memory):
@@ -64,9 +73,10 @@ class Attention:
     def backward(self, g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> tuple[Array, Array]:
         """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
         xp = self._device.xp
-        df, db = xp.empty(f.shape, f.dtype), xp.empty(b.shape, b.dtype)
+        small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
+        d_f, d_b, db = xp.empty_like(small_f), xp.empty_like(small_b), xp.empty(b.shape, b.dtype)
         for n in range(len(f)):
-            image = Image(self._device, f[n], b[n], valid[n], geometry)
+            image = Image(self._device, small_f[n], small_b[n], valid[n], geometry)
             g_blocks, b_blocks = image.to_blocks(g[n] / 4), image.to_blocks(b[n])
             d_blocks = xp.zeros_like(b_blocks)
             d = Gradients(xp.zeros_like(image.f), xp.zeros_like(image.b), xp.zeros_like(image.norm))
@@ -78,9 +88,15 @@ class Attention:
                 d_weights = xp.matmul(g_blocks[corners], b_blocks.T)
                 image.attend_vjp(band, d_weights, attention, scores, d)
             image.from_blocks(d_blocks, db[n], factor=1.0)
-            df[n] = image.upscaled(d.f, image.f_size)
-            db[n] += image.upscaled(image.finish(d), image.b_size)
-        return df, db
+            d_f[n], d_b[n] = d.f.reshape(d_f.shape[1:]), image.finish(d).reshape(d_b.shape[1:])
+        return self._upscaled(d_f, f), db + self._upscaled(d_b, b)
+
+    def _downscaled(self, x: Array, rate: int) -> Array:
+        size = x.shape[1] // rate, x.shape[2] // rate
+        return self._pixels.resize_nearest(x, size=size, align_corners=True)
+
+    def _upscaled(self, d: Array, like: Array) -> Array:
+        return self._pixels.resize_nearest_adjoint(d, size=like.shape[1:3], align_corners=True)
 
 
 class Gradients(NamedTuple):
@@ -92,16 +108,15 @@ class Gradients(NamedTuple):
 
 
 class Image:
-    """One sample, downscaled: the steps of one band, each a launch or a matrix product."""
+    """One sample, f and b downscaled: the steps of one band, each a launch or a matrix product."""
 
     def __init__(self, device: Launcher, f: Array, b: Array, valid: Array, geometry: Geometry) -> None:
-        self._device, self._geometry, self.rate = device, geometry, geometry.rate
-        self.f_size, self.b_size = f.shape[:2], b.shape[:2]
-        (self.h, self.w), (self.h2, self.w2) = ((s[0] // self.rate, s[1] // self.rate) for s in (f.shape, b.shape))
+        self._device, self.rate = device, geometry.rate
+        (self.h, self.w), (self.h2, self.w2) = f.shape[:2], b.shape[:2]
         self._grids = self.h, self.w, self.h2, self.w2
         self.corners_of_f, self._length = (self.h + 1) * (self.w + 1), self.h2 * self.w2
         self._type, self._c = np.dtype(f.dtype).type, C_NAMES[str(f.dtype)]
-        self.f, self.b = self.downscaled(f), self.downscaled(b)
+        self.f, self.b = f.reshape(-1, f.shape[2]), b.reshape(-1, b.shape[2])
         self.window, steps = shifts(geometry.ksize), shifts(geometry.fuse_k) if geometry.fuse_k else [0]
         self._steps = steps[0], steps[-1]
         xp = device.xp
@@ -109,8 +124,7 @@ class Image:
         self.norm = xp.maximum(xp.sqrt(square), self._type(SMALLEST_NORM))
         self.valid = xp.ascontiguousarray(valid)
         self._scale = self._type(geometry.softmax_scale)
-        # What is dropped sums to less than half a rounding of the largest weight: see numba_attention.
-        self._least = self._type(np.log(np.finfo(f.dtype).eps / 4 / max(self._length, 1)))
+        self._least = least_exponent(f.dtype, self._length)
 
     # ---- bands ----
     def bands(self, memory: int) -> list[Band]:
@@ -124,8 +138,9 @@ class Image:
         return self._device.once(key, lambda: [self._band(*edge) for edge in pairwise(edges)])
 
     def _band(self, y0: int, y1: int) -> Band:
-        scored, multiplied = needed(y0, y1, self.h, self.w, self._steps, self.window)
-        return Band(y0, y1, *map(self._rows, (np.arange(y0 * self.w, y1 * self.w), scored, multiplied)))
+        cells, grid = np.arange(y0 * self.w, y1 * self.w), (self.h, self.w)
+        scored = walked(cells, grid, list(range(self._steps[0], self._steps[1] + 1)))
+        return Band(y0, y1, *map(self._rows, (cells, scored, windowed(scored, grid, self.window))))
 
     def _rows(self, positions: Array) -> Rows:
         slot = np.full(self.h * self.w, -1)
@@ -187,25 +202,6 @@ class Image:
         return d.b + 2 * self.b * self._box_sum(square, -self.window[-1], -self.window[0]).reshape(-1, 1)
 
     # ---- pixels ----
-    def downscaled(self, x: Array) -> Array:
-        """H W C -> L C, nearest neighbour with aligned corners."""
-        rows, columns = self._picked(x.shape)
-        return x[rows.reshape(-1, 1), columns].reshape(-1, x.shape[2])
-
-    def upscaled(self, d: Array, size: tuple[int, ...]) -> Array:
-        """The adjoint: L C -> H W C."""
-        rows, columns = self._picked(size)
-        x = self._device.xp.zeros((*size, d.shape[1]), self._type)
-        x[rows.reshape(-1, 1), columns] = d.reshape(len(rows), len(columns), -1)
-        return x
-
-    def _picked(self, size: tuple[int, ...]) -> tuple[Array, Array]:
-        def places(n: int) -> Array:
-            return self._device.table(nearest_index(n, n // self.rate, align_corners=True))
-
-        rows, columns = (self._device.once(("picked", n, self.rate), lambda n=n: places(n)) for n in size[:2])
-        return rows, columns
-
     def _box_sum(self, x: Array, low: int, high: int) -> Array:
         """Σ_δ x[x' + δ] over δ from low to high each way, zero outside."""
         out = self._device.empty((self._length,), self._type)
@@ -226,16 +222,3 @@ class Image:
         self._device.elementwise(
             "attention.cu", "from_blocks", out.size, out.dtype, blocks, *out.shape, self.rate, self._type(factor), out
         )
-
-
-def needed(y0: int, y1: int, h: int, w: int, steps: tuple[int, int], window: list[int]) -> tuple[Array, Array]:
-    """Positions whose scores the attention on picture rows [y0, y1) reads, and those whose products these read."""
-    cells, walk = np.arange(y0 * w, y1 * w), np.arange(steps[0], steps[1] + 1)
-    down = np.add.outer(cells % w * h + cells // w, walk)
-    down = down[(down >= 0) & (down < h * w)]
-    along = np.add.outer(down % h * w + down // h, walk)
-    scored = np.unique(along[(along >= 0) & (along < h * w)])
-    rows, columns = (np.add.outer(n, window) for n in (scored // w, scored % w))
-    rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
-    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    return scored, np.unique((rows * w + columns)[inside])

@@ -107,7 +107,7 @@ def _name_for_training(backend: Backend, precision: str) -> str:
     """The backend's name with the precision that is asked for, or that was chosen with it, or that it trains in."""
     plain, _, chosen = backend.name.partition(":")
     wanted = (chosen or backend.training_precision) if precision == "auto" else precision
-    return plain if wanted == "float32" and wanted in backend.precisions else f"{plain}:{wanted}"
+    return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 class Run:
