@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.data import to_uint8
+from ca_numpy.data import to_float, to_uint8
 from ca_numpy.errors import UserError
 
 Floats = NDArray[np.float32]
@@ -52,8 +52,7 @@ def biharmonic(image: Floats, mask: Floats) -> Floats:
 def _opencv(image: Floats, mask: Floats, flag: str) -> Floats:
     cv2 = _cv2()
     hole = np.asarray(mask[..., 0] > 0.5, np.uint8)
-    filled = cv2.inpaint(to_uint8(image), hole, REACH, getattr(cv2, flag))
-    return np.asarray(filled.astype(np.float32) / 127.5 - 1, np.float32)
+    return to_float(cv2.inpaint(to_uint8(image), hole, REACH, getattr(cv2, flag)))
 
 
 def _cv2() -> ModuleType | Any:

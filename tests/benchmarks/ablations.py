@@ -18,10 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student
-
 import ca_numpy
+from ca_numpy import metrics
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models.files import CHECKPOINT
@@ -89,10 +87,8 @@ def _train_and_measure(options: argparse.Namespace, config: TrainConfig, run: Pa
 
 def mean_and_interval(values: list[float]) -> tuple[float, float | None]:
     """Mean, and half of Student's 95 % interval of it; None of a single value."""
-    if len(values) < 2:
-        return float(np.mean(values)), None
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return float(np.mean(values)), float(half)
+    mean, half = metrics.mean_and_interval(values)
+    return mean, half if math.isfinite(half) else None
 
 
 def table(results: list[dict[str, Any]], rows: list[str]) -> list[Row]:
