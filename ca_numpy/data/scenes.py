@@ -61,7 +61,7 @@ SCENES = Package(
     size=135_643_966,
     root="usr/share/games/endless-sky/plugins/endless-sky-high-dpi/",
     folder="images/land/",
-    page="https://packages.debian.org/bookworm/endless-sky-high-dpi",
+    page="Debian's pages of its packages (release bookworm)",
 )
 
 
