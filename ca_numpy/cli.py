@@ -75,7 +75,7 @@ class Inpaint:
     mask: Positional[Path]
     """A picture of the same size, white = hole; or with transparency where the hole is."""
     model: Path | None = None
-    """A run's folder or a weight file."""
+    """A run's folder or a weight file; the weights that come with the package if not given."""
     out: Path | None = None
     """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
     invert: bool = False
@@ -98,7 +98,7 @@ class Evaluate:
     """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and the whole."""
 
     model: Positional[Path | None] = None
-    """A run's folder or a weight file; may be left out with --methods that do without."""
+    """A run's folder or a weight file; the weights that come with the package if not given."""
     methods: tuple[str, ...] = ()
     """Which to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. The first two if not given."""
     data: str | None = None
@@ -117,6 +117,8 @@ class Evaluate:
     """Also write the table here, as .md or .json."""
     sheet: Path | None = None
     """Also draw the first pictures here, as .png: input, each method, truth."""
+    against: Path | None = None
+    """A second model, to compare with on the same pictures."""
     backend: str = "auto"
     """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
@@ -124,7 +126,7 @@ class Evaluate:
         table = evaluate(
             self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
-            sheet=self.sheet,
+            sheet=self.sheet, against=self.against,
         )  # fmt: skip
         print(table.to_markdown())
 

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ca_numpy.data import resolved
+from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError
 from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.train.checkpoint import load_checkpoint
@@ -30,8 +30,8 @@ _SCENES = TrainConfig(
 #: Adds the textures made by program, which are small: not to the largest crops.
 _MIXED = dataclasses.replace(_SCENES, data="scenes:scenes+textures")
 
-#: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of what
-#: it costs at 256; the penalty's critics come last, since they cost six times a step of reconstruction.
+#: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of
+#: what it costs at 256.
 STAGES: dict[str, tuple[TrainConfig, ...]] = {
     "scenes": (
         dataclasses.replace(
@@ -73,6 +73,9 @@ def train_in_stages(
     `out` has stages with other options.
     """
     stages = with_overrides(name, overrides)
+    for stage in stages:  # what is wrong with the last is told before the first
+        stage.check()
+        open_split(stage.data, validation=stage.validation)
     folder = Path("runs") / name if out is None else Path(out)
     began, before = time.monotonic(), stages[0].init
     for number, stage in enumerate(stages, 1):
