@@ -227,8 +227,9 @@ for name in ("raw", "matched"):
 #
 # ### 6 · Downscale the foreground; or both
 #
-# By the text the background keeps its size, and the attention is scaled up again. How large is the matrix of attention,
-# and how long does it take?
+# By the text the background keeps its size, and the attention is scaled up again.
+#
+# **Predict, then run.** How much larger is the matrix of attention, and how much longer does it take?
 
 # %% tags=["predict", "timed"]
 side = 32 if QUICK else 64
@@ -241,8 +242,8 @@ for name in ("both", "foreground"):
 entries = {name: 32 * 32 * (32 * 32 if name == "both" else 64 * 64) for name in ("both", "foreground")}
 
 # %% [markdown]
-# **So:** four times the pairs, and patches of half size are compared with patches of full size: a joint two pixels wide
-# in one is four in the other. Such a match can only work for features that have learnt it.
+# **So:** four times the pairs, and what was made smaller is compared with what was not: a joint of one position in the
+# foreground is two wide in the background. Such a match can only work for features that have learnt it.
 #
 # ## Three about the layers
 #
@@ -350,8 +351,8 @@ for known_weight in (1.2, 0.0):
     print(f"known_weight={known_weight}: sum of all forces on", *told)
 
 # %% [markdown]
-# **So:** by the text nothing is learnt from the known three quarters of each picture; by the code that is most of what
-# the network hears, and it learns to see by copying what it is given.
+# **So:** by the text, as it is read here, nothing is learnt from the known three quarters of each picture; by the code
+# that is most of what the network hears, and it learns to see by copying what it is given.
 #
 # ### 14 · Stage one taught by reconstruction; or by stage two as well
 
