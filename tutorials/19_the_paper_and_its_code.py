@@ -494,8 +494,8 @@ except dataclasses.FrozenInstanceError as e:
     print("what validation may do to the training's mask settings here:", e)
 
 # %% [markdown]
-# **So:** blue comes first in the released weights; the generator's first steps are up to 1.55 times as long as Adam means
-# them to be, and after forty the difference is gone; and in the code, masks after the first validation are drawn
+# **So:** blue comes first in the released weights; the generator's first steps are up to 1.55 times as long as Adam
+# means them to be, and after forty the difference is gone; and in the code, masks after the first validation are drawn
 # by other settings than before it, which nobody will want to repeat.
 #
 # ## Which to take?
