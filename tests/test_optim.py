@@ -99,7 +99,7 @@ def test_a_shared_clock_advances_at_every_step_of_either() -> None:
 
 
 def test_on_a_shared_clock_the_generators_first_steps_are_longer_than_the_rate() -> None:
-    """Under a constant gradient each step is as long as the rate; docs/mathematics.md has what the clock makes of it."""
+    """Under a constant gradient a step is as long as the rate; what the clock makes of it: docs/mathematics.md."""
     clock = Clock()
     p = tensor(np.zeros(1))
     generator, lengths = Adam({"p": p}, rate=0.1, clock=clock), []
