@@ -1,7 +1,9 @@
 """Where a figure comes from, and where it goes."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +17,38 @@ def figure_of(ax: Axes) -> Figure:
     if figure is None:
         raise UserError("ax: it belongs to no figure any more; pass axes of a live figure, or none")
     return figure
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where axes are put by fractions, from the lower left: a whole figure, or the rectangle that some axes take up."""
+
+    parent: Figure | Axes
+
+    @property
+    def figure(self) -> Figure:
+        """The figure that it belongs to."""
+        return self.parent if isinstance(self.parent, Figure) else figure_of(self.parent)
+
+    def add_axes(self, box: tuple[float, float, float, float]) -> Axes:
+        """Axes in a part of the place: left, bottom, width, height."""
+        return self.parent.add_axes(box) if isinstance(self.parent, Figure) else self.parent.inset_axes(box)
+
+    def text(self, x: float, y: float, words: str, **style: Any) -> None:
+        """Words at a point of the place."""
+        if isinstance(self.parent, Figure):
+            self.parent.text(x, y, words, **style)
+        else:
+            self.parent.text(x, y, words, transform=self.parent.transAxes, **style)
+
+
+def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Place:
+    """A new figure of that size in inches; or the place of `ax`, emptied, and given the same proportions."""
+    if ax is None:
+        return Place(Figure(figsize=(width, height), dpi=dpi))
+    ax.set_axis_off()
+    ax.set_box_aspect(height / width)
+    return Place(ax)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
