@@ -51,6 +51,12 @@ def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Pla
     return Place(ax)
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out once more than drawing does: a key that grows with its axes is only then inside."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write the figure as a PNG file, whole or not at all.
 
@@ -65,6 +71,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     if not target.parent.is_dir():
         raise UserError(f"{target}: the folder {target.parent} does not exist; create it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    settle(figure)
     try:
         figure.savefig(temporary, format="png", dpi="figure", metadata={"Software": None})
         os.replace(temporary, target)
