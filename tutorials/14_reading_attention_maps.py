@@ -234,9 +234,11 @@ for axes, scale in zip(figure.subplots(1, 3), scales, strict=True):
     largest.append(float(np.median(weights.max(axis=1)[inside.ravel()])))
     viz.attention_highlight(guess, weights, at=asks, grid=(h, w), ax=axes)
     axes.get_legend().remove()
-    axes.set_title(f"λ = {scale:g}: largest weight {largest[-1]:.0%}", fontsize=9)
+    mine = weights[asks[0] * w + asks[1]]
+    axes.set_title(f"λ = {scale:g}: its largest weight {mine.max() / mine.sum():.0%}", fontsize=9)
 figure.suptitle("What one patch (dashed) attends to (bright), most of all (solid)", fontsize=9)
-print(f"colours that stay: {same_colour}; median of the largest weight: {[round(x, 3) for x in largest]}")
+for scale, stay, weight in zip(scales, same_colour, largest, strict=True):
+    print(f"λ = {scale:3g}: {stay:.0%} keep their colour; largest weight, median over the hole: {weight:.1%}")
 viz.show(
     figure,
     alt="The patch's attention for three scales. At 1 nearly the whole picture glows; at 10 a few squares a period "
@@ -451,8 +453,8 @@ for place, at in ((axes[1, 0], on_brick), (axes[1, 1], on_joint)):
 viz.show(
     figure,
     alt="Bricks with a hole. The attention map, white around a quilt of small pieces; arrows from the hole up, down "
-    "and across the bricks; and the wall dimmed but for what two patches attend to: one several places within bricks, "
-    "the other, at a joint, a single place where joints meet.",
+    "and across the bricks; and the wall dimmed but for what two patches attend to: one to several places within "
+    "bricks, the other, at a joint, to a single place where joints meet.",
     colours=256,
 )
 

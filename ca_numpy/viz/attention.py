@@ -76,7 +76,7 @@ def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | N
     """The attention colours as a map, with arrows towards the attended patches and the wheel beside it (figure 4).
 
     An arrow points from a position towards the patch it attends to most and is longer for farther ones; a dot is
-    the position itself. Arguments and errors as for `attention_colours`.
+    the position itself. index (h, w), background, and errors as for `attention_colours`.
     """
     colours = attention_colours(index, background=background)
     height, width = np.array(colours.shape[:2]) / max(colours.shape[:2])
