@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[1]
 ARRAY = re.compile(r"\b(Tensor|TensorLike|ArrayLike|NDArray|ndarray|Array|Floats|Bytes|Arrays)\b")
 #: A shape, N H W C or (H, W, 3); or the words for where any shape will do.
 SHAPE = re.compile(
-    r"\b(N|H|h|L|KH|I|M)'?,? (\d?[A-Z]{1,2}|[a-z]|\d|size)'?\b|-> N\b|(any|own|same|another) shapes?\b|axes|axis|size size|"
-    r"Axes|\[n, i, j\]|kernels H W I O"
+    r"\b(N|H|h|L|KH|I|M)'?,? (\d?[A-Z]{1,2}|[a-z]|\d|size)'?\b|-> N\b|(any|own|same|another) shapes?\b|axes|axis|"
+    r"size size|Axes|\[n, i, j\]|kernels H W I O"
 )
 
 
