@@ -288,7 +288,7 @@ viz.show(
 
 # %% [markdown]
 # Alone, salt; propagated, a quilt. A quilt means that neighbours copy from neighbours, so whole pieces are pasted and
-# their joints fit. In a map of a trained network the paper's authors point at the same: large areas of one colour.
+# their joints fit. Salt in the map of a network is a sign to look at its features, or at its propagation.
 #
 # ## A map that finds a seam
 #
@@ -413,11 +413,11 @@ viz.show(
 )
 
 # %% [markdown]
-# Far more than chance, with random weights and no guess worth the name. Its features are convolutions of convolutions:
-# a position in the hole sees 31 pixels of the input and more, and so some of what is known around it, and random
-# convolutions of like surroundings are alike. So **a sensible map is no evidence of training**, least of all on a
-# picture that repeats. What training adds shows where like surroundings do *not* mean like contents; for that you need
-# pictures, and a measure of what is filled in (`ca_numpy.evaluate`).
+# Far more than chance, with random weights and no guess worth the name. A convolution does the same everywhere: where
+# the input repeats, so do the features, whatever the weights are. And each layer sees further (notebook 04), so that a
+# position in the hole is told apart by what is known around it. So **a sensible map is no evidence of training**, least
+# of all on a picture that repeats. What training adds shows where like surroundings do *not* mean like contents; for
+# that you need pictures, and a measure of what is filled in (`ca_numpy.evaluate`).
 #
 # ## Figures 4 and 16, on a photograph
 #
@@ -492,8 +492,8 @@ viz.show(
 )
 
 # %% [markdown]
-# A map costs nothing beside what it shows. To keep the whole of $a$ only for a map is a waste of memory, though: the
-# library's one-kernel attention never has it, and `attention_scores` is a second way, for looking.
+# A map costs nothing beside what it shows. What it needs is the whole of $a$, or at least its largest entries: the
+# library's one-kernel attention gives neither, so `attention_scores` computes $a$ again, for looking.
 #
 # ## Exercises
 #

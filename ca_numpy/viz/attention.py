@@ -66,10 +66,12 @@ def attention_legend(ax: Axes | None = None) -> Figure:
         style = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "color": INK, "linewidth": 0.7}
         ax.annotate("", xy=(0.8 * x, 0.8 * y), xytext=(0.22 * x, 0.22 * y), arrowprops=style)
     ax.plot(0, 0, "o", color=INK, markersize=2.5)
+    figure = figure_of(ax)
+    inches = ax.get_window_extent().width / figure.dpi
     for x, y, label, horizontal, vertical in _SIDES:
-        ax.text(x, y, label, fontsize=7, color=INK, ha=horizontal, va=vertical)
+        ax.text(x, y, label, fontsize=7 * min(1.0, max(0.5, inches / 0.7)), color=INK, ha=horizontal, va=vertical)
     ax.set_axis_off()
-    return figure_of(ax)
+    return figure
 
 
 def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | None = None) -> Figure:
