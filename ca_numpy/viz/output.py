@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ca_numpy.errors import UserError
 
@@ -52,9 +54,17 @@ def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Pla
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once more than drawing does: a key that grows with its axes is only then inside."""
-    if figure.get_layout_engine() is not None:
+    """Lay the figure out until nothing moves: keys that grow with their axes take several rounds, and drawing one."""
+    places = _places(figure)
+    for _ in range(6 if figure.get_layout_engine() is not None else 0):
         figure.draw_without_rendering()
+        before, places = places, _places(figure)
+        if np.abs(places - before).max(initial=0.0) < 1e-3:  # of the figure's size
+            break
+
+
+def _places(figure: Figure) -> NDArray[np.float64]:
+    return np.array([ax.get_position().extents for ax in figure.axes])
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -1,7 +1,6 @@
 """One rule for all that draws: `ax` by keyword, a Figure back, a title, and axes on which nothing global depends."""
 
 import inspect
-import sys
 from typing import get_type_hints
 
 import numpy as np
@@ -91,7 +90,3 @@ def test_a_grid_in_given_axes_keeps_its_proportions_and_stays_inside(name, size)
         assert abs(box.width - box.height) < 1  # the pictures are square
         assert outer.x0 - 1 <= box.x0 < box.x1 <= outer.x1 + 1
         assert outer.y0 - 1 <= box.y0 < box.y1 <= outer.y1 + 1
-
-
-def test_pyplot_was_not_imported_by_any_of_this():
-    assert "matplotlib.pyplot" not in sys.modules
