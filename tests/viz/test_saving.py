@@ -78,9 +78,9 @@ def test_importing_the_package_does_not_import_matplotlib():
 
 
 def test_a_saved_figure_is_laid_out_with_its_keys_inside(tmp_path):
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     index = np.zeros((36, 48), int)
-    for ax in figure.subplots(2, 2).flat:
+    for ax in figure.subplots(1, 2):
         attention_map(index, background=(36, 48), ax=ax)
     save(figure, tmp_path / "maps.png")
     whole = figure.bbox
