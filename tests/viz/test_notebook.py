@@ -1,15 +1,19 @@
 """A figure shown in a notebook carries its text, and is the same bytes each time."""
 
 import base64
+import io
 
+import numpy as np
+import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ca_numpy.viz import show
 
 
-def line() -> Figure:
-    figure = Figure(figsize=(1, 1))
-    figure.subplots().plot([0, 1], [0, 1])
+def line(colour: str = "C0", background: str = "white") -> Figure:
+    figure = Figure(figsize=(1, 1), facecolor=background)
+    figure.subplots().plot([0, 1], [0, 1], color=colour)
     return figure
 
 
@@ -24,3 +28,15 @@ def test_a_shown_figure_has_a_picture_and_a_text() -> None:
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
     assert show(line(), alt="").png == show(line(), alt="").png
+
+
+@pytest.mark.parametrize(
+    ("colour", "background", "mode"), [("0.3", "white", "L"), ("C0", "white", "RGBA"), ("0.3", "none", "RGBA")]
+)
+def test_a_grey_figure_is_kept_in_one_channel_and_shows_the_same(colour: str, background: str, mode: str) -> None:
+    drawn = io.BytesIO()
+    line(colour, background).savefig(drawn, format="png", dpi="figure")
+    with Image.open(drawn) as right, Image.open(io.BytesIO(show(line(colour, background), alt="").png)) as shown:
+        assert shown.mode == mode
+        assert shown.info["dpi"] == pytest.approx(right.info["dpi"])
+        assert np.array_equal(shown.convert("RGBA"), right.convert("RGBA"))
