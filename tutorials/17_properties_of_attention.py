@@ -102,7 +102,7 @@ def attend(f, b, mask, k, scale=10.0):
 #
 # $$
 # \begin{aligned}
-# \textstyle\sum_{x'} a_{x x'} &= 1 &&\text{where nothing is masked} \\
+# \textstyle\sum_{x'} a_{x x'} &\le 1, \quad a_{x x'} \ge 0 &&\text{and the sum is 1 where nothing is masked} \\
 # a_{x x'} &= 0 &&\text{where } x' \text{ touches the hole} \\
 # a(f, b \circ \pi)_{x x'} &= a(f, b)_{x \, \pi(x')} &&\text{for patches of one pixel, in any order } \pi \\
 # a(f, c\, b) &= a(f, b) &&\text{a brighter background is not more alike} \\
@@ -128,7 +128,8 @@ class Case(NamedTuple):
 
 
 def rows_sum_to_one(attend, case):
-    return np.allclose(attend(case.f, case.b, case.nothing_masked, case.k).sum(axis=1), 1)
+    free, masked = (attend(case.f, case.b, mask, case.k) for mask in (case.nothing_masked, case.mask))
+    return np.allclose(free.sum(axis=1), 1) and masked.min() >= 0 and masked.sum(axis=1).max() <= 1 + 1e-12
 
 
 def holes_get_nothing(attend, case):
@@ -390,19 +391,16 @@ def told(case):
     return f"f {case.f.tolist()}, b {case.b.tolist()}, mask {case.mask.astype(int).tolist()}, k = {case.k}"
 
 
-MIDDLE = "masked by its middle pixel only"
-
-
 def walk_of(strategy):
-    """Where shrinking ends, and the numbers in each input tried, with 1 where it fails."""
-    tried = []
+    """Where shrinking ends, and the numbers in each input on the way, with 1 where it fails."""
+    walk = []
 
     def gives_holes_something(case):
         failing = not holes_get_nothing(with_slip("masked by its middle pixel only"), case)
-        tried.append((case.f.size + case.b.size + case.mask.size, failing))
+        walk.append((case.f.size + case.b.size + case.mask.size, failing))
         return failing
 
-    return counterexample(strategy, gives_holes_something), np.array(tried).T
+    return counterexample(strategy, gives_holes_something), np.array(walk).T
 
 
 smallest, (sizes, failing) = walk_of(cases(6, sparse=True))
