@@ -4,6 +4,7 @@ import base64
 import io
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -51,4 +52,16 @@ def show(figure: Figure, *, alt: str, colours: int | None = None) -> Shown:
         few = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         drawn = io.BytesIO()
         few.save(drawn, format="png", optimize=True)
-    return Shown(drawn.getvalue(), alt)
+    return Shown(_small(drawn), alt)
+
+
+def _small(png: io.BytesIO) -> bytes:
+    """The same picture with one channel where it is grey and opaque: about half the bytes in a notebook."""
+    with Image.open(png) as picture:
+        pixels, dpi = np.asarray(picture.convert("RGBA")), picture.info.get("dpi")
+    grey = pixels[..., 0]
+    if np.any(pixels[..., :3] != grey[..., None]) or np.any(pixels[..., 3] != 255):
+        return png.getvalue()
+    small = io.BytesIO()
+    Image.fromarray(grey).save(small, "PNG", dpi=dpi)
+    return small.getvalue()

@@ -12,9 +12,9 @@ from ca_numpy.errors import UserError
 from ca_numpy.viz import show
 
 
-def line() -> Figure:
-    figure = Figure(figsize=(1, 1))
-    figure.subplots().plot([0, 1], [0, 1])
+def line(colour: str = "C0", background: str = "white") -> Figure:
+    figure = Figure(figsize=(1, 1), facecolor=background)
+    figure.subplots().plot([0, 1], [0, 1], color=colour)
     return figure
 
 
@@ -46,3 +46,15 @@ def test_a_number_of_colours_that_no_palette_has_is_refused() -> None:
     for colours in (1, 257):
         with pytest.raises(UserError, match="2 to 256"):
             show(line(), alt="", colours=colours)
+
+
+@pytest.mark.parametrize(
+    ("colour", "background", "mode"), [("0.3", "white", "L"), ("C0", "white", "RGBA"), ("0.3", "none", "RGBA")]
+)
+def test_a_grey_figure_is_kept_in_one_channel_and_shows_the_same(colour: str, background: str, mode: str) -> None:
+    drawn = io.BytesIO()
+    line(colour, background).savefig(drawn, format="png", dpi="figure")
+    with Image.open(drawn) as right, Image.open(io.BytesIO(show(line(colour, background), alt="").png)) as shown:
+        assert shown.mode == mode
+        assert shown.info["dpi"] == pytest.approx(right.info["dpi"])
+        assert np.array_equal(shown.convert("RGBA"), right.convert("RGBA"))
