@@ -5,40 +5,61 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
-from docutils.utils.math import MathError, unichar2tex
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 logger = logging.getLogger(__name__)
 
-#: What docutils does not know, by what it knows.
+#: Fences that are enlarged by \big and the like, as characters: of their names the converter knows nothing there.
+FENCES = {"langle": "⟨", "rangle": "⟩", "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "lvert": "|", "rvert": "|",
+          "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉"}  # fmt: skip
+#: What else the converter does not know, by what it knows.
 SYNONYMS = {
-    r"\\(big|Big|bigg|Bigg)(?![A-Za-z])": r"\\\1l",
-    r"\\dots(?![A-Za-z])": r"\\ldots",
-    r"\\mathrel(?![A-Za-z])": "",
-    r"(?<=[^{])\\textstyle(?![A-Za-z])": "",  # in the middle of a group
+    r"\mathrel": "",
+    r"\begin{aligned}": r"\begin{align*}",
+    r"\end{aligned}": r"\end{align*}",
+    "−": "-",
+    "×": r"\times ",
+    "·": r"\cdot ",
 }
 
 
-def mathml(node: nodes.Element, *, block: bool) -> str:
-    """The node's LaTeX as MathML; what cannot be translated is shown as it is, and warned of."""
-    tex = node.astext()
-    known = tex.translate(unichar2tex.uni2tex_table)
-    for pattern, replacement in SYNONYMS.items():
-        known = re.sub(pattern, replacement, known)
+def mathml(tex: str, *, block: bool) -> str:
+    """LaTeX as MathML. Raises ValueError for what cannot be translated."""
+    known = tex
+    for theirs, ours in SYNONYMS.items():
+        known = known.replace(theirs, ours)
+    known = re.sub(
+        r"\\([bB]igg?)([lrm]?)\s*\\(\||[A-Za-z]+)",
+        lambda m: rf"\{m[1]}{m[2]}" + FENCES.get(m[3], rf"\{m[3]}"),
+        known,
+    )
     try:
-        return str(tex2mathml(known, as_block=block))
-    except MathError as error:
-        logger.warning("no MathML for %r: %s", tex, error, location=node)
-        return f"<code>{html.escape(tex)}</code>"
+        result = convert(known.strip(), display="block" if block else "inline")
+        left = [text for text in ElementTree.fromstring(result).itertext() if "\\" in text]
+    except Exception as error:  # of its own kinds the converter has a dozen
+        raise ValueError(str(error) or type(error).__name__) from error
+    if left:
+        raise ValueError(f"{left[0]} is not known")
+    return result
+
+
+def _drawn(node: nodes.Element, *, block: bool) -> str:
+    """What cannot be translated is shown as it is, and warned of."""
+    try:
+        return mathml(node.astext(), block=block)
+    except ValueError as error:
+        logger.warning("no MathML for %r: %s", node.astext(), error, location=node)
+        return f"<code>{html.escape(node.astext())}</code>"
 
 
 def visit_math(self: Any, node: nodes.Element) -> None:
-    self.body.append(mathml(node, block=False))
+    self.body.append(_drawn(node, block=False))
     raise nodes.SkipNode
 
 
@@ -46,7 +67,7 @@ def visit_math_block(self: Any, node: nodes.Element) -> None:
     self.body.append(self.starttag(node, "div", CLASS="math"))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})</span>')
-    self.body.append(mathml(node, block=True) + "</div>\n")
+    self.body.append(_drawn(node, block=True) + "</div>\n")
     raise nodes.SkipNode
 
 
