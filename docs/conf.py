@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # the extensions in site/, and the package, installed or not
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # the extensions beside this file, and the package, installed or not
+
+from site_extensions.sources import linkcode_resolve  # noqa: E402, F401  Sphinx looks for it here
 
 import ca_numpy  # noqa: E402
-from site_extensions.sources import linkcode_resolve  # noqa: E402, F401  Sphinx looks for it here
 
 project = "ca_numpy"
 author = "The ca_numpy maintainers"

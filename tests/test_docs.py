@@ -92,8 +92,8 @@ def test_options_and_names_in_the_text_are_there(page):
 def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     """In a folder that has what the guide names, with its preset made small."""
     monkeypatch.chdir(tmp_path)
-    tiny = {"width": 4, "critic_width": 4, "size": 32, "box": 16, "max_shrink": 2, "batch": 2, "steps": 2, "pretrain": 1}
-    monkeypatch.setitem(ca_numpy.PRESETS, "medium", configured(ca_numpy.PRESETS["medium"], tiny))
+    tiny = TrainConfig(width=4, critic_width=4, size=32, box=16, max_shrink=2, batch=2, steps=2, pretrain=1)
+    monkeypatch.setitem(ca_numpy.PRESETS, "medium", tiny)
     mask = np.zeros((40, 50), np.uint8)
     mask[10:20, 10:30] = 255
     for i, name in enumerate(("my/pictures/a.png", "my/pictures/b.jpg", "photos/a.jpg", "photo.jpg")):
@@ -103,7 +103,8 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(mask).save(name)
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8"), re.DOTALL)
+    guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     assert len(blocks) == 6
     for block in blocks:
         exec(block, {})

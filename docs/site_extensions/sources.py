@@ -34,7 +34,8 @@ class SourceLinks(SphinxTransform):
     default_priority = 500
 
     def apply(self, **_: Any) -> None:
-        for node in [*self.document.findall(addnodes.download_reference), *self.document.findall(addnodes.pending_xref)]:
+        links = (addnodes.download_reference, addnodes.pending_xref)
+        for node in list(self.document.findall(lambda node: isinstance(node, links))):
             if node.get("reftype") != "myst" or node.get("refdomain") is not None:
                 continue
             path = (ROOT / self.env.docname).parent / node["reftarget"].partition("#")[0]
@@ -81,8 +82,9 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     files = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).iterdir()}
     files = {name for name in files | _wanted - folders if Path(name).suffix in LEXERS and (ROOT / name).is_file()}
     for folder in sorted(folders):
-        inside = sorted(name for name in files if Path(name).parent == Path(folder))
-        items = "".join(f'<li><a href="{folder.rpartition("/")[2]}/{Path(n).name}.html">{Path(n).name}</a></li>' for n in inside)
+        name = Path(folder).name
+        inside = sorted(Path(file).name for file in files if Path(file).parent == Path(folder))
+        items = "".join(f'<li><a href="{name}/{file}.html">{file}</a></li>' for file in inside)
         yield PAGES + folder, {"title": folder, "body": f"<h1>{html.escape(folder)}/</h1><ul>{items}</ul>"}, "page.html"
     for name in sorted(files):
         code = (ROOT / name).read_text(encoding="utf-8")
