@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import FunctionType
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from ca_numpy.autograd import Op
 
 pytest.importorskip("sphinx", reason="pip install 'ca-numpy[docs]'")
 pytest.importorskip("myst_nb", reason="pip install 'ca-numpy[docs]'")
@@ -113,3 +117,18 @@ def test_docstrings_keep_their_equations_and_their_lists(site: Path) -> None:
     equation = "y[n, i, j, o] = b[o] + Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o]"
     assert f"<span></span>{equation}\n" in page
     assert '<dt><code class="docutils literal notranslate"><span class="pre">softmax_scale</span></code></dt>' in page
+
+
+@pytest.mark.slow
+def test_every_public_function_class_and_operation_is_in_the_reference(pages: dict[Path, Page], site: Path) -> None:
+    ids = set().union(*(page.ids for path, page in pages.items() if path.parent == site / "docs" / "api"))
+    public = []
+    for name in ("functional", "ops", "nn", "models", "losses", "metrics", "data", "train", "weights", "viz", "testing"):
+        module = importlib.import_module(f"ca_numpy.{name}")
+        for member, obj in vars(module).items():
+            listed = member in getattr(module, "__all__", ()) or getattr(obj, "__module__", "") == module.__name__
+            if listed and not member.startswith("_") and isinstance(obj, type | FunctionType | Op):
+                public.append(f"{module.__name__}.{member}")
+    assert len(public) > 100
+    again = {f"ca_numpy.functional.{name}" for name in ("clip", "exp", "log", "relu", "softmax")}  # those of ops
+    assert set(public) - ids == again

@@ -16,13 +16,17 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
+from ca_numpy import ops
 from ca_numpy.autograd import Op
 from ca_numpy.backend import Backend
 
 DEFINITION = re.compile(r"(?P<name>\S(?:\S| (?! )){0,40}?[^\s.;:,])(?P<gap> {2,})(?P<text>\S.*)")
 CODE = re.compile(r"`([^`]+)`")
+ARRAY = re.compile(r"[\w~.]*ndarray\[tuple\[[\w~.]*Any, \.\.\.\], [\w~.]*dtype\[([^\[\]]*(?:\[[^\[\]]*\])?)\]\]")
 NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -75,9 +79,7 @@ def _code(text: str) -> str:
 
 
 def translate(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Sphinx's hook. An operation of `ops` says what its kernel does; its own docstring is that of all of them."""
-    if isinstance(obj, Op):
-        lines[:] = (inspect.getdoc(getattr(Backend, obj.name)) or "").splitlines()
+    """Sphinx's hook for every docstring."""
     lines[:] = to_rst([line.rstrip() for line in lines])
 
 
@@ -87,7 +89,7 @@ def shorten(
     """Types as they are written in the source, and not as Python spells them out."""
 
     def short(text: str | None) -> str | None:
-        return text and re.sub(r"~?(?:numpy\.)?ndarray\[.*?, dtype\[(.*?)\]\]", r"NDArray[\1]", text)
+        return text and ARRAY.sub(r"NDArray[\1]", text)
 
     return short(signature), short(returned)
 
@@ -97,7 +99,24 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
     return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
 
 
+class Operations(SphinxDirective):
+    """The operations of `ops`, each with the signature and the equation of its kernel: objects have no docstring."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = []
+        for name in sorted(ops.__all__):
+            op = getattr(ops, name)
+            if isinstance(op, Op):
+                kernel = getattr(Backend, op.name)
+                parameters = list(inspect.signature(kernel).parameters.values())[1:]
+                signature = inspect.Signature([p.replace(annotation=p.empty) for p in parameters])
+                text = to_rst((inspect.getdoc(kernel) or "").splitlines())
+                lines += [f".. py:function:: ca_numpy.ops.{name}{signature}", "", *("   " + line for line in text), ""]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("operations", Operations)
     app.connect("autodoc-process-docstring", translate)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-skip-member", skip)
