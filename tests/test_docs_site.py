@@ -21,6 +21,9 @@ pytest.importorskip("myst_nb", reason="pip install 'ca-numpy[docs]'")
 
 ROOT = Path(__file__).parents[1]
 
+#: What the reference describes, module by module.
+MODULES = ("functional", "ops", "nn", "models", "losses", "metrics", "data", "train", "weights", "viz", "testing")
+
 #: Where a page names what a browser then fetches by itself.
 FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 
@@ -123,7 +126,7 @@ def test_docstrings_keep_their_equations_and_their_lists(site: Path) -> None:
 def test_every_public_function_class_and_operation_is_in_the_reference(pages: dict[Path, Page], site: Path) -> None:
     ids = set().union(*(page.ids for path, page in pages.items() if path.parent == site / "docs" / "api"))
     public = []
-    for name in ("functional", "ops", "nn", "models", "losses", "metrics", "data", "train", "weights", "viz", "testing"):
+    for name in MODULES:
         module = importlib.import_module(f"ca_numpy.{name}")
         for member, obj in vars(module).items():
             listed = member in getattr(module, "__all__", ()) or getattr(obj, "__module__", "") == module.__name__

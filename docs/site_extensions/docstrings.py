@@ -103,7 +103,7 @@ class Operations(SphinxDirective):
     """The operations of `ops`, each with the signature and the equation of its kernel: objects have no docstring."""
 
     def run(self) -> list[nodes.Node]:
-        lines = []
+        lines = [".. py:currentmodule:: ca_numpy.ops", ""]
         for name in sorted(ops.__all__):
             op = getattr(ops, name)
             if isinstance(op, Op):
@@ -111,7 +111,7 @@ class Operations(SphinxDirective):
                 parameters = list(inspect.signature(kernel).parameters.values())[1:]
                 signature = inspect.Signature([p.replace(annotation=p.empty) for p in parameters])
                 text = to_rst((inspect.getdoc(kernel) or "").splitlines())
-                lines += [f".. py:function:: ca_numpy.ops.{name}{signature}", "", *("   " + line for line in text), ""]
+                lines += [f".. py:function:: {name}{signature}", "", *("   " + line for line in text), ""]
         return self.parse_text_to_nodes("\n".join(lines))
 
 
