@@ -1,7 +1,7 @@
 """Generative image inpainting with contextual attention, from NumPy up: to understand, run and train.
 
 ca_numpy.train(data="my/pictures")                      learn by Algorithm 1 of the paper
-ca_numpy.inpaint("photo.jpg", "mask.png", model=...)    fill a hole
+ca_numpy.inpaint("photo.jpg", "mask.png")               fill a hole
 ca_numpy.evaluate(model)                                Table 1
 ca_numpy.tensor, grad, functional, models, losses       the parts
 """

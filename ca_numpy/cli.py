@@ -24,7 +24,7 @@ from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint
-from ca_numpy.train import PRESETS, TrainConfig, train
+from ca_numpy.train import PRESETS, STAGES, TrainConfig, train, train_in_stages
 from ca_numpy.train.checkpoint import load_checkpoint
 
 
@@ -34,9 +34,10 @@ class Train:
 
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     preset: str = "quick"
-    """Named starting point for all options below: quick; medium, for a folder of pictures; or paper."""
+    """Named starting point for all options below: quick; medium, for a folder of pictures; paper; or scenes, as the
+    weights that ship were trained: in stages, of which the same command does what is left."""
     out: Path | None = None
-    """Folder of the run, made anew; runs/001, runs/002, … if not given."""
+    """Folder of the run, made anew; runs/001, runs/002, … if not given. For stages runs/scenes."""
     resume: Path | None = None
     """Folder of an interrupted run, to go on with exactly."""
     backend: str = "auto"
@@ -47,12 +48,17 @@ class Train:
     """Print nothing."""
 
     def run(self) -> None:
-        default = load_checkpoint(self.resume)[2] if self.resume else PRESETS[self.preset]
+        default = _default_config(self.preset, self.resume)
         given = {
             f.name: getattr(self.config, f.name)
             for f in dataclasses.fields(TrainConfig)
             if getattr(self.config, f.name) != getattr(default, f.name)
         }
+        if self.preset in STAGES and not self.resume:
+            train_in_stages(
+                self.preset, out=self.out, backend=self.backend, minutes=self.minutes, quiet=self.quiet, **given
+            )
+            return
         train(
             None if self.resume else default,
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
@@ -69,7 +75,7 @@ class Inpaint:
     mask: Positional[Path]
     """A picture of the same size, white = hole; or with transparency where the hole is."""
     model: Path | None = None
-    """A run's folder or a weight file."""
+    """A run's folder or a weight file; the weights that come with the package if not given."""
     out: Path | None = None
     """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
     invert: bool = False
@@ -92,7 +98,7 @@ class Evaluate:
     """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and the whole."""
 
     model: Positional[Path | None] = None
-    """A run's folder or a weight file; may be left out with --methods that do without."""
+    """A run's folder or a weight file; the weights that come with the package if not given."""
     methods: tuple[str, ...] = ()
     """Which to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. The first two if not given."""
     data: str | None = None
@@ -111,6 +117,8 @@ class Evaluate:
     """Also write the table here, as .md or .json."""
     sheet: Path | None = None
     """Also draw the first pictures here, as .png: input, each method, truth."""
+    against: Path | None = None
+    """A second model, to compare with on the same pictures."""
     backend: str = "auto"
     """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
@@ -118,7 +126,7 @@ class Evaluate:
         table = evaluate(
             self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
-            sheet=self.sheet,
+            sheet=self.sheet, against=self.against,
         )  # fmt: skip
         print(table.to_markdown())
 
@@ -238,10 +246,17 @@ def main(argv: list[str] | None = None) -> int:
 def _train_defaults(args: list[str]) -> Train:
     """What the other options start from: the run that is resumed, or a preset."""
     resumed, preset = _value(args, "--resume"), _value(args, "--preset") or "quick"
+    return Train(config=_default_config(preset, Path(resumed) if resumed else None), preset=preset)
+
+
+def _default_config(preset: str, resume: Path | None) -> TrainConfig:
+    if resume:
+        return load_checkpoint(resume)[2]
+    if preset in STAGES:
+        return STAGES[preset][0]
     if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
-    config = load_checkpoint(Path(resumed))[2] if resumed else PRESETS[preset]
-    return Train(config=config, preset=preset)
+        raise UserError(f"unknown preset {preset!r}: choose from {', '.join([*PRESETS, *STAGES])}")
+    return PRESETS[preset]
 
 
 def _value(args: list[str], option: str) -> str | None:

@@ -21,7 +21,7 @@ from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
-from ca_numpy.models.files import load
+from ca_numpy.models.files import SHIPPED, load
 from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
@@ -31,6 +31,8 @@ REGIONS = ("hole", "whole")
 MEASURES = ("l1", "l2", "psnr", "tv", "ssim")
 #: The method that others are counted against.
 RIVAL = "telea"
+#: The row of a second model.
+OTHER = "other model"
 #: Pictures on a contact sheet: the first ones, not chosen.
 SHOWN = 24
 
@@ -39,30 +41,38 @@ class Evaluation(NamedTuple):
     """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured.
 
     `wins[method]`: the share of pictures in which its PSNR in the hole is above Telea's, where that was measured too.
+    `leads[method][measure]`: what the refined result's figure in the hole is above this method's, picture by picture,
+    (mean, half interval). Pictures differ more than methods do, so that this is much narrower than the rows' own.
     """
 
     rows: dict[str, dict[str, dict[str, tuple[float, float]]]]
     settings: dict[str, Any]
     wins: dict[str, float] = {}
+    leads: dict[str, dict[str, tuple[float, float]]] = {}
 
     def to_markdown(self) -> str:
         """A table for people."""
         lines = []
         for region in REGIONS:
-            lines += [
-                f"\n{'over the hole' if region == 'hole' else 'over the whole picture'}\n",
-                "| method | ℓ1 % | ℓ2 % | PSNR dB | TV % | SSIM |",
-                "|---|---|---|---|---|---|",
-            ]
-            for method, regions in self.rows.items():
-                cells = (_cell(*interval, digits=3 if k == "ssim" else 2) for k, interval in regions[region].items())
-                lines.append(f"| {method} | {' | '.join(cells)} |")
+            title = "over the hole" if region == "hole" else "over the whole picture"
+            lines += _table(title, {method: regions[region] for method, regions in self.rows.items()})
+        if self.leads:
+            title = "the refined result less each other, picture by picture, over the hole"
+            lines += _table(title, self.leads)
         if self.wins:
             lines += ["\nPSNR in the hole above Telea's\n", "| method | of the pictures |", "|---|---|"]
             lines += [f"| {method} | {share:.0%} |" for method, share in self.wins.items()]
         s = self.settings
         head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; "
         return head + "mean ± 95 % interval\n" + "\n".join(lines) + "\n"
+
+
+def _table(title: str, rows: dict[str, dict[str, tuple[float, float]]]) -> list[str]:
+    lines = [f"\n{title}\n", "| method | ℓ1 % | ℓ2 % | PSNR dB | TV % | SSIM |", "|---|---|---|---|---|---|"]
+    for method, measured in rows.items():
+        cells = (_cell(*interval, digits=3 if k == "ssim" else 2) for k, interval in measured.items())
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
 
 
 def evaluate(
@@ -80,10 +90,11 @@ def evaluate(
     methods: Sequence[str] | None = None,
     pairs: str | PathLike[str] | None = None,
     sheet: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | Generator | None = None,
 ) -> Evaluation:
     """Measure a generator as Table 1 does, beside other ways of filling holes.
 
-    model        a `Generator`, or what `ca_numpy.load` takes; none where the methods do without
+    model        a `Generator`, or what `ca_numpy.load` takes; the weights that come with the package if not given
     data         as in `TrainConfig.data`; for a run's folder, if not given, the pictures that the run held out
     size         side of the crops; for a run's folder, if not given, that of its training, else 256
     count        how many crops, fixed ones. The interval takes them for independent: with fewer pictures than crops
@@ -95,12 +106,13 @@ def evaluate(
     pairs        a list of pictures and holes (`ca_numpy.data.pairs`). A file that is there says what to measure on, in
                  place of data, size, count, holes and seed; one that is not is written, so that others can repeat it
     sheet        also draw the first pictures there, as `.png`: input, each method, truth
+    against      a second model, on the same pictures: "other model" in the table
 
     -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
     the coarse one, of the other methods, and of the truth (whose TV is the one to come close to). Raises UserError for
     bad input, and for a method whose library is not installed.
     """
-    methods = _checked_methods(methods, model)
+    methods = _checked_methods(methods)
     _check_target(out, (".md", ".json"), "evaluations are")
     _check_target(sheet, (".png",), "contact sheets are")
     if batch < 1:
@@ -112,12 +124,14 @@ def evaluate(
     measured: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     shown: dict[str, list[NDArray[Any]]] = {}
     with use_backend(backend) as device, no_grad():
-        generator = model if isinstance(model, Generator) else load(model) if model and "model" in methods else None
-        if generator is not None:
-            generator.to_current_backend()
+        generator = _loaded(model) if "model" in methods else None
+        other = None if against is None else _loaded(against)
         for start in tqdm(range(0, len(images), batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
-            for method, y in completions(x, m, methods=methods, generator=generator).items():
+            done = completions(x, m, methods=methods, generator=generator)
+            if other is not None:
+                done = {OTHER: completions(x, m, methods=["model"], generator=other)["refined"], **done}
+            for method, y in done.items():
                 measured.setdefault(method, []).append(measure(x, y, m))
                 shown.setdefault(method, []).extend(y if sheet is not None and start < SHOWN else ())
         device.release_memory()
@@ -128,13 +142,20 @@ def evaluate(
     rows = {
         method: {region: _summary(table) for region, table in regions.items()} for method, regions in values.items()
     }
+    mine = values.get("refined", {}).get("hole")
+    leads = {
+        method: _summary(mine - regions["hole"])
+        for method, regions in values.items()
+        if mine is not None and method not in ("refined", "coarse", "truth")
+    }
     psnr = {method: regions["hole"][:, MEASURES.index("psnr")] for method, regions in values.items()}
     rivals = [method for method in rows if RIVAL in rows and method not in (RIVAL, "truth")]
-    of = "a generator" if isinstance(model, Generator) else None if model is None else str(model)
+    of = "a generator" if isinstance(model, Generator) else str(model or SHIPPED.name) if "model" in methods else None
     evaluation = Evaluation(
         rows,
         {"model": of, **settings, "methods": list(methods)},
         {method: float(np.mean(psnr[method] > psnr[RIVAL])) for method in rivals},
+        leads,
     )
     if out is not None:
         _write(Path(out), evaluation)
@@ -143,7 +164,13 @@ def evaluate(
     return evaluation
 
 
-def _checked_methods(methods: Sequence[str] | None, model: object) -> tuple[str, ...]:
+def _loaded(model: str | PathLike[str] | Generator | None) -> Generator:
+    generator = model if isinstance(model, Generator) else load(model)
+    generator.to_current_backend()
+    return generator
+
+
+def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
     """The methods to compare, each of which works here."""
     chosen = tuple(dict.fromkeys(methods or ("mean", "model")))
     for method in chosen:
@@ -151,8 +178,6 @@ def _checked_methods(methods: Sequence[str] | None, model: object) -> tuple[str,
             why = peers.why_unavailable(method)
             if why is not None:
                 raise UserError(why if method in peers.METHODS else f"{why}, model")
-        elif model is None:
-            raise UserError("no model is given: pass a run's folder, or methods that do without, such as patchmatch")
     return chosen
 
 

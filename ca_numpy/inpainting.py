@@ -40,12 +40,13 @@ def inpaint(
 
     image     a file; or H W 3, uint8 or float in [-1, 1]
     mask      a file (white = hole) or H W or H W 1 of the image's size, 1 = hole; may have several holes of any shape
-    model     a `Generator`; or what `ca_numpy.load` takes: a run's folder, a weight file
+    model     a `Generator`; or what `ca_numpy.load` takes: a run's folder, a weight file; if not given, the
+              weights that come with the package (docs/model_card.md)
     backend   "numpy", "numba" or another that is installed; "auto" takes the best that works here
     invert    for masks in which black, or 0, is the hole
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
-    that cannot be read, a mask of another size, an empty or a full mask, NaN in the image, or no model.
+    that cannot be read, a mask of another size, an empty or a full mask, or NaN in the image.
     """
     return inpaint_details(image, mask, model=model, backend=backend, invert=invert).result
 
@@ -62,7 +63,7 @@ def inpaint_details(
     """As `inpaint`, with the coarse stage's guess and, if asked for, where the attention looked."""
     pixels, hole = read_pair(image, mask, invert=invert)
     with use_backend(backend), no_grad():
-        generator = model if isinstance(model, Generator) else load(_named(model))
+        generator = model if isinstance(model, Generator) else load(model)
         generator.to_current_backend()
         _check_memory(pixels.shape, generator)
         rgb = generator.variant.channel_order == "rgb"
@@ -88,12 +89,6 @@ def read_pair(
     x = check_image(x, name=name)
     m = check_mask(m, x, name=mask_name)
     return x, 1 - m if invert and not isinstance(mask, (str, PathLike)) else m
-
-
-def _named(model: str | PathLike[str] | None) -> str | PathLike[str]:
-    if model is None:
-        raise UserError("no model is given: train one with `ca-numpy train` and pass its folder, model='runs/001'")
-    return model
 
 
 def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:

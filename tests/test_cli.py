@@ -102,17 +102,17 @@ def test_backends_lists_the_textbook(capsys):
     [
         "train --data {0}/nowhere",
         "train --preset gigantic",
+        "train --preset scenes --size 32 --out {0}/x",
+        "train --preset scenes --data scenes:{0}/nowhere --out {0}/x",
         "train --resume {0}",
         "train --backend abacus --out {0}/x",
         "train --size 60 --out {0}/x",
         "inpaint {0}/nowhere.png {0}/mask.png --model {0}/model.safetensors",
         "inpaint {0}/photo.png {0}/photo.png --model {0}/nowhere",
-        "inpaint {0}/photo.png {0}/mask.png",
         "inpaint {0}/photo.png {0}/mask.png --model {0}/model.safetensors --out {0}/photo.png",
         "inpaint {0}/photo.png {0}/mask.png --model {0}/model.safetensors --out {0}/nowhere/x.png",
         "evaluate {0}/nowhere",
         "evaluate {0}/model.safetensors --size 33",
-        "evaluate",
         "evaluate --methods magic",
         "evaluate --methods mean --pairs {0}/photo.png",
         "evaluate --methods mean --sheet {0}/sheet.gif",
@@ -127,6 +127,11 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(photo, capsys, command, mo
     assert told.err.startswith("ca-numpy: ")
     assert told.out == ""
     assert {p: p.read_bytes() for p in photo.rglob("*") if p.is_file()} == before
+
+
+def test_inpaint_needs_no_model_of_ones_own(photo, capsys):
+    assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png")]) == 0
+    assert (photo / "photo-inpainted.png").exists()
 
 
 def test_options_given_beside_a_preset_win(photo):

@@ -138,6 +138,30 @@ def test_a_list_of_pairs_repeats_a_measurement(tmp_path):
         ca_numpy.evaluate(MODEL, data="photographs", pairs=tmp_path / "pairs.json")
 
 
+def test_two_models_are_compared_picture_by_picture():
+    other = Generator(width=4, rng=np.random.default_rng(4))
+    table = ca_numpy.evaluate(MODEL, against=other, **SMALL)
+    assert set(table.leads) == {"mean colour", "other model"}
+    alone = ca_numpy.evaluate(other, **SMALL)
+    assert table.rows["other model"] == alone.rows["refined"]
+    images = validation_crops(Photographs(), size=32, count=3)
+    mask = draw_holes("centre", size=32, count=3, seed=0)
+    psnr = []
+    for model in (MODEL, other):
+        refined = model(model.erase(images, mask), mask)[1].numpy()
+        psnr.append(metrics.psnr(images, refined, mask=mask))
+    mean, half = table.leads["other model"]["psnr"]
+    assert mean == pytest.approx(np.mean(psnr[0] - psnr[1]), rel=1e-4)
+    assert half == pytest.approx(4.3027 * np.std(psnr[0] - psnr[1], ddof=1) / np.sqrt(3), rel=1e-3)
+    assert "picture by picture" in table.to_markdown()
+
+
+def test_without_a_model_the_one_that_ships_is_measured():
+    table = ca_numpy.evaluate(size=64, count=2)
+    assert "refined" in table.rows
+    assert table.settings["model"] == "scenes.safetensors"
+
+
 def test_the_sheet_shows_every_method_for_the_first_pictures(tmp_path):
     ca_numpy.evaluate(methods=["mean"], **{**SMALL, "count": 26}, sheet=tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -150,7 +174,6 @@ def test_the_sheet_shows_every_method_for_the_first_pictures(tmp_path):
     ("options", "told"),
     [
         ({"methods": ["magic"]}, "'magic'.*telea.*model"),
-        ({}, "no model"),
         ({"methods": ["mean"], "sheet": "sheet.jpg"}, "written as .png"),
         ({"methods": ["mean"], "sheet": "nowhere/sheet.png"}, "folder does not exist"),
         ({"methods": ["mean"], "pairs": "nowhere/pairs.json"}, "folder does not exist"),

@@ -98,6 +98,19 @@ def test_a_shared_clock_advances_at_every_step_of_either() -> None:
     assert generator.numpy()[0] == pytest.approx(oracles.adam(0, [-0.7] * 2, **settings, times=(6, 12)))
 
 
+def test_on_a_shared_clock_the_generators_first_steps_are_longer_than_the_rate() -> None:
+    """Under a constant gradient a step is as long as the rate; what the clock makes of it: docs/mathematics.md."""
+    clock = Clock()
+    p = tensor(np.zeros(1))
+    generator, lengths = Adam({"p": p}, rate=0.1, clock=clock), []
+    for _ in range(40):
+        clock.t += 5  # the critics' steps
+        before = p.numpy()[0]
+        generator.step([tensor(np.array([-0.7]))])
+        lengths.append((p.numpy()[0] - before) / 0.1)
+    np.testing.assert_allclose([lengths[k - 1] for k in (1, 2, 3, 10, 40)], [1.10, 1.46, 1.55, 1.24, 1.01], atol=0.005)
+
+
 def test_two_optimisers_have_clocks_of_their_own_unless_told() -> None:
     a, b = Adam(two()), Adam(two())
     a.step(some_gradients(a.parameters, 0))

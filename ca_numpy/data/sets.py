@@ -189,7 +189,10 @@ def _celeba_hq(folder: Path) -> Layout:
 
 
 def _dtd(folder: Path) -> Layout:
-    """images/KIND/…, and the first of the ten divisions that come with it: labels/train1.txt and val1.txt."""
+    """images/KIND/…, and the first of the ten divisions that come with it: labels/train1.txt and val1.txt; or folders
+    train and val."""
+    if (folder / "train").is_dir():
+        return _two_folders(folder, what="DTD")
     root = folder / "dtd" if (folder / "dtd").is_dir() else folder
     _need(root, "images", what="DTD")
     parts = [

@@ -111,6 +111,7 @@ LAYOUTS = [
     ("celeba-hq", celeba_hq, ["0.jpg", "1.jpg"], ["3.jpg"]),
     ("celeba-hq", two_folders, ["train/female/2.jpg", "train/male/1.jpg"], ["val/male/3.jpg"]),
     ("dtd", dtd, ["images/banded/banded_1.jpg", "images/woven/woven_2.jpg"], ["images/woven/woven_1.jpg"]),
+    ("dtd", two_folders, ["train/female/2.jpg", "train/male/1.jpg"], ["val/male/3.jpg"]),
     ("imagenet", imagenet, ["train/n01440764/n01440764_1.JPEG", "train/n01440764/n01440764_2.JPEG"],
      ["val/ILSVRC2012_val_1.JPEG"]),
     ("imagenet", imagenet_as_on_kaggle, ["train/n01440764/n01440764_1.JPEG", "train/n01440764/n01440764_2.JPEG"],
