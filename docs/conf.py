@@ -21,7 +21,8 @@ version = release = ca_numpy.__version__
 
 root_doc = "docs/index"
 include_patterns = [
-    "docs/**.md",
+    "docs/*.md",
+    "docs/api/*.md",
     "tutorials/README.md",
     "tutorials/[0-9]*.ipynb",
     "tutorials/kernels/*.md",

@@ -14,6 +14,7 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy.cli import Command, Train
+from ca_numpy.train import STAGES
 from ca_numpy.train.ablations import ABLATIONS
 from ca_numpy.train.config import PRESETS, TrainConfig, configured
 
@@ -65,8 +66,9 @@ def test_every_command_is_one_that_the_command_line_takes(page):
         if args in ([], ["--version"], ["train", "--help"]):
             continue
         if args[0] == "train":
-            preset = Train(config=PRESETS[args[args.index("--preset") + 1] if "--preset" in args else "quick"])
-            given = tyro.cli(Train, args=[a for a in args[1:] if a != "--help"], default=preset)
+            named = PRESETS | {name: stages[0] for name, stages in STAGES.items()}
+            default = Train(config=named[args[args.index("--preset") + 1] if "--preset" in args else "quick"])
+            given = tyro.cli(Train, args=[a for a in args[1:] if a != "--help"], default=default)
             given.config.check()
         else:
             tyro.cli(Command, args=args)

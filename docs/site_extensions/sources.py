@@ -16,7 +16,7 @@ from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).parents[2]
 PAGES = "source/"
-LEXERS = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".h": "cpp", ".toml": "toml"}
+LEXERS = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".h": "cpp", ".toml": "toml", ".md": "md"}
 
 #: Files and folders to be shown, as paths from the root. Complete once all pages are read.
 _wanted: set[str] = set()
@@ -29,16 +29,22 @@ def remember(app: Sphinx, env: Any, docnames: list[str]) -> None:
 
 
 class SourceLinks(SphinxTransform):
-    """MyST makes downloads of links to files that are no pages, and knows nothing of folders."""
+    """MyST makes downloads of links to files that are no pages, and knows nothing of folders.
+
+    Other files (tables, weights) stay downloads.
+    """
 
     default_priority = 500
 
     def apply(self, **_: Any) -> None:
         links = (addnodes.download_reference, addnodes.pending_xref)
         for node in list(self.document.findall(lambda node: isinstance(node, links))):
-            if node.get("reftype") != "myst" or node.get("refdomain") is not None:
+            if node.get("reftype") != "myst":
                 continue
-            path = (ROOT / self.env.docname).parent / node["reftarget"].partition("#")[0]
+            if node.get("refdomain") == "doc":
+                path = ROOT / f"{node['reftarget']}.md"  # by its suffix a page, which it need not be
+            else:
+                path = (ROOT / self.env.docname).parent / node["reftarget"].partition("#")[0]
             page = self._page(path.resolve())
             if page is not None:
                 link = nodes.reference(refuri=self.app.builder.get_relative_uri(self.env.docname, page))
@@ -49,6 +55,8 @@ class SourceLinks(SphinxTransform):
         if not path.is_relative_to(ROOT) or not path.exists():
             return None
         name = path.relative_to(ROOT).as_posix()
+        if name.removesuffix(".md") in self.env.found_docs:
+            return None
         if path.is_dir() and f"{name}/README" in self.env.found_docs:
             return f"{name}/README"
         if not path.is_dir() and path.suffix not in LEXERS:
