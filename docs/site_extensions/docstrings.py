@@ -10,6 +10,7 @@ become a list of definitions, also inside of one another. In everything else onl
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
@@ -86,7 +87,9 @@ def translate(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
 def shorten(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Types as they are written in the source, and not as Python spells them out."""
+    """Types as they are written in the source, and not as Python spells them out; no list of dozens of fields."""
+    if dataclasses.is_dataclass(obj) and len(dataclasses.fields(obj)) > 12:
+        signature = "(**fields)"
 
     def short(text: str | None) -> str | None:
         return text and ARRAY.sub(r"NDArray[\1]", text)

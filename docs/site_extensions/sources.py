@@ -85,20 +85,22 @@ def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """A page for each file and folder that is wanted."""
-    folders = {name for name in _wanted if (ROOT / name).is_dir()}
-    files = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).iterdir()}
-    files = {name for name in files | _wanted - folders if Path(name).suffix in LEXERS and (ROOT / name).is_file()}
-    for folder in sorted(folders):
-        name = Path(folder).name
-        inside = sorted(Path(file).name for file in files if Path(file).parent == Path(folder))
-        items = "".join(f'<li><a href="{name}/{file}.html">{file}</a></li>' for file in inside)
-        yield PAGES + folder, {"title": folder, "body": f"<h1>{html.escape(folder)}/</h1><ul>{items}</ul>"}, "page.html"
-    for name in sorted(files):
-        code = (ROOT / name).read_text(encoding="utf-8")
-        shown = app.builder.highlighter.highlight_block(
-            code, LEXERS[Path(name).suffix], linenos="inline", lineanchors="L", location=name
-        )
+    """A page for each file and folder that is wanted, and for what is in these folders."""
+    wanted = {ROOT / name for name in _wanted}
+    for folder in [path for path in wanted if path.is_dir()]:
+        inside = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+        wanted |= {path for path in inside if path.is_dir() or path.suffix in LEXERS}
+    for path in sorted(wanted):
+        name = path.relative_to(ROOT).as_posix()
+        if path.is_dir():
+            inside = sorted(other.name for other in wanted if other.parent == path)
+            items = "".join(f'<li><a href="{path.name}/{file}.html">{file}</a></li>' for file in inside)
+            shown = f"<ul>{items}</ul>"
+        else:
+            code = path.read_text(encoding="utf-8")
+            shown = app.builder.highlighter.highlight_block(
+                code, LEXERS[path.suffix], linenos="inline", lineanchors="L", location=name
+            )
         yield PAGES + name, {"title": name, "body": f"<h1>{html.escape(name)}</h1>{shown}"}, "page.html"
 
 
