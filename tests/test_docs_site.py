@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 #: What the reference describes, module by module.
 MODULES = ("functional", "ops", "nn", "models", "losses", "metrics", "data", "train", "weights", "viz", "testing")
 
+#: Where a dollar is a dollar.
+CODE = ("code", "pre", "script", "style")
 #: Where a page names what a browser then fetches by itself.
 FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 
@@ -38,6 +40,8 @@ class Page(HTMLParser):
         self.ids: set[str] = set()
         self.without_alt: list[str] = []
         self.equations = 0
+        self.dollars: list[str] = []
+        self._inside: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -51,6 +55,16 @@ class Page(HTMLParser):
         if tag == "img" and not given.get("alt"):
             self.without_alt.append(given["src"])
         self.equations += tag == "math"
+        if tag in CODE:
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and tag == self._inside[-1]:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "$" in data and not self._inside:
+            self.dollars.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +126,7 @@ def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Page]) 
 def test_equations_are_drawn_and_pictures_described(site: Path, pages: dict[Path, Page]) -> None:
     assert pages[site / "tutorials" / "09_contextual_attention_step_by_step.html"].equations > 10
     assert not [f"{p.relative_to(site)}: {i}" for p, page in pages.items() for i in page.without_alt]
+    assert not [f"{p.relative_to(site)}: {text}" for p, page in pages.items() for text in page.dollars]
 
 
 @pytest.mark.slow

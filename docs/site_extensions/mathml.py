@@ -21,6 +21,7 @@ FENCES = {"langle": "⟨", "rangle": "⟩", "lVert": "‖", "rVert": "‖", "Ver
 #: What else the converter does not know, by what it knows.
 SYNONYMS = {
     r"\mathrel": "",
+    r"\arg": r"\mathrm{arg}\,",
     r"\begin{aligned}": r"\begin{align*}",
     r"\end{aligned}": r"\end{align*}",
     "−": "-",
