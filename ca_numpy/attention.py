@@ -34,6 +34,8 @@ class AttentionChoices:
     rebuild     (5) "raw": patches of 2·rate pixels of the full-size background, overlaps divided by 4.
                     "matched": the matched patches themselves, overlaps averaged exactly
     downscale   (6) "both" features before matching.  "foreground" only; the attention is then upscaled
+
+    Raises ValueError for any other value.
     """
 
     propagate: Literal["scores", "attention"] = "scores"
@@ -122,6 +124,7 @@ def attention_scores(
     """The attention a[n, x, x'] that foreground position x pays to background patch x': N L L'.
 
     Positions are numbered in row-major order over the downscaled features. Parameters as in `contextual_attention`.
+    Raises ValueError for shapes or options that do not fit.
     """
     f, b = as_tensors([f, b])
     _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
@@ -166,6 +169,7 @@ def propagate(s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k:
 
         s[x, x'] ← Σ_{|t| ≤ (k−1)/2} s[x + t, x' + t]
 
+    s N L L' -> N L L', with L = h·w of `f_grid`, L' = h'·w' of `b_grid`; k is odd.
     With `wrap` the walk over a picture runs in row-major (then column-major) order and so continues from the end of one
     line at the beginning of the next, as the released code's identity convolution does; without, it stops there.
     """
@@ -221,7 +225,7 @@ def known_patches(b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int
 
 
 def downscale(x: Tensor, rate: int) -> Tensor:
-    """Nearest neighbour with aligned corners, ⌈H/rate⌉ × ⌈W/rate⌉."""
+    """Nearest neighbour with aligned corners: N H W C -> N ⌈H/rate⌉ ⌈W/rate⌉ C."""
     size = -(-x.shape[1] // rate), -(-x.shape[2] // rate)
     return x if rate == 1 else ops.resize_nearest(x, size=size, align_corners=True)
 

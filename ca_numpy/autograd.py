@@ -81,7 +81,8 @@ def grad(
 
     With `create_graph` the gradients are themselves differentiable: double backprop, as the WGAN-GP penalty needs it.
     Only paths from y to xs are walked, and nothing is written to any tensor. What y does not depend on gets zeros.
-    One Tensor for xs gives one back, a sequence a list. Raises TypeError if y or one of xs is not a Tensor.
+    One Tensor for xs gives one back, a sequence a list, each gradient of the same shape as its x; y may have any shape.
+    Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed that has not y's shape.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for t in (y, *targets):

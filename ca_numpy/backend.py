@@ -111,72 +111,72 @@ class Backend(ABC):
     # ---- elementwise, with NumPy's broadcasting ----
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array:
-        """a + b"""
+        """a + b   any shapes that broadcast"""
 
     @abstractmethod
     def sub(self, a: Array, b: Array) -> Array:
-        """a − b"""
+        """a − b   any shapes that broadcast"""
 
     @abstractmethod
     def mul(self, a: Array, b: Array) -> Array:
-        """a · b"""
+        """a · b   any shapes that broadcast"""
 
     @abstractmethod
     def div(self, a: Array, b: Array) -> Array:
-        """a / b"""
+        """a / b   any shapes that broadcast"""
 
     @abstractmethod
     def power(self, x: Array, *, exponent: float) -> Array:
-        """x^exponent, the exponent a constant"""
+        """x^exponent, the exponent a constant; x of any shape"""
 
     @abstractmethod
     def exp(self, x: Array) -> Array:
-        """eˣ"""
+        """eˣ   any shape"""
 
     @abstractmethod
     def log(self, x: Array) -> Array:
-        """ln x"""
+        """ln x   any shape"""
 
     @abstractmethod
     def abs(self, x: Array) -> Array:
-        """|x|"""
+        """|x|   any shape"""
 
     @abstractmethod
     def sign(self, x: Array) -> Array:
-        """−1, 0 or 1"""
+        """−1, 0 or 1   any shape"""
 
     @abstractmethod
     def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        """min(max(x, low), high); None leaves a side open"""
+        """min(max(x, low), high); None leaves a side open   any shape"""
 
     @abstractmethod
     def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        """1 where low ≤ x ≤ high, else 0"""
+        """1 where low ≤ x ≤ high, else 0   any shape"""
 
     # ---- activations ----
     @abstractmethod
     def elu(self, x: Array) -> Array:
-        """x where x > 0, else eˣ − 1"""
+        """x where x > 0, else eˣ − 1   any shape"""
 
     @abstractmethod
     def elu_slope(self, y: Array) -> Array:
-        """ELU's derivative from its *output*: 1 where y > 0, else y + 1. The input need not be kept."""
+        """ELU's derivative from its *output*: 1 where y > 0, else y + 1; any shape. The input need not be kept."""
 
     @abstractmethod
     def not_positive(self, y: Array) -> Array:
-        """1 where y ≤ 0, else 0: the slope of elu_slope"""
+        """1 where y ≤ 0, else 0: the slope of elu_slope   any shape"""
 
     @abstractmethod
     def relu(self, x: Array) -> Array:
-        """max(x, 0)"""
+        """max(x, 0)   any shape"""
 
     @abstractmethod
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
-        """x where x > 0, else alpha·x; 0 < alpha < 1"""
+        """x where x > 0, else alpha·x; 0 < alpha < 1   any shape"""
 
     @abstractmethod
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        """1 where y > 0, else alpha; from the input or the output, whose signs agree"""
+        """1 where y > 0, else alpha; from the input or the output, whose signs agree   any shape"""
 
     @abstractmethod
     def softmax(self, x: Array) -> Array:
@@ -201,11 +201,11 @@ class Backend(ABC):
 
     @abstractmethod
     def getitem(self, x: Array, *, index: Any) -> Array:
-        """x[index]"""
+        """x[index]   any shape, NumPy's rules"""
 
     @abstractmethod
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
-        """Zeros of `shape` to which g is added at [index]; adjoint of getitem"""
+        """Zeros of `shape`, any shape, to which g is added at [index]; adjoint of getitem"""
 
     @abstractmethod
     def concat(self, *xs: Array, axis: int) -> Array:
@@ -217,15 +217,15 @@ class Backend(ABC):
 
     @abstractmethod
     def scatter_add(self, g: Array, *, index: Array, axis: int, length: int) -> Array:
-        """x[…, index[i], …] += g[…, i, …], from zeros `length` long; adjoint of gather"""
+        """x[…, index[i], …] += g[…, i, …] along `axis`, from zeros `length` long there; adjoint of gather"""
 
     @abstractmethod
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        """y[n, i, j] = x[n, r(i), s(j)] with r, s = nearest_index along H and W"""
+        """y[n, i, j] = x[n, r(i), s(j)] with r, s = nearest_index along H and W: N H W C -> N h w C"""
 
     @abstractmethod
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        """x[n, r(i), s(j)] += g[n, i, j], from zeros of `size`"""
+        """x[n, r(i), s(j)] += g[n, i, j], from zeros of `size`: N h w C -> N H W C"""
 
     @abstractmethod
     def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
@@ -260,11 +260,14 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        """elu(conv2d(x, w) + b)"""
+        """elu(conv2d(x, w) + b)   N H W I, KH KW I O, O -> N OH OW O"""
 
     @abstractmethod
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
-        """elu(conv2d(u, w) + b) at stride 1 with u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], twice as high and wide as x"""
+        """elu(conv2d(u, w) + b) at stride 1 with u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], twice as high and wide as x
+
+        N H W I, KH KW I O, O -> N OH OW O
+        """
 
     # ---- the paper's attention ----
     @abstractmethod

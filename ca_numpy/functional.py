@@ -41,17 +41,23 @@ __all__ = [
 
 
 def elu(x: TensorLike) -> Tensor:
-    """Exponential linear unit: x where x > 0, else eˣ − 1. The activation of every generator layer (section 3)."""
+    """Exponential linear unit: x where x > 0, else eˣ − 1. The activation of every generator layer (section 3).
+
+    x of any shape -> the same shape.
+    """
     return ops.elu(x)
 
 
 def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
-    """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation."""
+    """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation. Any shape -> the same shape."""
     return ops.leaky_relu(x, alpha=alpha)
 
 
 def softplus(x: TensorLike) -> Tensor:
-    """log(1 + eˣ), written so that nothing overflows: x/2 + |x|/2 + log(1 + e^−|x|). Its slope at 0 is ½."""
+    """log(1 + eˣ), written so that nothing overflows: x/2 + |x|/2 + log(1 + e^−|x|). Its slope at 0 is ½.
+
+    x of any shape -> the same shape.
+    """
     x = as_tensor(x)
     size = ops.abs_(x)
     return (x + size) * 0.5 + log(exp(-size) + 1.0)
@@ -140,6 +146,8 @@ def resize_nearest(x: TensorLike, *, size: tuple[int, int], align_corners: bool 
 
     align_corners   row i takes min(⌊i·(H − 1)/(h − 1) + ½⌋, H − 1): what the released code uses throughout.
                     Otherwise ⌊i·H/h⌋. Doubling is plain repetition by both.
+
+    Raises ValueError for what is not N H W C and for a size below 1×1.
     """
     x = as_tensor(x)
     if min(size) < 1 or x.ndim != 4:
@@ -150,7 +158,7 @@ def resize_nearest(x: TensorLike, *, size: tuple[int, int], align_corners: bool 
 
 
 def upsample(x: TensorLike) -> Tensor:
-    """Each pixel becomes 2 × 2."""
+    """Each pixel becomes 2 × 2: N H W C -> N 2H 2W C."""
     x = as_tensor(x)
     return resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]))
 
@@ -214,7 +222,7 @@ def _neighbours(position: Tensor, length: int) -> tuple[NDArray[np.intp], NDArra
 def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
     """A box out of each image: N H W C and N (top, left, height, width), all boxes of one size -> N h w C.
 
-    What the local critic sees (section 3).
+    What the local critic sees (section 3). Raises ValueError unless there is one box per image, all of one size.
     """
     x = as_tensor(x)
     if len(boxes) != len(x):

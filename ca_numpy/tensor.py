@@ -46,7 +46,7 @@ class Tensor:
 
     A tensor knows its makers; a maker never knows its tensor. So there are no reference cycles, and the whole tape is
     freed the moment the last result is dropped. `data` is the current backend's array. `tracked`: gradients may be
-    asked for. It is true for what `tensor(array)` makes and all that is computed from it, false for constants.
+    asked for: of `tensor(array)` and all computed from it, not of constants. shape, dtype, ndim, size are as NumPy's.
     """
 
     __slots__ = ("__weakref__", "data", "inputs", "op", "params", "tracked")
@@ -77,11 +77,11 @@ class Tensor:
         return math.prod(self.shape)
 
     def detach(self) -> Tensor:
-        """The same values as a constant: gradients stop here."""
+        """The same values, of the same shape, as a constant: gradients stop here."""
         return Tensor(self.data, tracked=False)
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array, wherever they live."""
+        """The values as a NumPy array of the same shape, wherever they live."""
         return current_backend().to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -158,7 +158,7 @@ class Tensor:
 def tensor(array: Any, /) -> Tensor:
     """A leaf of the tape: values that gradients can be asked for.
 
-    Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
+    An array of any shape. Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
     """
     data = array.data if isinstance(array, Tensor) else current_backend().asarray(array)
     if np.dtype(data.dtype).kind != "f":

@@ -43,6 +43,7 @@ class Timing:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def median(self, name: str) -> float | None:
+        """The contender's median time, in seconds; None if it was not measured."""
         return statistics.median(self.seconds[name]) if self.seconds.get(name) else None
 
     def peer(self) -> str | None:
@@ -94,6 +95,7 @@ class Report:
         return found
 
     def to_json(self) -> dict[str, Any]:
+        """The machine, the contenders and every measured time, in seconds, as plain dicts and lists."""
         return {"machine": self.machine, "contenders": [*self.names, *PEER], "works": [asdict(t) for t in self.timings]}
 
     @staticmethod

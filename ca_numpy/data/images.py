@@ -331,7 +331,8 @@ def _middle(values: NDArray[Any], *, name: str = "mask") -> float:
 def resize(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
     """Resize floats, H W C, to `size` = (height, width) pixels: bicubic, widened when shrinking (antialiased).
 
-    Nothing leaves the range of the values that came in. dtype in = dtype out; computed in float32.
+    Nothing leaves the range of the values that came in. dtype in = dtype out; computed in float32. Raises UserError for
+    a side of less than 1 pixel.
     """
     height, width = size
     if min(height, width) < 1:

@@ -80,9 +80,10 @@ class Loader:
         return np.stack([window.cut(pixels, self.size) for pixels, window in drawn])
 
     def draw(self, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Window]:
-        """The next picture that can be read, by `pixels_of` its index, and a window drawn in it.
+        """The next picture that can be read, by `pixels_of` its index, uint8 H W 3, and a window drawn in it.
 
-        Everything random happens here, in one order. What is left to do, `Window.cut`, may be done elsewhere.
+        Everything random happens here, in one order. What is left to do, `Window.cut`, may be done elsewhere. Raises
+        `UserError` if none can be read.
         """
         for _ in range(2 * len(self.dataset)):  # from anywhere in an epoch, that is past every picture
             index = self._next_index()
@@ -99,8 +100,11 @@ class Loader:
         return [int(index) for index in self._order[self._position : self._position + count]]
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is, as plain numbers and strings (JSON): the epoch's start, the position in it, the
-        generator now. The epoch's order is not in it: it is shuffled again from its start."""
+        """Where the stream is, as plain numbers and strings (JSON).
+
+        The epoch's start, the position in it, the generator now. The epoch's order is not in it: it is shuffled again
+        from its start.
+        """
         return {
             "pictures": len(self.dataset),
             "epoch_start": self._epoch_start,
@@ -217,8 +221,9 @@ def validation_windows(
 
 
 def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]]:
-    """The first `count` pictures that can be read, or as many as there are, by their indices; and those that were
-    passed over, by their names, each with what is wrong with it.
+    """The first `count` pictures that can be read, or as many as there are, by their indices.
+
+    And those that were passed over, by their names, each with what is wrong with it.
 
     Raises `UserError` where none can be read.
     """

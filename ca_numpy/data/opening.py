@@ -36,8 +36,11 @@ def open_dataset(data: str | os.PathLike[str], *, held_out: bool = False) -> Dat
 
 
 def open_split(data: str | os.PathLike[str], *, validation: float) -> Parts:
-    """The same, divided: sets with a division of their own keep it; of everything else the fraction `validation`
-    is held out by name (`split`). Raises UserError as `open_dataset` does."""
+    """The same, divided into what is trained on and what is held out.
+
+    Sets with a division of their own keep it; of everything else the fraction `validation` is held out by name
+    (`split`). Raises UserError as `open_dataset` does.
+    """
     free, own = _opened(data)
     sides = [Parts(*split(_joined(free), validation=validation)), *own] if free else own
     return Parts(_joined([side.train for side in sides]), _joined([side.validation for side in sides]))

@@ -158,7 +158,10 @@ def load_pairs(path: str | os.PathLike[str]) -> Pairs:
 
 
 def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
-    """One mask size size 1 of a kind, the same for the same seed. "centre" needs none: half the side in the middle."""
+    """One mask size size 1, 1 = hole, of a kind, the same for the same seed.
+
+    "centre" needs no seed: half the side in the middle. Raises UserError for a kind that is not in `Kind`.
+    """
     if kind == "centre":
         mask = np.zeros((size, size, 1), np.float32)
         mask[size // 4 : size - size // 4, size // 4 : size - size // 4] = 1

@@ -35,8 +35,8 @@ class Critic(Module):
     width   channels of the first layer; the paper's is 64
     rng     draws the initial weights; default_rng(0) if not given
 
-    Parameters at the paper's sizes: 7,072,770 of both critics together. Raises ValueError for inputs that do not give
-    the linear map as many features as it has weights.
+    Parameters at the paper's sizes: 7,072,770 of both critics together. Raises UserError for another `which`, and
+    ValueError for inputs that do not give the linear map as many features as it has weights.
     """
 
     def __init__(

@@ -189,7 +189,10 @@ class Generator(Module):
         return model
 
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
-        """The image with its hole filled as this variant's network expects it: grey, or white (departure 12)."""
+        """The image with its hole filled as this variant's network expects it: grey, or white (departure 12).
+
+        image N H W 3 in [-1, 1], mask N H W 1 or 1 H W 1 with 1 = hole -> N H W 3.
+        """
         image = as_tensor(image)
         mask = ops.constant_like(mask, image)
         return image * (1.0 - mask) + mask * self.variant.hole_value
@@ -200,13 +203,19 @@ class Generator(Module):
         return coarse, self.refine(image, mask, coarse)
 
     def coarse(self, image: TensorLike, mask: TensorLike) -> Tensor:
-        """Stage one: a first guess by encoder, dilated convolutions and decoder."""
+        """Stage one: a first guess by encoder, dilated convolutions and decoder.
+
+        image N H W 3 with its hole erased, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
+        """
         image, mask = self._inputs(image, mask)
         x = self._run("encoder", self._stack(image, mask))
         return F.clip(self._run("decoder", self._run("dilated", x)), low=-1.0, high=1.0)
 
     def refine(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Tensor:
-        """Stage two: from the coarse result pasted into the hole, by dilated convolutions beside attention."""
+        """Stage two: from the coarse result pasted into the hole, by dilated convolutions beside attention.
+
+        image and coarse N H W 3, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
+        """
         image, mask = self._inputs(image, mask)
         x = self._stack(self._paste(image, mask, coarse), mask)
         y = self._run("xdilated", self._run("xencoder", x))

@@ -70,6 +70,7 @@ class Variant:
 
     @property
     def in_channels(self) -> int:
+        """How many channels each encoder's input has: the image's three, the mask, and ones if it has them."""
         return 5 if self.ones_channel else 4
 
 

@@ -18,7 +18,7 @@ class Module:
     """Owns parameters and other modules; `parameters()` gathers them by name in the order they were made."""
 
     def parameters(self) -> dict[str, Tensor]:
-        """Name -> Tensor. The tensors are the module's own: an optimiser replaces their `data`."""
+        """{name: Tensor}, each of its own shape. They are the module's own: an optimiser replaces their `data`."""
         found: dict[str, Tensor] = {}
         for value in vars(self).values():
             for child in value.values() if isinstance(value, dict) else [value]:
@@ -27,7 +27,7 @@ class Module:
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name -> NumPy array, as weight files hold them."""
+        """{name: NumPy array}, as weight files hold them: kernels H W I O."""
         return {name: p.numpy() for name, p in self.parameters().items()}
 
     def load_arrays(self, weights: Mapping[str, Any]) -> None:
@@ -60,7 +60,10 @@ class Module:
 
 
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Uniform in ±√(6 / (fan_in + fan_out)), the released code's initialisation; fans count the kernel's taps."""
+    """Uniform in ±√(6 / (fan_in + fan_out)), the released code's initialisation; fans count the kernel's taps.
+
+    shape: of the kernel, H W I O or I O; the result has the same shape.
+    """
     taps = math.prod(shape[:-2])
     limit = math.sqrt(6 / (taps * (shape[-2] + shape[-1])))
     return rng.uniform(-limit, limit, shape).astype(dtype)

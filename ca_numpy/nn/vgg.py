@@ -67,7 +67,10 @@ class Vgg16:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Vgg16:
-        """The network in an `.npz` file. Only the arrays it needs are read, and nothing in the file is executed."""
+        """The network in an `.npz` file. Only the arrays it needs are read, and nothing in the file is executed.
+
+        Raises UserError for a file that cannot be read, or is none of VGG-16's weights.
+        """
         wanted = [*(f"{name}_{part}" for block in BLOCKS for name in block for part in "Wb"), "mean", "scale"]
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -40,7 +40,10 @@ defvjp(_power, _power_rule)
 
 
 def power(x: TensorLike, *, exponent: SupportsFloat) -> Tensor:
-    """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated."""
+    """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated.
+
+    x of any shape -> the same shape. Raises TypeError for an exponent that is a Tensor or an array.
+    """
     if isinstance(exponent, (Tensor, np.ndarray)):
         raise TypeError("the exponent of ** must be a number: write exp(log(x) * p) to differentiate it")
     return _power(x, exponent=float(exponent))

@@ -45,7 +45,7 @@ defvjp(_concat, each=_part_of)
 
 
 def reshape(x: TensorLike, shape: int | tuple[Any, ...]) -> Tensor:
-    """The same values in row-major order in another shape; one length may be -1."""
+    """The same values in row-major order in another shape; one length may be -1. ValueError if they do not fill it."""
     x = as_tensor(x)
     lengths = [int(n) for n in (shape if isinstance(shape, tuple) and shape != () else (shape,)) for n in _flat(n)]
     if -1 in lengths:
@@ -66,7 +66,7 @@ def _axis(axis: int, ndim: int) -> int:
 
 
 def transpose(x: TensorLike, axes: tuple[Any, ...] = ()) -> Tensor:
-    """Axes in another order; reversed if none are given."""
+    """Axes in another order; reversed if none are given. Raises ValueError unless each axis is given once."""
     x = as_tensor(x)
     order = [_axis(a, x.ndim) for axis in axes for a in _flat(axis)] or list(reversed(range(x.ndim)))
     if sorted(order) != list(range(x.ndim)):
@@ -81,7 +81,7 @@ def concat(xs: Sequence[TensorLike], *, axis: int) -> Tensor:
 
 
 def constant_like(x: TensorLike, like: Tensor) -> Tensor:
-    """x as a constant in the dtype of `like`: what a mask is beside an image."""
+    """x, of any shape, as a constant in the dtype of `like`: what a mask is beside an image."""
     return Tensor(current_backend().asarray(as_tensor(x).data, dtype=like.dtype), tracked=False)
 
 

@@ -96,6 +96,7 @@ def nearest_field(
     sweeps  first downwards, then back, and so on
 
     -> the field, H W 2, (row, column) of a patch's centre, and its distances, H W; only where `touching` says so
+    Raises UserError for a radius below 0, and where Numba is not installed.
     """
     kernels = _kernels()
     wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)

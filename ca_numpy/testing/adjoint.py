@@ -26,8 +26,8 @@ def check_adjoint(
 
         |⟨Ax, y⟩ − ⟨x, Aᵀy⟩| ≤ tolerance · max(‖Ax‖·‖y‖, ‖x‖·‖Aᵀy‖)
 
-    x and y are NumPy arrays, y of the shape of Ax; both maps may return an array of the current backend or a Tensor.
-    Random x and y find a wrong adjoint with probability one.
+    x is a NumPy array of any shape, y one of the shape of Ax; both maps may return an array of the current backend or a
+    Tensor. Random x and y find a wrong adjoint with probability one.
 
     Raises AssertionError, naming both products, where they differ; or where a shape is not what an adjoint has.
     """

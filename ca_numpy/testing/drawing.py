@@ -26,10 +26,14 @@ class Chooser(Protocol):
     """Where choices come from. `large` asks for arrays bigger than a cache line, a tile or a block of threads."""
 
     @property
-    def rng(self) -> np.random.Generator: ...
+    def rng(self) -> np.random.Generator:
+        """Where values come from that are not chosen one by one."""
+        ...
 
     @property
-    def large(self) -> bool: ...
+    def large(self) -> bool:
+        """Whether arrays should be bigger than a cache line, a tile or a block of threads."""
+        ...
 
     def integer(self, low: int, high: int) -> int:
         """A whole number in [low, high], both included; simplest is low."""
@@ -48,9 +52,11 @@ class RandomChooser:
     large: bool = False
 
     def integer(self, low: int, high: int) -> int:
+        """A whole number in [low, high], each as likely."""
         return int(self.rng.integers(low, high + 1))
 
     def choice(self, options: Sequence[T]) -> T:
+        """One of the options, each as likely."""
         return options[self.integer(0, len(options) - 1)]
 
 
@@ -62,6 +68,7 @@ class Problem:
     params: dict[str, Any] = field(default_factory=dict)
 
     def astype(self, dtype: Any) -> Problem:
+        """The same with inputs of another dtype; the parameters stay."""
         return Problem(tuple(x.astype(dtype) for x in self.inputs), self.params)
 
     def __repr__(self) -> str:

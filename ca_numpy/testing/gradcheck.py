@@ -59,7 +59,10 @@ def gradcheck(
 
 
 def gradient_of(fn: Function, directions: Sequence[Array]) -> Function:
-    """(x₁, x₂, …, seed) -> Σᵢ ⟨∂⟨fn(x), seed⟩/∂xᵢ, directionᵢ⟩: the gradient as one more function of Tensors."""
+    """(x₁, x₂, …, seed) -> Σᵢ ⟨∂⟨fn(x), seed⟩/∂xᵢ, directionᵢ⟩: the gradient as one more function of Tensors.
+
+    Each x of any shape, its direction of the same shape, the seed of the shape of fn(x); the result is one number.
+    """
 
     def gradient(*inputs: Tensor) -> Tensor:
         *xs, seed = inputs

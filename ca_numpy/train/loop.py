@@ -33,8 +33,11 @@ SAVE_SECONDS = 300
 
 
 class TrainResult(NamedTuple):
-    """What `train` returns: the trained generator, the run's folder, its configuration and its log's records; whether
-    it came to its end; and the pictures that could not be read, each with what is wrong with it."""
+    """What `train` returns.
+
+    The trained generator, the run's folder, its configuration and its log's records; whether it came to its end; and
+    the pictures that could not be read, each with what is wrong with it.
+    """
 
     generator: Generator
     folder: Path

@@ -52,7 +52,8 @@ def attention_colours(index: ArrayLike, *, background: tuple[int, int]) -> Float
 def attention_legend(ax: Axes | None = None) -> Figure:
     """Key to the attention colours: a wheel with the position itself in its middle."""
     if ax is None:
-        ax = Figure(figsize=(2.4, 2.5)).add_axes((0.15, 0.22, 0.7, 0.67))
+        ax = Figure(figsize=(2.4, 2.8)).add_axes((0.15, 0.2, 0.7, 0.6))
+        ax.set_title("the most attended\npatch lies", fontsize=8, pad=14)
     right, up = np.meshgrid(np.linspace(-1, 1, 401), np.linspace(1, -1, 401))
     distance = np.hypot(right, up)
     wheel = np.ones((*distance.shape, 4))
@@ -65,17 +66,19 @@ def attention_legend(ax: Axes | None = None) -> Figure:
         style = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "color": INK, "linewidth": 0.7}
         ax.annotate("", xy=(0.8 * x, 0.8 * y), xytext=(0.22 * x, 0.22 * y), arrowprops=style)
     ax.plot(0, 0, "o", color=INK, markersize=2.5)
+    figure = figure_of(ax)
+    inches = ax.get_window_extent().width / figure.dpi
     for x, y, label, horizontal, vertical in _SIDES:
-        ax.text(x, y, label, fontsize=7, color=INK, ha=horizontal, va=vertical)
+        ax.text(x, y, label, fontsize=7 * min(1.0, max(0.5, inches / 0.7)), color=INK, ha=horizontal, va=vertical)
     ax.set_axis_off()
-    return figure_of(ax)
+    return figure
 
 
 def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | None = None) -> Figure:
     """The attention colours as a map, with arrows towards the attended patches and the wheel beside it (figure 4).
 
     An arrow points from a position towards the patch it attends to most and is longer for farther ones; a dot is
-    the position itself. Arguments and errors as for `attention_colours`.
+    the position itself. index (h, w), background, and errors as for `attention_colours`.
     """
     colours = attention_colours(index, background=background)
     height, width = np.array(colours.shape[:2]) / max(colours.shape[:2])
@@ -132,20 +135,39 @@ def attended_region(
     background as for `attention_colours`; either grid is laid over the image. Returns (H, W, 3) in [-1, 1], dtype kept.
     Raises UserError for shapes that do not fit.
     """
-    picture, attended = np.asarray(image), _checked_index(index, background)
-    if picture.ndim != 3 or picture.shape[-1] != 3 or not np.issubdtype(picture.dtype, np.floating):
-        raise UserError(f"image: {picture.dtype} of shape {picture.shape}; give one RGB image (H, W, 3) in [-1, 1]")
-    size = picture.shape[:2]
-    asked = np.ones(attended.shape, bool)
+    picture, attended = checked_image(image), checked_index(index, background)
+    asked = of_hole(mask, picture.shape, attended.shape)
+    light = over_pixels(_attended(attended[asked], background), picture.shape[:2])
+    return ((picture + 1.0) * (0.25 + 0.75 * light[..., None]) - 1.0).astype(picture.dtype)
+
+
+def of_hole(mask: ArrayLike | None, shape: tuple[int, ...], grid: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which positions of a grid laid over an image of that shape lie in its hole: (h, w); without a mask, all.
+
+    mask: (H, W, 1), 1 = hole. Raises UserError for a mask that is not of the image's size.
+    """
+    asked = np.ones((grid[0], grid[1]), bool)
     if mask is not None:
-        if np.shape(mask) != (*size, 1):
-            raise UserError(f"mask: shape {np.shape(mask)} does not fit the image; give {(*size, 1)}, 1 = hole")
+        if np.shape(mask) != (*shape[:2], 1):
+            raise UserError(f"mask: shape {np.shape(mask)} does not fit the image; give {(*shape[:2], 1)}, 1 = hole")
         rows, columns = np.nonzero(np.asarray(mask)[..., 0] > 0.5)
         asked[:] = False
-        asked[_cell(rows, size[0], attended.shape[0]), _cell(columns, size[1], attended.shape[1])] = True
-    light = _attended(attended[asked], background)
-    light = light[np.ix_(*(_cell(np.arange(n), n, cells) for n, cells in zip(size, background, strict=True)))]
-    return ((picture + 1.0) * (0.25 + 0.75 * light[..., None]) - 1.0).astype(picture.dtype)
+        asked[_cell(rows, shape[0], grid[0]), _cell(columns, shape[1], grid[1])] = True
+    return asked
+
+
+def over_pixels(values: Floats, size: tuple[int, ...]) -> Floats:
+    """A grid's values (h', w') laid over an image: (H, W), each pixel that of its cell."""
+    cells = (_cell(np.arange(n), n, cells) for n, cells in zip(size, values.shape, strict=True))
+    return np.asarray(values[np.ix_(*cells)])
+
+
+def checked_image(image: ArrayLike) -> NDArray[Any]:
+    """The image (H, W, 3) as an array. Raises UserError for what is no float RGB image."""
+    picture: NDArray[Any] = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[-1] != 3 or not np.issubdtype(picture.dtype, np.floating):
+        raise UserError(f"image: {picture.dtype} of shape {picture.shape}; give one RGB image (H, W, 3) in [-1, 1]")
+    return picture
 
 
 def _attended(chosen: NDArray[np.int64], background: tuple[int, int]) -> Floats:
@@ -156,7 +178,8 @@ def _attended(chosen: NDArray[np.int64], background: tuple[int, int]) -> Floats:
     return np.asarray(np.sqrt(np.minimum(covered / usual, 1.0)))
 
 
-def _checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.int64]:
+def checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.int64]:
+    """The index (h, w) as integers. Raises UserError for what is no index of patches of the background's grid."""
     array: NDArray[Any] = np.asarray(index)
     patches = background[0] * background[1]
     if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
@@ -168,7 +191,7 @@ def _checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.
 
 def _offsets(index: ArrayLike, background: tuple[int, int]) -> tuple[Floats, Floats]:
     """How far down and right of each foreground position its patch lies, in background patches."""
-    array = _checked_index(index, background)
+    array = checked_index(index, background)
     down = _beyond(array // background[1], axis=0, cells=background[0])
     return down, _beyond(array % background[1], axis=1, cells=background[1])
 

@@ -5,6 +5,10 @@ import io
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
+
+from ca_numpy.errors import UserError
+from ca_numpy.viz.output import settle
 
 
 class Shown:
@@ -31,12 +35,20 @@ class Shown:
             display(contents, metadata=metadata, raw=True)
 
 
-def show(figure: Figure, *, alt: str) -> Shown:
+def show(figure: Figure, *, alt: str, colours: int | None = None) -> Shown:
     """The figure, drawn, for the end of a notebook's cell.
 
     alt: what there is to see, in a sentence or two: alternative text, and shown below the figure. No Markdown.
-    The same figure gives the same bytes.
+    colours: keep that many, at most 256, which makes a notebook of many pictures a third as large; None keeps all.
+    The same figure gives the same bytes. Raises UserError for a number of colours that is not in 2..256.
     """
+    if colours is not None and not 2 <= colours <= 256:
+        raise UserError(f"colours: {colours} is not a number from 2 to 256; give None to keep all")
     drawn = io.BytesIO()
+    settle(figure)
     figure.savefig(drawn, format="png", dpi="figure", metadata={"Software": None})
+    if colours is not None:
+        few = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        drawn = io.BytesIO()
+        few.save(drawn, format="png", optimize=True)
     return Shown(drawn.getvalue(), alt)

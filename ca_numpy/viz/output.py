@@ -1,10 +1,14 @@
 """Where a figure comes from, and where it goes."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ca_numpy.errors import UserError
 
@@ -15,6 +19,52 @@ def figure_of(ax: Axes) -> Figure:
     if figure is None:
         raise UserError("ax: it belongs to no figure any more; pass axes of a live figure, or none")
     return figure
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where axes are put by fractions, from the lower left: a whole figure, or the rectangle that some axes take up."""
+
+    parent: Figure | Axes
+
+    @property
+    def figure(self) -> Figure:
+        """The figure that it belongs to."""
+        return self.parent if isinstance(self.parent, Figure) else figure_of(self.parent)
+
+    def add_axes(self, box: tuple[float, float, float, float]) -> Axes:
+        """Axes in a part of the place: left, bottom, width, height."""
+        return self.parent.add_axes(box) if isinstance(self.parent, Figure) else self.parent.inset_axes(box)
+
+    def text(self, x: float, y: float, words: str, **style: Any) -> None:
+        """Words at a point of the place."""
+        if isinstance(self.parent, Figure):
+            self.parent.text(x, y, words, **style)
+        else:
+            self.parent.text(x, y, words, transform=self.parent.transAxes, **style)
+
+
+def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Place:
+    """A new figure of that size in inches; or the place of `ax`, emptied, and given the same proportions."""
+    if ax is None:
+        return Place(Figure(figsize=(width, height), dpi=dpi))
+    ax.set_axis_off()
+    ax.set_box_aspect(height / width)
+    return Place(ax)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out until nothing moves: keys that grow with their axes take several rounds, and drawing one."""
+    places = _places(figure)
+    for _ in range(6 if figure.get_layout_engine() is not None else 0):
+        figure.draw_without_rendering()
+        before, places = places, _places(figure)
+        if np.abs(places - before).max(initial=0.0) < 1e-3:  # of the figure's size
+            break
+
+
+def _places(figure: Figure) -> NDArray[np.float64]:
+    return np.array([ax.get_position().extents for ax in figure.axes])
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -31,6 +81,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     if not target.parent.is_dir():
         raise UserError(f"{target}: the folder {target.parent} does not exist; create it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    settle(figure)
     try:
         figure.savefig(temporary, format="png", dpi="figure", metadata={"Software": None})
         os.replace(temporary, target)

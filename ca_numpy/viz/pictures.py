@@ -11,6 +11,7 @@ from PIL import Image
 
 from ca_numpy.errors import UserError
 from ca_numpy.viz.attention import attention_colours, attention_legend, draw_arrows
+from ca_numpy.viz.output import place_of
 
 Bytes = NDArray[np.uint8]
 
@@ -22,17 +23,22 @@ _AGG_LIMIT = 2**16
 
 
 def picture_grid(
-    rows: Sequence[Sequence[ArrayLike]], *, titles: Sequence[str], row_labels: Sequence[str] | None = None
+    rows: Sequence[Sequence[ArrayLike]],
+    *,
+    titles: Sequence[str],
+    row_labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """A grid of pictures, a title above each column and, if given, a label beside each row.
 
     A cell is a float image (H, W, 3) in [-1, 1], or uint8 (H, W, 3), shown as it is; attention colours go in as
     `np.rint(255 * colours).astype(np.uint8)`. Small pictures are enlarged by a whole number, to at most 256 pixels or
-    the largest picture's size; those above 1024 pixels are reduced by a whole number.
+    the largest picture's size; those above 1024 pixels are reduced by a whole number. With `ax` they divide its place,
+    and are scaled with it.
 
     Raises UserError for rows that do not match the titles, and for cells that are not such images.
     """
-    return _grid(rows, titles, row_labels, key_width=0)[0]
+    return _grid(rows, titles, row_labels, key_width=0, ax=ax)[0].figure
 
 
 def comparison(
@@ -45,6 +51,7 @@ def comparison(
     index: ArrayLike | None = None,
     background: tuple[int, int] | None = None,
     row_labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """The paper's row of pictures for each sample: input, coarse, result, truth, attention (figures 4 and 7).
 
@@ -52,8 +59,8 @@ def comparison(
     nothing is given are left out.
 
     image, coarse, result, truth: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole. index: (N, h, w),
-    see `attention_colours`; background is its grid, (h, w) unless given. Raises UserError for shapes that do not match,
-    and for images that are not floats.
+    see `attention_colours`; background is its grid, (h, w) unless given. With `ax` the grid takes its place. Raises
+    UserError for shapes that do not match, and for images that are not floats.
     """
     pictures = _batch(image, "image", None)
     holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
@@ -65,7 +72,7 @@ def comparison(
     if truth is not None:
         columns.append(("truth", list(_batch(truth, "truth", pictures.shape))))
     if index is None:
-        return _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=0)[0]
+        return _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=0, ax=ax)[0].figure
 
     indices = np.asarray(index) if np.ndim(index) == 3 else np.asarray(index)[None]
     if len(indices) != len(pictures):
@@ -73,31 +80,90 @@ def comparison(
     grid = background or (indices.shape[1], indices.shape[2])
     colours = [np.rint(255 * attention_colours(one, background=grid)).astype(np.uint8) for one in indices]
     columns.append(("attention", colours))
-    figure, axes = _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=_KEY)
+    canvas, axes = _grid(_transposed(columns), [name for name, _ in columns], row_labels, key_width=_KEY, ax=ax)
     for row, one in zip(axes, indices, strict=True):
         draw_arrows(row[-1], one, background=grid)
         _frame(row[-1])
-    _add_key(figure, axes[0][-1])
-    return figure
+    _add_key(canvas, beside=len(axes[0]) - 1)
+    return canvas.figure
+
+
+def before_after(
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    across: int = 2,
+    row_labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Pairs of pictures, before and after, `across` pairs beside each other and as many rows as it takes.
+
+    before, after: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole, or None: the hole is hatched
+    before, and after is shown as it is. With `ax` the grid takes its place. Raises UserError for shapes that do not
+    match, for images that are not floats, and for `across` below 1.
+    """
+    if across < 1:
+        raise UserError(f"across: {across} pairs beside each other; give at least 1")
+    pictures = _batch(before, "before", None)
+    results = _batch(after, "after", pictures.shape)
+    if mask is not None:
+        holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
+        pictures = np.stack([_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])
+    across = min(across, len(pictures))
+    blank = [np.ones_like(pictures[0])] * (-len(pictures) % across)
+    cells = [cell for pair in zip([*pictures, *blank], [*results, *blank], strict=True) for cell in pair]
+    rows = [cells[start : start + 2 * across] for start in range(0, len(cells), 2 * across)]
+    return picture_grid(rows, titles=["before", "after"] * across, row_labels=row_labels, ax=ax)
 
 
 def method_sheet(
-    images: ArrayLike, masks: ArrayLike, results: Mapping[str, ArrayLike], *, row_labels: Sequence[str] | None = None
+    images: ArrayLike,
+    masks: ArrayLike,
+    results: Mapping[str, ArrayLike],
+    *,
+    row_labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Input and what each method made of it, a row a picture: the input with its hole hatched, then `results` in order.
 
     images: (N, H, W, 3) in [-1, 1]. masks: (N, H, W, 1), 1 = hole. results: name -> (N, H, W, 3), shown as they are.
-    Raises UserError for shapes that do not match, and for images that are not floats.
+    With `ax` the grid takes its place. Raises UserError for shapes that do not match, and for images that are not
+    floats.
     """
     pictures = _batch(images, "images", None)
     holes = _batch(np.asarray(masks, np.float32), "masks", (*pictures.shape[:3], 1))
     columns = [("input", [_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])]
     columns += [(name, list(_batch(result, name, pictures.shape))) for name, result in results.items()]
-    return picture_grid(_transposed(columns), titles=[name for name, _ in columns], row_labels=row_labels)
+    return picture_grid(_transposed(columns), titles=[name for name, _ in columns], row_labels=row_labels, ax=ax)
 
 
 #: Pixels from the top that the wheel and its labels take.
 _KEY_HEIGHT = 240
+
+
+class _Canvas:
+    """A place that is measured in pixels from its top left."""
+
+    def __init__(self, width: int, height: int, ax: Axes | None) -> None:
+        self.width, self.height = width, height
+        self.place = place_of(ax, width=width / _DPI, height=height / _DPI, dpi=_DPI)
+        self.boxes: list[tuple[float, float, float, float]] = []  # left, top, width, height of all axes so far
+
+    @property
+    def figure(self) -> Figure:
+        return self.place.figure
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Bare axes at that place."""
+        self.boxes.append((left, top, width, height))
+        bottom = 1 - (top + height) / self.height
+        ax = self.place.add_axes((left / self.width, bottom, width / self.width, height / self.height))
+        ax.set_axis_off()
+        return ax
+
+    def text(self, x: float, y: float, words: str, **style: Any) -> None:
+        self.place.text(x / self.width, 1 - y / self.height, words, **style)
 
 
 def _grid(
@@ -106,8 +172,9 @@ def _grid(
     row_labels: Sequence[str] | None,
     *,
     key_width: int,
-) -> tuple[Figure, list[list[Axes]]]:
-    """The figure, and its axes by row and column; `key_width` pixels stay free on the right."""
+    ax: Axes | None,
+) -> tuple[_Canvas, list[list[Axes]]]:
+    """Where it was drawn, and the axes by row and column; `key_width` pixels stay free on the right."""
     cells = _checked_cells(rows, titles, row_labels)
     side = max(_SMALL, *(max(cell.shape[:2]) for row in cells for cell in row))
     sizes = np.array([[_shown_size(cell, side) for cell in row] for row in cells])  # (rows, columns, 2)
@@ -120,33 +187,23 @@ def _grid(
     height = max(height, _KEY_HEIGHT if key_width else 0)
     if max(width, height) >= _AGG_LIMIT:
         raise UserError(f"rows: the grid would take {width} x {height} pixels; draw fewer or smaller pictures")
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    canvas = _Canvas(width, height, ax)
 
     for column, title in enumerate(titles):
         middle = lefts[column] + widths[column] / 2
-        figure.text(middle / width, 1 - (_MARGIN + _TITLE - 6) / height, title, ha="center", fontsize=7.5)
+        canvas.text(middle, _MARGIN + _TITLE - 6, title, ha="center", fontsize=7.5)
     for row, label in enumerate(row_labels or ()):
         middle = tops[row] + heights[row] / 2
-        x, y = (left - 5) / width, 1 - middle / height
-        figure.text(x, y, label, ha="right", va="center", rotation=90, fontsize=6.5)
+        canvas.text(left - 5, middle, label, ha="right", va="center", rotation=90, fontsize=6.5)
 
     axes: list[list[Axes]] = [[] for _ in cells]
     for (row, column), (h, w) in zip(np.ndindex(sizes.shape[:2]), sizes.reshape(-1, 2), strict=True):
         from_left = lefts[column] + (widths[column] - w) // 2
         from_top = tops[row] + (heights[row] - h) // 2
-        ax = _axes_in_pixels(figure, from_left, from_top, w, h)
-        ax.imshow(cells[row][column], interpolation="nearest", aspect="auto")
-        axes[row].append(ax)
-    return figure, axes
-
-
-def _axes_in_pixels(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Bare axes at a place given in pixels from the figure's top left."""
-    total_width, total_height = figure.get_size_inches() * _DPI
-    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
-    ax = figure.add_axes(box)
-    ax.set_axis_off()
-    return ax
+        cell_ax = canvas.axes(from_left, from_top, w, h)
+        cell_ax.imshow(cells[row][column], interpolation="nearest", aspect="auto")
+        axes[row].append(cell_ax)
+    return canvas, axes
 
 
 def _frame(ax: Axes) -> None:
@@ -156,13 +213,11 @@ def _frame(ax: Axes) -> None:
     ax.spines[:].set(color="0.7", linewidth=0.6)
 
 
-def _add_key(figure: Figure, beside: Axes) -> None:
-    """The wheel of attention colours in the free space right of the axes `beside`."""
-    total_width, total_height = figure.get_size_inches() * _DPI
-    box = beside.get_position()
-    right, top = box.x1 * total_width, (1 - box.y1) * total_height
+def _add_key(canvas: _Canvas, *, beside: int) -> None:
+    """The wheel of attention colours in the free space right of the axes of that number."""
+    left, top, width, _ = canvas.boxes[beside]
     wheel = 100
-    ax = _axes_in_pixels(figure, right + _GAP + (_KEY - wheel) / 2, top + 52, wheel, wheel)
+    ax = canvas.axes(left + width + _GAP + (_KEY - wheel) / 2, top + 52, wheel, wheel)
     attention_legend(ax)
     ax.set_title("the most attended\npatch lies", fontsize=6.5, pad=16)
 

@@ -56,7 +56,7 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
 def write(
     path: str | PathLike[str], arrays: Mapping[str, ArrayLike], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named arrays and text as `.safetensors`; equal input gives equal bytes.
+    """Write named arrays, each of any shape, and text as `.safetensors`; equal input gives equal bytes.
 
     The file appears under its name only when it is complete and on the disk; whatever was there before stays
     until then, and stays if anything fails.

@@ -78,9 +78,7 @@ def draw(runs: dict[str, Path]) -> Figure:
     for ax, label in zip(axes, MEASURES.values(), strict=True):
         ax.set_ylabel(label)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_title(
-        "Held-out crops, stage after stage; each measures crops of its own size", loc="left", fontsize=10
-    )
+    axes[0].set_title("Held-out crops, stage after stage; each measures crops of its own size", loc="left", fontsize=10)
     axes[0].legend(frameon=False)
     axes[1].set_xlabel("minutes of steps")
     return figure

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_array_equal
 
 from ca_numpy.errors import UserError
-from ca_numpy.viz import comparison, picture_grid
+from ca_numpy.viz import before_after, comparison, picture_grid
 
 
 def rendered(figure):
@@ -154,3 +154,38 @@ def test_a_comparison_of_things_that_do_not_belong_together_is_refused(change, w
     given = {"image": batch(), "mask": np.ones((2, 24, 16, 1)), "coarse": None, "result": batch()} | change
     with pytest.raises(UserError, match=words):
         comparison(**given)
+
+
+@given(st.integers(1, 7), st.integers(1, 4))
+@settings(max_examples=15, deadline=None)
+def test_pairs_stand_side_by_side_in_order(pairs, across):
+    before, after = batch(pairs, 8, 8), batch(pairs, 8, 8, seed=1)
+    figure = before_after(before, after, across=across)
+    beside = min(across, pairs)
+    assert [text.get_text() for text in figure.texts] == ["before", "after"] * beside
+    cells = [shown(ax) for ax in figure.axes]
+    assert len(cells) == 2 * beside * -(-pairs // beside)
+    for k in range(pairs):
+        assert_array_equal(cells[2 * k], np.rint((before[k] + 1) * 127.5))
+        assert_array_equal(cells[2 * k + 1], np.rint((after[k] + 1) * 127.5))
+    for blank in cells[2 * pairs :]:
+        assert (blank == 255).all()
+
+
+def test_a_pairs_hole_is_hatched_before_and_not_after():
+    image, mask = batch(1), np.zeros((1, 24, 16, 1))
+    mask[:, 4:12, 4:12] = 1
+    first, second = (shown(ax) for ax in before_after(image, image, mask=mask).axes)
+    hole = mask[0, ..., 0] == 1
+    assert (first[hole] != second[hole]).any(axis=-1).all()
+    assert_array_equal(first[~hole], second[~hole])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"across": 0}, "across"), ({"after": batch(1)}, "after: shape"), ({"mask": np.ones((2, 24, 16))}, "mask: shape")],
+)
+def test_pairs_that_do_not_belong_together_are_refused(change, words):
+    given = {"before": batch(), "after": batch()} | change
+    with pytest.raises(UserError, match=words):
+        before_after(**given)
