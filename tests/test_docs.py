@@ -1,15 +1,22 @@
 """What the documents promise is there: every relative link leads somewhere, and the README's code runs."""
 
+import dataclasses
+import pkgutil
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import tyro
+from PIL import Image
 
-from ca_numpy.cli import Train
+import ca_numpy
+from ca_numpy.cli import Command, Train
+from ca_numpy.train import STAGES
 from ca_numpy.train.ablations import ABLATIONS
-from ca_numpy.train.config import configured
+from ca_numpy.train.config import PRESETS, TrainConfig, configured
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tutorials").rglob("*.md")])
@@ -37,3 +44,70 @@ def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
     (options,) = re.findall(rf"^\| `{row}` \| `([^`]*)` \|", page, re.MULTILINE)
     config = tyro.cli(Train, args=shlex.split(options)).config
     assert config == configured(Train().config, ABLATIONS[row] | ({"vgg": config.vgg} if "--vgg" in options else {}))
+
+
+# ---- commands, options and names -------------------------------------------------------------------------------
+COMMANDS = [get_args(command)[0] for command in get_args(Command)]
+USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "faq", "backend_guide")]
+
+
+def commands(page):
+    """Every `ca-numpy …` in the page's code, without what a shell does with it, placeholders left out."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`(ca-numpy [^`]*)`", text)
+    found = [re.search(r"ca-numpy (.*?)(?:; done|$)", line.split("#")[0]) for line in lines]
+    return [match[1].strip() for match in found if match and not re.search(r"[\[…|]", match[1])]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda p: p.stem)
+def test_every_command_is_one_that_the_command_line_takes(page):
+    for command in commands(page):
+        args = shlex.split(command)
+        if args in ([], ["--version"], ["train", "--help"]):
+            continue
+        if args[0] == "train":
+            named = PRESETS | {name: stages[0] for name, stages in STAGES.items()}
+            default = Train(config=named[args[args.index("--preset") + 1] if "--preset" in args else "quick"])
+            given = tyro.cli(Train, args=[a for a in args[1:] if a != "--help"], default=default)
+            given.config.check()
+        else:
+            tyro.cli(Command, args=args)
+
+
+def test_there_are_commands_to_be_checked():
+    assert len([c for page in USER_PAGES for c in commands(page)]) > 30
+
+
+@pytest.mark.parametrize("page", USER_PAGES, ids=lambda p: p.stem)
+def test_options_and_names_in_the_text_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    fields = {f.name for kind in (Train, TrainConfig, *COMMANDS) for f in dataclasses.fields(kind)}
+    options = {"--help"} | {f"--{no}{name.replace('_', '-')}" for name in fields for no in ("", "no-")}
+    assert set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9-]*)", text)) <= options
+    for name in re.findall(r"`(ca_numpy(?:\.\w+)+)", text):
+        try:
+            pkgutil.resolve_name(name)
+        except AttributeError:
+            pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
+
+
+def test_the_user_guides_python_runs(tmp_path, monkeypatch):
+    """In a folder that has what the guide names, with its preset made small."""
+    monkeypatch.chdir(tmp_path)
+    tiny = TrainConfig(width=4, critic_width=4, size=32, box=16, max_shrink=2, batch=2, steps=2, pretrain=1)
+    monkeypatch.setitem(ca_numpy.PRESETS, "medium", tiny)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 10:30] = 255
+    for i, name in enumerate(("my/pictures/a.png", "my/pictures/b.jpg", "photos/a.jpg", "photo.jpg")):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (40, 50, 3), np.uint8)).save(name)
+    for name in ("mask.png", "masks/a.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(mask).save(name)
+    ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
+    guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        exec(block, {})
+    assert all(Path(name).is_file() for name in ("steps.png", "filled/a.png", "generator.safetensors"))

@@ -29,8 +29,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # A generator makes fakes, a second network gives each picture a score, and the generator follows the gradient of the
 # score. What should the second network be trained for?
 #
-# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It gives a logit $s(x)$, and $D(x) = 1 / (1
-# + e^{-s(x)})$ is its probability of "real". The generator lowers $\log(1 - D)$, averaged over its fakes.
+# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It gives a logit $s(x)$, and
+# $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator lowers $\log(1 - D)$, averaged over its
+# fakes.
 #
 # To see what becomes of this, take pictures of a single pixel. Fakes are spread normally around 0, real ones around
 # $d$, both with standard deviation ½. Then the best logit is known, the logarithm of the ratio of the densities:
