@@ -53,7 +53,7 @@ USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "
 
 def commands(page):
     """Every `ca-numpy …` in the page's code, without what a shell does with it, placeholders left out."""
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))  # a long command goes on in the next line
     lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`(ca-numpy [^`]*)`", text)
     found = [re.search(r"ca-numpy (.*?)(?:; done|$)", line.split("#")[0]) for line in lines]
     return [match[1].strip() for match in found if match and not re.search(r"[\[…|]", match[1])]
