@@ -31,8 +31,10 @@ rng = np.random.default_rng(0)
 #
 # $$ y_{n i j o} = \sum_{u, v, c} x_{n,\; i s + u,\; j s + v,\; c} \; w_{u v c o} $$
 #
-# The window moves by the *stride* $s$. (The field calls this a convolution. A mathematician would turn $w$ around
-# first and call ours a correlation.)
+# The window moves by the *stride* $s$. One place $(u, v)$ of it is called a *tap*: a 3 × 3 window has nine. (The field
+# calls this a convolution. A mathematician would turn $w$ around first and call ours a correlation. And the word
+# *kernel* has two uses: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in the three kernels
+# above. Both occur here.)
 #
 # ## Loops
 #
@@ -370,8 +372,9 @@ def output_size(n, k, stride, before, after):
 check("03.output_size", output_size)
 
 # %% [markdown]
-# **2.** `dw` once more, without copying windows: a loop over $u, v$ only, and for each one matrix product of slices
-# of $x$ with $g$.
+# **2.** `dw` once more, without copying windows: a loop over the taps $u, v$ only, and for each one matrix product of a
+# slice of $x$ with $g$. The slice holds the pixels that this tap meets, one for each place of $g$: where does it begin,
+# and where does it end?
 
 
 # %%
