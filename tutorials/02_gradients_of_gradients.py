@@ -65,7 +65,7 @@ def in_order(y):
 
 
 def gradient(y, x):
-    """The gradient of y by x, in whatever the rules are written in."""
+    """The gradient of y by x, in whatever the rules are written in. Var comes in the next cell."""
     g = {id(y): 1.0 if isinstance(y, Number) else Var(1.0)}
     for v in reversed(in_order(y)):
         for maker, rule in v.made_from:

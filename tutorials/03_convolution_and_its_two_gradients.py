@@ -168,7 +168,8 @@ viz.show(
 
 # %% [markdown]
 # Read a *row* on the right: with stride 1, the row of a pixel in the middle holds 3 2 1. `dx` is a convolution, too,
-# with the kernel turned around. With stride 2, a pixel is seen by two windows or by one, and the rows take turns.
+# with the kernel turned around. With stride 2, a pixel is seen by two windows or by one, and the rows take turns. The
+# last row is empty: no window reaches the last pixel, so it has no say in $y$, and its gradient is 0.
 #
 # ## Vectorised: one view, three products
 #
@@ -347,7 +348,7 @@ axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 print(", ".join(f"{name}: {t[0] / t[1]:.0f} times faster" for name, t in nanoseconds.items()))
 viz.show(
     figure,
-    alt="Bars for the three kernels on a logarithmic scale: loops take about a thousand nanoseconds per "
+    alt="Bars for the three kernels on a logarithmic scale: loops take hundreds of nanoseconds per "
     "multiplication, windows and the library less than one.",
 )
 

@@ -177,8 +177,9 @@ def critic_with(w):
 
 
 # %% [markdown]
-# **Clipping** (Arjovsky et al., 2017). After each step, force every weight into $[-c, c]$. Then the slope is bounded
-# by *something*: with $k$ inputs to a layer at most $k c$ per layer. For one pixel that is $c \cdot 32c \cdot 32c$.
+# **Clipping** (Arjovsky et al., 2017). After each step, force every weight into $[-c, c]$. Then the slope is bounded by
+# *something*: with $k$ inputs to a layer at most $k c$ per layer (ELU's own is 1 at most). For one pixel that is
+# $c \cdot 32c \cdot 32c$.
 #
 # **The penalty** (Gulrajani et al., 2017). Add to the loss, at random points $\hat x = (1 - t)\, x_{\text{real}} +
 # t\, x_{\text{fake}}$ between the two,
