@@ -380,8 +380,8 @@ axes.legend(frameon=False)
 print("; ".join(f"{name}: {values[2]:.1f} patches at λ = 10" for name, values in shared.items()))
 viz.show(
     figure,
-    alt="Number of patches that share the weight against the scale, both logarithmic. Two falling curves, from about a "
-    "thousand to one; the one with propagation reaches one at a scale nearly ten times smaller.",
+    alt="Number of patches that share the weight against the scale, both logarithmic. Two falling curves from about a "
+    "thousand; the one with propagation falls at a scale nearly ten times smaller, and ends at one.",
 )
 
 # %% [markdown]
