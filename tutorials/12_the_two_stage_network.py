@@ -139,8 +139,9 @@ for what in ({}, {"stride": 2}, {"dilation": 2}, {"upsample_first": True}):
 # %% [markdown]
 # ## The table
 #
-# Channels count in units of 32. `s` is the stride, `d` the dilation; a *2* in `up` says that the picture is doubled
-# first. An hourglass: down to a quarter, four dilated layers, back up.
+# The channels are those of the paper's width, 32; of another width all but the first and the last go with it. `s` is
+# the stride, `d` the dilation; a *2* in `up` says that the picture is doubled first. An hourglass: down to a quarter,
+# four dilated layers, back up.
 
 
 # %%
@@ -580,8 +581,8 @@ def multiplications(side, channels_in, layers):
 check("12.multiplications", multiplications)
 
 # %% [markdown]
-# **3.** The paste backwards. $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the others. It is
-# the paste alone: that $x_1$ came from $z$ and $m$ is no matter here.
+# **3.** The paste backwards. $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the others. Only
+# the paste is asked for: that $x_1$ came from $z$ and $m$ is no matter here.
 
 
 # %%
