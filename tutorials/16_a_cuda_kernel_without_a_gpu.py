@@ -543,7 +543,7 @@ check("16.numbers_of", numbers_of)
 # **2.** Prefix sums: thread $t$ returns the sum of the numbers of threads $0, \dots, t$. It knows its own, `mine`, and
 # shared memory, one number at a time and at most $2 \log_2 n + 1$ reads, so go in doubling steps: after the step of
 # length $s$, `shared[t]` holds the sum of the last $2s$ numbers. `yield` is the barrier, and both orders are tried.
-# What lay in shared memory before is somebody else's.
+# Before it is written, shared memory holds what somebody else left there.
 
 
 # %%
