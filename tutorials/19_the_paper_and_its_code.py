@@ -4,7 +4,8 @@
 # **One idea:** a paper's text and its authors' code are two descriptions of one thing, and they differ. Weights come
 # from the code. So each difference has to be known, tried, and made a choice with a name: here are seventeen.
 #
-# You need notebooks 08, 09 and 12. The list is [`docs/departures.md`](../docs/departures.md), and so are its numbers.
+# You need notebooks 08, 09 and 12. The list, and the numbers, are those of
+# [`docs/departures.md`](../docs/departures.md).
 
 # %%
 import dataclasses
