@@ -89,7 +89,7 @@ def conv2d(
                 "valid"      no padding
                 "reflect"    as "same", but mirrored at the border pixel, which is not repeated
                 "symmetric"  as "same", but mirrored including the border pixel
-    activation  "elu" applies ELU in the same kernel: a third of the tape's memory is saved
+    activation  "elu" applies ELU in the same kernel if there is a bias: of three arrays the tape keeps one
     upsample_first  convolve `upsample(x)`; at stride and dilation 1, with a bias and "elu", without ever storing it
 
     Raises ValueError for shapes that do not fit, an unknown padding, or a kernel larger than a "valid" image.

@@ -89,6 +89,7 @@ print(dA_differences[0, :4])
 # | step | rule for $\bar u$ | rule for $\bar w$ |
 # |---|---|---|
 # | $v = u + w$ | $\bar v$ | $\bar v$ |
+# | $v = u - w$ | $\bar v$ | $-\bar v$ |
 # | $v = u \odot w$ | $\bar v \odot w$ | $\bar v \odot u$ |
 # | $v = u\,w$ (matrices) | $\bar v\, w^\top$ | $u^\top \bar v$ |
 # | $v = \tanh u$ | $\bar v \odot (1 - v^2)$ | |
@@ -190,8 +191,9 @@ print("overwriting:", float(overwriting(y, x)))
 # over the ways. Overwriting keeps the last way only, and gives 3. It is the commonest error in a first tape, and it
 # shows only where something is used twice.
 #
-# **Predict, then run.** `reversed(order)` hands out $\bar v$ only after everything made from $v$ has added to it.
-# Which of the two printed orders would give a wrong gradient if we walked it from left to right?
+# **Predict, then run.** `reversed(order)` hands out $\bar v$ only after everything made from $v$ has added to it. Take
+# $y = x^2 \cdot x + x^2$, whose steps are $x^2$, $x^3$ and $y$, and walk them from left to right, in the order
+# $y, x^3, x^2, x$ and in the order $y, x^2, x^3, x$. Which of the two gives a wrong gradient, and why?
 
 # %% tags=["predict"]
 x = Var(2.0)

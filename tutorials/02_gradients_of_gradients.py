@@ -65,7 +65,7 @@ def in_order(y):
 
 
 def gradient(y, x):
-    """The gradient of y by x, in whatever the rules are written in."""
+    """The gradient of y by x, in whatever the rules are written in. Var comes in the next cell."""
     g = {id(y): 1.0 if isinstance(y, Number) else Var(1.0)}
     for v in reversed(in_order(y)):
         for maker, rule in v.made_from:
@@ -83,7 +83,7 @@ def gradient(y, x):
 #
 # $$ \frac{\partial \bar u}{\partial w} = \bar v, \qquad \frac{\partial \bar u}{\partial \bar v} = w $$
 #
-# are found by the rule of the product, which we already have. Leave out five letters twice:
+# are found by the rule of the product, which we already have. Leave out `.data` twice:
 
 
 # %%
@@ -258,7 +258,9 @@ viz.show(
 )
 
 # %% [markdown]
-# Each order costs a small multiple of the one before it, and none of them depends on how many inputs there are.
+# Each order costs a small multiple of the one before it, and the multiple does not depend on how many inputs there are.
+# (That the curves are flat is Python's doing: at these sizes the steps on the tape take longer than their arithmetic.
+# With larger ones all of them would rise like $n^2$, as the product $W x$ does, and the Hessian by rows like $n^3$.)
 #
 # ## The penalty, on a toy
 #
@@ -334,7 +336,8 @@ viz.show(
 # `solutions/notebook_02.py`.
 #
 # **1.** The rule of softmax from notebook 01, written so that gradients of it have gradients. `g` and `y` are
-# Tensors, and so must be the answer.
+# Tensors, and so must be the answer. NumPy's functions do not take Tensors: it is `t.sum(axis=-1, keepdims=True)`, not
+# `np.sum(t, …)`.
 
 
 # %%

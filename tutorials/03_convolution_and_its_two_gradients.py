@@ -31,8 +31,10 @@ rng = np.random.default_rng(0)
 #
 # $$ y_{n i j o} = \sum_{u, v, c} x_{n,\; i s + u,\; j s + v,\; c} \; w_{u v c o} $$
 #
-# The window moves by the *stride* $s$. (The field calls this a convolution. A mathematician would turn $w$ around
-# first and call ours a correlation.)
+# The window moves by the *stride* $s$. One place $(u, v)$ of it is called a *tap*: a 3 × 3 window has nine. (The field
+# calls this a convolution. A mathematician would turn $w$ around first and call ours a correlation. And the word
+# *kernel* has two uses: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in the three kernels
+# above. Both occur here.)
 #
 # ## Loops
 #
@@ -166,7 +168,8 @@ viz.show(
 
 # %% [markdown]
 # Read a *row* on the right: with stride 1, the row of a pixel in the middle holds 3 2 1. `dx` is a convolution, too,
-# with the kernel turned around. With stride 2, a pixel is seen by two windows or by one, and the rows take turns.
+# with the kernel turned around. With stride 2, a pixel is seen by two windows or by one, and the rows take turns. The
+# last row is empty: no window reaches the last pixel, so it has no say in $y$, and its gradient is 0.
 #
 # ## Vectorised: one view, three products
 #
@@ -345,7 +348,7 @@ axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 print(", ".join(f"{name}: {t[0] / t[1]:.0f} times faster" for name, t in nanoseconds.items()))
 viz.show(
     figure,
-    alt="Bars for the three kernels on a logarithmic scale: loops take about a thousand nanoseconds per "
+    alt="Bars for the three kernels on a logarithmic scale: loops take hundreds of nanoseconds per "
     "multiplication, windows and the library less than one.",
 )
 
@@ -370,8 +373,9 @@ def output_size(n, k, stride, before, after):
 check("03.output_size", output_size)
 
 # %% [markdown]
-# **2.** `dw` once more, without copying windows: a loop over $u, v$ only, and for each one matrix product of slices
-# of $x$ with $g$.
+# **2.** `dw` once more, without copying windows: a loop over the taps $u, v$ only, and for each one matrix product of a
+# slice of $x$ with $g$. The slice holds the pixels that this tap meets, one for each place of $g$: where does it begin,
+# and where does it end?
 
 
 # %%

@@ -215,7 +215,8 @@ for layer in layers:
 # ## Drawn from gradients
 #
 # A rule is a claim. We hold it against the network itself: at each layer, the gradient by the input of one position
-# in the middle. Random weights do, since which pixels are seen does not depend on what was learnt.
+# in the middle. Random weights do, since which pixels are seen does not depend on what was learnt. (The input has five
+# channels. Notebook 05 says what the one that is 1 everywhere is good for.)
 
 # %%
 side = 288  # the largest field has to fit, and 256 would cut it off

@@ -142,8 +142,9 @@ viz.show(
 # ## Its slope, from its output
 #
 # A gradient's rule needs $\mathrm{elu}'(x)$, so the tape would have to keep $x$. But where $x \le 0$, $e^x = y + 1$,
-# and where $x > 0$ so is $y$. The output knows its slope; the input can be forgotten, and with it a third of the
-# tape's memory: of the convolution's input, its output and ELU's output, the middle one. It needs no exponential.
+# and where $x > 0$ so is $y$. The output knows its slope, so the input can be forgotten. Convolution, bias and ELU can
+# then be *one* operation. As three they leave three arrays on the tape, $\mathrm{conv}(x, w)$, the same plus $b$, and
+# $y$; as one they leave $y$ alone, a third of the memory. And the slope from $y$ needs no exponential.
 #
 # **Predict, then run.** How many times faster is the slope from $y$ than $e^{\min(x, 0)}$?
 
@@ -248,8 +249,12 @@ viz.show(
 #
 # The paper says mirror padding; the released code pads with zeros. What does an output at the border see?
 #
+# There are two mirrors. "reflect" stands on the border pixel, which is not repeated, "symmetric" behind it, so that it
+# is: beyond 1 2 3 4 comes 3 2, or 4 3. (The zeros are called "same", after TensorFlow's rule.)
+#
 # **Predict, then run.** A wall of one colour, 0.5 everywhere, and the mean of 3 × 3 pixels. What comes out inside, at
-# an edge and in a corner, with zeros and with a mirror? And the slope, right minus left, of a *ramp* at its left end?
+# an edge and in a corner, with zeros and with a mirror? And half the difference right minus left, the slope, of a
+# *ramp* 3 4 5 6 7 8: what does it become at its two ends?
 
 # %% tags=["predict"]
 wall, ramp = np.full((1, 6, 6, 1), 0.5), np.broadcast_to(np.arange(6.0)[None, None, :, None] + 3, (1, 6, 6, 1))
@@ -268,7 +273,7 @@ for mode in ("constant", "reflect", "symmetric"):
 # %% [markdown]
 # With zeros a border looks like an edge of the picture's contents: the wall fades, the ramp falls off a cliff.
 # A mirror invents no edge, but it has an invention of its own: what rises towards the border falls behind it, and
-# with "reflect", about the border pixel itself, the slope there is always 0.
+# with "reflect" the slope there is always 0, with "symmetric" half of what it was.
 #
 # Is one wrong pixel at the border worth a thought? Through the layers it moves inwards by each layer's reach. The
 # generator's dilated layers reach 2, 4, 8 and 16 pixels of a picture that is a quarter as large.

@@ -3,7 +3,7 @@
 #
 # **One idea:** a sum of products does not need all its products. One 3 × 3 convolution climbs from loops to one matrix
 # product, where every multiplication runs at full speed; and from there on it only gets faster by *doing fewer*: a
-# quarter of them, for a digit of precision.
+# quarter of them, for about half a digit of precision.
 #
 # You need notebook 03: windows, and the trilinear form.
 
@@ -38,8 +38,9 @@ rng = np.random.default_rng(0)
 #
 # $$ y_{i j o} = \sum_{u, v, c} x_{i + u,\; j + v,\; c} \; w_{u v c o} $$
 #
-# Each of the $H W K$ outputs has $9\,C$ products. We measure speed in products of *this* sum per second, whatever
-# a rung really computes: time is what counts.
+# With $C$ channels in and $K$ out, each of the $H W K$ outputs has $9\,C$ products. We climb a ladder of programs for
+# this sum, and measure the speed of each rung in products of *this* sum per second, whatever it really computes: time
+# is what counts.
 #
 # ## Rung 1: loops
 
@@ -249,6 +250,8 @@ for m, matrices in ((2, F2), (4, F4)):
     print(f"F({m}, 3): {count} products in place of {3 * m}, right to {np.max(abs(y - np.correlate(d, taps))):.0e}")
 
 # %% [markdown]
+# One product for each point: four points, or six, infinity among them.
+#
 # ## Nested, to two dimensions
 #
 # A tile of $4 \times 4$ pixels is four pixels in one dimension, each of which is a row; a $3 \times 3$ kernel is three
@@ -284,7 +287,9 @@ for m, matrices in ((2, F2), (4, F4)):
 #
 # $$ M_s = V_s\, U_s \qquad V_s: \text{tiles} \times C, \quad U_s: C \times K $$
 #
-# which is 16 or 36 matrix products, at BLAS's speed. Tiles overlap by two pixels, so they start $m$ apart.
+# which is 16 or 36 matrix products, at BLAS's speed. ($V_s$ and $U_s$ are what everybody calls the transformed pixels
+# and weights, $B^\top d\, B$ and $G\, w\, G^\top$. The matrix $V$ of values further up is another one; we are done with
+# it.) Tiles overlap by two pixels, so they start $m$ apart.
 
 
 # %%

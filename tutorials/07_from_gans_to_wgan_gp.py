@@ -29,7 +29,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # A generator makes fakes, a second network gives each picture a score, and the generator follows the gradient of the
 # score. What should the second network be trained for?
 #
-# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It gives a logit $s(x)$, and
+# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It gives a number $s(x)$, the *logit*, and
 # $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator lowers $\log(1 - D)$, averaged over its
 # fakes.
 #
@@ -60,8 +60,8 @@ for d in gaps:
 # swallows it altogether. A discriminator that does its work well leaves the generator without direction.
 #
 # (There is a way around it: raise $\log D$ instead, with the slope $-(1 - D)\, s'$. In the library this is
-# `adversarial_loss(..., kind="dcgan")`. It does not vanish, but here it is $-4d$: the further, the wilder, without a
-# bound as $\sigma$ shrinks. And neither loss says *how far* it is.)
+# `adversarial_loss(..., kind="dcgan")`. It does not vanish, but here it is about $-4d$: the further, the wilder,
+# without a bound as $\sigma$ shrinks. And neither loss says *how far* it is.)
 #
 # ## The equation
 #
@@ -112,8 +112,9 @@ assert np.isclose(wasserstein_loops(few_real, few_fake), wasserstein(few_real, f
 # ## Checked against an oracle: the best critic, by hand
 #
 # The equation promises a critic that reaches this number and is nowhere steeper than 1. On a line it can be written
-# down. Between two neighbouring samples let it rise with slope $+1$ if more fakes than real ones lie to the left
-# (they have to cross to the right), and fall with $-1$ otherwise.
+# down. Between two neighbouring samples let it rise with slope $+1$ if more fakes than real ones lie to the left (they
+# have to cross to the right), and fall with $-1$ if fewer do. If as many do, nobody has to cross, and any slope is as
+# good: take 0.
 
 
 # %%
@@ -176,15 +177,18 @@ def critic_with(w):
 
 
 # %% [markdown]
-# **Clipping** (Arjovsky et al., 2017). After each step, force every weight into $[-c, c]$. Then the slope is bounded
-# by *something*: with $k$ inputs to a layer at most $k c$ per layer. For one pixel that is $c \cdot 32c \cdot 32c$.
+# **Clipping** (Arjovsky et al., 2017). After each step, force every weight into $[-c, c]$. Then the slope is bounded by
+# *something*: with $k$ inputs to a layer at most $k c$ per layer (ELU's own is 1 at most). For one pixel that is
+# $c \cdot 32c \cdot 32c$.
 #
 # **The penalty** (Gulrajani et al., 2017). Add to the loss, at random points $\hat x = (1 - t)\, x_{\text{real}} +
 # t\, x_{\text{fake}}$ between the two,
 #
 # $$ \lambda \; \mathbb{E} \big( \lVert \nabla_{\hat x} f(\hat x) \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
 #
-# It contains a gradient and is minimised by its gradient; notebook 02 showed how. Executed:
+# It contains a gradient and is minimised by its gradient; notebook 02 showed how. What it is added to,
+# `losses.critic_loss`, is the mean score of the fakes less that of the real ones: a critic lowers it, and its negative
+# is the distance that the critic *says*. Executed:
 
 
 # %%
@@ -246,7 +250,7 @@ w = first_weights(2)
 P = float(penalty(critic_with(w), real_4, fake_4, t_4))
 P_differences = penalty_by_differences(critic_with(w), real_4, fake_4, t_4)
 P_library = float(losses.gradient_penalty(critic_with(w), real_4, fake_4, np.ones((1, 1, 2, 1)), t_4))
-print(f"double backprop {P:.10f}\ndifferences     {P_differences:.10f}\nthe library     {P_library:.10f}")
+print(f"on the tape  {P:.10f}\ndifferences  {P_differences:.10f}\nthe library  {P_library:.10f}")
 assert np.isclose(P, P_differences, rtol=1e-7)
 assert np.isclose(P, P_library, rtol=1e-12)
 
@@ -279,9 +283,9 @@ pays_best = 1 + exact / (2 * LAMBDA)
 print(f"the slope that pays best: {pays_best:.3f}; with it a critic says {pays_best * exact:.3f}")
 
 # %% [markdown]
-# A clipped critic measures in a unit of its own, that of $c^3$: twice the $c$, seven or eight times the "distance",
-# and another power for each further layer. Almost all weights end at $\pm c$, which leaves them nothing to say but
-# their sign.
+# A clipped critic measures in a unit of its own, that of $c^3$: twice the $c$, and the "distance" is about seven times
+# as large (the bound says eight), with another power of $c$ for each further layer. Almost all weights end at $\pm c$,
+# which leaves them nothing to say but their sign.
 #
 # The penalty's first critic knows the unit. It says a little too much, by the slope $1 + d / 2\lambda$ that pays
 # best.
@@ -394,9 +398,10 @@ for name, m in (("all pixels", None), ("the hole", hole)):
 #
 # ## Timed
 #
-# **Predict, then run.** The penalty by differences evaluates the critic twice per picture and pixel. Double backprop
-# takes two walks along the tape. How do the times grow with the number of pixels? And what does the penalty add to a
-# step with clipping?
+# **Predict, then run.** The value of the penalty by differences takes two evaluations of the critic per picture and
+# pixel. On the tape it takes one evaluation of all pictures and one walk back. How do the times grow with the number of
+# pixels? And to train, its gradient is wanted, too: a walk back along the first walk. How many times as long as a step
+# with clipping does a step with the penalty take?
 
 # %% tags=["predict", "timed"]
 pixels = [2, 8] if QUICK else [2, 8, 32, 128]
@@ -414,14 +419,14 @@ for name, clip in (("clipping", 0.1), ("the penalty", None)):
 figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
 axes = figure.subplots()
 axes.loglog(pixels, [1e3 * s for s in by_differences], "k--^", label="by differences")
-axes.loglog(pixels, [1e3 * s for s in by_tape], "k-o", label="by double backprop")
+axes.loglog(pixels, [1e3 * s for s in by_tape], "k-o", label="on the tape")
 axes.set(title="Time for the penalty's value, four pictures", xlabel="pixels per picture", ylabel="milliseconds")
 axes.legend(frameon=False)
 axes.grid(color="0.9")
 viz.show(
     figure,
-    alt="Time against the number of pixels, both logarithmic. By differences it rises in proportion to the pixels; by "
-    "double backprop it stays flat.",
+    alt="Time against the number of pixels, both logarithmic. By differences it rises in proportion to the pixels; on "
+    "the tape it stays flat.",
 )
 
 # %% [markdown]

@@ -90,12 +90,13 @@ for l in (1, 16, 64):
     assert abs(1 - error.var() - knowable[l]) < 0.03
 
 # %% [markdown]
-# An error at distance 64 is noise almost entirely. The gradient it causes pulls the network towards what cannot be
-# known, and drowns the gradient of what can be.
+# The best guess has the variance $\rho^{2l}$; the rest, $1 - \rho^{2l}$, is noise. At distance 64 that is nearly all of
+# it. The gradient of such an error pulls the network towards what cannot be known, and drowns the gradient of what can
+# be.
 #
 # ## The equation
 #
-# The paper therefore weighs errors with the same law, a power of the distance,
+# The paper therefore weighs errors by the same law, a number below 1 to the power of the distance,
 #
 # $$ L = \frac{1}{hwc} \sum_{i,j,k} M_{ij} \, |x_{ijk} - y_{ijk}|, \quad M_{ij} = \gamma^{l_{ij}}, \; \gamma = 0.99 $$
 #
@@ -166,8 +167,8 @@ for kind in ("box", "boxes", "free-form"):
 # with $i$ and $j$ counted from 0. The weights the authors published were trained with it.
 #
 # **Predict, then run.** Write down the exponents $\min(i, h - i)$ for a box of height 8. Are the first and the last
-# the same? And what is the weight in the middle of 128 × 128, by either rule? What share of all weight lies on the
-# outermost 16 pixels, which are 44 % of the area?
+# the same? And if all of a box of 128 × 128 is missing, what is the weight in its middle, by either rule? What share of
+# all weight lies on the outermost 16 pixels, which are 44 % of the area?
 
 # %% tags=["predict"]
 i = np.arange(8)
@@ -358,8 +359,8 @@ def shrunk_hole(box, dy, dx, size):
 check("08.hole", shrunk_hole)
 
 # %% [markdown]
-# **2.** The distance to the nearest known pixel, without loops over pixels. Any way will do; the picture's border is
-# not known.
+# **2.** The distance to the nearest known pixel, without loops over pixels. Any way will do; what lies outside the
+# picture does not count as known.
 
 
 # %%

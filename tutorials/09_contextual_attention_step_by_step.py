@@ -66,8 +66,9 @@ viz.show(
 # downwards. Channel 0 *is* the picture, so what is rebuilt can be looked at. Foreground $f$ and background $b$ are one
 # and the same array, as in the released code; only the mask tells which patches may be copied.
 #
-# **Downscaled.** Patches are compared on features of half the size (`rate = 2`), one pixel kept of each 2 × 2. The
-# attention then has a sixteenth of the entries: a position is one *cell* of $2 × 2$ pixels.
+# **Downscaled.** Patches are compared on features of half the size (`rate = 2`), one pixel kept of each 2 × 2: a
+# position is one *cell* of $2 × 2$ pixels. There are a quarter as many positions, and a sixteenth as many pairs to
+# compare.
 
 # %%
 RATE = 2
@@ -105,7 +106,7 @@ viz.show(
 # y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) \quad\text{rebuild} $$
 #
 # $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale, and
-# $R_b(x')$ the *raw* patch, $4 × 4$ pixels of the full-size features.
+# $R_b(x')$ the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ lays it down around $x$.
 #
 # ## Step 1: match, in loops
 #
@@ -185,7 +186,8 @@ for name in at_home:
     print(f"{name:12} {at_home[name]:4} of {h * w} win at home; {winners[name]:4} different winners")
 
 # %% [markdown]
-# Without the division a few patches of strong contrast win nearly everywhere.
+# Without the division patches of strong contrast win, also where others are more alike: fewer than 200 patches share
+# all wins among themselves.
 #
 # ## Step 2: what may be copied
 #
@@ -345,7 +347,8 @@ viz.show(
 #
 # Softmax turns a row of scores into weights that sum to 1. The scale $\lambda$ says how sharply: for $\lambda \to 0$
 # all patches weigh the same and the result is their mean, grey; for $\lambda \to \infty$ the best one takes all. How
-# many patches share the weight? $n = 1 / \sum a^2$ is $n$ for $n$ equal weights.
+# many patches share the weight? $1 / \sum a^2$ is $n$ for $n$ equal weights. (Weights of unknown patches are dropped,
+# and the others first divided by what is left, $\sum a$.)
 
 
 # %%
@@ -377,8 +380,8 @@ axes.legend(frameon=False)
 print("; ".join(f"{name}: {values[2]:.1f} patches at λ = 10" for name, values in shared.items()))
 viz.show(
     figure,
-    alt="Number of patches that share the weight against the scale, both logarithmic. Two falling curves, from about a "
-    "thousand to one; the one with propagation reaches one at a scale nearly ten times smaller.",
+    alt="Number of patches that share the weight against the scale, both logarithmic. Two falling curves from about a "
+    "thousand; the one with propagation falls at a scale nearly ten times smaller, and ends at one.",
 )
 
 # %% [markdown]
@@ -393,8 +396,8 @@ viz.show(
 # At each position lay down a patch, the sum of all raw patches weighted by the position's attention. Raw patches are of
 # 4 × 4 pixels, in steps of 2: two cells wide each way.
 #
-# **Predict, then run.** If all weights of one cell's own patch are 1, and the rest 0, how many patches lie over one
-# pixel? What comes out at the border, if we divide by 4 everywhere?
+# **Predict, then run.** If each position gives its own patch the weight 1, and all others 0, how many patches lie over
+# one pixel? What comes out at the border, if we divide by 4 everywhere?
 
 
 # %% tags=["predict"]
@@ -490,7 +493,8 @@ print("ours, kernel:   ", apart(y, kernel))
 #
 # $$ \frac{HW}{\text{rate}^2} \cdot \frac{HW}{\text{rate}^2\, \text{stride}^2} $$
 #
-# entries: twice the rate saves sixteenfold, twice the stride fourfold. The paper names both in section 4.1.
+# entries, of eight bytes each in this notebook: twice the rate saves sixteenfold, twice the stride fourfold. The paper
+# names both in section 4.1.
 #
 # **Predict, then run.** From the default, rate 2 and stride 1: which loses more, doubling the rate or doubling the
 # stride? And does it help to have four times the memory, with rate 1 and stride 2?
@@ -598,8 +602,9 @@ def propagate_right(s, k):
 check("09.propagate_right", propagate_right)
 
 # %% [markdown]
-# **3.** How large is the matrix? Features of $H × W$, rate and stride as above; sizes that do not divide are rounded
-# up, as many positions as *start* before the end. Single precision: four bytes a number.
+# **3.** How large is the matrix? Features of $H × W$, rate and stride as above. Sizes that do not divide are rounded
+# up, each axis on its own: there are as many positions as *start* before the end. Single precision: four bytes a
+# number.
 
 
 # %%

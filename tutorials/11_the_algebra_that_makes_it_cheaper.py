@@ -182,8 +182,8 @@ print("diagonals:", apart(match_by_diagonals(f4, b4), inner))
 
 # %% [markdown]
 # **Predict, then run.** Propagation in notebook 09 was a sum along diagonals, too, of the *flat* matrix, $N × N'$.
-# Could we take that sum here, over the shifts $-1, 0, 1$ and then the same a line further? At which positions would it
-# be wrong?
+# Could we take that sum here, over the shifts $-1, 0, 1$ along a line, and then over whole lines, $-w, 0, w$? At which
+# positions would it be wrong?
 
 # %% tags=["predict"]
 P4 = np.einsum("ijc,klc->ijkl", f4, f4)
@@ -195,7 +195,8 @@ print("wrong when neither x nor x′ is in a first or last column:", int(wrong[:
 
 # %% [markdown]
 # The flat sum runs on from the end of one line into the next: pairs with a position in a first or last column can be
-# wrong, and no others. In propagation the released code does just this and we follow it; a patch must not.
+# wrong, and no others. (One of the two is enough. So every column of $x$ is named above: its $x'$ may be at an end.) In
+# propagation the released code does just this and we follow it; a patch must not.
 #
 # ## Rebuilding, in phases
 #
@@ -228,9 +229,12 @@ viz.show(
 )
 
 # %% [markdown]
-# Pixel $2x + p$ gets, from the patch of its own cell, $b(2x' + p)$ with weight $A_{x x'}$. From the neighbour's patch,
-# which copies $x'_0$ there, it gets the pixel next door, $b(2(x'_0 + 1) + p)$ for phase 0. Call $x'_0 + 1$ now $x'$:
-# the weight of $b(2x' + p)$ is $A_{x-1,\; x'-1}$. In the plane, with $\Delta(p)$ the 2 × 2 shifts of phase $p$:
+# Pixel $2x + p$ lies under the patch of its own cell $x$: where that copies $x'$, it gets $b(2x' + p)$ with weight
+# $A_{x x'}$. For phase 0 it also lies under the patch of the cell before, $x - 1$. Where that copies $x'_0$, our pixel,
+# one cell further on, gets what lies one cell on from $x'_0$, $b(2(x'_0 + 1) + p)$, with weight $A_{x-1,\; x'_0}$. Call
+# $x'_0 + 1$ now $x'$: the weight of $b(2x' + p)$ is $A_{x-1,\; x'-1}$. Both together are $A_{x x'} + A_{x-1,\; x'-1}$,
+# a sum along a diagonal. (For phase 1 the other cell is $x + 1$, and the shifts are 0 and 1.) In the plane, with
+# $\Delta(p)$ the 2 × 2 shifts of phase $p$:
 #
 # $$ y(2x + p) = \tfrac14 \sum_{x'} \big( D_{\Delta(p)} A \big)_{x x'}\; b(2x' + p) $$
 #
@@ -361,10 +365,13 @@ print("the library's kernel:", apart(kernel.numpy()[0], y_diagonals))
 #
 # $D_\Delta$ moves entries and adds them up; it is linear. An entry that went to $x$ from $x + \delta$ sends its
 # gradient the other way. So the transpose of $D_\Delta$ is $D_{-\Delta}$: the same sums, shifted the other way, and
-# the gradient has the same price. Of the gradient by $f$:
+# the gradient has the same price. Let a bar mark the gradient of the loss by what is under it, and let $\bar y_p$ and
+# $b_p$ be the pixels of phase $p$. Then $\bar f$ is found by
 #
 # $$ \bar A = \tfrac14 \sum_p D_{-\Delta(p)}\big( \bar y_p\, b_p^\top \big), \qquad
-# \bar P = D_{-\Delta}\big( \bar s / \text{norm} \big), \qquad \bar f = \bar P\, b $$
+# \bar P = D_{-\Delta}\big( \bar s / \text{norm} \big), \qquad \bar f = \bar P\, b, $$
+#
+# with $\bar s$ from $\bar A$ by way of softmax and propagation, where there are no channels.
 
 
 # %%
@@ -506,8 +513,8 @@ for rows in (5, 2, 1):
     print(f"bands of {rows}:", apart(banded, whole), f"  {n:.2f}·N²·C multiplications")
 
 # %% [markdown]
-# The border is paid for twice, in multiplications, if it is computed anew for each band. The library's
-# [Numba kernel](../backends/numba_attention.py) keeps the rows that the next band needs, too.
+# A band's border also belongs to the next band. Computed anew for each, it costs multiplications, the more the narrower
+# the bands; the library's [Numba kernel](../backends/numba_attention.py) keeps the rows that the next band needs, too.
 #
 # **Predict, then run.** The picture gets twice as high. By how much does the largest memory in use grow, at once, and
 # in bands of two rows?
@@ -545,7 +552,7 @@ viz.show(
 )
 
 # %% [markdown]
-# At once: four times, for a matrix of all pairs. In bands: twice.
+# At once: nearly four times, for a matrix of all pairs. In bands: nearly twice.
 #
 # ## Exercises
 #

@@ -67,8 +67,8 @@ print(positions)
 
 # %% [markdown]
 # In its middle, 25 × 25 positions see nothing but grey and are one and the same: attention could only give all of them
-# the same answer. With *any* guess in the hole, each position has something of its own to compare. That is what the
-# first stage is for: its guess need not be good, it has to be a question.
+# the same answer. With a guess in the hole, however poor, each position has something of its own to compare. That is
+# what the first stage is for: its guess need not be good, it has to be a question.
 #
 # ## The equations
 #
@@ -77,8 +77,9 @@ print(positions)
 # $$ x_1 = G_1\big([\,z,\, 1,\, m\,]\big) \qquad \tilde z = m \odot x_1 + (1 - m) \odot z \qquad
 # x_2 = G_2\big([\,\tilde z,\, 1,\, m\,]\big) $$
 #
-# Each of $G_1$ and $G_2$ is a chain of layers $y = \mathrm{elu}(\mathrm{conv}(x, w) + b)$, the last of them without
-# ELU and clipped to $[-1, 1]$. The channel of ones tells picture from zero padding (notebook 05).
+# $G_1$ is a chain of layers $y = \mathrm{elu}(\mathrm{conv}(x, w) + b)$, the last of them without ELU and clipped to
+# $[-1, 1]$. $G_2$ is made of the same layers, in two chains side by side, one of them with the attention in it, and a
+# third that reads both. The channel of ones tells picture from zero padding (notebook 05).
 
 # %%
 stage_one = {"red, green, blue (here: green)": erased[0, ..., 1], "ones": np.ones((256, 256)), "mask": mask[0, ..., 0]}
@@ -138,8 +139,9 @@ for what in ({}, {"stride": 2}, {"dilation": 2}, {"upsample_first": True}):
 # %% [markdown]
 # ## The table
 #
-# Channels count in units of 32. `s` is the stride, `d` the dilation; a *2* in `up` says that the picture is doubled
-# first. An hourglass: down to a quarter, four dilated layers, back up.
+# The channels are those of the paper's width, 32; of another width all but the first and the last go with it. `s` is
+# the stride, `d` the dilation; a *2* in `up` says that the picture is doubled first. An hourglass: down to a quarter,
+# four dilated layers, back up.
 
 
 # %%
@@ -238,8 +240,9 @@ printed("after the attention", side=side, field=np.inf, jump=jump)
 printed("decoder of both", side=side, field=np.inf, jump=jump)
 
 # %% [markdown]
-# The attention has no parameters, and every position sees every patch. The released code's encoders of stage two are
-# narrower than stage one's where they halve; the paper's text has them equal.
+# The attention has no parameters, and every position sees every patch. In the released code the layer before it,
+# `pmconv6`, has a ReLU in place of the ELU, and the encoders of stage two are narrower than stage one's where they
+# halve. The paper's text has ELU everywhere, equal encoders, and four input channels, without the ones.
 #
 # ## Counted
 #
@@ -381,7 +384,7 @@ print(f"if the attention may copy from the hole, too, refined is up to {no_mask:
 # so stage one is taught twice: by its own loss, everywhere, and by stage two's, in the hole only.
 #
 # **Predict, then run.** Where is $\partial L / \partial x_1$ zero, for $L = \text{mean} |x_2 - \text{truth}|$ over the
-# whole picture? And for a generator whose coarse result is detached, as the paper's text has it?
+# whole picture?
 
 # %% tags=["predict"]
 truth = photograph[crop]
@@ -395,8 +398,9 @@ print("sum of |∂L/∂x₁| over", gradients)
 print(f"conv1's kernel gets a gradient of length {np.linalg.norm(by_kernel.numpy()):.1e} from stage two")
 
 # %% [markdown]
-# Not small everywhere but in the hole: *zero*. The known pixels of stage one's output are thrown away, and nothing that
-# stage two is told can improve them.
+# Outside the hole it is not small, but *zero*. The known pixels of stage one's output are thrown away, and nothing that
+# stage two is told can improve them. (By the paper's text stage one learns from its own loss only: there $x_1$ is
+# detached before it is pasted, and what comes from stage two is zero in the hole, too. Notebook 19 tries it.)
 #
 # What does a position see, by its gradient, through each of stage two's branches? Here is one position of the features,
 # in the middle of the hole, at which both branches end.
@@ -577,7 +581,8 @@ def multiplications(side, channels_in, layers):
 check("12.multiplications", multiplications)
 
 # %% [markdown]
-# **3.** The paste backwards. $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the others.
+# **3.** The paste backwards. $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the others. Only
+# the paste is asked for: that $x_1$ came from $z$ and $m$ is no matter here.
 
 
 # %%

@@ -33,7 +33,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # For a photograph nobody knows from where a patch *should* be copied. So we begin with a picture for which everybody
 # does: a tile of 12 × 16 pixels, repeated, with a little noise so that no two copies are the same to the bit. Whatever
-# is missing stands again one period further, and nowhere else.
+# is missing stands again a whole number of periods further, and nowhere else.
 #
 # As in notebook 09, the hole holds a guess when the attention looks at it: the true picture, blurred twice. It stands
 # in for the coarse network, whose guesses are as soft.
@@ -77,7 +77,8 @@ viz.show(
 # $d$ has two numbers, down and right. The paper turns them into a colour: white is the position itself, pink lies to
 # the bottom left, green to the top right. It names no other, so the rest is our choice: let $t$ be the angle of $d$,
 # clockwise from the top right, and $h(t)$ the smooth curve through one colour for each diagonal (top right, bottom
-# right, bottom left, top left: $h_0 \dots h_3$). The farther, the stronger:
+# right, bottom left, top left: $h_0 \dots h_3$). The farther, the stronger, up to $d_{\max}$, which is from corner to
+# corner:
 #
 # $$ c(x) = 1 - \sqrt{\lvert d \rvert / d_{\max}}\; \big(1 - h(t)\big), \qquad
 # h(t) = \tfrac14 \sum_i h_i + \tfrac12 \cos t\, (h_0 - h_2) + \tfrac12 \sin t\, (h_1 - h_3)
@@ -382,8 +383,8 @@ viz.show(
 #
 # A network makes its own guess and its own features. To ask it the same question the pattern is enlarged, so that the
 # period is 3 × 4 of *its* positions, which are 8 pixels wide. Chance is 1 in 12. One network below has never been
-# trained: its weights are random, and so is its guess. If this package holds trained weights, theirs is the
-# third row; without, there are two.
+# trained: its weights are random, and so is its guess. For comparison the first map is by the pixels of the blurred
+# truth, as above. If this package holds trained weights, theirs is the third map; without, there are two.
 #
 # **Predict, then run.** How many of the untrained network's copies are right?
 
@@ -497,10 +498,13 @@ viz.show(
 #
 # ## Exercises
 #
-# **1. Offsets between grids.** With `stride` 2 the background has a grid of its own, and the index counts in *its*
-# rows. Given `index` (h, w) and `background`, its (rows, columns), return (h, w, 2): how far down and right of each
-# position its patch lies, in background patches; both grids have their position (0, 0) in the top left corner, and one
-# step in each is one.
+# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
+# `solutions/notebook_14.py`.
+#
+# **1. Offsets between grids.** The background may be another picture, with a grid of its own, and the index counts in
+# *its* rows. Given `index` (h, w) and `background`, its (rows, columns), return (h, w, 2): how far down and right of
+# each position its patch lies, if the two grids are laid over each other with their top left corners together. A patch
+# is as large as a position: nothing is scaled.
 
 
 # %%

@@ -144,7 +144,7 @@ except TypeError as e:
 # and a launch is the two loops of above.
 #
 # **Predict, then run.** Both kernels for 1000 numbers: on how many is each right when a block has 256 threads and the
-# grid 4, 3 or 1 of them? And with 5, where 280 threads have nothing to do?
+# grid 4, 3 or 1 blocks? And with 5, where 280 threads have nothing to do?
 
 # %% tags=["predict"]
 right = {}
@@ -295,7 +295,7 @@ print("with all barriers both are right, in both orders")
 #
 # **Predict, then run.** Three mistakes: the sum without the barrier after the first write, the sum without the one in
 # the loop, the differences without theirs. Which of them shows forwards, and which backwards? (Ask for each read:
-# whose write does it need, of a thread before or behind?)
+# whose write does it need, that of a thread with a smaller $t$ or with a larger one?)
 
 # %% tags=["predict"]
 wanted = {"block_sum": blocks.sum(axis=1), "differences": np.diff(x, prepend=0)}
@@ -311,12 +311,14 @@ for title, expression in {
     print(f"{title:34}", *(f"{order}: {n} of {len(goal)} wrong   " for order, n in count.items()))
 
 # %% [markdown]
-# A sum reads from *behind* ($t + \text{half}$): forwards that has not been written yet, and backwards it always has.
-# The differences read from *before*, and only backwards shows it. (In the loop both orders show it, and backwards only
-# by chance: the thread that comes last to a barrier is the first to go on, and that is thread 0.) A test in one order
-# would have passed one kernel or another; this is why the library's own kernels are tested in both.
+# A sum reads from a *larger* $t$ ($t + \text{half}$): forwards that has not been written yet, and backwards it always
+# has. The differences read from a *smaller* one ($t - 1$), and only backwards shows it. (In the loop both orders show
+# it, and backwards only by chance: the thread that comes last to a barrier is the first to go on, and that is thread
+# 0.) A test in one order would have passed one kernel or another; this is why the library's own kernels are tested in
+# both.
 #
-# On a GPU the order is neither. Threads run 32 at a time, and such a mistake may show once in a thousand launches.
+# On a GPU the order is neither. Threads run 32 at a time, in a *warp*, and such a mistake may show once in a thousand
+# launches.
 #
 # ## A backend of your own
 #
@@ -478,7 +480,8 @@ print(f"16 threads in step: 1 + … + 16 is {lost:.0f}, in place of 136")
 # So emulation shows whether indices, bounds and barriers are right, in two orders of the many. It cannot show
 #
 # - races that both orders hide, as this one;
-# - that a kernel asks for more registers or shared memory than there are: compile it by NVRTC, as the tests do;
+# - that a kernel asks for more registers or shared memory than there are: CUDA's own compiler tells, NVRTC, which needs
+#   no GPU either, and by which the tests compile it;
 # - reads beyond an array, which on the CPU may find something harmless (y of NaN shows the writes that are missing);
 # - the last bits: a GPU's `exp` is another one, and fuses products with sums;
 # - anything about time.
@@ -512,9 +515,10 @@ ns = {
 print(*(f"{title:54} {value:7.1f} ns for a number" for title, value in ns.items()), sep="\n")
 
 # %% [markdown]
-# Where a thread has one number, most of this is the cost of going from thread to thread; in a loop, it is the
-# compiler's. A GPU has neither cost. There, this kernel is limited by memory alone: a number is read and written, 8
-# bytes in float32, and at 3.35 TB/s (an H100's data sheet) that is 0.0024 ns. None of the figures above says so.
+# Where a thread has one number, most of this is the cost of going from thread to thread, and with more threads to go
+# around it rather rises; in a loop it is the ELU itself, one number after another. A GPU has neither cost. There, this
+# kernel is limited by memory alone: a number is read and written, 8 bytes in float32, and at 3.35 TB/s (an H100's data
+# sheet) that is 0.0024 ns. None of the figures above says so.
 #
 # How the convolution goes from one thread to tensor cores, in four rungs, is in
 # [`kernels/README.md`](kernels/README.md); they run emulated too.
@@ -539,7 +543,7 @@ check("16.numbers_of", numbers_of)
 # **2.** Prefix sums: thread $t$ returns the sum of the numbers of threads $0, \dots, t$. It knows its own, `mine`, and
 # shared memory, one number at a time and at most $2 \log_2 n + 1$ reads, so go in doubling steps: after the step of
 # length $s$, `shared[t]` holds the sum of the last $2s$ numbers. `yield` is the barrier, and both orders are tried.
-# What lay in shared memory before is somebody else's.
+# Before it is written, shared memory holds what somebody else left there.
 
 
 # %%

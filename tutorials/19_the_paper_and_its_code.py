@@ -4,7 +4,8 @@
 # **One idea:** a paper's text and its authors' code are two descriptions of one thing, and they differ. Weights come
 # from the code. So each difference has to be known, tried, and made a choice with a name: here are seventeen.
 #
-# You need notebooks 08, 09 and 12. The list is [`docs/departures.md`](../docs/departures.md), and so are its numbers.
+# You need notebooks 08, 09 and 12. The list, and the numbers, are those of
+# [`docs/departures.md`](../docs/departures.md).
 
 # %%
 import dataclasses
@@ -49,7 +50,8 @@ for name, (code, text) in choices.items():
 
 # %% [markdown]
 # `Generator(variant="official")` takes the first column, `variant="paper"` the second, and `dataclasses.replace` any
-# mixture. What belongs to training is in `TrainConfig`.
+# mixture. What belongs to training is in `TrainConfig`. In the headings below the text's way stands first, then
+# the code's.
 #
 # ## Six about the attention: the equations
 #
@@ -58,6 +60,11 @@ for name, (code, text) in choices.items():
 #
 # $$ \text{code:}\quad a = v \odot \mathrm{softmax}\big(\lambda\; v \odot P s\big) \qquad\qquad
 # \text{text:}\quad a = v \odot P\, \mathrm{softmax}\big(\lambda\; (s + \log v)\big) $$
+#
+# Two of the six can be read there: the text propagates weights after the softmax and not scores before it (1), and
+# leaves unknown patches out rather than giving them the score 0 (4). The others are in $s$, in $P$ and in what is done
+# with $a$: the text divides by both patches' norms (2), stops propagation at the end of a line (3), pastes the 3 × 3
+# patches that were compared (5), and halves the foreground's size alone (6).
 #
 # The bricks of notebook 09, a hole, and a blurred copy of the truth for a coarse guess. One departure at a time is
 # changed from the code's to the text's, and then all six.
@@ -453,7 +460,7 @@ print(f"with the first mask for all, sample 0 is {first_mask[0]:.2f} off and sam
 #
 # **Predict, then run.** Adam's first step has length 1 (in units of the rate) whatever the gradient. In the code both
 # networks share one optimiser, whose $t$ in $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$ counts the critics' five updates
-# too. How long are the generator's first steps?
+# too, with $\beta_1 = 0.5$ and $\beta_2 = 0.9$. How long are the generator's first steps?
 
 # %% tags=["predict"]
 bgr = Generator.from_tf(

@@ -1,7 +1,7 @@
 """The nonlinearities: ELU throughout the generator, leaky ReLU in the critics, softmax in the attention.
 
-Each has its slope as an operation of its own, taken from the *output* where that is enough, so that the input
-need not be kept: a third of the tape's memory.
+Each has its slope as an operation of its own, taken from the *output* where that is enough: so a kernel fused with what
+comes before (`conv_bias_elu`) need not keep its input.
 """
 
 from __future__ import annotations

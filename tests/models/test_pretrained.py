@@ -50,7 +50,7 @@ def test_it_fills_photographs_that_it_never_saw_better_than_the_mean_colour():
         mean = peers.fill("mean", image, mask[:, :, None].astype(np.float32))
         errors = (np.abs(x - image)[mask].mean() for x in (mean, filled / 127.5 - 1))
         gains.append(next(errors) / next(errors))
-    assert np.median(gains) > 1.1
+    assert np.mean(gains) > 1.1
 
 
 def test_the_model_card_says_what_the_file_is():

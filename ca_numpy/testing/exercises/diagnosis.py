@@ -73,7 +73,8 @@ def _explain(pairs: Pairs, tolerance: float) -> str:
     if told:
         return told
     wrong = sum(int(np.sum(~(abs(f - w) <= tolerance * _size(w)))) for f, w in pairs)
-    counted = f"The shape is right, and {wrong} of {sum(w.size for _, w in pairs)} values are wrong."
+    together = f", on {len(pairs)} inputs together" if len(pairs) > 1 else ""
+    counted = f"The shape is right, and {wrong} of {sum(w.size for _, w in pairs)} values are wrong{together}."
     told = _reason(pairs[:1], tolerance) if pairs[0][1].size > 1 else None
     return f"{counted} On the first of these inputs alone: {told}" if told else counted
 

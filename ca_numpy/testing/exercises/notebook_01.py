@@ -110,6 +110,10 @@ EXERCISES = [
                 g / w,
                 -g * u / w * w,
             ),
+            "The gradient of w lacks g: each rule multiplies by the gradient of v.": lambda g, u, w: (
+                g / w,
+                -u / w**2,
+            ),
             "These are the derivatives themselves: a rule multiplies them by g, the gradient of v.": lambda g, u, w: (
                 1 / w,
                 -u / w**2,

@@ -49,6 +49,14 @@ def _all_off_the_tape(g: Tensor, y: Tensor) -> Tensor:
     return _softmax_rule(g.detach(), y.detach())
 
 
+def _sum_off_the_tape(g: Tensor, y: Tensor) -> Tensor:
+    return y * (g - (y * g).sum(-1, keepdims=True).detach())
+
+
+def _sum_by_numpy(g: Any, y: Any) -> Any:
+    return y * (g - np.sum(g * y, axis=-1, keepdims=True))
+
+
 def _softmax_inputs() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(3)
     return {
@@ -121,16 +129,24 @@ def _penalty(
     mean: bool | None = True,
     graph: bool = True,
     square: bool = True,
+    of_mean: bool = False,
 ) -> Callable[..., Tensor]:
     def answer(critic: Callable[[Tensor], Tensor], x: Array) -> Tensor:
         leaf = tensor(x)
-        g = grad(critic(leaf).sum(), leaf, create_graph=graph)
+        scores = critic(leaf)
+        g = grad(scores.mean() if of_mean else scores.sum(), leaf, create_graph=graph)
         norm = (g * g).sum(axis)
         norm = norm**0.5 if root else norm
         rows = (norm - 1) ** 2 if square else norm - 1
         return rows if mean is None else rows.mean() if mean else rows.sum()
 
     return answer
+
+
+def _root_by_numpy(critic: Callable[[Tensor], Tensor], x: Array) -> Any:
+    leaf: Any = tensor(x)
+    g: Any = grad(critic(leaf).sum(), leaf, create_graph=True)
+    return ((np.sqrt((g * g).sum(1)) - 1) ** 2).mean()
 
 
 def _penalty_inputs() -> dict[str, tuple[Any, ...]]:
@@ -165,6 +181,10 @@ EXERCISES = [
         mistakes={
             "The values are right, but y was taken off the tape: the rule's derivative by y is lost.": _off_the_tape,
             "The values are right, but g and y were taken off the tape: they have no gradient.": _all_off_the_tape,
+            "The values are right, but the sum was taken off the tape: it depends on g and on y.": _sum_off_the_tape,
+            "NumPy's functions do not take Tensors: write t.sum(axis=-1, keepdims=True), not np.sum(t, …).": (
+                _sum_by_numpy
+            ),
             "The sum runs over everything: each row has a sum of its own (axis −1, keepdims).": lambda g, y: (
                 y * (g - (g * y).sum())
             ),
@@ -213,6 +233,10 @@ EXERCISES = [
             "The root is missing: this compares the squared norm with 1.": _penalty(root=False),
             "This is the sum over the rows, not their mean.": _penalty(mean=False),
             "There is a value for each row: take their mean.": _penalty(mean=None),
+            "These are slopes of the critic's mean, smaller by the number of rows: differentiate its sum.": _penalty(
+                of_mean=True
+            ),
+            "NumPy's functions do not take Tensors: write the root as ** 0.5.": _root_by_numpy,
             "The square is missing: slopes below and above 1 cancel.": _penalty(square=False),
         },
     ),

@@ -73,6 +73,15 @@ def _dw_variant(change: Callable[[Array, Array, Array], Any], *, step: bool = Tr
     return answer
 
 
+def _slices_to_the_end(g: Array, x: Array, ksize: tuple[int, int], stride: int) -> Array:
+    """As a product of matrices; the error says only that they do not fit."""
+    dw = np.zeros((*ksize, x.shape[3], g.shape[3]))
+    for u, v in np.ndindex(*ksize):
+        seen = x[:, u::stride, v::stride].reshape(-1, x.shape[3])
+        dw[u, v] = seen.T @ g.reshape(-1, g.shape[3])
+    return dw
+
+
 # ---- dx, by a convolution ----------------------------------------------------------------------------------------
 def _conv(x: Array, w: Array) -> Array:
     return oracles.conv2d(x, w, **_geometry(1))
@@ -160,6 +169,7 @@ EXERCISES = [
             "The stride is missing: neighbouring values of g belong to pixels `stride` apart.": _dw_variant(
                 lambda seen, g, right: right, step=False
             ),
+            "The slices run to the end of the picture: they have as many rows and columns as g.": _slices_to_the_end,
             "This is the mean over the pictures: their gradients are summed.": _dw_variant(
                 lambda seen, g, right: right / len(g)
             ),

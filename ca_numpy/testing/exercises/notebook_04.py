@@ -107,6 +107,13 @@ def _distance_inputs() -> dict[str, tuple[Any, ...]]:
     }
 
 
+def _ask_distances(answer: Any, layers: Dilated) -> Any:
+    found = answer(layers)
+    if isinstance(found, (set, frozenset)):
+        raise TypeError("a set has no order, and asked is a sorted list")
+    return found
+
+
 # ---- how many ----------------------------------------------------------------------------------------------------
 def _needed(hole: int, field: int, jump: int) -> int:
     n = 0
@@ -169,6 +176,7 @@ EXERCISES = [
         "List the distances of all pixels seen.",
         right=_distances,
         inputs=_distance_inputs,
+        ask=_ask_distances,
         mistakes={
             "These are all pixels between the ends; some of them lie in gaps and are not seen.": _whole_range,
             "Some distances stand there twice: several paths may lead to one pixel.": _with_repeats,

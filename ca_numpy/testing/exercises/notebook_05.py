@@ -121,6 +121,9 @@ EXERCISES = [
                 (k - 1) * d // 2 - max(_total(n, k, s, d), 0)
             ),
             "These are SAME's zeros in front: the shift is how many more the port has there.": _before,
+            "These are the port's zeros in front: SAME puts some there, too, and the shift is the rest.": (
+                lambda n, k, s, d: (k - 1) * d // 2
+            ),
             "SAME's zeros depend on the size and on the stride: at stride 1 the rules agree, at others not always.": (
                 lambda n, k, s, d: 0
             ),

@@ -23,12 +23,17 @@ def _distance(real: Array, fake: Array) -> float:
     return float(np.abs(np.sort(np.repeat(real, len(fake))) - np.sort(np.repeat(fake, len(real)))).mean())
 
 
-def _by_gaps(*, counts: bool = False, absolute: bool = True, root: bool = False) -> Callable[[Array, Array], float]:
+def _by_gaps(
+    *, counts: bool = False, absolute: bool = True, root: bool = False, before: bool = False
+) -> Callable[[Array, Array], float]:
     """The solution's way, with its mistakes."""
 
     def answer(real: Array, fake: Array) -> float:
         places = np.sort(np.concatenate([real, fake]))
-        left = [(x <= places[:-1, None]).sum(1) / (1 if counts else len(x)) for x in (real, fake)]
+        left = [
+            (x < places[:-1, None] if before else x <= places[:-1, None]).sum(1) / (1 if counts else len(x))
+            for x in (real, fake)
+        ]
         more = np.abs(left[1] - left[0]) if absolute else left[1] - left[0]
         more = more**2 if root else more
         return float((more * np.diff(places)).sum())
@@ -59,12 +64,19 @@ def _penalty_by_rows(critic: Callable[[Tensor], Tensor], real: Array, fake: Arra
 
 
 def _masked(
-    *, masked: str = "slope", swap: bool = False, graph: bool = True, axis: int | None = 1, mean: bool = True
+    *,
+    masked: str = "slope",
+    swap: bool = False,
+    graph: bool = True,
+    axis: int | None = 1,
+    mean: bool = True,
+    of_mean: bool = False,
 ) -> Callable[..., Tensor]:
     def answer(critic: Callable[[Tensor], Tensor], real: Array, fake: Array, mask: Array, t: Array) -> Tensor:
         t = 1 - t if swap else t
         x = tensor(((1 - t) * real + t * fake) * (mask if masked == "point" else 1.0))
-        g = grad(critic(x).sum(), x, create_graph=graph)
+        scores = critic(x)
+        g = grad(scores.mean() if of_mean else scores.sum(), x, create_graph=graph)
         weight = {"slope": mask, "known": 1 - mask}.get(masked, np.ones_like(mask))
         rows = ((g * g * weight).sum(axis) ** 0.5 - 1) ** 2
         return rows.mean() if mean else rows.sum()
@@ -117,6 +129,8 @@ def _says(*, trap: str = "held", half: float = 2.0, slope_only: bool = False) ->
             s = d / (half * lam) - 1
         if start < 0 and trap == "mirrored" and d < half * lam:
             s = -s
+        if start < 0 and trap == "mirrored always":
+            s = -s
         return s if slope_only else s * d
 
     return answer
@@ -143,6 +157,9 @@ EXERCISES = [
                 absolute=False
             ),
             "The difference of the shares is squared: each gap counts in proportion to it.": _by_gaps(root=True),
+            "The sample at which a gap begins lies to the left of it, too: count with <=, not with <.": _by_gaps(
+                before=True
+            ),
             "This is how far the means are apart. Samples on both sides cancel there; in the distance they do not.": (
                 lambda real, fake: abs(real.mean() - fake.mean())
             ),
@@ -165,6 +182,9 @@ EXERCISES = [
             "The penalty is right, but off the tape: ask for create_graph=True.": _masked(graph=False),
             "The norm runs over the whole batch: each row has a norm of its own (axis 1).": _masked(axis=None),
             "This is the sum over the rows, not their mean.": _masked(mean=False),
+            "These are slopes of the critic's mean, smaller by the number of rows: differentiate its sum.": _masked(
+                of_mean=True
+            ),
         },
     ),
     Exercise(
@@ -176,6 +196,9 @@ EXERCISES = [
             "There is a second place to stop: below 0 the penalty pulls towards −1.": _says(trap="none"),
             "The trap does not always hold: far enough away, slope 0 can be passed.": _says(trap="always"),
             "The second place to stop is no mirror image: d pulls to the right of −1.": _says(trap="mirrored"),
+            "No mirror image: d pulls to the right of −1, too, and far enough away through slope 0.": _says(
+                trap="mirrored always"
+            ),
             "The penalty alone would be content with s = 1; d goes on pulling.": lambda d, lam, start: d,
             "The derivative of (|s| − 1)² has a factor 2.": _says(half=1.0),
             "This is the slope: the distance it says is s·d.": _says(slope_only=True),

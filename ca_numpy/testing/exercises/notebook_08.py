@@ -37,6 +37,11 @@ def _hole_by_slices(*, once: bool = False, grow: bool = False, swap: bool = Fals
     return answer
 
 
+def _to_height_and_width(box: Box, dy: int, dx: int, size: int) -> Array:
+    top, left, height, width = box
+    return _hole((top, left, height - top, width - left), dy, dx, size)
+
+
 def _hole_inputs() -> dict[str, tuple[Any, ...]]:
     return {
         "a box that is not shrunk": ((2, 3, 6, 5), 0, 0, 12),
@@ -125,6 +130,13 @@ EXERCISES = [
             "This moves the box: at the other end dy and dx come off, too.": _hole_by_slices(grow=True),
             "dy and dx are swapped: dy is taken off rows, dx off columns.": _hole_by_slices(swap=True),
             "The mask is the wrong way round: 1 is the hole.": _hole_by_slices(known=1.0),
+            "The box ends at top + height and left + width: its last two numbers are sizes.": _to_height_and_width,
+            "Rows and columns of the box are exchanged: it is (top, left, height, width).": (
+                lambda box, dy, dx, size: _hole((box[1], box[0], box[3], box[2]), dy, dx, size)
+            ),
+            "left and top are exchanged: the box begins with top.": (
+                lambda box, dy, dx, size: _hole((box[1], box[0], box[2], box[3]), dy, dx, size)
+            ),
         },
     ),
     Exercise(

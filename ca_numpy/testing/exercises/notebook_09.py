@@ -209,6 +209,9 @@ EXERCISES = [
             "The stride is for the background only: every foreground position asks.": _bytes_strided_twice,
             "The stride thins out one axis only: it goes down and to the right.": _bytes_one_axis,
             "The stride is missing.": lambda h, w, r, s: _bytes(h, w, r, 1),
+            "The stride goes along each axis: each is rounded up on its own, not the number of all positions.": (
+                lambda h, w, r, s: 4 * _starts(h, r) * _starts(w, r) * _starts(_starts(h, r) * _starts(w, r), s * s)
+            ),
             "The rate is missing.": lambda h, w, r, s: _bytes(h, w, 1, s),
             "An entry for each position: the attention has one for each pair.": lambda h, w, r, s: (
                 4 * _starts(h, r) * _starts(w, r)

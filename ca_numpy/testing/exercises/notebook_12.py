@@ -171,6 +171,9 @@ EXERCISES = [
             "These are taken at the size that goes in: count at the size that comes out.": _products(
                 area=lambda before, after: before**2
             ),
+            "What a stride leaves out is not computed: count after it.": _products(
+                area=lambda before, after: max(before, after) ** 2
+            ),
             "A stride rounds up: ⌈n/s⌉ outputs.": _products(outputs=lambda n, s, up: n * up // s),
             "The doubling is missing: with up 2 there are four times as many outputs.": _products(
                 outputs=lambda n, s, up: _starts(n, s)

@@ -19,7 +19,7 @@ def _offsets(
     index: Array,
     background: Grid,
     *,
-    place: Callable[[int, Grid, Grid], tuple[int, int]] = lambda n, background, grid: divmod(n, background[1]),
+    place: Callable[[int, Grid, Grid], tuple[float, float]] = lambda n, background, grid: divmod(n, background[1]),
     sign: int = 1,
     start: int = 1,
     swapped: bool = False,
@@ -31,6 +31,11 @@ def _offsets(
         pair = sign * (row - start * i), sign * (column - start * j)
         d[i, j] = pair[::-1] if swapped else pair
     return d
+
+
+def _scaled(n: int, background: Grid, grid: Grid) -> tuple[float, float]:
+    row, column = divmod(n, background[1])
+    return row * grid[0] / background[0], column * grid[1] / background[1]
 
 
 def _index_inputs() -> dict[str, tuple[Any, ...]]:
@@ -143,6 +148,9 @@ EXERCISES = [
             ),
             "Right comes first here: the order is down, right.": lambda index, background: _offsets(
                 index, background, swapped=True
+            ),
+            "Nothing is scaled: a step in one grid is as long as a step in the other.": lambda index, background: (
+                _offsets(index, background, place=_scaled)
             ),
             "This is where the patch lies: its own position is to be taken off.": lambda index, background: _offsets(
                 index, background, start=0

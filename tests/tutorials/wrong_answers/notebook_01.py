@@ -35,6 +35,7 @@ WRONG = {
         (lambda g, u, w: (g / w, g * u / (w * w)), "wrong sign"),
         (lambda g, u, w: (1 / w, -u / w / w), "multiplies them by g"),
         (lambda g, u, w: (g / w, -g * (u / w)), "divided by w once"),
+        (lambda g, u, w: (g / w, -u / (w * w)), "The gradient of w lacks g"),
         (lambda g, u, w: g / w, "should be 2 results"),
         (divides_without_parentheses, "put w * w into parentheses"),
         (gives_w_first, "another order"),

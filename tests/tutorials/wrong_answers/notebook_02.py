@@ -60,10 +60,24 @@ def penalty_per_row(critic, x):
     return ((dx * dx).sum(1) ** 0.5 - 1) ** 2
 
 
+def penalty_of_the_mean(critic, x):
+    x = ca.tensor(x)
+    dx = ca.grad(critic(x).mean(), x, create_graph=True)
+    return (((dx * dx).sum(1) ** 0.5 - 1) ** 2).mean()
+
+
+def penalty_with_numpys_root(critic, x):
+    x = ca.tensor(x)
+    dx = ca.grad(critic(x).sum(), x, create_graph=True)
+    return ((np.sqrt((dx * dx).sum(1)) - 1) ** 2).mean()
+
+
 WRONG = {
     "02.softmax": [
         (rule_in_numpy, "has to be a Tensor"),
         (rule_through_an_array, "y was taken off the tape"),
+        (lambda g, y: y * g - y * np.sum(y * g, axis=-1, keepdims=True), "not np.sum"),
+        (lambda g, y: y * g - y * np.sum((y * g).numpy(), axis=-1, keepdims=True), "the sum was taken off the tape"),
         (lambda g, y: g * y * (1.0 - y), "diagonal only"),
         (rule_without_keepdims, "three rows"),
         (lambda g, y: -y * (g - (g * y).sum(-1, keepdims=True)), "The sign is wrong"),
@@ -82,6 +96,8 @@ WRONG = {
         (lambda critic, x: float(penalty(critic, x)), "has to be a Tensor"),
         (lambda critic, x: penalty(critic, x) * len(x), "not their mean"),
         (penalty_per_row, "take their mean"),
+        (penalty_of_the_mean, "differentiate its sum"),
+        (penalty_with_numpys_root, "write the root as"),
         (lambda critic, x: np.sqrt(2), "has to be a Tensor"),
     ],
 }

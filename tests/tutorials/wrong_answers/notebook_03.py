@@ -29,6 +29,14 @@ def slice_too_short(g, x, ksize, stride):
     return dw
 
 
+def slices_to_the_end(g, x, ksize, stride):
+    kernel = np.zeros((*ksize, x.shape[3], g.shape[3]))
+    for u, v in np.ndindex(ksize):
+        seen = x[:, u::stride, v::stride]
+        kernel[u, v] = seen.reshape(-1, seen.shape[3]).T @ g.reshape(-1, g.shape[3])
+    return kernel
+
+
 def channels_exchanged(g, x, ksize, stride):
     dw = np.zeros((*ksize, g.shape[3], x.shape[3]))
     for u, v in np.ndindex(ksize):
@@ -58,6 +66,7 @@ WRONG = {
         (last_picture, "Only the last picture"),
         (no_stride, "The stride is missing"),
         (slice_too_short, "stops with ValueError on “stride 2”"),
+        (slices_to_the_end, "as many rows and columns as g"),
         (channels_exchanged, "axes"),
         (lambda g, x, ksize, stride: -no_stride(g, x, ksize, stride), "alone: The sign is wrong"),
     ],

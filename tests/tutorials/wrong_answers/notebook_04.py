@@ -89,6 +89,7 @@ WRONG = {
         (every_pixel, "lie in gaps"),
         (no_set, "twice"),
         (range_too_short, "The last tap"),
+        (lambda layers: set(every_pixel(layers)), "asked is a sorted list"),
         (right_half, "The shape is wrong along axis 0"),
         (lambda layers: [-d for d in every_pixel(layers)], "Wrong on"),
     ],

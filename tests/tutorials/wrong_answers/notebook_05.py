@@ -37,6 +37,7 @@ WRONG = {
     ],
     "05.shift": [
         (lambda n, k, stride, dilation: 0, "not always"),
+        (lambda n, k, stride, dilation: (k - 1) // 2 * dilation, "the port's zeros in front"),
         (zeros_in_front, "SAME's zeros in front"),
         (without_max, "max(…, 0) missing"),
         (odd_one_in_front, "puts it behind"),

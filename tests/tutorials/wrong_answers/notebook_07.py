@@ -16,6 +16,11 @@ def counts(real, fake):
     return sum(abs(np.sum(fake <= a) - np.sum(real <= a)) * (b - a) for a, b in pairwise(places))
 
 
+def without_the_sample_itself(real, fake):
+    places = sorted([*real, *fake])
+    return sum(abs(np.mean(fake < a) - np.mean(real < a)) * (b - a) for a, b in pairwise(places))
+
+
 def signed(real, fake):
     return fake.mean() * -1 + real.mean()
 
@@ -34,6 +39,7 @@ WRONG = {
     "07.distance": [
         (by_sorting, "stops with ValueError"),
         (counts, "Shares, not counts"),
+        (without_the_sample_itself, "with <=, not with <"),
         (signed, "take the absolute value"),
         (lambda real, fake: abs(signed(real, fake)), "how far the means are apart"),
     ],
@@ -48,6 +54,7 @@ WRONG = {
     "07.trap": [
         (lambda d, lam, start: d + d**2 / (2 * lam), "a second place to stop"),
         (lambda d, lam, start: np.sign(start) * d + d**2 / (2 * lam), "does not always hold"),
+        (lambda d, lam, start: np.sign(start) * (d + d**2 / (2 * lam)), "No mirror image"),
         (lambda d, lam, start: d, "d goes on pulling"),
         (slope_only, "the distance it says is s·d"),
         (lambda d, lam, start: -d, "values are wrong"),

@@ -54,7 +54,9 @@ WRONG = {
         (lambda box, dy, dx, size: hole(box, dy, dx, size, below=-1), "This moves the box"),
         (lambda box, dy, dx, size: hole(box, dx, dy, size), "dy and dx are swapped"),
         (lambda box, dy, dx, size: hole(box, dy, dx, size, value=0), "the wrong way round"),
-        (other_corner, "values are wrong"),
+        (other_corner, "last two numbers are sizes"),
+        (lambda box, dy, dx, size: hole((box[1], box[0], box[3], box[2]), dy, dx, size), "Rows and columns"),
+        (lambda box, dy, dx, size: hole((box[1], box[0], *box[2:]), dy, dx, size), "begins with top"),
     ],
     "08.distance": [
         (steps, "steps along rows and columns"),

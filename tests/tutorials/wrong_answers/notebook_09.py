@@ -51,6 +51,7 @@ WRONG = {
         (lambda h, w, r, s: 4 * (h // r * (w // r)) * (h // r // s * (w // r // s)), "Rounded down"),
         (lambda h, w, r, s: 4 * (-(-h // r) * -(-w // r)) ** 2, "The stride is missing"),
         (lambda h, w, r, s: 4 * (h * w / r**2) ** 2 / s**2, "not whole, or not rounded"),
+        (lambda h, w, r, s: 4 * (n := -(-h // r) * -(-w // r)) * -(-n // s**2), "not the number of all positions"),
         (lambda h, w, r, s: -4 * (-(-h // r) * (-w // r)), "one for each pair"),
     ],
 }

@@ -35,6 +35,16 @@ def at_the_input(side, channels_in, layers):
     )
 
 
+def before_the_stride(side, channels_in, layers):
+    return products(
+        side,
+        channels_in,
+        layers,
+        size=lambda n, s, up: -(-n * up // s),
+        area=lambda before, after: (before if after < before else after) ** 2,
+    )
+
+
 def never_doubled(side, channels_in, layers):
     return products(side, channels_in, layers, size=lambda n, s, up: -(-n // s))
 
@@ -53,6 +63,7 @@ WRONG = {
     "12.multiplications": [
         (rounded_down, "rounds up"),
         (at_the_input, "count at the size that comes out"),
+        (before_the_stride, "What a stride leaves out"),
         (never_doubled, "four times as many"),
         (a_line_of_pixels, "the square of the side"),
     ],

@@ -9,6 +9,11 @@ def offsets(index, length):
     return np.stack(np.array([row, column]) - np.indices(index.shape), axis=2)
 
 
+def scaled(index, background):
+    cell = np.array(index.shape) / background
+    return np.stack(np.divmod(index, background[1]), axis=2) * cell - np.stack(np.indices(index.shape), axis=2)
+
+
 def whole(d, period):
     return (d % np.array(period) == 0).all(axis=2)
 
@@ -25,6 +30,7 @@ WRONG = {
     "14.offsets_between": [
         (lambda index, background: offsets(index, index.shape[1]), "rows of the foreground"),
         (lambda index, background: offsets(index, background[0]), "read down the columns"),
+        (scaled, "Nothing is scaled"),
         (lambda index, background: -offsets(index, background[1]), "seen from its patch"),
         (lambda index, background: offsets(index, background[1])[..., ::-1], "Right comes first"),
         (lambda index, background: np.stack(np.divmod(index, background[1]), axis=2), "to be taken off"),
