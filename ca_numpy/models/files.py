@@ -18,13 +18,15 @@ CHECKPOINT = "checkpoint.safetensors"
 SHIPPED = Path(__file__).parent / "pretrained" / "scenes.safetensors"
 
 
-def save(path: str | PathLike[str], generator: Generator, *, dtype: Literal["float32", "float16"] = "float32") -> None:
+def save(path: str | PathLike[str], generator: Generator, *, dtype: Literal["float16"] | None = None) -> None:
     """Write a generator's weights and how it was built as `.safetensors`; whole or not at all.
 
-    dtype   "float16" halves the file: 7 MB for the paper's generator. `load` widens it again
+    dtype   "float16" halves the file: 7 MB for the paper's generator. `load` widens it again. None keeps what they are
     """
     metadata = {"variant": generator.variant.to_json(), "channel_order": generator.variant.channel_order}
-    arrays = {name: a.astype(dtype) for name, a in generator.arrays().items()}
+    arrays = generator.arrays()
+    if dtype is not None:
+        arrays = {name: a.astype(dtype) for name, a in arrays.items()}
     weights.write(path, arrays, metadata=metadata)
 
 
