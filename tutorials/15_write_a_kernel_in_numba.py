@@ -461,15 +461,16 @@ axes.legend(frameon=False)
 viz.show(
     figure,
     alt="Bars for three layers. The loops as written can hardly be seen; reordered they reach a third of the speed of "
-    "NumPy's product of matrices, and nearly all of it for the dilated layer.",
+    "NumPy's product of matrices, or more.",
 )
 
 # %% [markdown]
 # Reordering seven loops changes not one product, and is worth ten times the speed and more. It does not reach BLAS,
 # which keeps totals in registers where ours go through memory for each product; but ten lines get within a factor of
 # three or so, and copy no patches. (Where the dilation is as large as here, more than half of the taps fall outside;
-# loops pass over them, and the speed counts them as done.) The way on is [notebook 06](06_from_loops_to_winograd.ipynb)'s, and
-# [`backends/numba_simd.py`](../backends/numba_simd.py) is where the library's own Numba backend ends up.
+# loops pass over them, and the speed counts them as done.) The way on is
+# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_simd.py`](../backends/numba_simd.py) is where
+# the library's own Numba backend ends up.
 #
 # ELU is another matter. Without a call in it, the loop is bound by memory once the array leaves the cache, and then a
 # single walk is all there is to win.
