@@ -27,8 +27,9 @@ tool = load(TUTORIALS / "run.py")
 NOTEBOOKS: list[Path] = tool.notebooks()
 #: Notebooks that also run on another backend, where it is there.
 ON_ANOTHER_BACKEND = {"01": "numba", "02": "numba"}
-#: Notebooks that compile kernels.
+#: Notebooks that compile kernels: by a C++ compiler, by Numba.
 NEEDS_COMPILER = ("16",)
+NEEDS_NUMBA = ("15",)
 TOLERANCE = 1e-6
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -79,6 +80,8 @@ def test_it_runs_and_gives_the_committed_figures(path: Path) -> None:
             compiler()
         except UserError as e:
             pytest.skip(str(e))
+    if path.name.startswith(NEEDS_NUMBA):
+        pytest.importorskip("numba")
     assert_same_figures(figures(quick(path, "numpy")), figures(committed(path)))
 
 
