@@ -9,6 +9,12 @@ def flat_into_zeros(x, alpha):
     return y
 
 
+def flat_into_whatever_lay_there(x, alpha):
+    y = np.full_like(x, 1e300)
+    y.reshape(-1)[:] = np.maximum(x, alpha * x).reshape(-1)
+    return y
+
+
 def through_contiguous(x, alpha):
     x = np.ascontiguousarray(x)
     return np.maximum(x, x.dtype.type(alpha) * x)
@@ -50,6 +56,7 @@ def divides_by_zero(x, size):
 WRONG = {
     "15.leaky_relu": [
         (flat_into_zeros, "was never written"),
+        (flat_into_whatever_lay_there, "Was this one written?"),
         (through_contiguous, "became an array of one"),
         (lambda x, alpha: np.maximum(np.asarray(x, float), alpha * np.asarray(x, float)), "The type is lost"),
         (lambda x, alpha: np.where(x < 0, x, x.dtype.type(alpha) * x), "The sides are swapped"),
