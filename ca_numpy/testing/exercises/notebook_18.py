@@ -46,7 +46,7 @@ def _tv_with(
             counts.append(x.shape[2] * int(counted.sum()))
         if apart:
             return float(percent * apart([s / c for s, c in zip(sums, counts, strict=True)]))
-        return percent * sum(sums) / sum(counts)
+        return float(percent * sum(sums) / sum(counts))
 
     return answer
 
