@@ -177,6 +177,9 @@ EXERCISES = [
             "Patches that nobody copies are missing: they count 0.": lambda best, n: np.unique(
                 best, return_counts=True
             )[1],
+            "`best` is h × w, and np.bincount counts a single row: `best.ravel()`.": (
+                lambda best, n: np.bincount(best, minlength=n)
+            ),
             "These are shares: the counts are asked for.": lambda best, n: np.array(_uses(best, n)) / best.size,
             "Counted by rows of `best`: all its positions go together.": lambda best, n: np.array(
                 [_uses(row, n) for row in best]

@@ -136,6 +136,9 @@ EXERCISES = [
             "then `reshape(-1)` is a copy.": _flat_loop(lambda x: x),
             "A single number, of shape (), became an array of one: `np.ascontiguousarray` does that, `np.require` does "
             "not.": _flat_loop(np.ascontiguousarray),
+            "x is a whole array: ask of each number whether it is positive, in a loop or by `np.where`.": (
+                lambda x, alpha: x if x > 0 else alpha * x
+            ),
             "The sides are swapped: alpha belongs where x is not positive.": lambda x, alpha: np.where(
                 x > 0, x.dtype.type(alpha) * x, x
             ),
@@ -186,6 +189,9 @@ EXERCISES = [
             ),
             "NumPy and Python round a half to the nearest *even* number: here ½ goes up, ⌊ … + ½⌋.": _by_rows(
                 lambda n, m: [round(i * (n - 1) / (m - 1)) if m > 1 else 0 for i in range(m)]
+            ),
+            "One row in the result, or one column, makes OH − 1 zero: take row 0 then.": _by_rows(
+                lambda n, m: [min(int(i * (n - 1) / (m - 1) + 0.5), n - 1) for i in range(m)]
             ),
             "`size` is (rows, columns).": lambda x, size: _by_rows(_aligned)(x, size[::-1]),
         },

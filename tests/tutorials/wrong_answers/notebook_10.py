@@ -40,6 +40,7 @@ WRONG = {
     "10.uses": [
         (counts_once, "np.bincount or np.add.at"),
         (lambda best, n: np.bincount(best.ravel()), "`minlength`"),
+        (lambda best, n: np.bincount(best, minlength=n), "`best.ravel()`"),
         (lambda best, n: np.bincount(best.ravel(), minlength=n) / best.size, "These are shares"),
         (lambda best, n: np.unique(best, return_counts=True)[1], "they count 0"),
         (lambda best, n: np.bincount(best.ravel(), minlength=n + 1), "one too many"),

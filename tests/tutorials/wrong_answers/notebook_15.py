@@ -61,6 +61,7 @@ WRONG = {
         (lambda x, alpha: np.maximum(np.asarray(x, float), alpha * np.asarray(x, float)), "The type is lost"),
         (lambda x, alpha: np.where(x < 0, x, x.dtype.type(alpha) * x), "The sides are swapped"),
         (in_place, "changes its input"),
+        (lambda x, alpha: x if x > 0 else x * alpha, "ask of each number"),
     ],
     "15.conv": [
         (lambda x, w, size, s, d, top, left: conv(x, w, size, s, 1, top, left), "The dilation is missing"),
@@ -73,7 +74,7 @@ WRONG = {
     "15.resize": [
         (rounded, "round a half to the nearest *even* number"),
         (stretched, "the corners not aligned"),
-        (divides_by_zero, "stops with ZeroDivisionError"),
+        (divides_by_zero, "makes OH − 1 zero"),
         (lambda x, size: stretched(x, size[::-1]), "axes"),
     ],
 }
