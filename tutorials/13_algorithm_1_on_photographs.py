@@ -270,6 +270,9 @@ for which in seen_by:
 #
 # $$ g \mapsto \; m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \quad v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \quad
 # p \leftarrow p - \eta \, \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \, \frac{m}{\sqrt v + \varepsilon} $$
+#
+# with the rate $\eta$, $\beta_1 = 0.5$, $\beta_2 = 0.9$ and $\varepsilon = 10^{-8}$. (Two letters have a second meaning
+# here: $m$ is a running mean of gradients and no mask, and $t$ counts updates.)
 
 
 # %%
@@ -413,9 +416,10 @@ print({name: round(float(value), 4) for name, value in told.items()})
 # %% [markdown]
 # ## A short training
 #
-# Small enough for a minute: crops of 48 × 48, a box of 24, 8 channels, in float32. As in the library's first run, the
-# generator learns by reconstruction alone at first: scores of critics that know nothing about pictures that show
-# nothing are not worth their time. Then the critics join, five turns to one. The paper trained for days.
+# Small enough for a minute: crops of 48 × 48, a box of 24, 8 channels, in float32. As in the library's
+# [first run](../docs/results.md), the generator learns by reconstruction alone at first: scores of critics that know
+# nothing about pictures that show nothing are not worth their time. Then the critics join, five turns to one. The paper
+# trained for days.
 #
 # **Predict, then run.** On held-out photographs, in percent of the range from black to white: will it beat filling
 # the hole with the mean of the known colours? Will the curve fall or rise when the critics join?
@@ -495,13 +499,17 @@ viz.show(
 
 # %% [markdown]
 # Where it is light and where dark is learnt in a minute, from four photographs of which two are grey; texture and
-# right colours are not. It beats the mean colour, narrowly. The measured curves jump, since the crops are sixteen and
-# three photographs; and with another number of threads sums are rounded otherwise, and all curves run differently.
+# right colours are not. It beats the mean colour, narrowly. The measured curves jump, since they are means over only
+# sixteen crops, of three photographs; and with another number of threads sums are rounded otherwise, and all curves run
+# differently. When the critics join, the measured error goes on much as before.
+#
+# (Beside each name stands its last value. *adversarial* is the generator's term: minus what both critics give its
+# fakes. *wasserstein* is real − fake, and it and the penalty are sums over both critics.)
 #
 # The critics' curves say how well the critics do, and not how good the pictures are. First the penalty makes them
-# steeper: it falls from 1.6 to nearly 0. A Wasserstein estimate that *rises* is a critic that finds its feet; it will
-# fall when the generator catches up, which takes longer than twenty rounds. In the generator's loss the scores weigh
-# 0.001 against 1.2: the critics polish what the ℓ1 carries.
+# steeper: it falls from 1.6, 0.8 each as before, to nearly 0. A Wasserstein estimate that *rises* is a critic that
+# finds its feet; it will fall when the generator catches up, which takes longer than twenty rounds. In the generator's
+# loss the scores weigh 0.001 against 1.2: the critics polish what the ℓ1 carries.
 #
 # ## Stop, and go on
 #

@@ -238,11 +238,11 @@ def judged(name, *kernels):
 first = judged("First", "elu")
 
 # %% [markdown]
-# Read the shortest: which array, what it gave, what it should have given. The trap: `zeros_like` copies the *layout*
-# too, and to flatten a column-major array row by row NumPy has to make a **copy**. The loop fills the copy, and y
-# keeps its zeros. On row-major arrays `reshape(-1)` is a view and all is well, so the mistake waits for the first
-# transposed array. (The tests of derivatives pass: they ask about row-major arrays only. A suite is a list of
-# questions.)
+# Read the shortest (`fortran` means column by column): which array, what it gave, what it should have given. The trap:
+# `zeros_like` copies the *layout* too, and to flatten a column-major array row by row NumPy has to make a **copy**. The
+# loop fills the copy, and y keeps its zeros. On row-major arrays `reshape(-1)` is a view and all is well, so the
+# mistake waits for the first transposed array. (The tests of derivatives pass: they ask about row-major arrays only. A
+# suite is a list of questions.)
 #
 # So make x row-major first:
 
@@ -266,7 +266,8 @@ second = judged("Second", "elu")
 
 # %% [markdown]
 # A number is an array of no axes, shape `()`, and `np.ascontiguousarray` gives everything at least one. Its
-# documentation says so; who reads it for that? A loss is such a number. `np.require` leaves the shape alone:
+# documentation says so; who reads it for that? A loss is such a number. `np.require` leaves the shape alone. (The class
+# has a second kernel already, `conv2d`. The loop that it calls, `conv_rows`, is the next section's.)
 
 
 # %%
@@ -297,8 +298,9 @@ class Mine(NumpyBackend):
 #
 # $$ y_{n i j o} = \sum_{u, v, c} x_{n,\; i s + u d - \text{top},\; j s + v d - \text{left},\; c} \; w_{u v c o} $$
 #
-# with x zero outside. The textbook lays out patches as rows of a matrix and multiplies by the kernel, k² times the
-# memory, and BLAS does the rest. The equation itself is seven loops. In the order in which it is written:
+# with stride $s$, dilation $d$, and x zero outside. The textbook lays out patches as rows of a matrix and multiplies by
+# the kernel, k² times the memory, and BLAS does the rest. The equation itself is seven loops. In the order in which it
+# is written:
 
 
 # %%
@@ -319,10 +321,10 @@ def conv_as_written(x, w, y, stride, dilation, top, left):
 
 
 # %% [markdown]
-# **Another order.** Each $o$ of the innermost sum jumps through w, and one running total means that each addition waits
-# for the last. With $o$ innermost there are as many totals as output channels, side by side in memory like the
-# weights they need: the processor takes 4 to 16 of them in one instruction. And rows of y are independent, so that
-# cores can share them (`prange`).
+# **Another order.** The innermost sum, over $c$ for one $o$, jumps through w, and one running total means that each
+# addition waits for the last. With $o$ innermost there are as many totals as output channels, side by side in memory
+# like the weights they need: the processor takes 4 to 16 of them in one instruction. And rows of y are independent, so
+# that cores can share them (`prange`).
 
 
 # %%
@@ -524,7 +526,7 @@ def leaky_relu(x, alpha):
 check("15.leaky_relu", leaky_relu)
 
 # %% [markdown]
-# **2.** The convolution of above for one picture: x is H W I, w is KH KW I O, and `size` = (OH, OW) says how many
+# **2.** The convolution above, for one picture: x is H W I, w is KH KW I O, and `size` = (OH, OW) says how many
 # outputs there are. What lies outside of x counts as 0.
 
 

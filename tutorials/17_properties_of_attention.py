@@ -46,7 +46,8 @@ settings.load_profile("notebook")
 # ## Loops
 #
 # A patch is a pixel with what lies around it, $k \times k$, zeros beyond the border. $m_{x'} = 1$ says that the patch
-# $x'$ touches no hole.
+# $x'$ touches no hole, and 0 that it does. (In the code it is `known`; the argument `mask` is true in the hole.)
+# $\lambda = 10$ and $\varepsilon = 10^{-4}$.
 #
 # $$ s_{x x'} = \Big\langle f_x, \frac{b_{x'}}{\max(\lVert b_{x'} \rVert, \varepsilon)} \Big\rangle, \qquad
 # a_{x x'} = m_{x'} \frac{e^{\lambda m_{x'} s_{x x'}}}{\sum_z e^{\lambda m_z s_{x z}}} $$
@@ -353,8 +354,9 @@ viz.show(
 # %% [markdown]
 # The last one is no mistake but another choice: the paper's text lets only known patches compete, the released code
 # keeps the hidden ones in the sum with a score of 0 ([departure 4](../docs/departures.md)). Both have all six
-# properties. **Properties do not make a specification.** An oracle told the two apart; a further property can, once one
-# knows what to say. In our equation a hidden patch counts as much as a black one, whose score is 0 as well:
+# properties. **Properties do not make a specification.** An oracle, such as our loops, tells the two apart; a further
+# property can, once one knows what to say. In our equation a hidden patch counts as much as a black one, whose score is
+# 0 as well. (For patches of one pixel: larger ones would bring the black pixels into their neighbours.)
 
 
 # %%
@@ -622,7 +624,8 @@ viz.show(
 # `solutions/notebook_17.py`.
 #
 # **1.** Write a property: each background patch may get brighter *by a factor of its own*. Here `attend` takes patches
-# as rows, `f` n × d and `b` m × d, and you judge it. The checker gives your property right attentions and wrong ones.
+# as rows, `f` n × d and `b` m × d, gives n × m weights, and you judge it. The checker gives your property right
+# attentions and wrong ones.
 
 
 # %%

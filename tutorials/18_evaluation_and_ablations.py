@@ -408,7 +408,7 @@ viz.show(
 # start of a training need not be what it is worth at the end.
 #
 # What would be enough? To see a difference $d$ if its spread from seed to seed is $s$, the half width has to come
-# below $d$: $n \ge (t s / d)^2$.
+# below $d$: $n \ge (t s / d)^2$. (Student's $t$ depends on $n$, too, so we try one $n$ after the other.)
 
 # %%
 for ratio in (0.5, 1, 2, 4):
@@ -419,8 +419,8 @@ print(f"{rows_but_full} rows that change nothing: one looks as if it did, {some_
 
 # %% [markdown]
 # The last line is the other trap. Compare eleven rows with the full system, at 95 % each: even if no part mattered, in
-# two tables of five one would seem to. Say how many rows were looked at, and look again, with new seeds, at the one
-# that won.
+# two tables of five one would seem to (if rows were independent; ours share the full system's runs, which makes it
+# rarer, though not rare). Say how many rows were looked at, and look again, with new seeds, at the one that won.
 #
 # The whole table is `python tests/benchmarks/ablations.py --seeds 5 --steps 1000`; what each row changes and what the
 # paper reports of it stands in [docs/ablations.md](../docs/ablations.md).
@@ -444,7 +444,8 @@ for name, run in runs.items():
 # `solutions/notebook_18.py`.
 #
 # **1.** TV over the hole: of a picture x, H W C from 0 to 1, and a hole, H W true where missing, 100 times the mean of
-# $|x_p - x_q|$ over all pairs of neighbours, side by side or one above the other, that both lie in the hole.
+# $|x_p - x_q|$ over all pairs of neighbours, side by side or one above the other, that both lie in the hole, and over
+# channels.
 
 
 # %%

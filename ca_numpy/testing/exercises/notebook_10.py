@@ -28,7 +28,11 @@ def _patch_rows() -> dict[str, tuple[Array, Array]]:
     strengths = np.array([[0.2], [3.0], [0.5], [1.0], [2.0], [0.1], [4.0]])
     pb = strengths * rng.standard_normal((7, 4))
     return {
-        "patches of one number": (rng.standard_normal((5, 1)), rng.standard_normal((6, 1))),
+        # Powers of two: by direction many are equally alike, and no rounding may say which of them wins.
+        "patches of one number": (
+            rng.standard_normal((5, 1)),
+            np.array([[0.5, -1, 2, -0.25, 4, -2]]).T,
+        ),
         "faint and strong patches": (rng.standard_normal((9, 4)), pb),
         "one patch and its doubles": (rng.standard_normal((3, 2)), np.array([[1.0, 1.0], [2.0, 2.0], [0.25, 0.25]])),
         "more patches than positions": (rng.standard_normal((4, 9)), rng.standard_normal((12, 9))),
@@ -136,6 +140,12 @@ EXERCISES = [
             "Variances in place of standard deviations: take their roots.": _recoloured_by(
                 spread=lambda x: x.var((0, 1))
             ),
+            "The content keeps its own deviation as a factor: divide by it first.": (
+                lambda content, style: style.mean((0, 1)) + (content - content.mean((0, 1))) * style.std((0, 1))
+            ),
+            "The deviations divide by n − 1 here: by n, as `std` does by itself.": (
+                _recoloured_by(spread=lambda x: x.std((0, 1), ddof=1))
+            ),
             "The deviations are divided the wrong way around.": _recoloured_by(spread=lambda x: 1 / x.std((0, 1))),
             "The other way around: this is the style in the content's colours.": (
                 lambda content, style: _recoloured(style, content)
@@ -167,6 +177,9 @@ EXERCISES = [
             "Patches that nobody copies are missing: they count 0.": lambda best, n: np.unique(
                 best, return_counts=True
             )[1],
+            "`best` is h × w, and np.bincount counts a single row: `best.ravel()`.": (
+                lambda best, n: np.bincount(best, minlength=n)
+            ),
             "These are shares: the counts are asked for.": lambda best, n: np.array(_uses(best, n)) / best.size,
             "Counted by rows of `best`: all its positions go together.": lambda best, n: np.array(
                 [_uses(row, n) for row in best]

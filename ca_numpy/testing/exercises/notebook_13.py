@@ -129,6 +129,9 @@ EXERCISES = [
             "The generator's own batches are missing: its update draws one, too.": (
                 lambda steps, pretrain, critic_steps, batch: (steps - pretrain) * critic_steps * batch
             ),
+            "Once the critics have joined, the generator's own batches are missing: its update draws one, too.": (
+                lambda steps, pretrain, critic_steps, batch: (pretrain + (steps - pretrain) * critic_steps) * batch
+            ),
             "The critics count from the first step here: before `pretrain` they have no turns.": (
                 lambda steps, pretrain, critic_steps, batch: steps * (critic_steps + 1) * batch
             ),
@@ -176,6 +179,9 @@ EXERCISES = [
             ),
             "The generator's own updates are missing: they advance the shared clock, too.": _by_clock(
                 lambda n, c, shared: n * c if shared else n
+            ),
+            "Six updates a round are for five turns of the critics: here they have `critic_steps`.": _by_clock(
+                lambda n, c, shared: 6 * n if shared else n
             ),
             "The root is missing: v, that β₂ belongs to, stands under a root.": _by_clock(_right_clock, root=False),
             "The factor is upside down: β₁'s part is below.": _by_clock(_right_clock, inverse=True),

@@ -19,7 +19,13 @@ def _leaky_relu(x: Array, alpha: float) -> Array:
 
 
 def _with_its_type(answer: Callable[..., Any], x: Array, alpha: float) -> tuple[Any, Any]:
-    y = answer(x, alpha)
+    rows, y = np.array(x, order="C"), answer(x, alpha)
+    if y is not None and x.flags.fnc and np.any(y) and not np.array_equal(y, answer(rows, alpha)):
+        # What lies in an array that was never written differs from run to run, so no mistake below can be like it.
+        raise ValueError(
+            "the same numbers row by row give another result. Was this one written? `empty_like` keeps the layout, and "
+            "then `reshape(-1)` is a copy"
+        )
     return y, None if y is None else np.asarray(y).dtype.itemsize
 
 
@@ -130,6 +136,9 @@ EXERCISES = [
             "then `reshape(-1)` is a copy.": _flat_loop(lambda x: x),
             "A single number, of shape (), became an array of one: `np.ascontiguousarray` does that, `np.require` does "
             "not.": _flat_loop(np.ascontiguousarray),
+            "x is a whole array: ask of each number whether it is positive, in a loop or by `np.where`.": (
+                lambda x, alpha: x if x > 0 else alpha * x
+            ),
             "The sides are swapped: alpha belongs where x is not positive.": lambda x, alpha: np.where(
                 x > 0, x.dtype.type(alpha) * x, x
             ),
@@ -180,6 +189,9 @@ EXERCISES = [
             ),
             "NumPy and Python round a half to the nearest *even* number: here ½ goes up, ⌊ … + ½⌋.": _by_rows(
                 lambda n, m: [round(i * (n - 1) / (m - 1)) if m > 1 else 0 for i in range(m)]
+            ),
+            "One row in the result, or one column, makes OH − 1 zero: take row 0 then.": _by_rows(
+                lambda n, m: [min(int(i * (n - 1) / (m - 1) + 0.5), n - 1) for i in range(m)]
             ),
             "`size` is (rows, columns).": lambda x, size: _by_rows(_aligned)(x, size[::-1]),
         },

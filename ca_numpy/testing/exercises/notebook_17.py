@@ -27,11 +27,17 @@ def _unit(x: Array) -> Array:
 
 
 def _attends() -> dict[str, tuple[Attend, Array, Array]]:
+    def by_largest(f: Array, b: Array) -> Array:
+        """Of each patch the place and the sign of its largest number: no factor changes these, to the last bit."""
+        largest = np.abs(b) == np.abs(b).max(axis=1, keepdims=True)
+        return _softmax(f @ (largest * np.sign(b)).T)
+
     rng = np.random.default_rng(17)
     f, b = rng.standard_normal((5, 4)), rng.standard_normal((6, 4))
     return {
         "a right attention": (lambda f, b: _softmax(10 * f @ _unit(b).T), f, b),
         "the paper's cosine, which is right too": (lambda f, b: _softmax(10 * _unit(f) @ _unit(b).T), f, b),
+        "another right one, which looks only at each patch's largest number": (by_largest, f, b),
         "b is not normalised": (lambda f, b: _softmax(10 * f @ b.T), f, b),
         "f is normalised in place of b": (lambda f, b: _softmax(10 * _unit(f) @ b.T), f, b),
         "all of b is divided by its largest norm": (
@@ -82,14 +88,20 @@ def _hidden() -> dict[str, tuple[Array, Array]]:
 
 
 # ---- shrinking ---------------------------------------------------------------------------------------------------
-def _shrink(fails: Fails, numbers: list[int]) -> list[int]:
-    while True:
-        simpler = [numbers[:i] + numbers[i + 1 :] for i in range(len(numbers))]
-        simpler += [[*numbers[:i], n - int(np.sign(n)), *numbers[i + 1 :]] for i, n in enumerate(numbers) if n != 0]
-        failing = [candidate for candidate in simpler if fails(candidate)]
-        if not failing:
-            return numbers
-        numbers = failing[0]
+def _shrink_with(
+    order: Callable[[list[list[int]], list[list[int]]], list[list[int]]] = lambda left_out, moved: left_out + moved,
+    move: Callable[[int], int] = lambda n: n - int(np.sign(n)),
+) -> Callable[[Fails, list[int]], list[int]]:
+    def answer(fails: Fails, numbers: list[int]) -> list[int]:
+        while True:
+            left_out = [numbers[:i] + numbers[i + 1 :] for i in range(len(numbers))]
+            moved = [[*numbers[:i], move(n), *numbers[i + 1 :]] for i, n in enumerate(numbers) if n != 0]
+            failing = [candidate for candidate in order(left_out, moved) if fails(candidate)]
+            if not failing:
+                return numbers
+            numbers = failing[0]
+
+    return answer
 
 
 def _removed_once(fails: Fails, numbers: list[int]) -> list[int]:
@@ -151,6 +163,8 @@ EXERCISES = [
                     attend(f, 3.1 * np.sqrt(1 + np.arange(len(b)))[:, None] * b), attend(f, b)
                 )
             ),
+            "This says no to an attention that is right: is each factor positive, and one for all numbers of its "
+            "patch? (`np.arange` begins at 0.)": (lambda attend, f, b: False),
             "One factor for all patches: an attention that divides all by one number passes. Draw a factor for each.": (
                 lambda attend, f, b: np.allclose(attend(f, 3 * b), attend(f, b), rtol=1e-9)
             ),
@@ -190,7 +204,7 @@ EXERCISES = [
     Exercise(
         "17.shrink",
         "Make a failing list as simple as it gets.",
-        right=_shrink,
+        right=_shrink_with(),
         inputs=_failures,
         ask=_ask_shrink,
         mistakes={
@@ -198,6 +212,13 @@ EXERCISES = [
             "Numbers are moved towards 0, and none is left out.": lambda fails, numbers: _lowered(
                 fails, numbers, towards=lambda n: n - int(np.sign(n))
             ),
+            "Numbers are moved before they are left out: try first to leave out.": _shrink_with(
+                lambda left_out, moved: moved + left_out
+            ),
+            "Numbers are left out from right to left: try the first one first.": _shrink_with(
+                lambda left_out, moved: left_out[::-1] + moved
+            ),
+            "A number is moved to 0 in one step: it is by 1 at a time.": _shrink_with(move=lambda n: 0),
             "This is one step only: go on from the simpler list until none of its neighbours fails.": (
                 lambda fails, numbers: next(
                     (c for c in (numbers[:i] + numbers[i + 1 :] for i in range(len(numbers))) if fails(c)), numbers

@@ -32,7 +32,7 @@ def _tv_with(
     both: Callable[[Array, Array], Array] = np.logical_and,
     wrap: bool = False,
     percent: float = 100.0,
-    apart: bool = False,
+    apart: Callable[[list[float]], float] | None = None,
     axes: tuple[int, ...] = (0, 1),
 ) -> Callable[[Array, Array], float]:
     def answer(x: Array, hole: Array) -> float:
@@ -45,8 +45,8 @@ def _tv_with(
             sums.append(float((difference * counted[..., None]).sum()))
             counts.append(x.shape[2] * int(counted.sum()))
         if apart:
-            return percent * sum(s / c for s, c in zip(sums, counts, strict=True))
-        return percent * sum(sums) / sum(counts)
+            return float(percent * apart([s / c for s, c in zip(sums, counts, strict=True)]))
+        return float(percent * sum(sums) / sum(counts))
 
     return answer
 
@@ -133,7 +133,15 @@ EXERCISES = [
             "Pairs with one pixel in the hole are in it: both have to lie there.": _tv_with(both=np.logical_or),
             "The picture is wrapped: `np.roll` makes neighbours of the first and the last row.": _tv_with(wrap=True),
             "This is no percentage: 100 times that.": _tv_with(percent=1.0),
-            "The two directions have a mean each here: one mean over all pairs.": _tv_with(apart=True),
+            "The two directions have a mean each here, and the two are added: one mean over all pairs.": _tv_with(
+                apart=sum
+            ),
+            "The two directions have a mean each here, and these are averaged: one mean over all pairs.": _tv_with(
+                apart=lambda means: sum(means) / 2
+            ),
+            "Known pixels are 0 here, and count: leave pairs out that do not lie in the hole.": (
+                lambda x, hole: _tv(x * hole[..., None], np.ones_like(hole))
+            ),
             "Pairs side by side are missing.": _tv_with(axes=(0,)),
             "Pairs one above the other are missing.": _tv_with(axes=(1,)),
             "The mask is missing: only pairs in the hole count.": lambda x, hole: _tv(x, np.ones_like(hole)),

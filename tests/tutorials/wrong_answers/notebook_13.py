@@ -30,6 +30,7 @@ def clock(n, critic_steps, shared, beta1, beta2, *, t=None, root=np.sqrt):
 WRONG = {
     "13.pictures": [
         (lambda *a: pictures(*a, own=0, first=0), "The generator's own batches are missing"),
+        (lambda *a: pictures(*a, own=0), "Once the critics have joined, the generator's own batches are missing"),
         (lambda *a: pictures(*a, joined=False), "before `pretrain` they have no turns"),
         (lambda *a: pictures(*a, first=0), "Reconstruction is missing"),
         (lambda steps, pretrain, critic_steps, batch: pictures(steps, pretrain, critic_steps, 1), "These are batches"),
@@ -49,6 +50,7 @@ WRONG = {
             lambda *a: clock(*a, t=lambda n, c, shared: n + shared * (n - 1) * c),
             "The critics' turns of this round are missing",
         ),
+        (lambda *a: clock(*a, t=lambda n, c, shared: n * (1 + 5 * shared)), "Six updates a round"),
         (lambda *a: clock(*a, root=lambda x: x), "The root is missing"),
         (lambda *a: clock(*a, t=lambda n, c, shared: n + 1), "values are wrong"),
     ],

@@ -9,6 +9,12 @@ def flat_into_zeros(x, alpha):
     return y
 
 
+def flat_into_whatever_lay_there(x, alpha):
+    y = np.full_like(x, 1e300)
+    y.reshape(-1)[:] = np.maximum(x, alpha * x).reshape(-1)
+    return y
+
+
 def through_contiguous(x, alpha):
     x = np.ascontiguousarray(x)
     return np.maximum(x, x.dtype.type(alpha) * x)
@@ -50,10 +56,12 @@ def divides_by_zero(x, size):
 WRONG = {
     "15.leaky_relu": [
         (flat_into_zeros, "was never written"),
+        (flat_into_whatever_lay_there, "Was this one written?"),
         (through_contiguous, "became an array of one"),
         (lambda x, alpha: np.maximum(np.asarray(x, float), alpha * np.asarray(x, float)), "The type is lost"),
         (lambda x, alpha: np.where(x < 0, x, x.dtype.type(alpha) * x), "The sides are swapped"),
         (in_place, "changes its input"),
+        (lambda x, alpha: x if x > 0 else x * alpha, "ask of each number"),
     ],
     "15.conv": [
         (lambda x, w, size, s, d, top, left: conv(x, w, size, s, 1, top, left), "The dilation is missing"),
@@ -66,7 +74,7 @@ WRONG = {
     "15.resize": [
         (rounded, "round a half to the nearest *even* number"),
         (stretched, "the corners not aligned"),
-        (divides_by_zero, "stops with ZeroDivisionError"),
+        (divides_by_zero, "makes OH − 1 zero"),
         (lambda x, size: stretched(x, size[::-1]), "axes"),
     ],
 }

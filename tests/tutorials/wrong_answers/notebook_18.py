@@ -16,6 +16,10 @@ def two_means(x, hole):
     return 100 * sum(np.nanmean(np.abs(np.diff(z, axis=axis))) for axis in (0, 1))
 
 
+def mean_of_means(x, hole):
+    return two_means(x, hole) / 2
+
+
 def of_black_outside(x, hole):
     z = x * hole[..., None]
     return 100 * np.mean([np.abs(np.diff(z, axis=axis)).mean() for axis in (0, 1)])
@@ -40,7 +44,9 @@ def unpaired(a, b, picture):
 WRONG = {
     "18.tv": [
         (lambda x, hole: tv(x, hole, factor=1), "This is no percentage"),
-        (two_means, "The two directions have a mean each"),
+        (two_means, "and the two are added"),
+        (mean_of_means, "and these are averaged"),
+        (lambda x, hole: tv(x * hole[..., None], np.ones_like(hole)), "Known pixels are 0 here"),
         (lambda x, hole: tv(x, np.ones_like(hole)), "The mask is missing"),
         (lambda x, hole: tv(x, hole, factor=200), "everything is 2 times"),
         (of_black_outside, "values are wrong"),
