@@ -522,7 +522,7 @@ class Sliced(NumpyBackend):
         return super().resize_nearest(x, size=size, align_corners=False)
 
 
-with TemporaryDirectory() as folder:  # an entry point tells the library of a backend: notebook 16
+with TemporaryDirectory() as folder:  # an entry point tells the library of a backend: notebook 15
     package = Path(folder) / "sliced-0.1.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Name: sliced\nVersion: 0.1\n")
