@@ -462,8 +462,8 @@ axes.set_xticks(range(len(shapes)), list(shapes))
 axes.legend(frameon=False)
 viz.show(
     figure,
-    alt="Bars for three layers. The loops as written can hardly be seen; reordered they reach about a third of the speed "
-    "of NumPy's product of matrices, or more.",
+    alt="Bars for three layers. The loops as written can hardly be seen; reordered they reach about a third of the "
+    "speed of NumPy's product of matrices, or more.",
 )
 
 # %% [markdown]
