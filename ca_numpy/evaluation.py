@@ -21,7 +21,7 @@ from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Generator
-from ca_numpy.models.files import SHIPPED, load
+from ca_numpy.models.files import SHIPPED, opened
 from ca_numpy.registry import use_backend
 from ca_numpy.train.checkpoint import CONFIG
 from ca_numpy.train.config import TrainConfig
@@ -124,8 +124,8 @@ def evaluate(
     measured: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     shown: dict[str, list[NDArray[Any]]] = {}
     with use_backend(backend) as device, no_grad():
-        generator = _loaded(model) if "model" in methods else None
-        other = None if against is None else _loaded(against)
+        generator = opened(model) if "model" in methods else None
+        other = None if against is None else opened(against)
         for start in tqdm(range(0, len(images), batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
             done = completions(x, m, methods=methods, generator=generator)
@@ -162,12 +162,6 @@ def evaluate(
     if sheet is not None:
         _draw(sheet, images, masks, shown, chosen)
     return evaluation
-
-
-def _loaded(model: str | PathLike[str] | Generator | None) -> Generator:
-    generator = model if isinstance(model, Generator) else load(model)
-    generator.to_current_backend()
-    return generator
 
 
 def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:

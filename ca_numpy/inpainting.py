@@ -12,7 +12,7 @@ from ca_numpy.autograd import no_grad
 from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
 from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, Generator
-from ca_numpy.models.files import load
+from ca_numpy.models.files import opened
 from ca_numpy.models.generator import MULTIPLE
 from ca_numpy.registry import current_backend, use_backend
 
@@ -63,8 +63,7 @@ def inpaint_details(
     """As `inpaint`, with the coarse stage's guess and, if asked for, where the attention looked."""
     pixels, hole = read_pair(image, mask, invert=invert)
     with use_backend(backend), no_grad():
-        generator = model if isinstance(model, Generator) else load(model)
-        generator.to_current_backend()
+        generator = opened(model)
         _check_memory(pixels.shape, generator)
         rgb = generator.variant.channel_order == "rgb"
         x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))

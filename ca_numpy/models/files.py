@@ -52,3 +52,10 @@ def load(path: str | PathLike[str] | None = None) -> Generator:
         return Generator.from_tf(arrays, variant=variant)
     except UserError as e:
         raise UserError(f"{str(path)!r} holds no generator that can be loaded: {e}") from e
+
+
+def opened(model: str | PathLike[str] | Generator | None) -> Generator:
+    """A generator, or the one in what `load` takes, with its weights where the current backend computes."""
+    generator = model if isinstance(model, Generator) else load(model)
+    generator.to_current_backend()
+    return generator

@@ -242,3 +242,36 @@ PRESETS: dict[str, TrainConfig] = {
         checkpoint_every=2_000,
     ),
 }
+
+_SCENES = TrainConfig(
+    data="scenes:scenes",
+    validation=0.02,
+    width=32,
+    critic_width=32,
+    discount="distance",
+    l1_weight=2.0,
+    known_weight=0.6,
+    pictures_every=500,
+    checkpoint_every=200,
+)
+#: Adds the textures made by program, which are small: not to the largest crops.
+_MIXED = dataclasses.replace(_SCENES, data="scenes:scenes+textures")
+
+#: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of
+#: what it costs at 256.
+STAGES: dict[str, tuple[TrainConfig, ...]] = {
+    "scenes": (
+        dataclasses.replace(
+            _MIXED, size=64, box=32, max_shrink=4, batch=8, smallest_window=0.3, largest_window=1.0,
+            steps=2_000, pretrain=2_000, rate=5e-4, final_rate=0.3, validate_every=200, seed=1,
+        ),
+        dataclasses.replace(
+            _MIXED, size=128, box=64, max_shrink=8, batch=4, smallest_window=0.36, largest_window=1.0,
+            steps=1_800, pretrain=1_800, rate=4e-4, final_rate=0.15, validate_every=200, seed=2,
+        ),
+        dataclasses.replace(
+            _SCENES, size=256, box=128, max_shrink=16, batch=2, smallest_window=0.5, largest_window=1.0,
+            steps=400, pretrain=400, rate=2e-4, final_rate=0.05, validate_every=100, seed=3,
+        ),
+    ),
+}  # fmt: skip

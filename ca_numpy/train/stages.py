@@ -13,41 +13,8 @@ from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError
 from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.train.checkpoint import load_checkpoint
-from ca_numpy.train.config import RESUMABLE, TrainConfig, configured
+from ca_numpy.train.config import RESUMABLE, STAGES, TrainConfig, configured
 from ca_numpy.train.loop import TrainResult, train
-
-_SCENES = TrainConfig(
-    data="scenes:scenes",
-    validation=0.02,
-    width=32,
-    critic_width=32,
-    discount="distance",
-    l1_weight=2.0,
-    known_weight=0.6,
-    pictures_every=500,
-    checkpoint_every=200,
-)
-#: Adds the textures made by program, which are small: not to the largest crops.
-_MIXED = dataclasses.replace(_SCENES, data="scenes:scenes+textures")
-
-#: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of
-#: what it costs at 256.
-STAGES: dict[str, tuple[TrainConfig, ...]] = {
-    "scenes": (
-        dataclasses.replace(
-            _MIXED, size=64, box=32, max_shrink=4, batch=8, smallest_window=0.3, largest_window=1.0,
-            steps=2_000, pretrain=2_000, rate=5e-4, final_rate=0.3, validate_every=200, seed=1,
-        ),
-        dataclasses.replace(
-            _MIXED, size=128, box=64, max_shrink=8, batch=4, smallest_window=0.36, largest_window=1.0,
-            steps=1_800, pretrain=1_800, rate=4e-4, final_rate=0.15, validate_every=200, seed=2,
-        ),
-        dataclasses.replace(
-            _SCENES, size=256, box=128, max_shrink=16, batch=2, smallest_window=0.5, largest_window=1.0,
-            steps=400, pretrain=400, rate=2e-4, final_rate=0.05, validate_every=100, seed=3,
-        ),
-    ),
-}  # fmt: skip
 
 
 def train_in_stages(
@@ -83,13 +50,14 @@ def train_in_stages(
         config = configured(stage, {"data": resolved(stage.data), "init": before and str(Path(before).resolve())})
         last = number == len(stages)
         before = str(part)
-        if not last and _done(part, config):
+        reached = _step_reached(part, config)
+        if not last and reached == config.steps:
             continue
         if not quiet:
             print(f"stage {number} of {len(stages)}: {stage.size}×{stage.size} crops", file=sys.stderr, flush=True)
         left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.0)
         options: dict[str, Any] = {"backend": backend, "minutes": left, "quiet": quiet}
-        if _there(part, config):
+        if reached is not None:
             changed = {field: getattr(config, field) for field in RESUMABLE}
             result = train(resume=part, **options, **changed)
         else:
@@ -114,16 +82,11 @@ def with_overrides(name: str, overrides: dict[str, Any]) -> tuple[TrainConfig, .
     return tuple(configured(stage, changes | {"data": each}) for stage, each in zip(stages, adds, strict=True))
 
 
-def _there(part: Path, config: TrainConfig) -> bool:
-    """Whether this stage has begun. Raises UserError where it has with other options."""
+def _step_reached(part: Path, config: TrainConfig) -> int | None:
+    """The step of this stage's checkpoint; None if it has none. Raises UserError where that has other options."""
     if not (part / CHECKPOINT).is_file():
-        return False
-    same = {field: getattr(config, field) for field in RESUMABLE}
-    if dataclasses.replace(load_checkpoint(part)[2], **same) != config:
+        return None
+    _, state, saved = load_checkpoint(part)
+    if dataclasses.replace(saved, **{field: getattr(config, field) for field in RESUMABLE}) != config:
         raise UserError(f"{str(part)!r} was trained with other options: give another folder with --out")
-    return True
-
-
-def _done(part: Path, config: TrainConfig) -> bool:
-    """Whether this stage is finished."""
-    return _there(part, config) and load_checkpoint(part)[1]["step"] >= config.steps
+    return int(state["step"])
