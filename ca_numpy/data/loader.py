@@ -15,16 +15,20 @@ from ca_numpy.errors import UserError
 
 
 class Window(NamedTuple):
-    """Where a training crop lies in its picture: a square, and whether it is mirrored left to right."""
+    """How a training crop is made: a square of its picture, whether it is mirrored left to right, and its colours."""
 
     top: int
     left: int
     side: int
     mirrored: bool
+    gamma: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Red, green and blue v in [0, 1] become v to the power of these: black stays black, and white white."""
 
     def cut(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
         """The crop, size size 3, RGB float32 in [-1, 1]."""
         crop = crop_window(pixels, top=self.top, left=self.left, height=self.side, width=self.side, size=size)
+        if self.gamma != (1.0, 1.0, 1.0):
+            crop = 2 * ((crop + 1) / 2) ** np.asarray(self.gamma, np.float32) - 1
         return crop[:, ::-1] if self.mirrored else crop
 
 
@@ -39,6 +43,9 @@ class Loader:
         "whole"     the shorter side: as much of the picture as there is
         "pixels"    `size`: pixels as they are, never shrunk
         "auto"      as the dataset says of each picture (`Dataset.crops`)
+
+    `jitter` varies brightness and colours: channel c of a crop, v in [0, 1], becomes v to the power of
+    exp(jitter (u + u_c / 2)), where u is drawn once a crop and u_c once a channel, uniform in [-1, 1].
 
     A picture that cannot be read is passed over, and noted in `skipped`: its name and what is wrong with it.
 
@@ -57,6 +64,7 @@ class Loader:
         window: tuple[float, float] = (0.5, 1.0),
         flip: bool = True,
         crops: Crops | Literal["auto"] = "auto",
+        jitter: float = 0.0,
         rng: np.random.Generator,
     ) -> None:
         if len(dataset) == 0:
@@ -67,8 +75,10 @@ class Loader:
             raise UserError(
                 f"window={window}; give (smallest, largest) as fractions of the shorter side, above 0 up to 1"
             )
+        if not 0 <= jitter <= 1:
+            raise UserError(f"jitter={jitter}; give a number from 0, for colours as they are, up to 1")
         self.dataset, self.batch, self.size = dataset, batch, size
-        self.window, self.flip, self.crops, self.rng = window, flip, crops, rng
+        self.window, self.flip, self.crops, self.jitter, self.rng = window, flip, crops, jitter, rng
         self.skipped: dict[str, str] = {}
         self._shuffle()
 
@@ -162,7 +172,12 @@ class Loader:
             side = shorter if crops == "whole" else min(self.size, shorter)
         top = int(self.rng.integers(0, rows - side, endpoint=True))
         left = int(self.rng.integers(0, columns - side, endpoint=True))
-        return Window(top, left, side, self.flip and bool(self.rng.random() < 0.5))
+        mirrored = self.flip and bool(self.rng.random() < 0.5)
+        if not self.jitter:  # nothing is drawn, so that the stream is the one from before there was jitter
+            return Window(top, left, side, mirrored)
+        all_channels, *channels = self.rng.uniform(-1, 1, 4)
+        red, green, blue = (float(np.exp(self.jitter * (all_channels + u / 2))) for u in channels)
+        return Window(top, left, side, mirrored, (red, green, blue))
 
 
 def told(skipped: dict[str, str]) -> str:

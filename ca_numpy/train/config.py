@@ -58,6 +58,8 @@ class TrainConfig:
     """The largest window; 1 is as much of the picture as there is."""
     flip: bool = True
     """Mirror every other crop left to right."""
+    jitter: float = 0.0
+    """How far brightness and colours of the crops are varied, 0 to 1 (`data.Loader` has the equation)."""
 
     init: str = ""
     """A run's folder or a weight file whose generator to begin with; random weights if not given."""
@@ -166,6 +168,8 @@ class TrainConfig:
         if not 0 < self.smallest_window <= self.largest_window <= 1:
             window = f"{self.smallest_window} to {self.largest_window}"
             raise UserError(f"windows are shares of the picture's shorter side, above 0 and up to 1, got {window}")
+        if not 0 <= self.jitter <= 1:
+            raise UserError(f"jitter is a number from 0, for colours as they are, up to 1, got {self.jitter}")
         if not 0 < self.validation < 1:
             raise UserError(f"validation is the share of pictures held out, between 0 and 1, got {self.validation}")
 

@@ -125,7 +125,7 @@ class Run:
         self.loader = BackgroundLoader(
             Loader(
                 train_set, batch=config.batch, size=config.size, window=window, flip=config.flip, crops=config.crops,
-                rng=data_rng,
+                jitter=config.jitter, rng=data_rng,
             )
         )  # fmt: skip
         self.mask_rng = mask_rng

@@ -71,6 +71,33 @@ def test_half_of_the_crops_are_mirrored_unless_that_is_off():
     assert mirrored(flip=False) == 0
 
 
+@given(st.floats(0.05, 1), st.integers(0, 2**32 - 1))
+def test_jitter_varies_colours_by_a_power_of_each_channel(jitter, seed):
+    """Read from crops of one grey: the powers lie within their limits, and differ by crop and by channel."""
+    grey = Images([np.full((4, 4, 3), 64, np.uint8)])
+    loader = Loader(grey, batch=20, size=4, jitter=jitter, rng=np.random.default_rng(seed))
+    values = (next(loader)[:, 0, 0].astype(np.float64) + 1) / 2
+    logarithms = np.log(np.log(values) / np.log(64 / 255)) / jitter
+    assert np.abs(logarithms).max() <= 1.5 + 1e-3
+    assert np.ptp(logarithms, axis=1).max() <= 1 + 1e-3  # channels differ by what is drawn for each, halved
+    assert np.ptp(logarithms, axis=0).min() > 0.3
+    assert np.ptp(logarithms, axis=1).min() > 0
+
+
+def test_jitter_keeps_black_white_and_the_range_and_moves_no_window():
+    """A picture whose crops tell their place: black at the left, white at the right."""
+    ramp = Images([np.repeat(np.linspace(0, 255, 40).astype(np.uint8)[None, :, None], 3, axis=2).repeat(12, axis=0)])
+    loaders = [
+        Loader(ramp, batch=1, size=12, window=(1.0, 1.0), flip=False, jitter=j, rng=np.random.default_rng(3))
+        for j in (0.0, 0.5)
+    ]
+    plain, varied = (next(loader) for loader in loaders)
+    assert np.abs(varied).max() <= 1
+    np.testing.assert_array_equal(np.argsort(plain[0, 0, :, 0]), np.argsort(varied[0, 0, :, 0]))
+    np.testing.assert_array_equal(np.abs(plain) == 1, np.abs(varied) == 1)
+    assert not np.allclose(plain, varied)
+
+
 def test_windows_have_every_side_and_place_that_was_asked_for():
     """A window's place and side are read from the coordinates that it shows."""
     loader = Loader(
@@ -157,7 +184,16 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"batch": 0}, {"size": 0}, {"window": (0.0, 1.0)}, {"window": (0.9, 0.5)}, {"window": (0.5, 1.5)}],
+    [
+        {"batch": 0},
+        {"size": 0},
+        {"window": (0.0, 1.0)},
+        {"window": (0.9, 0.5)},
+        {"window": (0.5, 1.5)},
+        {"jitter": -0.1},
+        {"jitter": 1.5},
+        {"jitter": float("nan")},
+    ],  # fmt: skip
 )
 def test_a_loader_needs_sensible_numbers(wrong):
     with pytest.raises(UserError):
