@@ -193,7 +193,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing():
         {"jitter": -0.1},
         {"jitter": 1.5},
         {"jitter": float("nan")},
-    ],  # fmt: skip
+    ],
 )
 def test_a_loader_needs_sensible_numbers(wrong):
     with pytest.raises(UserError):
