@@ -28,7 +28,7 @@ class Window(NamedTuple):
         """The crop, size size 3, RGB float32 in [-1, 1]."""
         crop = crop_window(pixels, top=self.top, left=self.left, height=self.side, width=self.side, size=size)
         if self.gamma != (1.0, 1.0, 1.0):
-            crop = 2 * ((crop + 1) / 2) ** np.asarray(self.gamma, np.float32) - 1
+            crop = (2 * ((crop + 1) / 2) ** np.asarray(self.gamma) - 1).astype(np.float32)
         return crop[:, ::-1] if self.mirrored else crop
 
 

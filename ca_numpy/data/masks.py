@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from ca_numpy.errors import UserError
 
-MaskKind = Literal["box", "boxes", "free-form"]
+MaskKind = Literal["box", "boxes", "free-form", "mixed"]
 
 SMALLEST_DRAWING = 8  # pixels: on a smaller square several boxes and strokes have no room to differ
 
@@ -173,7 +173,8 @@ def _check_strokes(
 class MaskSampler:
     """Draws the masks of a batch, and for each the window that the local critic looks at.
 
-    `kind` is "box", the paper's rectangle; "boxes", one to four smaller ones; or "free-form", brush strokes.
+    `kind` is "box", the paper's rectangle; "boxes", one to four smaller ones; "free-form", brush strokes; or "mixed",
+    by chance "box" every other time, else "boxes" or "free-form".
     Sizes are in pixels: a square image of `image_size`, a window of `box_size` that holds the whole hole, and for
     "box" the largest shrinking on each side, `max_shrink`. Each image has its own mask; `per_batch=True`
     draws one for the whole batch, as the authors' code does.
@@ -197,7 +198,7 @@ class MaskSampler:
                 f"box_size={self.box_size} does not suit image_size={self.image_size}; "
                 f"choose {smallest} to {self.image_size - 1}"
             )
-        if self.kind == "box" and not 0 <= 2 * self.max_shrink < self.box_size:
+        if self.kind in ("box", "mixed") and not 0 <= 2 * self.max_shrink < self.box_size:
             raise UserError(
                 f"max_shrink={self.max_shrink} does not suit box_size={self.box_size}; choose less than half of it"
             )
@@ -213,17 +214,21 @@ class MaskSampler:
         return np.stack(masks), list(boxes)
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], BoundingBox]:
+        kind = self.kind
+        if kind == "mixed":
+            mix: tuple[MaskKind, ...] = ("box", "box", "boxes", "free-form")
+            kind = mix[rng.integers(len(mix))]
         box = random_box(rng, image_size=self.image_size, box_size=self.box_size)
-        if self.kind == "box":
+        if kind == "box":
             return box_mask(rng, box, image_size=self.image_size, max_shrink=self.max_shrink), box
         mask = np.zeros((self.image_size, self.image_size, 1), np.float32)
-        box.crop(mask)[...] = self._drawing(rng)
+        box.crop(mask)[...] = self._strokes(rng) if kind == "free-form" else self._boxes(rng)
         return mask, box
 
-    def _drawing(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """What fills the window of the kinds that have more than one rectangle."""
-        if self.kind == "free-form":
-            return free_form(rng, image_size=self.box_size)
+    def _strokes(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        return free_form(rng, image_size=self.box_size)
+
+    def _boxes(self, rng: np.random.Generator) -> NDArray[np.float32]:
         count = int(rng.integers(1, 4, endpoint=True))
         return several_boxes(
             rng, image_size=self.box_size, count=count, min_side=self.box_size // 4, max_side=self.box_size // 2

@@ -45,8 +45,8 @@ class TrainConfig:
     """Side of the box around the hole, which the local critic sees. The paper's is 128."""
     max_shrink: int = 4
     """The hole is smaller than its box by up to this much on each side. The released code's is 16."""
-    masks: Literal["box", "boxes", "free-form"] = "box"
-    """Kind of hole: one rectangle, several, or brush strokes."""
+    masks: Literal["box", "boxes", "free-form", "mixed"] = "box"
+    """Kind of hole: one rectangle, several, brush strokes, or by chance one of these (half of them one rectangle)."""
     mask_per_batch: bool = False
     """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
     crops: Literal["auto", "windows", "whole", "pixels"] = "auto"

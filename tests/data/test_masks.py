@@ -9,7 +9,7 @@ from ca_numpy.data import BoundingBox, MaskSampler, box_mask, free_form, random_
 from ca_numpy.errors import UserError
 
 seeds = st.integers(0, 2**32 - 1)
-kinds = st.sampled_from(["box", "boxes", "free-form"])
+kinds = st.sampled_from(["box", "boxes", "free-form", "mixed"])
 
 
 def assert_is_mask(mask, image_size):
@@ -178,7 +178,7 @@ def test_the_generator_alone_decides(seed, kind, per_batch):
     assert first[1] == second[1]
 
 
-@pytest.mark.parametrize("kind", ["box", "boxes", "free-form"])
+@pytest.mark.parametrize("kind", ["box", "boxes", "free-form", "mixed"])
 def test_each_image_has_its_own_mask_unless_one_for_the_batch_is_asked_for(kind):
     def distinct(per_batch):
         masks, boxes = MaskSampler(kind, per_batch=per_batch)(np.random.default_rng(0), 6)
@@ -186,6 +186,16 @@ def test_each_image_has_its_own_mask_unless_one_for_the_batch_is_asked_for(kind)
 
     assert distinct(per_batch=False) == (6, 6)
     assert distinct(per_batch=True) == (1, 1)
+
+
+def test_every_other_mixed_mask_is_one_rectangle_as_large_as_a_box_and_the_others_are_not():
+    sampler = MaskSampler("mixed", image_size=64, box_size=32, max_shrink=4)
+    masks, boxes = sampler(np.random.default_rng(0), 400)
+    inside = np.stack([box.crop(mask) for mask, box in zip(masks, boxes, strict=True)])
+    rectangles = inside[:, 4:-4, 4:-4].all((1, 2, 3))
+    assert 0.42 < rectangles.mean() < 0.58
+    corners = {tuple(box[:2]) for box, whole in zip(boxes, rectangles, strict=True) if whole}
+    assert len(corners) > 100  # at many places
 
 
 def test_masks_of_one_batch_do_not_share_memory():
@@ -209,6 +219,8 @@ def test_the_defaults_are_the_authors():
         ("box", {"max_shrink": 64}, "max_shrink=64"),
         ("boxes", {"box_size": 4}, "box_size=4"),
         ("free-form", {"box_size": 4}, "box_size=4"),
+        ("mixed", {"box_size": 4}, "box_size=4"),
+        ("mixed", {"max_shrink": 64}, "max_shrink=64"),
     ],
 )
 def test_a_sampler_says_at_once_what_cannot_work(kind, sizes, said):
