@@ -10,7 +10,6 @@ import contextlib
 import io
 import math
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
+from ca_numpy.files import write_bytes
 
 # Formats that are read. EPS is left out on purpose: Pillow hands such a file to Ghostscript, which runs it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
@@ -236,18 +236,8 @@ def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
     kind, options = WRITABLE[file.suffix.lower()]
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, format=kind, **options)
-    _write_whole(file, encoded.getvalue())
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, then move: a crash leaves no half of a file."""
-    temporary = file.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(file, encoded.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ca_numpy.errors import UserError
+from ca_numpy.files import replacing
 
 
 def figure_of(ax: Axes) -> Figure:
@@ -70,8 +71,7 @@ def _places(figure: Figure) -> NDArray[np.float64]:
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write the figure as a PNG file, whole or not at all.
 
-    The picture goes to a temporary name in the same folder and is then moved into place. It carries no date and no
-    version, so the same figure gives the same bytes.
+    It carries no date and no version, so the same figure gives the same bytes.
 
     Raises UserError if the name does not end in .png, or if its folder does not exist.
     """
@@ -80,10 +80,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         raise UserError(f"{target}: figures are saved as PNG; end the name in .png")
     if not target.parent.is_dir():
         raise UserError(f"{target}: the folder {target.parent} does not exist; create it first")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     settle(figure)
-    try:
+    with replacing(target) as temporary:
         figure.savefig(temporary, format="png", dpi="figure", metadata={"Software": None})
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

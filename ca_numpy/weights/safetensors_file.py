@@ -11,10 +11,8 @@ library orders metadata at random, and equal weights should be equal files.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -26,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from ca_numpy.errors import UserError
+from ca_numpy.files import replacing
 
 _TAGS = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32",
@@ -68,19 +67,14 @@ def write(
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as .safetensors; give the file that suffix")
     chunks = _chunks(path, {name: np.asarray(array) for name, array in arrays.items()}, dict(metadata or {}))
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as temporary, temporary.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave the new name with no contents
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):  # usually it has moved
-            temporary.unlink()
 
 
 def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Iterator[bytes]:
