@@ -34,8 +34,9 @@ class Train:
 
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     preset: str = "quick"
-    """Named starting point for all options below: quick; medium, for a folder of pictures; paper; or scenes, as the
-    weights that ship were trained: in stages, of which the same command does what is left."""
+    """Named starting point for all options below: quick; medium, for a folder of pictures; finetune, for one that the
+    weights that ship are to learn; paper; or scenes, as these were trained: in stages, of which the same command does
+    what is left."""
     out: Path | None = None
     """Folder of the run, made anew; runs/001, runs/002, … if not given. For stages runs/scenes."""
     resume: Path | None = None

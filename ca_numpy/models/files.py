@@ -16,6 +16,8 @@ GENERATOR = "generator.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 #: The weights that come with the package; what they were trained on, and their licence, lie beside them.
 SHIPPED = Path(__file__).parent / "pretrained" / "scenes.safetensors"
+#: What `load`, and a run that begins with them, call these weights.
+SHIPPED_NAME = "shipped"
 
 
 def save(path: str | PathLike[str], generator: Generator, *, dtype: Literal["float16"] | None = None) -> None:
@@ -31,7 +33,7 @@ def save(path: str | PathLike[str], generator: Generator, *, dtype: Literal["flo
 
 
 def load(path: str | PathLike[str] | None = None) -> Generator:
-    """The generator in a file or folder, ready for `inpaint`; the one that comes with the package if none is given.
+    """The generator in a file or folder, ready for `inpaint`; "shipped", or none, is the package's own.
 
     Takes a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
     such as "snap-0") or a PyTorch port's `.pth`. Width, attention and input channels are read off the weights. The
@@ -39,7 +41,7 @@ def load(path: str | PathLike[str] | None = None) -> Generator:
 
     Raises UserError if there is nothing there, or nothing that can be read as a generator.
     """
-    path = SHIPPED if path is None else Path(path)
+    path = SHIPPED if path is None or str(path) == SHIPPED_NAME else Path(path)
     if path.is_dir():
         path = next((path / name for name in (GENERATOR, CHECKPOINT) if (path / name).is_file()), path)
     arrays = weights.read(path)

@@ -62,7 +62,7 @@ class TrainConfig:
     """How far brightness and colours of the crops are varied, 0 to 1 (`data.Loader` has the equation)."""
 
     init: str = ""
-    """A run's folder or a weight file whose generator to begin with; random weights if not given."""
+    """A run's folder or a weight file whose generator to begin with, or "shipped", the package's; else random weights."""
     steps: int = 170
     """Generator updates."""
     pretrain: int = 150
@@ -226,6 +226,29 @@ PRESETS: dict[str, TrainConfig] = {
         pictures_every=1_000,
         checkpoint_every=250,
     ),
+    # A folder of pictures that are to be filled by what the shipped weights know already: an hour of one core.
+    "finetune": TrainConfig(
+        init="shipped",
+        validation=0.1,
+        width=32,
+        critic_width=32,
+        size=256,
+        box=128,
+        max_shrink=16,
+        masks="mixed",
+        smallest_window=0.4,
+        largest_window=1.0,
+        steps=2_000,
+        pretrain=2_000,
+        batch=2,
+        rate=1e-4,
+        final_rate=0.02,
+        l1_weight=2.0,
+        known_weight=1.0,
+        discount="distance",
+        validate_every=100,
+        pictures_every=500,
+    ),
     # The paper's sizes, widths, batch and rates; networks and losses as released, unless `variant` says otherwise.
     "paper": TrainConfig(
         width=32,
@@ -262,7 +285,7 @@ _SCENES = TrainConfig(
 _MIXED = dataclasses.replace(_SCENES, data="scenes:scenes+textures")
 
 #: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of
-#: what it costs at 256.
+#: what it costs at 256. The last stage is the longest: it varies colours, and draws holes of every kind.
 STAGES: dict[str, tuple[TrainConfig, ...]] = {
     "scenes": (
         dataclasses.replace(
@@ -276,6 +299,11 @@ STAGES: dict[str, tuple[TrainConfig, ...]] = {
         dataclasses.replace(
             _SCENES, size=256, box=128, max_shrink=16, batch=2, smallest_window=0.5, largest_window=1.0,
             steps=400, pretrain=400, rate=2e-4, final_rate=0.05, validate_every=100, seed=3,
+        ),
+        dataclasses.replace(
+            _SCENES, size=256, box=128, max_shrink=16, batch=2, smallest_window=0.4, largest_window=1.0,
+            masks="mixed", jitter=0.2, known_weight=1.0,
+            steps=3_300, pretrain=3_300, rate=2e-4, final_rate=0.02, validate_every=200, seed=6,
         ),
     ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from ca_numpy.data import BackgroundLoader, Loader, MaskSampler, open_split, res
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
-from ca_numpy.models.files import CHECKPOINT, load
+from ca_numpy.models.files import CHECKPOINT, SHIPPED_NAME, load
 from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam, Clock
@@ -207,7 +207,7 @@ def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | P
     config = configured(config, {"data": resolved(config.data)})
     for name in ("init", "vgg"):
         given = getattr(config, name)
-        if given and Path(given).exists():
+        if given and given != SHIPPED_NAME and Path(given).exists():
             config = configured(config, {name: str(Path(given).resolve())})
     folder = Path("runs") / "new" if out is None else Path(out)
     if (folder / CHECKPOINT).exists():

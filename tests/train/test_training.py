@@ -332,3 +332,13 @@ def test_a_run_may_begin_with_the_weights_of_another(whole_run, tmp_path):
     with pytest.raises(UserError, match="cannot begin with 'nowhere'"):
         train(TINY, init="nowhere", out=tmp_path / "none", quiet=True)
     assert not (tmp_path / "wider").exists()
+
+
+@pytest.mark.slow
+def test_finetuning_begins_with_the_weights_that_ship(tmp_path):
+    small = {"data": "textures", "size": 32, "box": 16, "max_shrink": 2, "batch": 1, "steps": 1, "pretrain": 1}
+    begun = train(PRESETS["finetune"], **small, rate=1e-12, out=tmp_path / "run", backend="numpy", quiet=True)
+    shipped = ca_numpy.load("shipped").arrays()
+    for name, w in begun.generator.arrays().items():
+        np.testing.assert_allclose(w, shipped[name], atol=1e-9)
+    assert begun.config.init == "shipped"  # not a path: it is where the package is
