@@ -62,7 +62,7 @@ class TrainConfig:
     """How far brightness and colours of the crops are varied, 0 to 1 (`data.Loader` has the equation)."""
 
     init: str = ""
-    """A run's folder or a weight file whose generator to begin with, or "shipped", the package's; else random weights."""
+    """A run's folder or a weight file whose generator to begin with; "shipped": the package's. Else random weights."""
     steps: int = 170
     """Generator updates."""
     pretrain: int = 150
