@@ -81,6 +81,9 @@ class Inpaint:
     """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
     invert: bool = False
     """Black is the hole."""
+    largest_hole: int = 128
+    """How many pixels across the holes were that the model learnt from (a run's --box). What is larger is filled at a
+    smaller size, and far from holes nothing is looked at; 0: the whole picture as it is."""
     backend: str = "auto"
     """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
@@ -90,7 +93,11 @@ class Inpaint:
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # told before the work, not after
             raise UserError(f"cannot write {str(out)!r}: give a file in an existing folder, as {', '.join(WRITABLE)}")
-        save_image(out, inpaint(self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend))
+        filled = inpaint(
+            self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend,
+            largest_hole=self.largest_hole or None,
+        )  # fmt: skip
+        save_image(out, filled)
         print(out)
 
 

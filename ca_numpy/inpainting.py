@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from ca_numpy.autograd import no_grad
-from ca_numpy.data import check_image, check_mask, load_image, load_mask, to_uint8
+from ca_numpy.data import check_image, check_mask, load_image, load_mask, resize, to_float, to_uint8
 from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, Generator
 from ca_numpy.models.files import opened
@@ -35,6 +36,7 @@ def inpaint(
     model: str | PathLike[str] | Generator | None = None,
     backend: str = "auto",
     invert: bool = False,
+    largest_hole: int | None = None,
 ) -> NDArray[np.uint8]:
     """Fill the hole of a picture: H W 3 uint8, the known pixels exactly as they were.
 
@@ -44,11 +46,24 @@ def inpaint(
               weights that come with the package (docs/model_card.md)
     backend   "numpy", "numba" or another that is installed; "auto" takes the best that works here
     invert    for masks in which black, or 0, is the hole
+    largest_hole   how many pixels across the holes were that the model learnt from: 128 for the package's weights. The
+              holes' surroundings, twice as far on each side, are then shrunk until the widest hole is no wider, and
+              what is filled in is enlarged again. None: the whole picture as it is
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
     that cannot be read, a mask of another size, an empty or a full mask, or NaN in the image.
     """
-    return inpaint_details(image, mask, model=model, backend=backend, invert=invert).result
+    if largest_hole is None:
+        return inpaint_details(image, mask, model=model, backend=backend, invert=invert).result
+    if largest_hole < 1:
+        raise UserError(f"largest_hole={largest_hole}; give the pixels across a hole that the model knows, 1 or more")
+    pixels, hole = read_pair(image, mask, invert=invert)
+    window, size, bare = _around(pixels, hole, largest_hole)
+    small, small_hole = resize(bare, size), resize(hole[window], size) > 0  # with all that has a part in a hole
+    filled = inpaint_details(small, small_hole, model=model, backend=backend).result
+    result = _levels(image, pixels).copy()
+    result[window] = np.where(hole[window] > 0.5, to_uint8(resize(to_float(filled), bare.shape[:2])), result[window])
+    return result
 
 
 def inpaint_details(
@@ -74,8 +89,8 @@ def inpaint_details(
         coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
     if not np.isfinite(refined).all():
         raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
-    original = image if isinstance(image, np.ndarray) and image.dtype == np.uint8 else to_uint8(pixels)
-    return Inpainted(np.where(hole > 0.5, to_uint8(refined), original), coarse, looked and (looked[0][0], looked[1]))
+    result = np.where(hole > 0.5, to_uint8(refined), _levels(image, pixels))
+    return Inpainted(result, coarse, looked and (looked[0][0], looked[1]))
 
 
 def read_pair(
@@ -88,6 +103,28 @@ def read_pair(
     x = check_image(x, name=name)
     m = check_mask(m, x, name=mask_name)
     return x, 1 - m if invert and not isinstance(mask, (str, PathLike)) else m
+
+
+def _levels(image: Picture, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return image if isinstance(image, np.ndarray) and image.dtype == np.uint8 else to_uint8(pixels)
+
+
+def _around(
+    pixels: NDArray[np.float32], hole: NDArray[np.float32], largest: int
+) -> tuple[tuple[slice, slice], tuple[int, int], NDArray[np.float32]]:
+    """The window around all holes, the size at which the widest is `largest` across, and the window's pixels.
+
+    A hole is twice as wide as its innermost pixel is away from the nearest known one. That one's colour stands in the
+    hole, so that shrinking mixes nothing into the known pixels that is to be removed.
+    """
+    away, (y, x) = distance_transform_edt(hole[:, :, 0], return_indices=True)
+    shrink = max(2 * float(away.max()) / largest, 1.0)
+    margin = round(2 * largest * shrink)
+    rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
+    window = tuple(slice(max(int(n[0]) - margin, 0), int(n[-1]) + 1 + margin) for n in (rows, columns))
+    bare = pixels[y, x][window]
+    height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
+    return (window[0], window[1]), (height, width), bare
 
 
 def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,5 +144,6 @@ def _check_memory(shape: tuple[int, ...], generator: Generator) -> None:
     if there is not None and needed > 0.9 * there:
         raise UserError(
             f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory "
-            f"and there are {there / 2**30:.0f}: make the picture smaller"
+            f"and there are {there / 2**30:.0f}: make the picture smaller, or give largest_hole (--largest-hole), with "
+            "which only the surroundings of the holes are looked at"
         )

@@ -160,3 +160,66 @@ def test_the_order_of_colours_is_told_by_the_file(tmp_path):
     weights.write(tmp_path / "bare.safetensors", MODEL.arrays())
     orders = {"folder": "bgr", "rgb.safetensors": "rgb", "bare.npz": "rgb", "bare.safetensors": "rgb"}
     assert {name: ca_numpy.load(tmp_path / name).variant.channel_order for name in orders} == orders
+
+
+# -- pictures and holes that are larger than those the model knows -----------------------------------------
+
+
+@given(height=st.integers(2, 40), width=st.integers(2, 40), seed=st.integers(0, 9), largest=st.integers(1, 50))
+def test_at_any_size_known_pixels_stay_and_what_lies_in_the_hole_does_not_matter(height, width, seed, largest):
+    image, mask = picture(height, width, seed), np.random.default_rng(seed).random((height, width)) < 0.3
+    mask[0, 0], mask[-1, -1] = True, False
+    other = np.where(mask[:, :, None], 255 - image, image)
+    options = {"model": MODEL, "backend": "numpy", "largest_hole": largest}
+    try:
+        results = [ca_numpy.inpaint(x, mask, **options) for x in (image, other)]
+    except UserError:
+        with pytest.raises(UserError, match="nothing is known"):  # shrunk, which then is told
+            ca_numpy.inpaint(image, mask, **options)
+        return
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0][~mask], image[~mask])
+
+
+def test_holes_that_the_model_knows_are_filled_as_they_are():
+    """The surroundings reach over the whole picture here, and nothing is shrunk."""
+    image, mask = picture(48, 56), centre_hole(48, 56)
+    plain, fitted = (ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=n) for n in (None, 28))
+    np.testing.assert_array_equal(plain, fitted)
+
+
+def test_a_larger_hole_is_filled_at_a_size_at_which_the_model_knows_it(monkeypatch):
+    """Seen from what reaches the networks: a hole of 64 in 128 pixels, as one of 16 in 32, all of it a hole."""
+    from ca_numpy import inpainting
+
+    seen = []
+    details = inpainting.inpaint_details
+
+    def watched(image, mask, **options):
+        seen.append((image.shape, np.asarray(mask)))
+        return details(image, mask, **options)
+
+    monkeypatch.setattr(inpainting, "inpaint_details", watched)
+    image = np.full((128, 128, 3), 90, np.uint8)
+    mask = centre_hole(128, 128)
+    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=16)
+    ((shape, small),) = seen
+    assert shape == (32, 32, 3)
+    assert small[8:24, 8:24].all()
+    assert 16**2 <= small.sum() <= 20**2  # and no more than the pixels that shrinking mixes with it
+    np.testing.assert_array_equal(result[~mask], 90)
+    assert len(np.unique(result[mask], axis=0)) > 1
+
+
+def test_a_small_hole_of_a_huge_picture_is_looked_at_alone():
+    """Whole, it would not fit into any memory."""
+    image = np.full((8000, 8000, 3), 90, np.uint8)
+    mask = np.zeros((8000, 8000), np.uint8)
+    mask[4000:4010, 4000:4010] = 1
+    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=16)
+    assert (result[mask == 0] == 90).all()
+
+
+def test_no_hole_below_one_pixel():
+    with pytest.raises(UserError, match="largest_hole=0"):
+        ca_numpy.inpaint(picture(16, 16), centre_hole(16, 16), model=MODEL, largest_hole=0)
