@@ -26,6 +26,7 @@ from ca_numpy.files import write_text
 from ca_numpy.inpainting import inpaint
 from ca_numpy.train import PRESETS, STAGES, TrainConfig, train, train_in_stages
 from ca_numpy.train.checkpoint import load_checkpoint
+from ca_numpy.train.stages import refuse_set
 
 
 @dataclass
@@ -242,6 +243,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2
+    except OSError as e:
+        where = f" {e.filename!r}" if e.filename else ""
+        print(f"ca-numpy: the system refuses to read or write{where}: {e.strerror or e}", file=sys.stderr)
+        return 2
     except MemoryError as e:
         detail = " ".join(str(e).split()) or "an allocation failed"
         print(f"ca-numpy: not enough memory ({detail}): make the batch or the pictures smaller", file=sys.stderr)
@@ -254,6 +259,10 @@ def main(argv: list[str] | None = None) -> int:
 def _train_defaults(args: list[str]) -> Train:
     """What the other options start from: the run that is resumed, or a preset."""
     resumed, preset = _value(args, "--resume"), _value(args, "--preset") or "quick"
+    if resumed and _value(args, "--preset"):
+        raise UserError("a resumed run keeps its options: leave out --preset")
+    if preset in STAGES:  # also what is given as the first stage has it
+        refuse_set(preset, (option.removeprefix("no_") for option in _options(args)))
     return Train(config=_default_config(preset, Path(resumed) if resumed else None), preset=preset)
 
 
@@ -265,6 +274,11 @@ def _default_config(preset: str, resume: Path | None) -> TrainConfig:
     if preset not in PRESETS:
         raise UserError(f"unknown preset {preset!r}: choose from {', '.join([*PRESETS, *STAGES])}")
     return PRESETS[preset]
+
+
+def _options(args: list[str]) -> list[str]:
+    """The names of all options that are there, as fields have them."""
+    return [arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg.startswith("--")]
 
 
 def _value(args: list[str], option: str) -> str | None:

@@ -33,6 +33,8 @@ MEASURES = ("l1", "l2", "psnr", "tv", "ssim")
 RIVAL = "telea"
 #: The row of a second model.
 OTHER = "other model"
+#: Crops to measure on, if not given.
+COUNT = 32
 #: Pictures on a contact sheet: the first ones, not chosen.
 SHOWN = 24
 
@@ -80,7 +82,7 @@ def evaluate(
     *,
     data: str | PathLike[str] | None = None,
     size: int | None = None,
-    count: int = 32,
+    count: int = COUNT,
     holes: Holes = "centre",
     seed: int = 0,
     batch: int = 4,
@@ -198,9 +200,10 @@ def _chosen(
     """What to measure on, and what the table says of it."""
     if pairs is not None and Path(pairs).exists():
         found = load_pairs(pairs)
-        if data is not None or size not in (None, found.size):
+        if data is not None or size not in (None, found.size) or (count, holes, seed) != (COUNT, "centre", 0):
             raise UserError(
-                f"{str(pairs)!r} says which pictures to measure on, at {found.size} pixels: leave out data and size"
+                f"{str(pairs)!r} says what to measure on, {len(found.pairs)} pictures at {found.size} pixels: leave "
+                "out data, size, count, holes and seed"
             )
         kinds = ", ".join(dict.fromkeys(pair.hole.kind for pair in found.pairs))
         settings = {"data": str(pairs), "size": found.size, "count": len(found.pairs), "holes": kinds, "seed": None}

@@ -103,6 +103,9 @@ def test_backends_lists_the_textbook(capsys):
         "train --data {0}/nowhere",
         "train --preset gigantic",
         "train --preset scenes --size 32 --out {0}/x",
+        "train --preset scenes --masks box --out {0}/x",
+        "train --preset scenes --no-mask-per-batch --batch=8 --out {0}/x",
+        "train --preset medium --resume {0}",
         "train --preset scenes --data scenes:{0}/nowhere --out {0}/x",
         "train --resume {0}",
         "train --backend abacus --out {0}/x",
@@ -146,3 +149,15 @@ def test_the_installed_command_runs():
         [sys.executable, "-m", "ca_numpy.cli", "backends"], capture_output=True, text=True, check=True
     )
     assert "numpy" in done.stdout
+
+
+def test_what_the_system_refuses_is_one_line_too(photo, capsys, monkeypatch):
+    def refused(*args, **options):
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    monkeypatch.setattr("ca_numpy.cli.inpaint", refused)
+    assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "Permission denied" in told
+    assert "/root/x" in told

@@ -134,8 +134,9 @@ def test_a_list_of_pairs_repeats_a_measurement(tmp_path):
     assert repr(again.rows) == repr(made.rows) == repr(without.rows)  # as text, in which NaN equals NaN
     assert again.settings["size"] == 32
     assert again.settings["holes"] == "centre, box, boxes"
-    with pytest.raises(UserError, match="leave out"):
-        ca_numpy.evaluate(MODEL, data="photographs", pairs=tmp_path / "pairs.json")
+    for other in ({"data": "photographs"}, {"size": 64}, {"count": 3}, {"holes": "box"}, {"seed": 1}):
+        with pytest.raises(UserError, match="leave out"):
+            ca_numpy.evaluate(MODEL, **other, pairs=tmp_path / "pairs.json")
 
 
 def test_two_models_are_compared_picture_by_picture():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ca_numpy.data.datasets import Concat, Dataset, ImageFolder, Photographs, Textures, split
+from ca_numpy.data.images import quoted
 from ca_numpy.data.sets import SETS, open_set
 from ca_numpy.errors import UserError
 
@@ -59,16 +61,45 @@ def _resolved(word: str) -> str:
 
 
 def _words(data: str) -> list[str]:
-    """What is joined by "+". A folder may have one in its name; so a name that exists is taken whole."""
-    name, _, path = data.partition(":")
-    return [data] if Path(data).is_dir() or (name in SETS and Path(path).is_dir()) else data.split("+")
+    """What is joined by "+". A folder may have one in its name; so the longest name that exists is taken whole."""
+    pieces, words = data.split("+"), list[str]()
+    while pieces:
+        lengths = range(len(pieces), 1, -1)
+        length = next((n for n in lengths if _is_there("+".join(pieces[:n]))), 1)
+        words.append("+".join(pieces[:length]))
+        pieces = pieces[length:]
+    if "" in words:
+        raise UserError(f"data={data!r} names nothing at one place: give folders and sets, joined by a single +")
+    return words
+
+
+def _is_there(word: str) -> bool:
+    return _folder(word).is_dir()
+
+
+def _folder(word: str) -> Path:
+    name, _, path = word.partition(":")
+    return Path(path if name in SETS else word)
+
+
+def _refuse_overlap(words: list[str]) -> None:
+    """A picture under two names could be trained on under the one and measured on under the other."""
+    folders = [(word, _folder(word).resolve()) for word in words if word not in NAMED]
+    for (one, outer), (other, inner) in itertools.permutations(folders, 2):
+        if inner.is_relative_to(outer):
+            raise UserError(f"{quoted(other)} and {quoted(one)} share pictures: leave one of them out")
+    named = [word for word in words if word in NAMED]
+    if len(set(named)) < len(named):
+        raise UserError(f"{'+'.join(words)!r} names the same pictures twice: leave one out")
 
 
 def _opened(data: str | os.PathLike[str]) -> tuple[list[Dataset], list[Parts]]:
     """Datasets that may be divided freely, and those that come divided."""
     free: list[Dataset] = []
     own: list[Parts] = []
-    for word in _words(os.fspath(data)):
+    words = _words(os.fspath(data))
+    _refuse_overlap(words)
+    for word in words:
         name, colon, path = word.partition(":")
         if word in NAMED:
             free.append(NAMED[word]())

@@ -148,7 +148,7 @@ def load_pairs(path: str | os.PathLike[str]) -> Pairs:
         pairs = Pairs(int(read["size"]), tuple(_parsed(entry, folder) for entry in read["pairs"]))
     except OSError as e:
         raise UserError(f"cannot read {shown}: {e.strerror}") from e
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         if isinstance(e, UserError):
             raise
         raise UserError(f"{shown} is no list of pairs ({e!r}): make it anew with `ca-numpy evaluate --pairs`") from e

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ca_numpy import weights
 from ca_numpy.errors import UserError
@@ -54,6 +57,23 @@ def load(path: str | PathLike[str] | None = None) -> Generator:
         return Generator.from_tf(arrays, variant=variant)
     except UserError as e:
         raise UserError(f"{str(path)!r} holds no generator that can be loaded: {e}") from e
+
+
+def with_colours_swapped(generator: Generator) -> dict[str, NDArray[Any]]:
+    """The weights of the generator that does with RGB what this one does with BGR, and the reverse.
+
+    Every convolution that sees the picture takes its first three channels in the other order; every last one gives
+    them so.
+    """
+    arrays = dict(generator.arrays())
+    for name, layer in generator.layers.items():
+        kernel, bias = f"{layer.name}/kernel", f"{layer.name}/bias"
+        if name in ("conv1", "xconv1", "pmconv1"):
+            k = arrays[kernel]
+            arrays[kernel] = np.concatenate([k[:, :, 2::-1], k[:, :, 3:]], axis=2)
+        elif name in ("conv17", "allconv17"):
+            arrays[kernel], arrays[bias] = arrays[kernel][..., ::-1], arrays[bias][::-1]
+    return arrays
 
 
 def opened(model: str | PathLike[str] | Generator | None) -> Generator:

@@ -134,7 +134,8 @@ def _pyramid(x: Floats, hole: Flags, radius: int) -> list[_Level]:
     levels = [_Level(np.where(hole[..., None], 0, z).astype(np.float32), hole)]
     while min(levels[-1].hole.shape) >= 2 * SMALLEST_SIDE:
         half = _halved(levels[-1])
-        if np.count_nonzero(sources(half.hole, radius=radius)) < FEWEST_SOURCES:
+        too_small = min(half.hole.shape) < 2 * radius + 1  # no patch fits
+        if too_small or np.count_nonzero(sources(half.hole, radius=radius)) < FEWEST_SOURCES:
             break
         levels.append(half)
     return levels

@@ -31,9 +31,9 @@ def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config:
         "state": json.dumps(state, sort_keys=True),
         "variant": system.generator.variant.to_json(),
     }
-    weights.write(folder / CHECKPOINT, arrays, metadata=metadata)
     save(folder / GENERATOR, system.generator)
     write_text(folder / CONFIG, config.to_json())
+    weights.write(folder / CHECKPOINT, arrays, metadata=metadata)  # last: what it says is done, is done
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:

@@ -198,7 +198,7 @@ def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig
     values = dict(overrides)
     if isinstance(values.get("betas"), list):
         values["betas"] = tuple(values["betas"])
-    for name in ("data", "vgg"):
+    for name in ("data", "init", "vgg"):
         if isinstance(values.get(name), os.PathLike):
             values[name] = os.fspath(values[name])
     return dataclasses.replace(config, **values)

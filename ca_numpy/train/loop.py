@@ -16,7 +16,7 @@ from ca_numpy.data import BackgroundLoader, Loader, MaskSampler, open_split, res
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models import Critic, Generator
-from ca_numpy.models.files import CHECKPOINT, SHIPPED_NAME, load
+from ca_numpy.models.files import CHECKPOINT, SHIPPED_NAME, load, with_colours_swapped
 from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Vgg16
 from ca_numpy.optim import Adam, Clock
@@ -45,6 +45,7 @@ class TrainResult(NamedTuple):
     records: list[dict[str, Any]]
     finished: bool
     skipped: dict[str, str]
+    interrupted: bool = False
 
 
 def train(
@@ -103,7 +104,8 @@ def train(
                 progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
-    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped)
+    interrupted = signal.given
+    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped, interrupted)
 
 
 def _name_for_training(backend: Backend, precision: str) -> str:
@@ -149,7 +151,9 @@ class Run:
     def begin_with(self, path: str) -> None:
         """Take over a generator's weights. Raises UserError for one that is built differently."""
         try:
-            self.system.generator.load_arrays(load(path).arrays())
+            given, mine = load(path), self.system.generator
+            same = given.variant.channel_order == mine.variant.channel_order
+            mine.load_arrays(given.arrays() if same else with_colours_swapped(given))
         except UserError as e:
             raise UserError(f"cannot begin with {path!r}: {e}") from e
 
@@ -209,10 +213,10 @@ def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | P
         given = getattr(config, name)
         if given and given != SHIPPED_NAME and Path(given).exists():
             config = configured(config, {name: str(Path(given).resolve())})
-    folder = Path("runs") / "new" if out is None else Path(out)
-    if (folder / CHECKPOINT).exists():
+    folder = Path() if out is None else Path(out)
+    if out is not None and (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if out is not None and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{str(folder)!r} is not empty: a run is kept in a folder of its own, give another with --out")
     run = Run(config, folder)  # bad input is found here, before anything is written
     if config.init:
@@ -252,8 +256,8 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
     config, began = run.config, time.monotonic()
     saved = began
     if run.step == 0:
+        run.save()  # first: what is killed while it measures can be resumed all the same
         _measure(run, progress)
-        run.save()
     while run.step < config.steps:
         step_began = time.monotonic()
         values: dict[str, Tensor] = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError
-from ca_numpy.models.files import CHECKPOINT
+from ca_numpy.models.files import CHECKPOINT, SHIPPED_NAME
 from ca_numpy.train.checkpoint import load_checkpoint
 from ca_numpy.train.config import RESUMABLE, STAGES, TrainConfig, configured
 from ca_numpy.train.loop import TrainResult, train
@@ -47,7 +48,8 @@ def train_in_stages(
     began, before = time.monotonic(), stages[0].init
     for number, stage in enumerate(stages, 1):
         part = folder / f"{number}-{stage.size}"
-        config = configured(stage, {"data": resolved(stage.data), "init": before and str(Path(before).resolve())})
+        init = before if before in ("", SHIPPED_NAME) else str(Path(before).resolve())
+        config = configured(stage, {"data": resolved(stage.data), "init": init})
         last = number == len(stages)
         before = str(part)
         reached = _step_reached(part, config)
@@ -62,7 +64,9 @@ def train_in_stages(
             result = train(resume=part, **options, **changed)
         else:
             result = train(config, out=part, **options)
-        if not result.finished:
+        if result.interrupted or not result.finished:
+            if not quiet:
+                print("the same command goes on from here, with all stages", file=sys.stderr, flush=True)
             break
     return result
 
@@ -73,13 +77,18 @@ def with_overrides(name: str, overrides: dict[str, Any]) -> tuple[TrainConfig, .
         raise UserError(f"there are no stages {name!r}: choose from {', '.join(STAGES)}")
     stages, changes = STAGES[name], dict(overrides)
     data = changes.pop("data", None)
-    for field in changes:
-        if len({getattr(stage, field, None) for stage in stages}) > 1:
-            raise UserError(f"the stages of {name!r} set {field} themselves: leave it out, or train by another preset")
+    refuse_set(name, changes)
     if data is None:
         return tuple(configured(stage, changes) for stage in stages)
     adds = ("+".join([str(data), *stage.data.split("+")[1:]]) for stage in stages)
     return tuple(configured(stage, changes | {"data": each}) for stage, each in zip(stages, adds, strict=True))
+
+
+def refuse_set(name: str, fields: Iterable[str]) -> None:
+    """Raises UserError for a field in which the stages differ, but for `data`."""
+    for field in fields:
+        if field != "data" and len({getattr(stage, field, None) for stage in STAGES[name]}) > 1:
+            raise UserError(f"the stages of {name!r} set {field} themselves: leave it out, or train by another preset")
 
 
 def _step_reached(part: Path, config: TrainConfig) -> int | None:

@@ -20,12 +20,14 @@ from typing import Any
 
 import ca_numpy
 from ca_numpy import metrics
+from ca_numpy.data import resolved
 from ca_numpy.errors import UserError
 from ca_numpy.files import write_text
 from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.train import TrainConfig
 from ca_numpy.train.ablations import ABLATIONS
 from ca_numpy.train.checkpoint import load_checkpoint
+from ca_numpy.train.config import configured
 
 MEASURES = {"l1": "ℓ1 %", "l2": "ℓ2 %", "psnr": "PSNR dB"}
 NEED_VGG = {row for row, fields in ABLATIONS.items() if fields.keys() & {"perceptual_weight", "style_weight"}}
@@ -35,12 +37,11 @@ Row = dict[str, Any]
 
 def configuration(options: argparse.Namespace, row: str, seed: int) -> TrainConfig:
     """The row's run: all rows alike but for the row's own fields."""
-    data = str(Path(options.data).resolve()) if Path(options.data).is_dir() else options.data
     vgg = {"vgg": str(options.vgg.resolve())} if row in NEED_VGG else {}
     every = {f"{what}_every": options.steps for what in ("validate", "pictures")}
     return TrainConfig(
-        data=data, width=options.width, critic_width=options.width, size=options.size, box=options.size // 2,
-        max_shrink=options.size // 16, steps=options.steps, pretrain=options.pretrain, seed=seed,
+        data=resolved(options.data), width=options.width, critic_width=options.width, size=options.size,
+        box=options.size // 2, max_shrink=options.size // 16, steps=options.steps, pretrain=options.pretrain, seed=seed,
         **every, **vgg, **ABLATIONS[row],
     )  # fmt: skip
 
@@ -53,7 +54,8 @@ def result_of(options: argparse.Namespace, row: str, seed: int) -> dict[str, Any
     file = folder / "result.json"
     if file.exists():
         kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if kept["options"] != wanted:
+        given = dict(kept["options"])  # fields that came later had their defaults
+        if given.pop("count") != options.count or configured(TrainConfig(), given) != config:
             raise UserError(f"{str(file)!r} was made with other options: give another --out")
         return kept
     folder.mkdir(parents=True, exist_ok=True)

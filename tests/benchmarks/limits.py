@@ -22,11 +22,11 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ca_numpy import metrics, no_grad, peers
 from ca_numpy.data import Dataset, make_pairs, open_split
+from ca_numpy.evaluation import completions
 from ca_numpy.models import Generator
 from ca_numpy.models.files import opened
 from ca_numpy.registry import use_backend
 from ca_numpy.tensor import Tensor
-from ca_numpy.train.algorithm1 import complete
 
 BLURS = (2, 4, 8, 16, 32)
 METHODS = ("telea", "patchmatch")
@@ -57,9 +57,9 @@ def main() -> None:
 
 def run(generator: Generator, images: Arrays, masks: Arrays) -> list[Arrays]:
     """Coarse and refined results, pasted, one picture at a time."""
-    pairs = [complete(generator, images[k : k + 1], masks[k : k + 1])[:2] for k in range(len(images))]
-    return [np.concatenate([x.numpy() * masks[k] + images[k] * (1 - masks[k]) for k, x in enumerate(stage)])
-            for stage in zip(*pairs, strict=True)]  # fmt: skip
+    done = [completions(images[k : k + 1], masks[k : k + 1], methods=["model"], generator=generator)
+            for k in range(len(images))]  # fmt: skip
+    return [np.concatenate([one[stage] for one in done]) for stage in ("coarse", "refined")]
 
 
 def fill(method: str, images: Arrays, masks: Arrays) -> Arrays:
@@ -84,7 +84,7 @@ def print_blurred(images: Arrays, masks: Arrays, filled: dict[str, Arrays]) -> N
 def print_by_distance(images: Arrays, masks: Arrays, filled: dict[str, Arrays]) -> None:
     """ℓ1 in percent, in rings of the hole."""
     away = np.stack([distance_transform_edt(mask[..., 0]) for mask in masks])[..., None]
-    edges = [0, *(images.shape[1] * share // 256 for share in (4, 8, 16, 32, 64))]
+    edges = sorted({0, *(images.shape[1] * share // 256 for share in (4, 8, 16, 32, 64))})
     print("\n| pixels from the border | " + " | ".join(filled) + " |\n|---|" + "---|" * len(filled))
     for low, high in pairwise(edges):
         ring = ((away > low) & (away <= high)).astype(np.float32)
@@ -101,9 +101,9 @@ def print_disturbed(generator: Generator, images: Arrays, masks: Arrays) -> None
         return attend(f, mask) * 0.0
 
     def elsewhere(f: Tensor, mask: Tensor) -> Tensor:
-        """Features of the picture before; of the last one at first."""
+        """Features of the picture before."""
         others.append(attend(f, mask))
-        return others[-2] if len(others) > 1 else others[0]
+        return others[max(len(others) - 2, 0)]
 
     def anywhere(f: Tensor, mask: Tensor) -> Tensor:
         x = attend(f, mask).numpy()
@@ -116,6 +116,7 @@ def print_disturbed(generator: Generator, images: Arrays, masks: Arrays) -> None
     kinds = {"zero": nothing, "another picture's": elsewhere, "from places at random": anywhere}
     for name, other in kinds.items():
         generator._attend = other  # type: ignore[method-assign]
+        run(generator, images[-1:], masks[-1:])  # the last comes before the first
         psnr = metrics.psnr(images, run(generator, images, masks)[1], mask=masks)
         print(f"| {name} | {shown(psnr)} | {shown(psnr - plain)} |")
     generator._attend = attend  # type: ignore[method-assign]

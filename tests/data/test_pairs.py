@@ -94,6 +94,7 @@ def edited(path: Path, old: str, new: str) -> Path:
         ('"window": [64, 64', '"window": [640, 64', "not inside"),
         ('"hole"', '"whole"', "no list of pairs"),
         ('"size": 32', '"size": 32x', "no list of pairs"),
+        ('"pairs": [', '"pairs": ["cat.jpg", ', "no list of pairs"),
     ],
 )
 def test_a_damaged_list_is_refused_in_one_line(tmp_path, old, new, told):

@@ -249,10 +249,7 @@ def test_sets_join_what_is_divided_freely_and_keep_their_own_division(tmp_path):
     dtd(tmp_path / "a+b")
     picture(tmp_path / "mine" / "1.png")
     picture(tmp_path / "mine" / "2.png")
-    with pytest.raises(UserError):
-        open_split(f"dtd:{tmp_path}/a+b+{tmp_path}/mine", validation=0.5)  # a plus sign in a name of several
-    (tmp_path / "a+b").rename(tmp_path / "textures")
-    train, validation = open_split(f"dtd:{tmp_path}/textures+{tmp_path}/mine", validation=0.5)
+    train, validation = open_split(f"dtd:{tmp_path}/a+b+{tmp_path}/mine", validation=0.5)
     assert set(train.names) > {"images/banded/banded_1.jpg", "images/woven/woven_2.jpg"}
     assert "images/woven/woven_1.jpg" in validation.names
     assert len(train) + len(validation) == 3 + 2
@@ -275,6 +272,28 @@ def test_names_are_made_whole_so_that_a_run_is_resumed_from_anywhere(tmp_path, m
     assert resolved("a+b") == f"{tmp_path}/a+b"
     assert resolved("dtd:a+b") == f"dtd:{tmp_path}/a+b"
     assert resolved("photographs+mine+celeba:mine") == f"photographs+{tmp_path}/mine+celeba:{tmp_path}/mine"
+    assert resolved("mine+dtd:a+b+textures") == f"{tmp_path}/mine+dtd:{tmp_path}/a+b+textures"
+    assert resolved(resolved("mine+a+b")) == resolved("mine+a+b")
+
+
+@pytest.mark.parametrize("data", ["", "photographs+", "+photographs", "photographs++textures"])
+def test_a_place_that_names_nothing_is_not_the_current_folder(data):
+    with pytest.raises(UserError, match="names nothing"):
+        open_dataset(data)
+
+
+def test_no_picture_is_on_both_sides_under_two_names(tmp_path):
+    """Of two folders, one in the other, the same file has two names, and so might be on both sides."""
+    picture(tmp_path / "cats" / "1.png")
+    picture(tmp_path / "cats-too" / "1.png")
+    (tmp_path / "link").symlink_to(tmp_path / "cats")
+    for other in ("cats", "link", "cats/../cats"):
+        for data in (f"{tmp_path}+{tmp_path}/{other}", f"{tmp_path}/{other}+{tmp_path}/cats"):
+            with pytest.raises(UserError, match="share pictures"):
+                open_dataset(data)
+    with pytest.raises(UserError, match="twice"):
+        open_dataset("photographs+photographs")
+    assert len(open_dataset(f"{tmp_path}/cats+{tmp_path}/cats-too")) == 2
 
 
 def test_one_bad_picture_in_a_folder_is_left_to_the_loader_and_a_folder_of_bad_ones_is_not(tmp_path):

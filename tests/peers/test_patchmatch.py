@@ -159,3 +159,11 @@ def test_grass_stays_as_rough_as_it_is():
     mask = box((128, 128), 32, 32, 64, 64)
     truth, copied = (metrics.tv(x, mask=mask)[0] for x in (image, peers.complete(image, mask)))
     assert 0.75 * truth < copied < 1.25 * truth
+
+
+def test_patches_wider_than_half_of_the_picture_are_looked_for_at_its_full_size_alone():
+    image = Photographs().pixels(0)[:64, :64]
+    mask = np.zeros((64, 64), np.float32)
+    mask[30:34, 30:34] = 1
+    filled = peers.complete(image, mask, radius=16)
+    assert filled.shape == (64, 64, 3)

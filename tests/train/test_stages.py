@@ -56,6 +56,25 @@ def test_a_finished_stage_is_left_alone(tiny, tmp_path):
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "1-16").iterdir()}
 
 
+def test_ctrl_c_in_the_last_step_of_a_stage_stops_before_the_next(tiny, tmp_path, monkeypatch):
+    from ca_numpy.train import stages
+
+    def interrupted(*args, **options):
+        return trained(*args, **options)._replace(interrupted=True)
+
+    trained = stages.train
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train", interrupted)
+        assert train_in_stages(**tiny, out=tmp_path / "run").folder.name == "1-16"
+    assert not (tmp_path / "run" / "2-32").exists()
+    assert train_in_stages(**tiny, out=tmp_path / "run").folder.name == "2-32"
+
+
+def test_the_first_stage_may_begin_with_the_weights_that_ship(tiny, tmp_path):
+    with pytest.raises(UserError, match="cannot begin with 'shipped'"):  # by its name: what is wrong is the width
+        train_in_stages(**tiny, init="shipped", out=tmp_path / "run")
+
+
 def test_other_options_need_another_folder(tiny, tmp_path):
     train_in_stages(**tiny, out=tmp_path / "run")
     with pytest.raises(UserError, match="other options"):

@@ -1,5 +1,6 @@
 """A run is reproduced by its seed, continues exactly after an interruption, and keeps its promises about files."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import pytest
 
 import ca_numpy
 from ca_numpy.errors import UserError
+from ca_numpy.models import OFFICIAL, Generator
+from ca_numpy.models.files import save
 from ca_numpy.train import TrainConfig, train
 from ca_numpy.train.checkpoint import load_checkpoint
 from ca_numpy.train.config import PRESETS
@@ -332,6 +335,42 @@ def test_a_run_may_begin_with_the_weights_of_another(whole_run, tmp_path):
     with pytest.raises(UserError, match="cannot begin with 'nowhere'"):
         train(TINY, init="nowhere", out=tmp_path / "none", quiet=True)
     assert not (tmp_path / "wider").exists()
+
+
+def test_what_is_killed_while_it_first_measures_can_be_resumed(tmp_path, monkeypatch):
+    from ca_numpy.train.validation import Validation
+
+    def killed(self, generator):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "measure", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, out=tmp_path / "run", quiet=True)
+    resumed = train(resume=tmp_path / "run", quiet=True)
+    whole = train(TINY, out=tmp_path / "whole", quiet=True)
+    assert [r.get("l1_refined") for r in resumed.records] == [r.get("l1_refined") for r in whole.records]
+
+
+def test_a_run_that_is_called_new_is_in_nobodys_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "new").mkdir(parents=True)
+    (tmp_path / "runs" / "new" / "checkpoint.safetensors").write_bytes(b"of another run")
+    assert train(TINY, quiet=True).folder == Path("runs/001")
+
+
+def test_weights_that_see_bgr_are_turned_to_begin_with(tmp_path):
+    """The authors' weights are: the run's first results are theirs."""
+    given = Generator(width=TINY.width, variant=dataclasses.replace(OFFICIAL, channel_order="bgr"))
+    save(tmp_path / "bgr.safetensors", given)
+    begun = train(TINY, init=tmp_path / "bgr.safetensors", rate=1e-12, steps=1, pretrain=1, out=tmp_path / "run",
+                  quiet=True)  # fmt: skip
+    assert begun.generator.variant.channel_order == "rgb"
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    mask = np.zeros((1, 16, 16, 1), np.float32)
+    mask[:, 4:12, 4:12] = 1
+    for bgr, rgb in zip(given(image[..., ::-1], mask), begun.generator(image, mask), strict=True):
+        np.testing.assert_allclose(bgr.numpy()[..., ::-1], rgb.numpy(), atol=1e-6)
 
 
 @pytest.mark.slow
