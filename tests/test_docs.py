@@ -107,7 +107,7 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
     guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(block, {})
     assert all(Path(name).is_file() for name in ("steps.png", "filled/a.png", "generator.safetensors"))

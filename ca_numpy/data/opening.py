@@ -49,7 +49,7 @@ def open_split(data: str | os.PathLike[str], *, validation: float) -> Parts:
 
 
 def resolved(data: str) -> str:
-    """The same with whole paths, so that it can be opened from any folder."""
+    """The same with whole paths, so that it can be opened from any folder. Raises UserError for a name left empty."""
     return "+".join(_resolved(part) for part in _words(data))
 
 

@@ -238,6 +238,7 @@ PRESETS: dict[str, TrainConfig] = {
         masks="mixed",
         smallest_window=0.4,
         largest_window=1.0,
+        jitter=0.2,
         steps=2_000,
         pretrain=2_000,
         batch=2,
