@@ -29,6 +29,8 @@ from ca_numpy.train.ablations import ABLATIONS
 from ca_numpy.train.checkpoint import load_checkpoint
 from ca_numpy.train.config import configured
 
+#: What the other rows are compared with, seed by seed.
+FULL = "full"
 MEASURES = {"l1": "ℓ1 %", "l2": "ℓ2 %", "psnr": "PSNR dB"}
 NEED_VGG = {row for row, fields in ABLATIONS.items() if fields.keys() & {"perceptual_weight", "style_weight"}}
 
@@ -103,6 +105,7 @@ def table(results: list[dict[str, Any]], rows: list[str]) -> list[Row]:
             values = [r["measured"][m] for r in mine if "measured" in r]
             mean, half = mean_and_interval(values) if values else (None, None)
             line[m] = {"mean": mean, "half": half, "values": values}
+        line["lead"] = lead(results, row)
         found.append(line)
     colour = next((r["mean_colour"] for r in results if "mean_colour" in r), None)
     if colour:
@@ -111,10 +114,23 @@ def table(results: list[dict[str, Any]], rows: list[str]) -> list[Row]:
     return found
 
 
+def lead(results: list[dict[str, Any]], row: str) -> dict[str, Any] | None:
+    """A row's PSNR less that of the full system with the same seed; None where there is nothing to compare."""
+    psnr = {(r["row"], r["seed"]): r["measured"]["psnr"] for r in results if "measured" in r}
+    pairs = [(value, psnr[FULL, seed]) for (name, seed), value in psnr.items() if name == row and (FULL, seed) in psnr]
+    if row == FULL or not pairs:
+        return None
+    mean, half = mean_and_interval([mine - full for mine, full in pairs])
+    return {"mean": mean, "half": half}
+
+
 def to_markdown(lines: list[Row], title: str) -> str:
-    head = f"{title}\n\n| row | {' | '.join(MEASURES.values())} | runs |\n|---|{'---|' * (len(MEASURES) + 1)}\n"
+    columns = [*MEASURES.values(), f"PSNR less {FULL}'s, seed by seed", "runs"]
+    head = f"{title}\n\n| row | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
     return head + "".join(
-        f"| {line['row']} | {' | '.join(_cell(line[m]) for m in MEASURES)} | {_runs(line)} |\n" for line in lines
+        f"| {line['row']} | {' | '.join(_cell(line[m]) for m in MEASURES)} | "
+        f"{_cell(line['lead']) if line.get('lead') else ''} | {_runs(line)} |\n"
+        for line in lines
     )
 
 

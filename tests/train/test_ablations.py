@@ -172,20 +172,7 @@ def benchmark() -> Any:
 def test_the_table_is_of_all_runs_and_none_is_trained_twice(
     tmp_path: Path, benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = [
-        "--steps",
-        "1",
-        "--size",
-        "32",
-        "--width",
-        "4",
-        "--count",
-        "2",
-        "--backend",
-        "numpy",
-        "--out",
-        str(tmp_path),
-    ]
+    small = f"--steps 1 --size 32 --width 4 --count 2 --backend numpy --out {tmp_path}".split()
     command = [*small, "--seeds", "2", "--rows", "full", "lsgan", "style"]
     assert benchmark.main(command) == 0
     printed = capsys.readouterr()
@@ -213,11 +200,67 @@ def test_the_interval_over_seeds_is_students(benchmark: Any) -> None:
 def test_a_diverged_run_is_counted_and_not_averaged(benchmark: Any) -> None:
     fine = {
         "row": "lsgan",
+        "seed": 0,
         "measured": {"l1": 2.0, "l2": 1.0, "psnr": 20.0},
         "mean_colour": {"l1": 3.0, "l2": 2.0, "psnr": 9.0},
     }
-    lines = benchmark.table([fine, {"row": "lsgan", "diverged": "training diverged at step 3"}], ["lsgan", "dcgan"])
+    lines = benchmark.table([fine, {"row": "lsgan", "seed": 1, "diverged": "at step 3"}], ["lsgan", "dcgan"])
     text = benchmark.to_markdown(lines, "title")
-    assert "| lsgan | 2.00 | 1.00 | 20.00 | 2, 1 diverged |" in text
-    assert "| dcgan | not yet run | not yet run | not yet run |  |" in text
-    assert "| mean colour | 3.00 | 2.00 | 9.00 |  |" in text
+    assert "| lsgan | 2.00 | 1.00 | 20.00 |  | 2, 1 diverged |" in text
+    assert "| dcgan | not yet run | not yet run | not yet run |  |  |" in text
+    assert "| mean colour | 3.00 | 2.00 | 9.00 |  |  |" in text
+
+
+def test_rows_are_compared_with_the_full_system_of_the_same_seed(benchmark: Any) -> None:
+    """Seeds differ by 10 dB here, and the row from the full system by 1 and 2."""
+
+    def run(row: str, seed: int, psnr: float) -> dict[str, Any]:
+        return {"row": row, "seed": seed, "measured": {"l1": 1.0, "l2": 1.0, "psnr": psnr}}
+
+    runs = [
+        run("full", 0, 10.0),
+        run("full", 1, 20.0),
+        run("lsgan", 0, 11.0),
+        run("lsgan", 1, 22.0),
+        run("lsgan", 2, 9),
+    ]
+    full, lsgan = benchmark.table(runs, ["full", "lsgan"])
+    assert full["lead"] is None
+    assert lsgan["lead"]["mean"] == 1.5
+    assert lsgan["lead"]["half"] == pytest.approx(
+        12.706 * (0.5 / 2) ** 0.5, rel=1e-3
+    )  # Student's, one degree of freedom
+
+
+def test_results_from_before_there_was_a_field_still_count_and_others_do_not(
+    tmp_path: Path, benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "--steps",
+        "1",
+        "--size",
+        "32",
+        "--width",
+        "4",
+        "--count",
+        "2",
+        "--backend",
+        "numpy",
+        "--seeds",
+        "1",
+        "--rows",
+        "full",
+        "--out",
+        "out",
+    ]
+    assert benchmark.main(command) == 0
+    file = tmp_path / "out" / "full" / "seed-0" / "result.json"
+    kept = json.loads(file.read_text())
+    del kept["options"]["jitter"]
+    file.write_text(json.dumps(kept))
+    monkeypatch.setattr(ca_numpy, "train", None)  # calling it would raise
+    assert benchmark.main(command) == 0
+    kept["options"]["rate"] = 0.5
+    file.write_text(json.dumps(kept))
+    assert benchmark.main(command) == 2
