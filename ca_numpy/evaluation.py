@@ -66,7 +66,8 @@ class Evaluation(NamedTuple):
             lines += [f"| {method} | {share:.0%} |" for method, share in self.wins.items()]
         s = self.settings
         head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; "
-        return head + "mean ± 95 % interval\n" + "\n".join(lines) + "\n"
+        few = f", too narrow: there are only {s['pictures']} pictures" if s["pictures"] < s["count"] else ""
+        return head + f"mean ± 95 % interval{few}\n" + "\n".join(lines) + "\n"
 
 
 def _table(title: str, rows: dict[str, dict[str, tuple[float, float]]]) -> list[str]:
@@ -216,7 +217,7 @@ def _chosen(
         found = make_pairs(dataset, size=size, count=count, window=window, holes=holes, seed=seed, crops=crops)
         settings = {"data": name, "size": size, "count": count, "holes": holes, "seed": seed}
     _check_size(found.size)
-    return found, settings
+    return found, {**settings, "pictures": len({(pair.source, pair.name) for pair in found.pairs})}
 
 
 def _check_size(size: int) -> None:

@@ -139,6 +139,13 @@ def test_a_list_of_pairs_repeats_a_measurement(tmp_path):
             ca_numpy.evaluate(MODEL, **other, pairs=tmp_path / "pairs.json")
 
 
+def test_more_crops_than_pictures_make_the_interval_too_narrow_and_the_table_says_so():
+    few, enough = (ca_numpy.evaluate(methods=["mean"], data="photographs", size=32, count=n) for n in (8, 7))
+    assert few.settings["pictures"] == enough.settings["pictures"] == 7
+    assert "too narrow: there are only 7 pictures" in few.to_markdown()
+    assert "too narrow" not in enough.to_markdown()
+
+
 def test_two_models_are_compared_picture_by_picture():
     other = Generator(width=4, rng=np.random.default_rng(4))
     table = ca_numpy.evaluate(MODEL, against=other, **SMALL)

@@ -227,33 +227,16 @@ def test_rows_are_compared_with_the_full_system_of_the_same_seed(benchmark: Any)
     full, lsgan = benchmark.table(runs, ["full", "lsgan"])
     assert full["lead"] is None
     assert lsgan["lead"]["mean"] == 1.5
-    assert lsgan["lead"]["half"] == pytest.approx(
-        12.706 * (0.5 / 2) ** 0.5, rel=1e-3
-    )  # Student's, one degree of freedom
+    students = 12.706 * (0.5 / 2) ** 0.5  # with one degree of freedom
+    assert lsgan["lead"]["half"] == pytest.approx(students, rel=1e-3)
 
 
 def test_results_from_before_there_was_a_field_still_count_and_others_do_not(
     tmp_path: Path, benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    command = [
-        "--steps",
-        "1",
-        "--size",
-        "32",
-        "--width",
-        "4",
-        "--count",
-        "2",
-        "--backend",
-        "numpy",
-        "--seeds",
-        "1",
-        "--rows",
-        "full",
-        "--out",
-        "out",
-    ]
+    small = ["--steps", "1", "--size", "32", "--width", "4", "--count", "2", "--backend", "numpy"]
+    command = [*small, "--seeds", "1", "--rows", "full", "--out", "out"]
     assert benchmark.main(command) == 0
     file = tmp_path / "out" / "full" / "seed-0" / "result.json"
     kept = json.loads(file.read_text())
