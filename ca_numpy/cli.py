@@ -85,6 +85,8 @@ class Inpaint:
     largest_hole: int = 128
     """How many pixels across the holes were that the model learnt from (a run's --box). What is larger is filled at a
     smaller size, and far from holes nothing is looked at; 0: the whole picture as it is."""
+    blend: bool = True
+    """Shift what is filled in until it meets the known pixels at the edge, so that no seam shows."""
     backend: str = "auto"
     """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
 
@@ -96,7 +98,7 @@ class Inpaint:
             raise UserError(f"cannot write {str(out)!r}: give a file in an existing folder, as {', '.join(WRITABLE)}")
         filled = inpaint(
             self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend,
-            largest_hole=self.largest_hole or None,
+            largest_hole=self.largest_hole or None, blend=self.blend,
         )  # fmt: skip
         save_image(out, filled)
         print(out)

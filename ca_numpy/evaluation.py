@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from ca_numpy import metrics, peers
 from ca_numpy.autograd import no_grad
+from ca_numpy.blending import blend
 from ca_numpy.data import Dataset, Pairs, load_pairs, make_pairs, open_dataset, open_split
 from ca_numpy.data.datasets import Crops
 from ca_numpy.data.pairs import Holes
@@ -111,9 +112,9 @@ def evaluate(
     sheet        also draw the first pictures there, as `.png`: input, each method, truth
     against      a second model, on the same pictures: "other model" in the table
 
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of
-    the coarse one, of the other methods, and of the truth (whose TV is the one to come close to). Raises UserError for
-    bad input, and for a method whose library is not installed.
+    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of the
+    coarse one, of the refined one blended into it (`blending`), of the other methods, and of the truth (whose TV is
+    the one to come close to). Raises UserError for bad input, and for a method whose library is not installed.
     """
     methods = _checked_methods(methods)
     _check_target(out, (".md", ".json"), "evaluations are")
@@ -244,7 +245,7 @@ def _pictures(
 def completions(
     x: NDArray[Any], m: NDArray[Any], *, methods: Sequence[str], generator: Generator | None
 ) -> dict[str, NDArray[Any]]:
-    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]. "model" gives two."""
+    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]. "model" gives three."""
     results = {}
     for method in methods:
         if method != "model":
@@ -256,7 +257,8 @@ def completions(
         coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
         if not np.isfinite(refined).all():
             raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
-        results.update(coarse=x * (1 - m) + coarse * m, refined=x * (1 - m) + refined * m)
+        blended = [blend(*one) for one in zip(x, refined, m, strict=True)]
+        results.update(coarse=x * (1 - m) + coarse * m, refined=x * (1 - m) + refined * m, blended=np.stack(blended))
     return {**results, "truth": x}
 
 

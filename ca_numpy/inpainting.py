@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from ca_numpy import blending
 from ca_numpy.autograd import no_grad
 from ca_numpy.data import check_image, check_mask, load_image, load_mask, resize, to_float, to_uint8
 from ca_numpy.errors import UserError
@@ -37,6 +38,7 @@ def inpaint(
     backend: str = "auto",
     invert: bool = False,
     largest_hole: int | None = None,
+    blend: bool = False,
 ) -> NDArray[np.uint8]:
     """Fill the hole of a picture: H W 3 uint8, the known pixels exactly as they were.
 
@@ -49,18 +51,20 @@ def inpaint(
     largest_hole   how many pixels across the holes were that the model learnt from: 128 for the package's weights. The
               holes' surroundings, twice as far on each side, are then shrunk until the widest hole is no wider, and
               what is filled in is enlarged again. None: the whole picture as it is
+    blend     shift what is filled in until it meets the known pixels at the edge (`ca_numpy.blending`); the paper does
+              not
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
     that cannot be read, a mask of another size, an empty or a full mask, or NaN in the image.
     """
     if largest_hole is None:
-        return inpaint_details(image, mask, model=model, backend=backend, invert=invert).result
+        return inpaint_details(image, mask, model=model, backend=backend, invert=invert, blend=blend).result
     if largest_hole < 1:
         raise UserError(f"largest_hole={largest_hole}; give the pixels across a hole that the model knows, 1 or more")
     pixels, hole = read_pair(image, mask, invert=invert)
     window, size, bare = _around(pixels, hole, largest_hole)
     small, small_hole = resize(bare, size), resize(hole[window], size) > 0  # with all that has a part in a hole
-    filled = inpaint_details(small, small_hole, model=model, backend=backend).result
+    filled = inpaint_details(small, small_hole, model=model, backend=backend, blend=blend).result
     result = _levels(image, pixels).copy()
     result[window] = np.where(hole[window] > 0.5, to_uint8(resize(to_float(filled), bare.shape[:2])), result[window])
     return result
@@ -73,6 +77,7 @@ def inpaint_details(
     model: str | PathLike[str] | Generator | None = None,
     backend: str = "auto",
     invert: bool = False,
+    blend: bool = False,
     attention: bool = False,
 ) -> Inpainted:
     """As `inpaint`, with the coarse stage's guess and, if asked for, where the attention looked."""
@@ -89,6 +94,8 @@ def inpaint_details(
         coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
     if not np.isfinite(refined).all():
         raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+    if blend:
+        refined = blending.blend(pixels, refined, hole)
     result = np.where(hole > 0.5, to_uint8(refined), _levels(image, pixels))
     return Inpainted(result, coarse, looked and (looked[0][0], looked[1]))
 

@@ -28,7 +28,7 @@ def table():
 
 
 def test_every_method_has_every_measure(table):
-    assert set(table.rows) == {"mean colour", "coarse", "refined", "truth"}
+    assert set(table.rows) == {"mean colour", "coarse", "refined", "blended", "truth"}
     for regions in table.rows.values():
         assert set(regions) == set(REGIONS)
         assert all(set(measures) == set(MEASURES) for measures in regions.values())
@@ -149,7 +149,7 @@ def test_more_crops_than_pictures_make_the_interval_too_narrow_and_the_table_say
 def test_two_models_are_compared_picture_by_picture():
     other = Generator(width=4, rng=np.random.default_rng(4))
     table = ca_numpy.evaluate(MODEL, against=other, **SMALL)
-    assert set(table.leads) == {"mean colour", "other model"}
+    assert set(table.leads) == {"blended", "mean colour", "other model"}
     alone = ca_numpy.evaluate(other, **SMALL)
     assert table.rows["other model"] == alone.rows["refined"]
     images = validation_crops(Photographs(), size=32, count=3)

@@ -162,6 +162,19 @@ def test_the_order_of_colours_is_told_by_the_file(tmp_path):
     assert {name: ca_numpy.load(tmp_path / name).variant.channel_order for name in orders} == orders
 
 
+def test_blended_what_is_filled_in_meets_the_known_pixels():
+    """On a flat picture the shift takes any fill to that colour at the edge; a fill of one colour, everywhere."""
+    image, mask = np.full((24, 32, 3), 90, np.uint8), centre_hole(24, 32)
+    flat = Generator(width=4)
+    for name, layer in flat.layers.items():
+        if name == "allconv17":
+            layer.kernel = layer.kernel * 0.0
+    filled = ca_numpy.inpaint(image, mask, model=flat, backend="numpy")
+    assert (filled[mask] != 90).all()
+    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, backend="numpy", blend=True), image)
+    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, blend=True, largest_hole=4), image)
+
+
 # -- pictures and holes that are larger than those the model knows -----------------------------------------
 
 
