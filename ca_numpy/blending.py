@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 
 def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.float32]:
@@ -40,6 +38,9 @@ def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDAr
 
 def _harmonic(known: NDArray[np.float64], hole: NDArray[np.bool_]) -> NDArray[np.float64]:
     """c with Δc = 0 in the hole and c = known beside it: its values in the hole, n C."""
+    from scipy import sparse  # a fifth of a second to load
+    from scipy.sparse.linalg import spsolve
+
     height, width = hole.shape
     rows, columns = np.nonzero(hole)
     n = len(rows)

@@ -113,8 +113,9 @@ def evaluate(
     against      a second model, on the same pictures: "other model" in the table
 
     -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of the
-    coarse one, of the refined one blended into it (`blending`), of the other methods, and of the truth (whose TV is
-    the one to come close to). Raises UserError for bad input, and for a method whose library is not installed.
+    coarse one, of the refined one blended into it (`ca_numpy.blending.blend`), of the other methods, and of the
+    truth (whose TV is the one to come close to). Raises UserError for bad input, and for a method whose library is
+    not installed.
     """
     methods = _checked_methods(methods)
     _check_target(out, (".md", ".json"), "evaluations are")

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from ca_numpy import blending
 from ca_numpy.autograd import no_grad
@@ -51,8 +50,8 @@ def inpaint(
     largest_hole   how many pixels across the holes were that the model learnt from: 128 for the package's weights. The
               holes' surroundings, twice as far on each side, are then shrunk until the widest hole is no wider, and
               what is filled in is enlarged again. None: the whole picture as it is
-    blend     shift what is filled in until it meets the known pixels at the edge (`ca_numpy.blending`); the paper does
-              not
+    blend     shift what is filled in until it meets the known pixels at the edge (`ca_numpy.blending.blend`); the
+              paper does not
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
     that cannot be read, a mask of another size, an empty or a full mask, or NaN in the image.
@@ -124,6 +123,8 @@ def _around(
     A hole is twice as wide as its innermost pixel is away from the nearest known one. That one's colour stands in the
     hole, so that shrinking mixes nothing into the known pixels that is to be removed.
     """
+    from scipy.ndimage import distance_transform_edt  # a fifth of a second to load
+
     away, (y, x) = distance_transform_edt(hole[:, :, 0], return_indices=True)
     shrink = max(2 * float(away.max()) / largest, 1.0)
     margin = round(2 * largest * shrink)
