@@ -299,8 +299,8 @@ def split(dataset: Dataset, *, validation: float) -> tuple[Subset, Subset]:
     """Divide into pictures to train on and pictures to validate on, about the fraction `validation` of them.
 
     A picture's name alone decides, by its SHA-256 hash as a fraction: below `validation` it validates. So a
-    picture stays on its side when others come and go, on every machine. Each side has at least one picture;
-    a single picture is on both sides.
+    picture stays on its side when others come and go, on every machine. Each side has at least one picture: where none
+    lies below, the lowest validates, and that may change with the others. A single picture is on both sides.
 
     Raises `UserError` for an empty dataset and unless 0 < validation < 1.
     """
