@@ -135,7 +135,7 @@ def evaluate(
             x, m = images[start : start + batch], masks[start : start + batch]
             done = completions(x, m, methods=methods, generator=generator)
             if other is not None:
-                done = {OTHER: completions(x, m, methods=["model"], generator=other)["refined"], **done}
+                done = {OTHER: x * (1 - m) + predictions(other, x, m)[1] * m, **done}
             for method, y in done.items():
                 measured.setdefault(method, []).append(measure(x, y, m))
                 shown.setdefault(method, []).extend(y if sheet is not None and start < SHOWN else ())
@@ -254,13 +254,22 @@ def completions(
             results["mean colour" if method == "mean" else method] = np.stack(filled)
             continue
         assert generator is not None  # or `_checked_methods` had refused
-        flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
-        coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
-        if not np.isfinite(refined).all():
-            raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+        coarse, refined = predictions(generator, x, m)
         blended = [blend(*one) for one in zip(x, refined, m, strict=True)]
         results.update(coarse=x * (1 - m) + coarse * m, refined=x * (1 - m) + refined * m, blended=np.stack(blended))
     return {**results, "truth": x}
+
+
+def predictions(generator: Generator, x: NDArray[Any], m: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What the network gives for the whole pictures, RGB: (coarse, refined), N H W 3 in [-1, 1], not yet pasted.
+
+    Raises UserError where that is not finite.
+    """
+    flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
+    coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
+    if not np.isfinite(refined).all():
+        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+    return coarse, refined
 
 
 def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, NDArray[np.float64]]:

@@ -65,16 +65,12 @@ def _words(data: str) -> list[str]:
     pieces, words = data.split("+"), list[str]()
     while pieces:
         lengths = range(len(pieces), 1, -1)
-        length = next((n for n in lengths if _is_there("+".join(pieces[:n]))), 1)
+        length = next((n for n in lengths if _folder("+".join(pieces[:n])).is_dir()), 1)
         words.append("+".join(pieces[:length]))
         pieces = pieces[length:]
     if "" in words:
         raise UserError(f"data={data!r} names nothing at one place: give folders and sets, joined by a single +")
     return words
-
-
-def _is_there(word: str) -> bool:
-    return _folder(word).is_dir()
 
 
 def _folder(word: str) -> Path:

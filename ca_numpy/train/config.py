@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ca_numpy.data.masks import MaskKind
 from ca_numpy.errors import UserError
 from ca_numpy.losses import Adversarial
 from ca_numpy.models.variants import AttentionKind, attention_kind
@@ -45,7 +46,7 @@ class TrainConfig:
     """Side of the box around the hole, which the local critic sees. The paper's is 128."""
     max_shrink: int = 4
     """The hole is smaller than its box by up to this much on each side. The released code's is 16."""
-    masks: Literal["box", "boxes", "free-form", "mixed"] = "box"
+    masks: MaskKind = "box"
     """Kind of hole: one rectangle, several, brush strokes, or by chance one of these (half of them one rectangle)."""
     mask_per_batch: bool = False
     """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
@@ -226,30 +227,6 @@ PRESETS: dict[str, TrainConfig] = {
         pictures_every=1_000,
         checkpoint_every=250,
     ),
-    # A folder of pictures that are to be filled by what the shipped weights know already: an hour of one core.
-    "finetune": TrainConfig(
-        init="shipped",
-        validation=0.1,
-        width=32,
-        critic_width=32,
-        size=256,
-        box=128,
-        max_shrink=16,
-        masks="mixed",
-        smallest_window=0.4,
-        largest_window=1.0,
-        jitter=0.2,
-        steps=2_000,
-        pretrain=2_000,
-        batch=2,
-        rate=1e-4,
-        final_rate=0.02,
-        l1_weight=2.0,
-        known_weight=1.0,
-        discount="distance",
-        validate_every=100,
-        pictures_every=500,
-    ),
     # The paper's sizes, widths, batch and rates; networks and losses as released, unless `variant` says otherwise.
     "paper": TrainConfig(
         width=32,
@@ -308,3 +285,9 @@ STAGES: dict[str, tuple[TrainConfig, ...]] = {
         ),
     ),
 }  # fmt: skip
+
+#: A folder of pictures that the shipped weights are to learn: their last stage once more, shorter and gentler.
+PRESETS["finetune"] = dataclasses.replace(
+    STAGES["scenes"][-1], data=TrainConfig.data, init="shipped", validation=0.1, steps=2_000, pretrain=2_000, rate=1e-4,
+    validate_every=100, seed=0,
+)  # fmt: skip

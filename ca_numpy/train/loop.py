@@ -205,14 +205,18 @@ def generator_rate(config: TrainConfig, step: int) -> float:
     return config.rate * (1 - (1 - config.final_rate) * step / max(config.steps - 1, 1))
 
 
-def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
-    config = configured(config or TrainConfig(), overrides)
-    # So that the run can be resumed from anywhere.
-    config = configured(config, {"data": resolved(config.data)})
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """The same configuration, so that its run can be resumed from anywhere."""
+    paths = {"data": resolved(config.data)}
     for name in ("init", "vgg"):
         given = getattr(config, name)
         if given and given != SHIPPED_NAME and Path(given).exists():
-            config = configured(config, {name: str(Path(given).resolve())})
+            paths[name] = str(Path(given).resolve())
+    return configured(config, paths)
+
+
+def _started(config: TrainConfig | None, overrides: dict[str, Any], out: str | PathLike[str] | None) -> Run:
+    config = with_whole_paths(configured(config or TrainConfig(), overrides))
     folder = Path() if out is None else Path(out)
     if out is not None and (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")

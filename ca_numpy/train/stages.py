@@ -10,12 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ca_numpy.data import open_split, resolved
+from ca_numpy.data import open_split
 from ca_numpy.errors import UserError
-from ca_numpy.models.files import CHECKPOINT, SHIPPED_NAME
+from ca_numpy.models.files import CHECKPOINT
 from ca_numpy.train.checkpoint import load_checkpoint
 from ca_numpy.train.config import RESUMABLE, STAGES, TrainConfig, configured
-from ca_numpy.train.loop import TrainResult, train
+from ca_numpy.train.loop import TrainResult, train, with_whole_paths
 
 
 def train_in_stages(
@@ -48,8 +48,7 @@ def train_in_stages(
     began, before = time.monotonic(), stages[0].init
     for number, stage in enumerate(stages, 1):
         part = folder / f"{number}-{stage.size}"
-        init = before if before in ("", SHIPPED_NAME) else str(Path(before).resolve())
-        config = configured(stage, {"data": resolved(stage.data), "init": init})
+        config = with_whole_paths(configured(stage, {"init": before}))
         last = number == len(stages)
         before = str(part)
         reached = _step_reached(part, config)

@@ -22,7 +22,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ca_numpy import metrics, no_grad, peers
 from ca_numpy.data import Dataset, make_pairs, open_split
-from ca_numpy.evaluation import completions
+from ca_numpy.evaluation import predictions
 from ca_numpy.models import Generator
 from ca_numpy.models.files import opened
 from ca_numpy.registry import use_backend
@@ -57,9 +57,8 @@ def main() -> None:
 
 def run(generator: Generator, images: Arrays, masks: Arrays) -> list[Arrays]:
     """Coarse and refined results, pasted, one picture at a time."""
-    done = [completions(images[k : k + 1], masks[k : k + 1], methods=["model"], generator=generator)
-            for k in range(len(images))]  # fmt: skip
-    return [np.concatenate([one[stage] for one in done]) for stage in ("coarse", "refined")]
+    done = [predictions(generator, images[k : k + 1], masks[k : k + 1]) for k in range(len(images))]
+    return [images * (1 - masks) + np.concatenate(stage) * masks for stage in zip(*done, strict=True)]
 
 
 def fill(method: str, images: Arrays, masks: Arrays) -> Arrays:
