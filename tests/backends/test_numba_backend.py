@@ -12,9 +12,9 @@ numba = pytest.importorskip("numba")
 from threadpoolctl import threadpool_limits  # noqa: E402  (where Numba is missing, skip)
 
 from ca_numpy import use_backend  # noqa: E402
-from ca_numpy.backend import nearest_index  # noqa: E402
 from ca_numpy.backends import numba_backend  # noqa: E402
 from ca_numpy.data import MaskSampler  # noqa: E402
+from ca_numpy.geometry import nearest_index  # noqa: E402
 from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
 from ca_numpy.train.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
 from ca_numpy.train.config import TrainConfig  # noqa: E402
