@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import ca_numpy as ca
 from ca_numpy import data, ops, viz
 from ca_numpy import functional as F
-from ca_numpy.backend import same_pads
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import OFFICIAL, Generator
 from ca_numpy.models.files import save
 from ca_numpy.testing import gradcheck, seconds_of
@@ -203,7 +203,8 @@ def same_loops(n, k, stride, dilation=1):
 cases = [(n, k, s, d) for n in range(1, 30) for k in range(1, 6) for s in (1, 2, 3) for d in (1, 2, 4)]
 for n, k, s, d in cases:
     assert same(n, k, s, d) == same_loops(n, k, s, d)
-    assert same_pads((n, n), (k, k), stride=s, dilation=d) == (same(n, k, s, d),) * 2
+    geometry = ConvGeometry(stride=s, dilation=d).same((n, n), (k, k))
+    assert geometry.pads == (same(n, k, s, d),) * 2
 print(f"formula, loops and library agree on {len(cases)} cases")
 
 # %% [markdown]
@@ -220,7 +221,7 @@ rules = {"SAME: (0, 1)": (0, 1), "padding=1: (1, 1)": (1, 1)}
 seen = {}
 figure = Figure(figsize=(7.5, 2.9), layout="constrained", dpi=100)
 for axes, (rule, pads) in zip(figure.subplots(1, 2), rules.items(), strict=True):
-    y = ops.conv2d(line, middle, stride=2, dilation=1, pads=((0, 0), pads)).numpy()
+    y = ops.conv2d(line, middle, geometry=ConvGeometry(stride=2, pads=((0, 0), pads))).numpy()
     seen[rule] = y.ravel().astype(int).tolist()
     for i in range(-pads[0], 8 + pads[1]):
         inside = 0 <= i < 8
