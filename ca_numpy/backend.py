@@ -4,8 +4,8 @@ A backend is a class with the methods below, over arrays of its own. Images and 
 kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an
 input, and know nothing of derivatives: those are written once, in `ops/`.
 
-Spatial indices in the equations are i, j; taps of a kernel u, v. The stride s, the dilation d and the zeros of a
-convolution (`top`, `left`) are its `ConvGeometry`'s.
+Spatial indices in the equations are i, j; taps of a kernel u, v. The stride s, the dilation d and the padding (`top`,
+`left`) of a convolution are those of its `ConvGeometry`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which pixel meets which: the geometry of a convolution, of the attention and of resizing, for every backend.
+"""The geometry of convolution, attention and nearest-neighbour resizing, shared by the operations and all backends.
 
-A kernel takes its geometry as one object. What all convolutions are to know of (groups, say) is one more field here,
-checked here; `ops/` and `functional.py` hand it on as it is.
+A kernel takes its geometry as one object, which `ops/` passes on unchanged. A new property of a convolution, such as
+groups, is one more field of `ConvGeometry`, validated there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvGeometry:
-    """Output i meets, by tap u of the kernel, pixel i·stride + u·dilation − before, along each axis.
+    """Stride, dilation and padding: output i reads pixel i·stride + u·dilation − before for tap u, along each axis.
 
-    pads: ((top, bottom), (left, right)) of zeros around the picture. The kernel's size is w's shape, and is not
-    repeated here. Raises ValueError for a stride or dilation below 1.
+    pads: ((top, bottom), (left, right)), zeros around the picture. The kernel's size is not part of it: w's shape has
+    it. Raises ValueError for a stride or dilation below 1.
     """
 
     stride: int = 1
@@ -35,15 +35,15 @@ class ConvGeometry:
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
-        """(stride, dilation, top, left): what a compiled kernel takes, which knows the size of its result."""
+        """(stride, dilation, top, left), as compiled kernels take them; they see the other pads in the size of y."""
         return self.stride, self.dilation, self.pads[0][0], self.pads[1][0]
 
     def same(self, size: Sequence[int], ksize: Sequence[int]) -> ConvGeometry:
-        """This with TensorFlow's SAME pads, for a picture (H, W) and a kernel (KH, KW): ⌈n/stride⌉ outputs.
+        """The same with TensorFlow's SAME padding, for a picture (H, W) and a kernel (KH, KW): ⌈n/s⌉ outputs.
 
             total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0);  before = ⌊total/2⌋
 
-        An odd zero goes behind.
+        If the total is odd, the extra zero goes behind.
         """
 
         def one(n: int, k: int) -> tuple[int, int]:
@@ -63,14 +63,14 @@ class ConvGeometry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionGeometry:
-    """Which patches the attention compares, and how sharply it chooses among them.   (section 4.1)
+    """The options of the fused attention: which patches are compared, and how sharply one is chosen.   (section 4.1)
 
     ksize           side of the matched patches
     rate            features are downscaled by this before matching
-    fuse_k          steps of the propagation along each line, odd; None for no propagation
+    fuse_k          steps of the propagation along each line, odd; None without propagation
     softmax_scale   how sharply the best match wins
 
-    Raises ValueError for sizes that are not positive and an even fuse_k.
+    Raises ValueError for a ksize or rate below 1, or an even fuse_k.
     """
 
     ksize: int = 3

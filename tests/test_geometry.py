@@ -1,4 +1,4 @@
-"""Which pixel meets which: TensorFlow's SAME rule, nearest neighbours, and geometries that cannot be."""
+"""Geometry: TensorFlow's SAME rule, nearest neighbours, and what is refused."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def test_aligned_corners_meet_and_no_row_is_out_of_order(n: int, m: int) -> None
     assert (np.diff(index) >= 0).all()
 
 
-# ---- what cannot be ----------------------------------------------------------------------------------------------
+# ---- validation --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("options", [{"stride": 0}, {"dilation": -1}])
-def test_a_convolution_moves_on_and_its_taps_lie_apart(options: dict[str, int]) -> None:
+def test_stride_and_dilation_are_at_least_one(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1, got stride="):
         ConvGeometry(**options)
 
 
 @pytest.mark.parametrize("options", [{"ksize": 0}, {"rate": 0}, {"fuse_k": 2}, {"fuse_k": 0}])
-def test_the_attentions_sizes_are_positive_and_its_steps_odd(options: dict[str, int]) -> None:
+def test_ksize_and_rate_are_positive_and_fuse_k_is_odd(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be positive and fuse_k odd, got ksize="):
         AttentionGeometry(**options)
 

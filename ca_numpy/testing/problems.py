@@ -205,7 +205,7 @@ def draw_conv_bias_elu(pick: Chooser) -> Problem:
 
 
 def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:
-    """As the generator's decoder calls it, or with a kernel, a stride, a dilation and zeros of any other kind."""
+    """As the generator's decoder calls it, or with another kernel, stride or dilation."""
     k, most = pick.choice([3, 1, 2, 5]), 20 if pick.large else 3
     n, h, w = pick.integer(1, 2), pick.integer(1, most), pick.integer(1, most)
     c, o = pick.integer(1, most), pick.integer(1, most)
@@ -219,7 +219,7 @@ def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:
 
 
 def _biases_between(z: Array) -> Array:
-    """One per channel of z, so that z + b keeps away from 0."""
+    """A bias per channel of z that keeps z + bias away from 0."""
     return np.array([_bias_between(np.sort(z[..., o], axis=None)) for o in range(z.shape[-1])])
 
 
