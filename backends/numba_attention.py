@@ -46,9 +46,9 @@ from numpy.typing import NDArray
 
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
-from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends.numba_elementwise import one_at_a_time
+from ca_numpy.backends.numba_gemm import WIDTH, matmul, panels
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import WIDTH, matmul, panels
 from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, _picked, box_sum, downscale, shifts
 
 Array = NDArray[Any]

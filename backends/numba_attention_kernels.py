@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
-from ca_numpy.backends.numba_math import FASTMATH, exp_nonpositive
-from ca_numpy.backends.numba_simd import sum_of_lines
+from ca_numpy.backends.numba_elementwise import FASTMATH, exp_nonpositive
+from ca_numpy.backends.numba_gemm import sum_of_lines
 
 _COLUMNS = 512  # of the background, that one task sums over all rows
 

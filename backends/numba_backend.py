@@ -1,8 +1,8 @@
 """The CPU's fast backend: the textbook's hot kernels compiled by Numba, each with the same equation.
 
 What is overridden, and where it stands: convolution (`numba_conv.py`), contextual attention in bands
-(`numba_attention.py`), activations and resizing (`numba_math.py`), Adam (here). Everything else is the textbook's.
-Large results lie in memory that is used again (`numba_memory.py`).
+(`numba_attention.py`), activations and resizing (`numba_elementwise.py`), Adam (here). Everything else is the
+textbook's. Large results lie in memory that is used again (`numba_memory.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ca_numpy.backend import Pads, nearest_index
-from ca_numpy.backends import numba_attention, numba_conv, numba_math
-from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends import numba_attention, numba_conv, numba_elementwise
+from ca_numpy.backends.numba_elementwise import one_at_a_time
+from ca_numpy.backends.numba_gemm import WIDTH
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import WIDTH
 from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
 
@@ -47,16 +47,16 @@ class NumbaBackend(NumpyBackend):
         POOL.release()
 
     def elu(self, x: Array) -> Array:
-        return numba_math.elu(x)
+        return numba_elementwise.elu(x)
 
     def elu_slope(self, y: Array) -> Array:
-        return numba_math.elu_slope(y)
+        return numba_elementwise.elu_slope(y)
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
-        return numba_math.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
+        return numba_elementwise.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
 
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return numba_math.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
+        return numba_elementwise.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
 
     def add(self, a: Array, b: Array) -> Array:
         return np.add(a, b, out=_room_for_both(a, b))
@@ -66,7 +66,7 @@ class NumbaBackend(NumpyBackend):
 
     def mul(self, a: Array, b: Array) -> Array:
         if large(a) and large(b) and a.shape == b.shape:
-            return numba_math.multiply(a, b)
+            return numba_elementwise.multiply(a, b)
         return np.multiply(a, b, out=_room_for_both(a, b))
 
     def concat(self, *xs: Array, axis: int) -> Array:
@@ -78,14 +78,14 @@ class NumbaBackend(NumpyBackend):
         if not large(x):
             return super().resize_nearest(x, size=size, align_corners=align_corners)
         pairs = zip(x.shape[1:3], size, strict=True)
-        return numba_math.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
+        return numba_elementwise.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(g):
             return super().resize_nearest_adjoint(g, size=size, align_corners=align_corners)
         pairs = zip(size, g.shape[1:3], strict=True)
         rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
-        return numba_math.scatter_pixels(g, rows, columns, size)
+        return numba_elementwise.scatter_pixels(g, rows, columns, size)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """On one core: with several, the order in which BLAS sums depends on their number."""

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends import numpy_conv
-from ca_numpy.backends.numba_math import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_elementwise import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_gemm import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]

@@ -41,9 +41,9 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads, output_size
-from ca_numpy.backends.numba_math import FASTMATH, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_elementwise import FASTMATH, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import ROWS, WIDTH, linear_map, multiply, padded
 
 Array = NDArray[Any]
 

@@ -26,7 +26,7 @@ try:
     from numba import get_num_threads, njit, prange, set_num_threads
     from threadpoolctl import threadpool_limits
 
-    from ca_numpy.backends.numba_math import elu_one  # one number's ELU, of which more below
+    from ca_numpy.backends.numba_elementwise import elu_one  # one number's ELU, of which more below
 except ImportError:
     raise SystemExit("this notebook compiles with Numba: pip install 'ca-numpy[numba]'") from None
 
@@ -99,8 +99,8 @@ tell("compiled loop", lambda: elu_compiled(x, y), len(x))
 # instructions only if *everything* in it does, and a call does not.
 #
 # So the exponential has to be made of what processors have vectors for: multiplications, additions, shifts of bits.
-# [`numba_math.py`](../backends/numba_math.py) does that in ten lines for float32, and has the ELU of one number as a
-# function that can be compiled into a loop:
+# [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and has the ELU of one
+# number as a function that can be compiled into a loop:
 
 
 # %%
@@ -471,7 +471,7 @@ viz.show(
 # which keeps totals in registers where ours go through memory for each product; but ten lines get within a factor of
 # three or so, and copy no patches. (Where the dilation is as large as here, more than half of the taps fall outside;
 # loops pass over them, and the speed counts them as done.) The way on is
-# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_simd.py`](../backends/numba_simd.py) is where
+# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where
 # the library's own Numba backend ends up.
 #
 # ELU is another matter. Without a call in it, the loop is bound by memory once the array leaves the cache, and then a

@@ -17,7 +17,7 @@ from ca_numpy.testing.strategies import conv_problems, generators, layouts
 
 numba = pytest.importorskip("numba")
 
-from ca_numpy.backends import numba_conv, numba_math, numba_winograd  # noqa: E402  (where Numba is missing, skip)
+from ca_numpy.backends import numba_conv, numba_elementwise, numba_winograd  # noqa: E402  (where Numba is missing, skip)
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float32).eps
@@ -217,21 +217,21 @@ def test_results_do_not_depend_on_the_number_of_threads(problem: ConvProblem, rn
 # ---- ELU ---------------------------------------------------------------------------------------------------------
 def test_elu_is_within_1e_7_of_the_truth_everywhere_and_exact_to_rounding_near_zero() -> None:
     x = np.concatenate([-np.geomspace(1e-30, 200, 400_001), np.linspace(-20, 5, 400_001)]).astype(np.float32)
-    y, right = numba_math.elu(x), elu64(x.astype(np.float64))
+    y, right = numba_elementwise.elu(x), elu64(x.astype(np.float64))
     assert y.dtype == np.float32
     assert np.abs(y - right).max() <= 1e-7
     assert (np.abs(y - right) <= 2 * EPS * np.abs(right)).all()
 
 
 def test_elu_never_falls_as_its_input_rises_by_more_than_rounding() -> None:
-    y = numba_math.elu(np.linspace(-30, 1, 200_001, dtype=np.float32))
+    y = numba_elementwise.elu(np.linspace(-30, 1, 200_001, dtype=np.float32))
     assert (np.diff(y) >= -EPS).all()
 
 
 @numba.njit
 def _exponentials(x: Any, y: Any) -> None:
     for i in range(x.size):
-        y[i] = numba_math.exp_nonpositive(x[i])
+        y[i] = numba_elementwise.exp_nonpositive(x[i])
 
 
 def test_the_exponential_is_within_1e_7_for_all_that_is_not_positive() -> None:
@@ -245,9 +245,9 @@ def test_the_exponential_is_within_1e_7_for_all_that_is_not_positive() -> None:
 
 def test_elu_and_its_slope_know_what_is_not_a_number() -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0, 2], np.float32)
-    assert np.array_equal(numba_math.elu(x), np.array([np.nan, np.inf, -1, 0, 2], np.float32), equal_nan=True)
+    assert np.array_equal(numba_elementwise.elu(x), np.array([np.nan, np.inf, -1, 0, 2], np.float32), equal_nan=True)
     y = np.array([np.nan, np.inf, -1, 0, 2], np.float32)
-    assert np.array_equal(numba_math.elu_slope(y), np.array([np.nan, 1, 0, 1, 1], np.float32), equal_nan=True)
+    assert np.array_equal(numba_elementwise.elu_slope(y), np.array([np.nan, 1, 0, 1, 1], np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -258,7 +258,7 @@ def test_elu_takes_any_shape_and_layout(
 ) -> None:
     x = relaid(np.asarray(rng.standard_normal(shape), dtype), layout)
     before = x.copy()
-    y, slope = numba_math.elu(x), numba_math.elu_slope(x)
+    y, slope = numba_elementwise.elu(x), numba_elementwise.elu_slope(x)
     assert y.shape == slope.shape == x.shape
     assert y.dtype == slope.dtype == dtype
     right = elu64(x.astype(np.float64))

@@ -17,7 +17,7 @@ from ca_numpy.testing.strategies import generators
 pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_conv, numba_winograd, numpy_conv
-from ca_numpy.backends.numba_simd import WIDTH
+from ca_numpy.backends.numba_gemm import WIDTH
 from ca_numpy.backends.numba_winograd import A_TRANSPOSED, B_TRANSPOSED, G
 
 Array = NDArray[Any]
