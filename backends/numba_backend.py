@@ -18,13 +18,12 @@ from numba.core import event as numba_event
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from ca_numpy.backend import Pads, nearest_index
 from ca_numpy.backends import numba_attention, numba_conv, numba_elementwise
 from ca_numpy.backends.numba_elementwise import one_at_a_time
 from ca_numpy.backends.numba_gemm import WIDTH
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 Array = NDArray[Any]
 LARGE = 1 << 16
@@ -92,34 +91,30 @@ class NumbaBackend(NumpyBackend):
         with one_at_a_time, _blas.limit(limits=1, user_api="blas"):
             return super().matmul(a, b)
 
-    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d(x, w, stride, dilation, pads)
+    def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d(x, w, geometry)
 
-    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d_dx(g, w, size, stride, dilation, pads)
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d_dx(g, w, size, geometry)
 
-    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d_dw(g, x, ksize, geometry)
 
-    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv_bias_elu(x, w, b, stride, dilation, pads)
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.conv_bias_elu(x, w, b, geometry)
 
-    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
-        return numba_conv.upsample_conv_bias_elu(x, w, b, pads)
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.upsample_conv_bias_elu(x, w, b, geometry)
 
     def attention_numbers(self, h: int, w: int) -> int:
         return numba_attention.numbers_at_once(h, w)
 
-    def contextual_attention(
-        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-    ) -> Array:
-        return numba_attention.forward(f, b, valid, Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale))
+    def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
+        return numba_attention.forward(f, b, valid, geometry)
 
     def contextual_attention_vjp(
-        self, g: Array, f: Array, b: Array, valid: Array, *,
-        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        geometry = Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
+    ) -> tuple[Array, Array]:
         return numba_attention.backward(g, f, b, valid, geometry)
 
     def adam(

@@ -40,10 +40,10 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends.numba_elementwise import FASTMATH, elu_one, frozen, one_at_a_time
 from ca_numpy.backends.numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
 from ca_numpy.backends.numba_memory import POOL
+from ca_numpy.geometry import ConvGeometry
 
 Array = NDArray[Any]
 
@@ -289,19 +289,19 @@ def _correlate(g, x, dilation, top, left, zoom, block, sums):
                          c_rows, k_wide, n, True)  # fmt: skip
 
 
-def conv3x3(x: Array, w: Array, dilation: int, pads: Pads, *, zoom: int = 1, bias: Array | None = None) -> Array:
+def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: Array | None = None) -> Array:
     """conv2d(x, w) for 3×3 kernels at stride 1; with a bias, elu(conv2d(x, w) + bias). N H W C -> N OH OW K
 
     With `zoom`, of x magnified that many times by repeating its pixels.
     """
-    size = output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3), stride=1, dilation=dilation, pads=pads)
+    size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
     y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
-    (top, _), (left, _) = pads
+    _, *place = geometry.numbers
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
     with one_at_a_time:
         u = transformed_kernel(w)
         block = block_of_tiles(x.shape[3], w.shape[3])
-        _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, zoom, block, y, get_num_threads())
+        _convolve(frozen(x), u, frozen(b), bias is not None, *place, zoom, block, y, get_num_threads())
     return y
 
 
@@ -327,9 +327,9 @@ def _kernel_gradient(sums, dw):
             _apply_g_back(flat, 3 * t * step + i * k_wide, step, half, 6 * t * k_wide, k_wide, k_wide)
 
 
-def conv3x3_dw(g: Array, x: Array, dilation: int, pads: Pads, *, zoom: int = 1) -> Array:
+def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> Array:
     """conv2d_dw for 3×3 kernels at stride 1: 3 3 C K"""
-    (top, _), (left, _) = pads
+    _, dilation, top, left = geometry.numbers
     c, k = x.shape[3], g.shape[3]
     block = block_of_tiles(c, k)
     parts = min(PARTS_DW, -(-int(count_tiles(*g.shape[:3], dilation)) // block))
