@@ -15,7 +15,7 @@ LONGEST_FILE = 400
 # A module imports from lower heights and from its own package only. A new one needs a place here.
 HEIGHT = {
     "errors": 0, "files": 0, "machine": 0,
-    "backend": 1, "blending": 1, "data": 1, "metrics": 1, "weights": 1,
+    "backend": 1, "blending": 1, "data": 1, "jit": 1, "metrics": 1, "weights": 1,
     "registry": 2, "peers": 2,
     "tensor": 3,
     "autograd": 4, "optim": 4,
@@ -31,7 +31,7 @@ HEIGHT = {
     "testing": 14, "__init__": 14,
 }  # fmt: skip
 MAY_LOOK_AT_EVERYTHING = {"viz", "testing", "__init__"}
-BACKENDS_MAY_IMPORT = {"ca_numpy.backend", "ca_numpy.errors", "ca_numpy.machine", "ca_numpy.backends"}
+BACKENDS_MAY_IMPORT = {"ca_numpy.backend", "ca_numpy.errors", "ca_numpy.jit", "ca_numpy.machine", "ca_numpy.backends"}
 
 FILES = sorted(path for folder in ("ca_numpy", "backends") for path in (ROOT / folder).rglob("*.py"))
 
