@@ -46,7 +46,6 @@ from numpy.typing import NDArray
 
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
-from ca_numpy.backends.numba_elementwise import one_at_a_time
 from ca_numpy.backends.numba_gemm import WIDTH, matmul, panels
 from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
@@ -127,8 +126,7 @@ class _Factor:
         """out = a · b, at least in these columns"""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
-        with one_at_a_time:
-            return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
+        return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
 
 
 def product(a: Array, b: Array) -> Array:

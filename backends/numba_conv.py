@@ -29,15 +29,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from ca_numpy.backends import numpy_conv
-from ca_numpy.backends.numba_elementwise import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_elementwise import FASTMATH, elu, elu_one, frozen
 from ca_numpy.backends.numba_gemm import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
 from ca_numpy.geometry import ConvGeometry, Pads
+from ca_numpy.jit import parallel, serial
 
 Array = NDArray[Any]
 
@@ -122,8 +123,7 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
     pieces, run = (1, ksize[1]) if geometry.dilation == 1 else (ksize[1], 1)
     c, k = x.shape[3], g.shape[3]
     dw = POOL.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
-    with one_at_a_time:
-        _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, get_num_threads())
+    _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, get_num_threads())
     return dw[:, : run * c, :k].reshape(*ksize, c, k)
 
 
@@ -167,8 +167,7 @@ def direct(
     b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
     kernel = panels(w.reshape(-1, w.shape[3]))
     place = w.shape[:2], *geometry.numbers
-    with one_at_a_time:
-        _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
+    _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
 
 
 # ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
@@ -196,20 +195,18 @@ def halved_kernel(w: Array) -> Array:
 def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
     """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: what `size` outputs of 3×3 read."""
     z = POOL.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
-    with one_at_a_time:
-        _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
+    _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
     return z
 
 
 def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
     """The adjoint of `space_to_depth`: N … 4·C -> N *size C"""
     x = POOL.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
-    with one_at_a_time:
-        _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
+    _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
     return x
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _space_to_depth(x, top, left, z):
     for row in prange(z.shape[0] * z.shape[1]):
         n, i = row // z.shape[1], row % z.shape[1]
@@ -223,7 +220,7 @@ def _space_to_depth(x, top, left, z):
                         z[n, i, j, p, q] = 0
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _depth_to_space(z, top, left, x):
     for row in prange(x.shape[0] * x.shape[1]):
         n, i = row // x.shape[1], row % x.shape[1]
@@ -234,7 +231,7 @@ def _depth_to_space(z, top, left, x):
 
 
 # ---- bands -------------------------------------------------------------------------------------------------------
-@njit(cache=True)
+@serial()
 def band_shape(rows, width, ksize, stride, dilation):
     """(rows of each remainder by s, pitch): what `rows` rows of `width` outputs read, in rows of pitch·s pixels."""
     height = (rows - 1) * stride + (ksize[0] - 1) * dilation + 1
@@ -242,14 +239,14 @@ def band_shape(rows, width, ksize, stride, dilation):
     return (height + stride - 1) // stride, (across + stride - 1) // stride
 
 
-@njit(cache=True)
+@serial()
 def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
     """Rows of outputs in a band: as many as fit, but so few that each core gets some bands."""
     pitch = band_shape(1, width, ksize, stride, dilation)[1]
     return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
 
 
-@njit(cache=True)
+@serial()
 def read_band(x, n, first, low, pitch, stride, left, band):
     """Rows of image n from `first` on, those of each remainder by s together, `low` of them; 0 outside the picture."""
     c = x.shape[3]
@@ -269,20 +266,20 @@ def read_band(x, n, first, low, pitch, stride, left, band):
             band[at : at + length] = 0
 
 
-@njit(cache=True)
+@serial()
 def band_size(low, pitch, c, ksize, stride, dilation):
     """Numbers in a band, and what blocks of ROWS patches read beyond its end."""
     return low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * dilation) * c + ROWS
 
 
-@njit(cache=True)
+@serial()
 def tap_at(u, v, low, pitch, c, stride, dilation):
     """Where in a band the number lies that tap (u, v) reads for pixel 0."""
     u, v = u * dilation, v * dilation
     return ((u % stride * low + u // stride) * pitch * stride + v) * c
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers):
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
     images, c, k = len(x), x.shape[3], y.shape[3]
@@ -320,7 +317,7 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
                             to[o] = source[o]
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
     """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums blocks of its own.
 

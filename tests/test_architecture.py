@@ -15,7 +15,7 @@ LONGEST_FILE = 400
 # A module imports from lower heights and from its own package only. A new one needs a place here.
 HEIGHT = {
     "errors": 0, "files": 0, "geometry": 0, "machine": 0,
-    "backend": 1, "blending": 1, "data": 1, "metrics": 1, "weights": 1,
+    "backend": 1, "blending": 1, "data": 1, "jit": 1, "metrics": 1, "weights": 1,
     "registry": 2, "peers": 2,
     "tensor": 3,
     "autograd": 4, "optim": 4,
@@ -36,6 +36,7 @@ BACKENDS_MAY_IMPORT = {
     "ca_numpy.backends",
     "ca_numpy.errors",
     "ca_numpy.geometry",
+    "ca_numpy.jit",
     "ca_numpy.machine",
 }
 
