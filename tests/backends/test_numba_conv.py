@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Pads
 from ca_numpy.backends import numpy_conv
-from ca_numpy.testing.drawing import ConvGeometry, relaid
+from ca_numpy.testing.generators import ConvGeometry, relaid
 from ca_numpy.testing.strategies import conv_geometries, generators, layouts
 
 numba = pytest.importorskip("numba")
