@@ -6,15 +6,16 @@ ca_numpy.evaluate(model)                                Table 1
 ca_numpy.tensor, grad, functional, models, losses       the parts
 """
 
-from ca_numpy import functional, losses, metrics, models, ops
-from ca_numpy.autograd import grad, no_grad
+from ca_numpy import functional, metrics, models
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import grad, no_grad
+from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
-from ca_numpy.inpainting import inpaint
-from ca_numpy.models.files import load
+from ca_numpy.filling import inpaint
+from ca_numpy.models.io import load
 from ca_numpy.registry import available_backends, use_backend
-from ca_numpy.tensor import Tensor, tensor
-from ca_numpy.train import PRESETS, TrainConfig, train
+from ca_numpy.training import PRESETS, TrainConfig, losses, train
 
 __version__ = "0.1.0"
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-from ca_numpy import ops
-from ca_numpy.autograd import as_tensor, as_tensors
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import as_tensor, as_tensors
+from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
-from ca_numpy.tensor import Tensor, TensorLike
 
 #: Patches of smaller norm than this are divided by it instead: a flat black patch matches nothing.
 SMALLEST_NORM = 1e-4

@@ -16,17 +16,17 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from ca_numpy import machine
 from ca_numpy import registry as backends
+from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.data import save_image, scenes
 from ca_numpy.data.images import WRITABLE
-from ca_numpy.data.pairs import Holes
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
-from ca_numpy.files import write_text
-from ca_numpy.inpainting import inpaint
-from ca_numpy.train import PRESETS, STAGES, TrainConfig, train, train_in_stages
-from ca_numpy.train.checkpoint import load_checkpoint
-from ca_numpy.train.stages import refuse_set
+from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.filling.inpainting import inpaint
+from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
+from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.stages import refuse_set
 
 
 @dataclass

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy import ops
 from ca_numpy.attention import contextual_attention
-from ca_numpy.autograd import as_tensor, as_tensors
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import as_tensor, as_tensors
+from ca_numpy.engine.ops import clip, concat, exp, log, matmul, relu, softmax
+from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.geometry import ConvGeometry, Pads
-from ca_numpy.ops import clip, concat, exp, log, matmul, relu, softmax
-from ca_numpy.tensor import Tensor, TensorLike
 
 Padding = Literal["same", "valid", "reflect", "symmetric"]
 

@@ -35,8 +35,8 @@ import numba
 import numpy as np
 from numba.core import event as numba_event
 
+from ca_numpy.atomic import write_bytes
 from ca_numpy.errors import UserError
-from ca_numpy.files import write_bytes
 
 try:
     from numba.core.compiler import CompileResult

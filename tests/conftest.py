@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
+from ca_numpy.engine.tensor import is_recording
 from ca_numpy.registry import current_backend, registered_backends, use_backend, why_unavailable
-from ca_numpy.tensor import is_recording
 
 # The fixture `backend` is the same for every example of a test: that is what Hypothesis warns of, and what is meant.
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -17,7 +17,7 @@ import ca_numpy.bench as module
 from ca_numpy import UserError
 from ca_numpy.backends.cupy_backend.device import CudaKernels
 from ca_numpy.bench import GROUPS, Report, Timing, bench, turn
-from ca_numpy.bench.works import Work, layer_shapes, works
+from ca_numpy.bench.workloads import Work, layer_shapes, works
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import load_backend, use_backend, why_unavailable
 

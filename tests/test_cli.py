@@ -10,7 +10,7 @@ from PIL import Image
 from ca_numpy import registry
 from ca_numpy.cli import main
 from ca_numpy.models import Generator
-from ca_numpy.models.files import save
+from ca_numpy.models.io import save
 
 TINY = [
     "--width",

@@ -14,9 +14,10 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy.cli import Command, Train
-from ca_numpy.train import STAGES
-from ca_numpy.train.ablations import ABLATIONS
-from ca_numpy.train.config import PRESETS, TrainConfig, configured
+from ca_numpy.training import STAGES
+from ca_numpy.training.ablations import ABLATIONS
+from ca_numpy.training.config import TrainConfig, configured
+from ca_numpy.training.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tutorials").rglob("*.md")])

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ca_numpy.autograd import Op
 from ca_numpy.backend import Backend
+from ca_numpy.engine.autograd import Op
 
 ROOT = Path(__file__).parents[1]
 

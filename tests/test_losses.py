@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ca_numpy import Tensor, grad, no_grad, tensor
 from ca_numpy import functional as F
-from ca_numpy.losses import (
+from ca_numpy.models import Critic
+from ca_numpy.training.losses import (
     adversarial_loss,
     critic_loss,
     discount_by_box,
@@ -23,7 +24,6 @@ from ca_numpy.losses import (
     known_l1,
     l1,
 )
-from ca_numpy.models import Critic
 
 Array = NDArray[np.float64]
 seeds = st.integers(0, 2**16)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ca_numpy import grad, tensor
 from ca_numpy.errors import UserError
-from ca_numpy.optim import Adam, Clock
+from ca_numpy.nn.optim import Adam, Clock
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3))
 

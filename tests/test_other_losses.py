@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
-from ca_numpy.losses import (
+from ca_numpy.testing import gradcheck
+from ca_numpy.training.losses import (
     adversarial_loss,
     critic_loss,
     gram,
@@ -20,7 +21,6 @@ from ca_numpy.losses import (
     style_loss,
     total_variation,
 )
-from ca_numpy.testing import gradcheck
 
 scores = st.lists(st.floats(-30, 30), min_size=1, max_size=5)
 

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.mathtext import MathTextParser
 
 from ca_numpy import ops
-from ca_numpy.autograd import Op
+from ca_numpy.engine.autograd import Op
 from ca_numpy.testing import all_ops
 
 ROOT = Path(__file__).parents[1]

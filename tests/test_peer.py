@@ -39,8 +39,8 @@ from peer_cases import (
 
 import ca_numpy
 from ca_numpy import Tensor, functional, tensor
-from ca_numpy.losses import gradient_penalty
 from ca_numpy.models import Critic, Generator
+from ca_numpy.training.losses import gradient_penalty
 
 TOLERANCE = 1e-9
 #: A result whose largest element is smaller is what larger numbers leave when they cancel: it is compared with this.

@@ -12,12 +12,12 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 
 import ca_numpy as ca
 from ca_numpy import viz
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
@@ -323,7 +323,7 @@ viz.show(
 #
 # ## What the library does differently
 #
-# Read [`ca_numpy/tensor.py`](../ca_numpy/tensor.py) and [`ca_numpy/autograd.py`](../ca_numpy/autograd.py) now: 300
+# Read [`tensor.py`](../ca_numpy/engine/tensor.py) and [`autograd.py`](../ca_numpy/engine/autograd.py) now: 300
 # lines, and you know the idea of each. They differ from ours in four ways.
 #
 # 1. **Rules are kept beside the operation's name**, not in a closure on each `Var`: `defvjp(mul, …)`. One can print,

@@ -11,13 +11,13 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 
 import ca_numpy as ca
 from ca_numpy import functional as F
 from ca_numpy import viz
 from ca_numpy.testing import gradcheck, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
@@ -125,7 +125,7 @@ assert derivatives == [4 * 2**3, 12 * 2**2, 24 * 2, 24, 0]
 #
 # **What it takes.** Rules may only use operations that have rules. The sum of an array, for instance, has the rule
 # "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is: sum. The two name each
-# other, and the family is closed. In [`ca_numpy/ops/shapes.py`](../ca_numpy/ops/shapes.py) it says
+# other, and the family is closed. In [`ca_numpy/engine/ops/shapes.py`](../ca_numpy/engine/ops/shapes.py) it says
 #
 # ```python
 # defvjp(sum_to, lambda g, y, x, shape: broadcast_to(g, shape=x.shape))
@@ -327,7 +327,7 @@ viz.show(
 
 # %% [markdown]
 # Nowhere did we say what the critic's values should be, only how steep it should be. Two gradients did the rest. In
-# the library this is [`losses.gradient_penalty`](../ca_numpy/losses.py), with pictures for $x$ and a critic of
+# the library this is [`losses.gradient_penalty`](../ca_numpy/training/losses.py), with pictures for $x$ and a critic of
 # convolutions.
 #
 # ## Exercises

@@ -11,6 +11,7 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import as_strided
 
@@ -18,7 +19,6 @@ import ca_numpy as ca
 from ca_numpy import data, ops, viz
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import check_adjoint, gradcheck, oracles, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)
@@ -286,7 +286,7 @@ for name, kernel in {"random": w, "symmetric": w + w[::-1, ::-1]}.items():
 # ## The family is closed
 #
 # Notebook 02 asked that rules be written in operations with rules. Here are convolution's, from
-# [`ca_numpy/ops/convolution.py`](../ca_numpy/ops/convolution.py), without the geometry:
+# [`ca_numpy/engine/ops/convolution.py`](../ca_numpy/engine/ops/convolution.py), without the geometry:
 #
 # | operation | derivative by its first input | by its second |
 # |---|---|---|

@@ -11,6 +11,7 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.lib.stride_tricks import as_strided
@@ -21,7 +22,6 @@ from ca_numpy import ops, viz
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.testing import oracles, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)

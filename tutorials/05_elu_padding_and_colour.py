@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 
 import ca_numpy as ca
@@ -22,9 +23,8 @@ from ca_numpy import data, ops, viz
 from ca_numpy import functional as F
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import OFFICIAL, Generator
-from ca_numpy.models.files import save
+from ca_numpy.models.io import save
 from ca_numpy.testing import gradcheck, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)

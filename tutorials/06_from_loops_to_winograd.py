@@ -15,6 +15,7 @@ for library in ("OPENBLAS", "MKL", "OMP", "NUMBA"):  # one core for everybody: s
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -23,7 +24,6 @@ from ca_numpy import ops, viz
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import why_unavailable
 from ca_numpy.testing import oracles, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)

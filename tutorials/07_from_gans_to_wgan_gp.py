@@ -12,14 +12,14 @@ import os
 from itertools import permutations
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 
 import ca_numpy as ca
 from ca_numpy import functional as F
 from ca_numpy import losses, viz
-from ca_numpy.optim import Adam
+from ca_numpy.nn.optim import Adam
 from ca_numpy.testing import gradcheck, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
@@ -430,9 +430,9 @@ viz.show(
 )
 
 # %% [markdown]
-# The paper's critics are trained by exactly this: [`update_critics`](../ca_numpy/train/algorithm1.py) calls
-# [`gradient_penalty`](../ca_numpy/losses.py) twice, once on whole pictures and once on the box around the hole, five
-# updates for each of the generator's. A picture there has 196,608 numbers.
+# The paper's critics are trained by exactly this: [`update_critics`](../ca_numpy/training/algorithm1.py) calls
+# [`gradient_penalty`](../ca_numpy/training/losses.py) twice, on whole pictures and on the box around the hole,
+# five updates for each of the generator's. A picture there has 196,608 numbers.
 #
 # ## Exercises
 #

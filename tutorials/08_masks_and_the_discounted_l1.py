@@ -11,15 +11,15 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import ca_numpy as ca
 from ca_numpy import losses, viz
 from ca_numpy.data import BoundingBox, MaskSampler, box_mask
-from ca_numpy.optim import Adam
+from ca_numpy.nn.optim import Adam
 from ca_numpy.testing import gradcheck, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 

@@ -13,6 +13,7 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -20,7 +21,6 @@ import ca_numpy as ca
 from ca_numpy import attention, data, ops, viz
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 

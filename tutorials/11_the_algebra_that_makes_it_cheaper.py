@@ -13,6 +13,7 @@ import os
 import tracemalloc
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,7 +21,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 import ca_numpy as ca
 from ca_numpy import attention, viz
 from ca_numpy.testing import check_adjoint, seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)

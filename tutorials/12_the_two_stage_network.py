@@ -14,6 +14,7 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -24,7 +25,6 @@ from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Critic, Generator
 from ca_numpy.nn import Conv2d
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -22,14 +23,13 @@ import ca_numpy as ca
 from ca_numpy import data, viz
 from ca_numpy import functional as F
 from ca_numpy.models import Critic, Generator
-from ca_numpy.optim import Adam
+from ca_numpy.nn.optim import Adam
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
-from ca_numpy.train.algorithm1 import Batch, System, update_critics, update_generator
-from ca_numpy.train.checkpoint import load_checkpoint, restore, save_checkpoint
-from ca_numpy.train.config import TrainConfig
-from ca_numpy.train.loop import generator_rate, new_system
-from ca_numpy.train.validation import Validation
+from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
+from ca_numpy.training.checkpoint import load_checkpoint, restore, save_checkpoint
+from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.loop import generator_rate, new_system
+from ca_numpy.training.validation import Validation
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
@@ -377,7 +377,7 @@ def round_by_hand(G, D1, D2, critics_adam, generator_adam, next_batch, t_rng):
 # %% [markdown]
 # ## Checked against an oracle: the library
 #
-# [`update_critics` and `update_generator`](../ca_numpy/train/algorithm1.py) share nothing with the cells above but
+# [`update_critics` and `update_generator`](../ca_numpy/training/algorithm1.py) share nothing with the cells above but
 # the generator's network, the tape and its operations. Both start with the same weights and draw from generators with
 # the same seeds. After a whole round, five updates and one, all weights are compared.
 

@@ -12,15 +12,15 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
 import ca_numpy as ca
 from ca_numpy import attention, data, viz
-from ca_numpy.inpainting import inpaint_details
+from ca_numpy.filling.inpainting import inpaint_details
 from ca_numpy.models import Generator
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
 from ca_numpy.viz.attention import BOTTOM_LEFT, BOTTOM_RIGHT, TOP_LEFT, TOP_RIGHT
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests

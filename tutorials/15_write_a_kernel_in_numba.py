@@ -30,6 +30,8 @@ try:
 except ImportError:
     raise SystemExit("this notebook compiles with Numba: pip install 'ca-numpy[numba]'") from None
 
+from exercises import check
+
 import ca_numpy as ca
 from ca_numpy import functional as F
 from ca_numpy import viz
@@ -37,7 +39,6 @@ from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import registered_backends
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)

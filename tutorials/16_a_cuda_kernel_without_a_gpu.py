@@ -15,6 +15,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 
 import ca_numpy as ca
@@ -25,7 +26,6 @@ from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.errors import UserError
 from ca_numpy.testing import CASES, LAYOUTS, RandomChooser, oracles, seconds_of
 from ca_numpy.testing.backend_suite import by_numpy, check_kernel
-from ca_numpy.testing.exercises import check
 
 try:
     compiler()

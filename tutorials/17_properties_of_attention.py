@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
+from exercises import check
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
@@ -28,7 +29,6 @@ from ca_numpy.attention import attention_scores, contextual_attention
 from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.testing import CASES, seconds_of
 from ca_numpy.testing.backend_suite import check_kernel
-from ca_numpy.testing.exercises import check
 from ca_numpy.testing.strategies import attention_problems, problems
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests

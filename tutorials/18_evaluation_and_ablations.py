@@ -14,17 +14,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import stdtrit
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import ca_numpy as ca
-from ca_numpy import data, evaluation, metrics, peers, viz
+from ca_numpy import data, evaluation, filling, metrics, viz
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
-from ca_numpy.train.ablations import ABLATIONS
-from ca_numpy.train.config import TrainConfig
+from ca_numpy.training.ablations import ABLATIONS
+from ca_numpy.training.config import TrainConfig
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
@@ -170,9 +170,9 @@ print(f"PSNR: {gain:.4f} dB more, 10 log10(4) = {10 * np.log10(4):.4f}")
 # truth's?
 
 # %% tags=["predict"]
-pairs = data.make_pairs(data.Photographs(), size=size, count=7 if QUICK else 14, window=0.5)
+pairs = evaluation.make_pairs(data.Photographs(), size=size, count=7 if QUICK else 14, window=0.5)
 images, masks = pairs.read()
-methods = [m for m in peers.METHODS if not (QUICK and m == "patchmatch") and peers.why_unavailable(m) is None]
+methods = [m for m in filling.METHODS if not (QUICK and m == "patchmatch") and filling.why_unavailable(m) is None]
 results = evaluation.completions(images, masks, methods=methods, generator=None)
 measured = {name: evaluation.measure(images, y, masks) for name, y in results.items()}
 
@@ -432,7 +432,7 @@ print(f"{rows_but_full} rows that change nothing: one looks as if it did, {some_
 # %% tags=["predict", "timed"]
 one, its_hole = images[0], masks[0]
 for method in methods:
-    print(f"{method:14} {1e3 * seconds_of(lambda: peers.fill(method, one, its_hole), rounds=2):9.2f} ms")
+    print(f"{method:14} {1e3 * seconds_of(lambda: filling.fill(method, one, its_hole), rounds=2):9.2f} ms")
 runs = {"ℓ1": lambda: metrics.l1(one, one), "SSIM": lambda: metrics.ssim(one, one)}
 for name, run in runs.items():
     print(f"{name:14} {1e3 * seconds_of(run):9.2f} ms to measure")

@@ -13,6 +13,7 @@ import json
 import os
 
 import numpy as np
+from exercises import check
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -22,10 +23,9 @@ from ca_numpy.attention import OFFICIAL as CODE
 from ca_numpy.attention import PAPER as TEXT
 from ca_numpy.data import BoundingBox, MaskSampler
 from ca_numpy.models import OFFICIAL, PAPER, Generator
-from ca_numpy.optim import Adam, Clock
+from ca_numpy.nn.optim import Adam, Clock
 from ca_numpy.testing import seconds_of
-from ca_numpy.testing.exercises import check
-from ca_numpy.train.config import TrainConfig
+from ca_numpy.training.config import TrainConfig
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 

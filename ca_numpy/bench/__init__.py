@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ca_numpy import machine
 from ca_numpy.backend import wall_clock
-from ca_numpy.bench.works import GROUPS, Run, Work, works
+from ca_numpy.bench.workloads import GROUPS, Run, Work, works
 from ca_numpy.errors import UserError
 from ca_numpy.registry import load_backend, use_backend
 

@@ -23,7 +23,7 @@ from ca_numpy.data.images import (
     to_float,
     to_uint8,
 )
-from ca_numpy.data.loader import Loader, readable, told, validation_crops, validation_windows
+from ca_numpy.data.loader import Loader, readable, skipped_summary, validation_crops, validation_windows
 from ca_numpy.data.masks import (
     BoundingBox,
     MaskSampler,
@@ -32,9 +32,8 @@ from ca_numpy.data.masks import (
     random_box,
     several_boxes,
 )
-from ca_numpy.data.opening import open_dataset, open_split, resolved
-from ca_numpy.data.pairs import Pairs, draw_hole, load_pairs, make_pairs
 from ca_numpy.data.sets import SETS, open_set
+from ca_numpy.data.sources import open_dataset, open_split, resolved
 
 __all__ = [
     "SETS",
@@ -46,7 +45,6 @@ __all__ = [
     "Images",
     "Loader",
     "MaskSampler",
-    "Pairs",
     "Photographs",
     "Subset",
     "Textures",
@@ -54,13 +52,10 @@ __all__ = [
     "check_image",
     "check_mask",
     "crop_window",
-    "draw_hole",
     "free_form",
     "load_image",
     "load_mask",
-    "load_pairs",
     "load_pixels",
-    "make_pairs",
     "open_dataset",
     "open_set",
     "open_split",
@@ -70,10 +65,10 @@ __all__ = [
     "resolved",
     "save_image",
     "several_boxes",
+    "skipped_summary",
     "split",
     "to_float",
     "to_uint8",
-    "told",
     "validation_crops",
     "validation_windows",
 ]

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from ca_numpy.atomic import write_bytes
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
-from ca_numpy.files import write_bytes
 
 # Formats that are read. EPS is left out on purpose: Pillow hands such a file to Ghostscript, which runs it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")

@@ -180,7 +180,7 @@ class Loader:
         return Window(top, left, side, mirrored, (red, green, blue))
 
 
-def told(skipped: dict[str, str]) -> str:
+def skipped_summary(skipped: dict[str, str]) -> str:
     """One line about pictures that were passed over; nothing if there are none."""
     if not skipped:
         return ""

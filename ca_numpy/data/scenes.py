@@ -25,10 +25,10 @@ from typing import Literal, NamedTuple, get_args
 
 from tqdm.auto import tqdm
 
+from ca_numpy.atomic import write_bytes, write_text
 from ca_numpy.data import debian
 from ca_numpy.data.images import quoted
 from ca_numpy.errors import UserError
-from ca_numpy.files import write_bytes, write_text
 
 Licence = Literal["public-domain", "all"]
 

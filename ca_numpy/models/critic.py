@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ca_numpy.autograd import as_tensor
+from ca_numpy.engine.autograd import as_tensor
+from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
 from ca_numpy.nn import Conv2d, Linear, Module
-from ca_numpy.tensor import Tensor, TensorLike
 
 Which = Literal["local", "global"]
 

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ca_numpy import functional as F
-from ca_numpy import ops
 from ca_numpy.attention import attention_argmax, attention_scores
-from ca_numpy.autograd import as_tensor, as_tensors
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import as_tensor, as_tensors
+from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import AttentionKind, Variant, attention_kind, variant_of
 from ca_numpy.nn import AppearanceFlow, Conv2d, Module, SpatialTransformer, Warp
 from ca_numpy.nn.layers import Activation
-from ca_numpy.tensor import Tensor, TensorLike
 
 #: Two stride-2 convolutions and the attention's downscaling: sizes must be multiples of this.
 MULTIPLE = 8

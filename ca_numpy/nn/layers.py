@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ca_numpy import functional as F
+from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.nn.module import Module, glorot_uniform
-from ca_numpy.tensor import Tensor, TensorLike, tensor
 
 Activation = Literal["elu", "relu", "leaky_relu", "linear"]
 

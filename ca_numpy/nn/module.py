@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.errors import UserError
 from ca_numpy.registry import current_backend
-from ca_numpy.tensor import Tensor, tensor
 
 
 class Module:

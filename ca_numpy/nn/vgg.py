@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy import functional as F
-from ca_numpy import ops
-from ca_numpy.autograd import as_tensor
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import as_tensor
+from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
-from ca_numpy.tensor import Tensor, TensorLike
 
 #: The blocks of Simonyan and Zisserman's configuration D, as far as they are needed. Between blocks, 2×2 maxima.
 BLOCKS = tuple(tuple(f"conv{block}_{n}" for n in range(1, layers + 1)) for block, layers in enumerate((2, 2, 3, 3), 1))

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ca_numpy import functional as F
-from ca_numpy.autograd import as_tensor
+from ca_numpy.engine.autograd import as_tensor
+from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.nn.layers import Conv2d, Linear
 from ca_numpy.nn.module import Module
-from ca_numpy.tensor import Tensor, TensorLike, tensor
 
 
 class Warp(Module):

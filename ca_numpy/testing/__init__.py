@@ -4,7 +4,6 @@
     check_adjoint    ⟨Ax, y⟩ = ⟨x, Aᵀy⟩
     CASES            one row per kernel of the contract: how to draw its inputs, and what it should give
     seconds_of       how long something takes
-    exercises.check  what is wrong with an answer to a tutorial's exercise
 
 A backend of your own is checked by the modules beside this one, which need pytest and hypothesis:
 
@@ -16,8 +15,8 @@ A backend of your own is checked by the modules beside this one, which need pyte
 
 from ca_numpy.testing.adjoint import check_adjoint
 from ca_numpy.testing.cases import CASES, Case, all_ops
-from ca_numpy.testing.drawing import LAYOUTS, Chooser, Problem, RandomChooser, relaid
-from ca_numpy.testing.gradcheck import gradcheck, gradient_of
+from ca_numpy.testing.finite_differences import gradcheck, gradient_of
+from ca_numpy.testing.generators import LAYOUTS, Chooser, Problem, RandomChooser, relaid
 from ca_numpy.testing.timing import seconds_of
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.engine.tensor import Tensor
 from ca_numpy.registry import current_backend
-from ca_numpy.tensor import Tensor
 
 Array = NDArray[Any]
 

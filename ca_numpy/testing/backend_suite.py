@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.autograd import grad
+from ca_numpy.engine.autograd import grad
+from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.registry import use_backend, why_unavailable
-from ca_numpy.tensor import Tensor, tensor
 from ca_numpy.testing.adjoint import check_adjoint, on_host
 from ca_numpy.testing.cases import CASES, Case
-from ca_numpy.testing.drawing import Problem, relaid
-from ca_numpy.testing.gradcheck import gradcheck, gradient_of
+from ca_numpy.testing.finite_differences import gradcheck, gradient_of
+from ca_numpy.testing.generators import Problem, relaid
 from ca_numpy.testing.strategies import generators, layouts, problems
 
 Array = NDArray[Any]

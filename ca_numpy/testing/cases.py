@@ -15,13 +15,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ca_numpy import ops
-from ca_numpy.autograd import Op, grad
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import Op, grad
+from ca_numpy.engine.tensor import Tensor, recording, tensor
 from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.registry import use_backend
-from ca_numpy.tensor import Tensor, recording, tensor
 from ca_numpy.testing import oracles, problems
-from ca_numpy.testing.drawing import Chooser, Problem, draw_nonzero
+from ca_numpy.testing.generators import Chooser, Problem, draw_nonzero
 from ca_numpy.testing.oracles import elementwise
 
 Array = NDArray[Any]
@@ -62,7 +62,7 @@ class Case:
 
 
 def all_ops() -> dict[str, Op]:
-    """Every operation that `ca_numpy.ops` defines, by name: those too that users only reach through a function."""
+    """Every operation of `ca_numpy.engine.ops` by name: those too that users reach only through a function."""
     modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}.")]
     return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import oracles
-from ca_numpy.testing.drawing import (
+from ca_numpy.testing.generators import (
     MARGIN,
     Chooser,
     Problem,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ca_numpy.testing.cases import Case
-from ca_numpy.testing.drawing import (
+from ca_numpy.testing.generators import (
     LAYOUTS,
     AttentionProblem,
     ConvProblem,

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ca_numpy.atomic import replacing
 from ca_numpy.errors import UserError
-from ca_numpy.files import replacing
 
 
 def figure_of(ax: Axes) -> Figure:

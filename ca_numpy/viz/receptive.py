@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from ca_numpy.autograd import as_tensors, grad
+from ca_numpy.engine.autograd import as_tensors, grad
+from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.errors import UserError
-from ca_numpy.tensor import Tensor, tensor
 from ca_numpy.viz.output import figure_of
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
+from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
-from ca_numpy.tensor import Tensor
 from ca_numpy.viz.layout import Layout, laid_out
 from ca_numpy.viz.output import figure_of
 

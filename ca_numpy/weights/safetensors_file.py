@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from ca_numpy.atomic import replacing
 from ca_numpy.errors import UserError
-from ca_numpy.files import replacing
 
 _TAGS = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32",

@@ -22,8 +22,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from ca_numpy import ops
-from ca_numpy.autograd import Op
 from ca_numpy.backend import Backend
+from ca_numpy.engine.autograd import Op
 
 DEFINITION = re.compile(r"(?P<name>\S(?:\S| (?! )){0,40}?[^\s.;:,])(?P<gap> {2,})(?P<text>\S.*)")
 CODE = re.compile(r"`([^`]+)`")

@@ -17,9 +17,9 @@ from ca_numpy.data import MaskSampler  # noqa: E402
 from ca_numpy.geometry import nearest_index  # noqa: E402
 from ca_numpy.jit import CompilingNote  # noqa: E402
 from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
-from ca_numpy.train.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
-from ca_numpy.train.config import TrainConfig  # noqa: E402
-from ca_numpy.train.loop import new_system  # noqa: E402
+from ca_numpy.training.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
+from ca_numpy.training.config import TrainConfig  # noqa: E402
+from ca_numpy.training.loop import new_system  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

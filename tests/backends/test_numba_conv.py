@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backends import numpy_conv
 from ca_numpy.geometry import ConvGeometry
-from ca_numpy.testing.drawing import ConvProblem, relaid
+from ca_numpy.testing.generators import ConvProblem, relaid
 from ca_numpy.testing.strategies import conv_problems, generators, layouts
 
 numba = pytest.importorskip("numba")

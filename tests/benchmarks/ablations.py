@@ -20,14 +20,14 @@ from typing import Any
 
 import ca_numpy
 from ca_numpy import metrics
+from ca_numpy.atomic import write_text
 from ca_numpy.data import resolved
 from ca_numpy.errors import UserError
-from ca_numpy.files import write_text
-from ca_numpy.models.files import CHECKPOINT
-from ca_numpy.train import TrainConfig
-from ca_numpy.train.ablations import ABLATIONS
-from ca_numpy.train.checkpoint import load_checkpoint
-from ca_numpy.train.config import configured
+from ca_numpy.models.io import CHECKPOINT
+from ca_numpy.training import TrainConfig
+from ca_numpy.training.ablations import ABLATIONS
+from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.config import configured
 
 #: What the other rows are compared with, seed by seed.
 FULL = "full"

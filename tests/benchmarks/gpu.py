@@ -28,9 +28,9 @@ from gpu_measures import BOUNDS, bound_of
 from gpu_report import to_markdown
 
 from ca_numpy import UserError, machine
+from ca_numpy.atomic import write_text
 from ca_numpy.bench import PEER, Timing, bench
-from ca_numpy.bench.works import works
-from ca_numpy.files import write_text
+from ca_numpy.bench.workloads import works
 from ca_numpy.registry import load_backend
 
 ROOT = Path(__file__).parents[2]

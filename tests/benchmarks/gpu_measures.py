@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
-from ca_numpy.autograd import no_grad
 from ca_numpy.backend import wall_clock
-from ca_numpy.bench.works import Run, hole, layer_shapes
+from ca_numpy.bench.workloads import Run, hole, layer_shapes
+from ca_numpy.engine.autograd import no_grad
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.models.variants import variant_of

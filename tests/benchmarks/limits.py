@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from ca_numpy import metrics, no_grad, peers
-from ca_numpy.data import Dataset, make_pairs, open_split
-from ca_numpy.evaluation import predictions
+from ca_numpy import filling, metrics, no_grad
+from ca_numpy.data import Dataset, open_split
+from ca_numpy.engine.tensor import Tensor
+from ca_numpy.evaluation import make_pairs, predictions
 from ca_numpy.models import Generator
-from ca_numpy.models.files import opened
+from ca_numpy.models.io import opened
 from ca_numpy.registry import use_backend
-from ca_numpy.tensor import Tensor
 
 BLURS = (2, 4, 8, 16, 32)
 METHODS = ("telea", "patchmatch")
@@ -62,7 +62,7 @@ def run(generator: Generator, images: Arrays, masks: Arrays) -> list[Arrays]:
 
 
 def fill(method: str, images: Arrays, masks: Arrays) -> Arrays:
-    return np.stack([peers.fill(method, x, m) for x, m in zip(images, masks, strict=True)])
+    return np.stack([filling.fill(method, x, m) for x, m in zip(images, masks, strict=True)])
 
 
 def shown(values: Arrays) -> str:

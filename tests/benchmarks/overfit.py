@@ -2,7 +2,7 @@
 
     python tests/benchmarks/overfit.py [--size 64] [--width 16] [--steps 800] [--out overfit.png]
 
-Prints the fall of each term; `tests/train/test_overfitting.py` holds a smaller run to tenfold.
+Prints the fall of each term; `tests/training/test_overfitting.py` holds a smaller run to tenfold.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tqdm.auto import trange
 from ca_numpy import grad, losses, no_grad, viz
 from ca_numpy.data import MaskSampler, Photographs, validation_crops
 from ca_numpy.models import Generator
-from ca_numpy.optim import Adam
-from ca_numpy.train.algorithm1 import Batch, complete
+from ca_numpy.nn.optim import Adam
+from ca_numpy.training.algorithm1 import Batch, complete
 
 
 def main() -> None:

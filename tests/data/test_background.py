@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ca_numpy.data import BackgroundLoader, Dataset, ImageFolder, Images, Loader, to_uint8
-from ca_numpy.data.loader import told
+from ca_numpy.data.loader import skipped_summary
 from ca_numpy.errors import UserError
 
 seeds = st.integers(0, 2**32 - 1)
@@ -157,8 +157,8 @@ def test_what_is_no_bad_picture_is_raised_where_the_batch_is_asked_for():
 
 
 def test_one_line_tells_what_was_skipped():
-    assert told({}) == ""
-    line = told({f"{i}.png": f"{i} is bad" for i in range(9)})
+    assert skipped_summary({}) == ""
+    line = skipped_summary({f"{i}.png": f"{i} is bad" for i in range(9)})
     assert line.startswith("skipped 9 unreadable: '0.png', '1.png'")
     assert "\n" not in line
     assert "0 is bad" in line

@@ -15,7 +15,7 @@ import ca_numpy
 from ca_numpy import grad, weights
 from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, Generator, Variant
-from ca_numpy.models.files import save
+from ca_numpy.models.io import save
 
 KINDS = ("contextual", "none", "spatial-transformer", "appearance-flow")
 OURS = {

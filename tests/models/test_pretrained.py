@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import ca_numpy
-from ca_numpy import peers
+from ca_numpy import filling
 from ca_numpy.data import Photographs, validation_crops
 from ca_numpy.data.scenes import validates
-from ca_numpy.models.files import SHIPPED
+from ca_numpy.models.io import SHIPPED
 from ca_numpy.weights import read
 
 
@@ -47,7 +47,7 @@ def test_it_fills_photographs_that_it_never_saw_better_than_the_mean_colour():
         pixels = np.rint((image + 1) * 127.5).astype(np.uint8)
         filled = ca_numpy.inpaint(pixels, mask)
         np.testing.assert_array_equal(filled[~mask], pixels[~mask])
-        mean = peers.fill("mean", image, mask[:, :, None].astype(np.float32))
+        mean = filling.fill("mean", image, mask[:, :, None].astype(np.float32))
         errors = (np.abs(x - image)[mask].mean() for x in (mean, filled / 127.5 - 1))
         gains.append(next(errors) / next(errors))
     assert np.mean(gains) > 1.1

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ca_numpy import Tensor, tensor
-from ca_numpy.autograd import Op
 from ca_numpy.backend import Backend
+from ca_numpy.engine.autograd import Op
 from ca_numpy.testing import CASES, Case, RandomChooser, all_ops
 
 ARRAYS = {"asarray", "to_numpy"}  # they carry arrays to the backend and back, and compute nothing

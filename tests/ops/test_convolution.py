@@ -15,7 +15,7 @@ from ca_numpy.backends import numpy_conv
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import CASES, RandomChooser, gradcheck
 from ca_numpy.testing.backend_suite import check_kernel
-from ca_numpy.testing.drawing import ConvProblem
+from ca_numpy.testing.generators import ConvProblem
 from ca_numpy.testing.strategies import conv_problems
 
 signal = pytest.importorskip("scipy.signal")

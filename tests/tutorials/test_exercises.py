@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exercises import Exercise, all_exercises, check
 
 from ca_numpy.errors import UserError
-from ca_numpy.testing.exercises import Exercise, all_exercises, check
 
 HERE = Path(__file__).parent
 TUTORIALS = HERE.parents[1] / "tutorials"
@@ -142,10 +142,11 @@ def test_an_unknown_exercise_lists_those_there_are() -> None:
 
 
 def test_the_checker_needs_neither_pytest_nor_hypothesis() -> None:
-    code = """
+    code = f"""
 import sys
+sys.path.insert(0, {str(TUTORIALS)!r})
 sys.modules.update(pytest=None, hypothesis=None)
-from ca_numpy.testing.exercises import all_exercises, check
+from exercises import all_exercises, check
 for name in all_exercises():
     check(name, None)
 """

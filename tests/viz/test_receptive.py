@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from ca_numpy import functional as F
+from ca_numpy.engine.tensor import tensor
 from ca_numpy.errors import UserError
-from ca_numpy.tensor import tensor
 from ca_numpy.viz import receptive_field
 
 

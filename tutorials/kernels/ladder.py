@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.atomic import write_text
 from ca_numpy.backends.cupy_backend import CupyBackend
 from ca_numpy.backends.cupy_backend.device import Device, cuda_device
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.cupy_backend.launch import Launcher
 from ca_numpy.errors import UserError
-from ca_numpy.files import write_text
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import load_backend
 

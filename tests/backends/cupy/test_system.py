@@ -14,8 +14,8 @@ from ca_numpy import grad, no_grad, tensor, use_backend
 from ca_numpy.errors import UserError
 from ca_numpy.models import Generator
 from ca_numpy.registry import why_unavailable
-from ca_numpy.train import TrainConfig, train
-from ca_numpy.train.checkpoint import load_checkpoint
+from ca_numpy.training import TrainConfig, train
+from ca_numpy.training.checkpoint import load_checkpoint
 
 Array = NDArray[Any]
 NAME = "cupy-emulated"

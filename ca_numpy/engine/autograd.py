@@ -1,0 +1,134 @@
+"""Reverse-mode differentiation of any order: an operation is a name, and beside it the rules of its derivatives.
+
+    rule(g, y, *inputs, **params) -> gradient of one input        g = the gradient of the result y
+
+A rule is a vector-Jacobian product written in operations itself: the gradient of a gradient needs nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, overload
+
+import numpy as np
+
+from ca_numpy.engine.tensor import OPS, Tensor, TensorLike, is_recording, recording
+from ca_numpy.registry import current_backend
+
+Rule = Callable[..., Any]
+
+
+class Op:
+    """A differentiable operation: the current backend's kernel of the same name, remembered when it runs.
+
+    Arrays are positional, parameters are keywords. `reference`: the composite that a fused operation equals.
+    """
+
+    def __init__(self, name: str, *, reference: Callable[..., Tensor] | None = None) -> None:
+        self.name = name
+        self.reference = reference
+        self.rules: tuple[Rule | None, ...] | Callable[[int], Rule] = ()
+        self.shared: Rule | None = None
+        OPS[name] = self
+
+    def __call__(self, *inputs: TensorLike, **params: Any) -> Tensor:
+        tensors = as_tensors(inputs)
+        kernel = getattr(current_backend(), self.name)
+        y = Tensor(kernel(*(x.data for x in tensors), **params), tracked=False)
+        if is_recording() and any(x.tracked and self.rule(i) for i, x in enumerate(tensors)):
+            y.op, y.inputs, y.params, y.tracked = self, tensors, params, True
+        return y
+
+    def rule(self, i: int) -> Rule | None:
+        """The rule of input number i; None where the derivative is zero almost everywhere."""
+        return self.rules(i) if callable(self.rules) else self.rules[i]
+
+
+def as_tensor(x: TensorLike) -> Tensor:
+    """x itself if it is a Tensor, else a constant."""
+    return as_tensors([x])[0]
+
+
+def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
+    """Wrap arrays and numbers as constants, in the dtype of the tensors beside them."""
+    dtype = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
+    asarray = current_backend().asarray
+    return tuple(x if isinstance(x, Tensor) else Tensor(asarray(x, dtype=dtype), tracked=False) for x in inputs)
+
+
+def defvjp(op: Op, *rules: Rule | None, each: Callable[[int], Rule] | None = None, shared: Rule | None = None) -> None:
+    """Give `op` its rules, one per input; None says that the derivative is zero almost everywhere.
+
+    each     for operations of any number of inputs: input number -> rule
+    shared   work that all rules need once: shared(g, y, *inputs, **params) takes the place of g in each rule
+    """
+    op.rules, op.shared = each or rules, shared
+
+
+@overload
+def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: TensorLike | None = None) -> Tensor: ...
+@overload
+def grad(
+    y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
+) -> list[Tensor]: ...
+def grad(
+    y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
+) -> Tensor | list[Tensor]:
+    """Gradients of y with respect to each of xs.
+
+        grad(y, xs)[i] = Σ_j seed_j · ∂y_j / ∂xs[i]          seed = 1 by default: the gradient of y's sum
+
+    With `create_graph` the gradients are themselves differentiable: double backprop, as the WGAN-GP penalty needs it.
+    Only paths from y to xs are walked, and nothing is written to any tensor. What y does not depend on gets zeros.
+    One Tensor for xs gives one back, a sequence a list, each gradient of the same shape as its x; y may have any shape.
+    Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed that has not y's shape.
+    """
+    targets = [xs] if isinstance(xs, Tensor) else list(xs)
+    for t in (y, *targets):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
+    wanted = {id(x) for x in targets}
+    gradient = {id(y): as_tensors([y, np.ones(y.shape) if seed is None else seed])[1]}
+    if gradient[id(y)].shape != y.shape:
+        raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
+    path, useful = _paths(y, wanted)
+    with recording(create_graph):
+        for t in reversed(path):
+            if t.op is None or id(t) not in gradient:
+                continue
+            g = gradient[id(t)] if id(t) in wanted else gradient.pop(id(t))
+            if t.op.shared is not None:
+                g = t.op.shared(g, t, *t.inputs, **t.params)
+            for i, x in enumerate(t.inputs):
+                rule = t.op.rule(i) if id(x) in useful else None
+                if rule is not None:
+                    gx = rule(g, t, *t.inputs, **t.params)
+                    gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
+    result = [gradient[id(x)] if id(x) in gradient else as_tensor(np.zeros(x.shape, x.dtype)) for x in targets]
+    return result[0] if isinstance(xs, Tensor) else result
+
+
+def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
+    """The tensors on a path from `wanted` to y, makers before what they made; and the ids of these and of wanted."""
+    order: list[Tensor] = []
+    seen: set[int] = set()
+    stack = [(y, False)]
+    while stack:  # depth first without recursion: a tape may be deeper than Python's stack
+        t, expanded = stack.pop()
+        if expanded:
+            order.append(t)
+        elif id(t) not in seen:
+            seen.add(id(t))
+            stack.append((t, True))
+            stack.extend((x, False) for x in t.inputs if x.tracked)
+    useful = set(wanted)
+    for t in order:
+        if any(id(x) in useful for x in t.inputs):
+            useful.add(id(t))
+    return [t for t in order if id(t) in useful], useful
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Inside `with no_grad():` nothing is remembered, and no memory is held for a backward pass."""
+    return recording(False)

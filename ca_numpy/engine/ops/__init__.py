@@ -1,0 +1,76 @@
+"""Every differentiable primitive, and below its name the rules of its derivatives.
+
+Something is a primitive only if a backend might have a faster kernel for it, or if composing it would keep more than
+one large intermediate. Everything else is a composite in `functional`.
+"""
+
+from ca_numpy.engine.ops.activations import (
+    elu,
+    elu_slope,
+    leaky_relu,
+    leaky_relu_slope,
+    not_positive,
+    relu,
+    softmax,
+)
+from ca_numpy.engine.ops.attention import contextual_attention
+from ca_numpy.engine.ops.convolution import conv2d, conv2d_dw, conv2d_dx, conv_bias_elu, upsample_conv_bias_elu
+from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_slope, div, exp, log, mul, power, sign, sub
+from ca_numpy.engine.ops.matrix import matmul
+from ca_numpy.engine.ops.patches import fold, gather, resize_nearest, resize_nearest_adjoint, scatter_add, unfold
+from ca_numpy.engine.ops.shapes import (
+    broadcast_to,
+    concat,
+    constant_like,
+    getitem,
+    mean,
+    put,
+    reshape,
+    sum_,
+    sum_to,
+    transpose,
+)
+
+__all__ = [
+    "abs_",
+    "add",
+    "broadcast_to",
+    "clip",
+    "clip_slope",
+    "concat",
+    "constant_like",
+    "contextual_attention",
+    "conv2d",
+    "conv2d_dw",
+    "conv2d_dx",
+    "conv_bias_elu",
+    "div",
+    "elu",
+    "elu_slope",
+    "exp",
+    "fold",
+    "gather",
+    "getitem",
+    "leaky_relu",
+    "leaky_relu_slope",
+    "log",
+    "matmul",
+    "mean",
+    "mul",
+    "not_positive",
+    "power",
+    "put",
+    "relu",
+    "reshape",
+    "resize_nearest",
+    "resize_nearest_adjoint",
+    "scatter_add",
+    "sign",
+    "softmax",
+    "sub",
+    "sum_",
+    "sum_to",
+    "transpose",
+    "unfold",
+    "upsample_conv_bias_elu",
+]

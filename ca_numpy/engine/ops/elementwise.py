@@ -1,0 +1,70 @@
+"""Arithmetic on each element. Broadcasting is NumPy's; `sum_to` undoes it in the gradient."""
+
+from __future__ import annotations
+
+from typing import SupportsFloat
+
+import numpy as np
+
+from ca_numpy.engine.autograd import Op, defvjp
+from ca_numpy.engine.ops.shapes import sum_to
+from ca_numpy.engine.tensor import OPS, Tensor, TensorLike
+
+
+def _like(g: Tensor, x: Tensor) -> Tensor:
+    """g summed over what broadcasting repeated of x."""
+    return g if g.shape == x.shape else sum_to(g, shape=x.shape)
+
+
+add = Op("add")
+defvjp(add, lambda g, y, a, b: _like(g, a), lambda g, y, a, b: _like(g, b))
+
+sub = Op("sub")
+defvjp(sub, lambda g, y, a, b: _like(g, a), lambda g, y, a, b: _like(-g, b))
+
+mul = Op("mul")
+defvjp(mul, lambda g, y, a, b: _like(g * b, a), lambda g, y, a, b: _like(g * a, b))
+
+div = Op("div")
+defvjp(div, lambda g, y, a, b: _like(g / b, a), lambda g, y, a, b: _like(-g * y / b, b))
+
+_power = Op("power")
+
+
+def _power_rule(g: Tensor, y: Tensor, x: Tensor, exponent: float) -> Tensor:
+    """p·x^(p−1); for p = 1 and p = 0 written without a power, so that x = 0 stays harmless"""
+    return g * exponent * power(x, exponent=exponent - 1) if exponent not in (0, 1) else g * exponent
+
+
+defvjp(_power, _power_rule)
+
+
+def power(x: TensorLike, *, exponent: SupportsFloat) -> Tensor:
+    """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated.
+
+    x of any shape -> the same shape. Raises TypeError for an exponent that is a Tensor or an array.
+    """
+    if isinstance(exponent, (Tensor, np.ndarray)):
+        raise TypeError("the exponent of ** must be a number: write exp(log(x) * p) to differentiate it")
+    return _power(x, exponent=float(exponent))
+
+
+OPS["power"] = power
+
+exp = Op("exp")
+defvjp(exp, lambda g, y, x: g * y)
+
+log = Op("log")
+defvjp(log, lambda g, y, x: g / x)
+
+sign = Op("sign")
+defvjp(sign, None)
+
+abs_ = Op("abs")
+defvjp(abs_, lambda g, y, x: g * sign(x))
+
+clip_slope = Op("clip_slope")
+defvjp(clip_slope, None)
+
+clip = Op("clip")
+defvjp(clip, lambda g, y, x, low, high: g * clip_slope(x, low=low, high=high))

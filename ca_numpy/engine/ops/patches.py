@@ -1,0 +1,26 @@
+"""Moving pixels about: patches, positions, nearest-neighbour resizing. Linear, each beside its adjoint."""
+
+from __future__ import annotations
+
+from ca_numpy.engine.autograd import Op, defvjp
+
+unfold = Op("unfold")
+fold = Op("fold")
+defvjp(unfold, lambda g, y, x, ksize, geometry: fold(g, size=x.shape[1:3], geometry=geometry))
+defvjp(fold, lambda h, y, g, size, geometry: unfold(h, ksize=g.shape[3:5], geometry=geometry))
+
+gather = Op("gather")
+scatter_add = Op("scatter_add")
+defvjp(gather, lambda g, y, x, index, axis: scatter_add(g, index=index, axis=axis, length=x.shape[axis]))
+defvjp(scatter_add, lambda h, y, g, index, axis, length: gather(h, index=index, axis=axis))
+
+resize_nearest = Op("resize_nearest")
+resize_nearest_adjoint = Op("resize_nearest_adjoint")
+defvjp(
+    resize_nearest,
+    lambda g, y, x, size, align_corners: resize_nearest_adjoint(g, size=x.shape[1:3], align_corners=align_corners),
+)
+defvjp(
+    resize_nearest_adjoint,
+    lambda h, y, g, size, align_corners: resize_nearest(h, size=g.shape[1:3], align_corners=align_corners),
+)

@@ -1,0 +1,166 @@
+"""A Tensor is an array that remembers how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.backend import Array
+from ca_numpy.registry import current_backend
+
+if TYPE_CHECKING:
+    from ca_numpy.engine.autograd import Op
+
+#: What operations take: a Tensor, or an array or number, which counts as a constant.
+TensorLike: TypeAlias = "Tensor | NDArray[Any] | float"
+
+#: Every differentiable operation by name. `ops/` fills it, so that this file needs to know none of them.
+OPS: dict[str, Callable[..., Tensor]] = {}
+
+_recording: ContextVar[bool] = ContextVar("ca_numpy_recording", default=True)
+
+
+def is_recording() -> bool:
+    """Whether operations are being remembered just now."""
+    return _recording.get()
+
+
+@contextmanager
+def recording(on: bool, /) -> Iterator[None]:
+    """Switch remembering on or off inside a `with` block."""
+    token = _recording.set(on)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Tensor:
+    """An array and, when it was computed, the operation, inputs and parameters it came from.
+
+    A tensor knows its makers; a maker never knows its tensor. So there are no reference cycles, and the whole tape is
+    freed the moment the last result is dropped. `data` is the current backend's array. `tracked`: gradients may be
+    asked for: of `tensor(array)` and all computed from it, not of constants. shape, dtype, ndim, size are as NumPy's.
+    """
+
+    __slots__ = ("__weakref__", "data", "inputs", "op", "params", "tracked")
+    __array_ufunc__ = None  # ndarray * Tensor is then decided by Tensor.__rmul__, not by NumPy
+
+    def __init__(self, data: Any, *, tracked: bool = True) -> None:
+        self.data: Array = data.data if isinstance(data, Tensor) else current_backend().asarray(data)
+        self.tracked = tracked
+        self.op: Op | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.params: dict[str, Any] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def detach(self) -> Tensor:
+        """The same values, of the same shape, as a constant: gradients stop here."""
+        return Tensor(self.data, tracked=False)
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array of the same shape, wherever they live."""
+        return current_backend().to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __repr__(self) -> str:
+        made = f", from {self.op.name}" if self.op else ""
+        return f"Tensor({np.array2string(self.numpy(), precision=4, threshold=20)}, {self.dtype}{made})"
+
+    def __bool__(self) -> bool:
+        return bool(self.numpy())
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    # The operators, by name from the table that ops/ fills.
+    def __add__(self, other: Any) -> Tensor:
+        return OPS["add"](self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return OPS["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return OPS["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return OPS["mul"](self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return OPS["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return OPS["div"](other, self)
+
+    def __neg__(self) -> Tensor:
+        return OPS["mul"](self, -1.0)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return OPS["power"](self, exponent=exponent)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return OPS["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return OPS["matmul"](other, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return OPS["getitem"](self, index=index)
+
+    def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
+        """The same values in another shape; one length may be -1."""
+        return OPS["reshape"](self, shape=shape)
+
+    def transpose(self, *axes: int | tuple[int, ...]) -> Tensor:
+        """Axes in another order; without arguments, reversed."""
+        return OPS["transpose"](self, axes=axes)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Tensor:
+        """Sum over some axes, or over all."""
+        return OPS["sum"](self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Tensor:
+        """Mean over some axes, or over all."""
+        return OPS["mean"](self, axis=axis, keepdims=keepdims)
+
+
+def tensor(array: Any, /) -> Tensor:
+    """A leaf of the tape: values that gradients can be asked for.
+
+    An array of any shape. Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
+    """
+    data = array.data if isinstance(array, Tensor) else current_backend().asarray(array)
+    if np.dtype(data.dtype).kind != "f":
+        data = current_backend().asarray(data, dtype=np.float64)
+    return Tensor(data)

@@ -1,0 +1,18 @@
+"""Table 1 of the paper: how well holes are filled, on lists of pictures and holes that others can repeat."""
+
+from ca_numpy.evaluation.pairs import Pairs, draw_hole, load_pairs, make_pairs
+from ca_numpy.evaluation.tables import MEASURES, REGIONS, Evaluation, completions, evaluate, measure, predictions
+
+__all__ = [
+    "MEASURES",
+    "REGIONS",
+    "Evaluation",
+    "Pairs",
+    "completions",
+    "draw_hole",
+    "evaluate",
+    "load_pairs",
+    "make_pairs",
+    "measure",
+    "predictions",
+]

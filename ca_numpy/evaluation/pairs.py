@@ -1,0 +1,288 @@
+"""A fixed list of pictures and holes to measure on, as a file that others can repeat the measurement from.
+
+An entry says which picture (a file, or one that comes with the library), the SHA-256 of its file, which window of it is
+resized to the side of the crops, and where its hole is: boxes in pixels of the crop, or the seed that draws it.
+
+    {"file": "pictures/cat.jpg", "sha256": "…", "window": [0, 20, 300, 300],
+     "hole": {"kind": "centre", "box": [64, 64, 128, 128]}}
+    {"photograph": "astronaut", …, "hole": {"kind": "free-form", "seed": [0, 1], "sha256": "…"}}
+
+Windows and boxes are (top, left, height, width). Paths are relative to the list's folder. A texture made by program has
+no file: its hash is of its pixels, RGB, row by row. A drawn hole's is of its pixels, one byte each, 0 or 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.atomic import write_text
+from ca_numpy.data.datasets import Concat, Crops, Dataset, ImageFolder, Photographs, Subset, Textures
+from ca_numpy.data.images import crop_window, load_pixels, quoted
+from ca_numpy.data.loader import validation_windows
+from ca_numpy.data.masks import BoundingBox, MaskSampler
+from ca_numpy.errors import UserError
+
+FORMAT = "ca-numpy pairs 1"
+Kind = Literal["centre", "box", "boxes", "free-form"]
+Holes = Literal["centre", "box", "boxes", "free-form", "mixed"]
+
+
+class Hole(NamedTuple):
+    """One rectangle, `box`; or what `seed` draws, whose pixels have the hash `sha256`."""
+
+    kind: str
+    box: BoundingBox | None
+    seed: tuple[int, ...]
+    sha256: str
+
+
+class Pair(NamedTuple):
+    """A picture, by its source ("file", "photograph" or "texture") and name there, its hash, a window of it, a hole."""
+
+    source: str
+    name: str
+    sha256: str
+    window: BoundingBox
+    hole: Hole
+
+
+class Pairs(NamedTuple):
+    """Crops of `size` × `size` pixels with their holes."""
+
+    size: int
+    pairs: tuple[Pair, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """What to call the pictures beside their results."""
+        return [Path(pair.name).stem for pair in self.pairs]
+
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Crops, N size size 3 in [-1, 1], and masks, N size size 1, 1 = hole.
+
+        Raises UserError for a picture that is missing or no longer the one that the list was made of.
+        """
+        opened: dict[tuple[str, str], NDArray[np.uint8]] = {}
+        crops, masks = [], []
+        for pair in self.pairs:
+            key = pair.source, pair.name
+            if key not in opened:
+                opened = {key: _checked(pair)}  # one at a time: lists may be long and pictures large
+            crops.append(crop_window(opened[key], **pair.window._asdict(), size=self.size))
+            masks.append(_hole_mask(pair, self.size))
+        return np.stack(crops), np.stack(masks)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the list as JSON, one entry a line. Raises UserError where that cannot be."""
+        lines = [json.dumps(_entry(pair, Path(path).resolve().parent), ensure_ascii=False) for pair in self.pairs]
+        head = f'{{"format": {json.dumps(FORMAT)}, "size": {self.size}, "pairs": [\n  '
+        try:
+            write_text(Path(path), head + ",\n  ".join(lines) + "\n]}\n")
+        except OSError as e:
+            raise UserError(f"cannot write {quoted(path)} ({e.strerror}): give another path") from e
+
+
+def make_pairs(
+    dataset: Dataset,
+    *,
+    size: int,
+    count: int,
+    window: float = 0.75,
+    holes: Holes = "centre",
+    seed: int = 0,
+    crops: Crops | Literal["auto"] = "auto",
+) -> Pairs:
+    """`count` crops of a dataset, as `validation_crops` takes them, each with its hole: the same every time.
+
+    holes   "centre": a square of half the side; "box", "boxes", "free-form": drawn from (seed, number of the crop);
+            "mixed": the four take turns
+
+    Raises UserError for numbers out of range, and pictures that are in no file.
+    """
+    if holes not in get_args(Holes):
+        raise UserError(f"there are no holes {holes!r}: choose from {', '.join(get_args(Holes))}")
+    pairs = []
+    hashes: dict[tuple[str, str], str] = {}
+    for number, (index, view) in enumerate(
+        validation_windows(dataset, size=size, count=count, window=window, crops=crops)
+    ):
+        source, name = _source(dataset, index)
+        if (source, name) not in hashes:
+            hashes[source, name] = _hash(_content(source, name))
+        kind = get_args(Kind)[number % 4] if holes == "mixed" else holes
+        mask = draw_hole(kind, size=size, seed=(seed, number))
+        box = _box_of(mask) if kind in ("centre", "box") else None
+        hole = Hole(kind, box, (seed, number), _hash(mask.astype(np.uint8).tobytes()))
+        if source == "file":
+            view = _on_file(view, dataset.pixels(index).shape, load_pixels(name).shape)
+        pairs.append(Pair(source, name, hashes[source, name], view, hole))
+    return Pairs(size, tuple(pairs))
+
+
+def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...]) -> BoundingBox:
+    """A window of a picture that its set has resized, on the file: where the same content lies."""
+    if size == on_file:
+        return view
+    down, right = on_file[0] / size[0], on_file[1] / size[1]
+    edges = (view.top * down, view.left * right, (view.top + view.height) * down, (view.left + view.width) * right)
+    top, left, bottom, end = (round(edge) for edge in edges)
+    return BoundingBox(top, left, max(bottom - top, 1), max(end - left, 1))
+
+
+def load_pairs(path: str | os.PathLike[str]) -> Pairs:
+    """The list in a file that `Pairs.save` wrote, or a hand. Raises UserError for what is no such list."""
+    shown = quoted(path)
+    try:
+        read = json.loads(Path(path).read_text(encoding="utf-8"))
+        if read["format"] != FORMAT:
+            raise UserError(f"{shown} has the format {read['format']!r}, and {FORMAT!r} is read here")
+        folder = Path(path).resolve().parent
+        pairs = Pairs(int(read["size"]), tuple(_parsed(entry, folder) for entry in read["pairs"]))
+    except OSError as e:
+        raise UserError(f"cannot read {shown}: {e.strerror}") from e
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        if isinstance(e, UserError):
+            raise
+        raise UserError(f"{shown} is no list of pairs ({e!r}): make it anew with `ca-numpy evaluate --pairs`") from e
+    if not pairs.pairs:
+        raise UserError(f"{shown} lists no pairs: there is nothing to measure on")
+    return pairs
+
+
+def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
+    """One mask size size 1, 1 = hole, of a kind, the same for the same seed.
+
+    "centre" needs no seed: half the side in the middle. Raises UserError for a kind that is not in `Kind`.
+    """
+    if kind == "centre":
+        mask = np.zeros((size, size, 1), np.float32)
+        mask[size // 4 : size - size // 4, size // 4 : size - size // 4] = 1
+        return mask
+    if kind not in get_args(Kind):
+        raise UserError(f"there is no kind of hole {kind!r}: choose from {', '.join(get_args(Kind))}")
+    sampler = MaskSampler(kind, image_size=size, box_size=size // 2, max_shrink=size // 16)  # type: ignore[arg-type]
+    return np.asarray(sampler(np.random.default_rng(list(seed)), 1)[0][0])
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------------
+
+
+def _source(dataset: Dataset, index: int) -> tuple[str, str]:
+    """Where a dataset's picture comes from: its source and its name there."""
+    if isinstance(dataset, Subset):
+        return _source(dataset.dataset, dataset.indices[index])
+    if isinstance(dataset, Concat):
+        for part in dataset.datasets:
+            if index < len(part):
+                return _source(part, index)
+            index -= len(part)
+    if isinstance(dataset, ImageFolder):
+        return "file", str((dataset.path / dataset.names[index]).resolve())
+    if isinstance(dataset, Photographs):
+        return "photograph", dataset.names[index]
+    if isinstance(dataset, Textures) and (dataset.size, dataset.seed) == (256, 0):
+        return "texture", dataset.names[index]
+    raise UserError(f"picture {dataset.names[index]!r} is in no file: save it in a folder and name that")
+
+
+def _photograph(name: str) -> Path:
+    photographs = Photographs()
+    if name not in photographs.names:
+        raise UserError(f"there is no photograph {name!r}: there are {', '.join(photographs.names)}")
+    return photographs.file(photographs.names.index(name))
+
+
+def _texture(name: str) -> NDArray[np.uint8]:
+    number = name.rpartition("-")[2]
+    textures = Textures(int(number) + 1 if number.isdecimal() else 1)
+    if textures.names[-1] != name:
+        raise UserError(f"there is no texture {name!r}: the last name before it is {textures.names[-1]!r}")
+    return textures.pixels(-1)
+
+
+def _content(source: str, name: str) -> bytes:
+    """What a picture's hash is taken of."""
+    if source == "texture":
+        return _texture(name).tobytes()
+    file = Path(name) if source == "file" else _photograph(name)
+    try:
+        return file.read_bytes()
+    except OSError as e:
+        raise UserError(f"cannot read the picture {quoted(file)}: {e.strerror}") from e
+
+
+def _checked(pair: Pair) -> NDArray[np.uint8]:
+    """A picture's pixels, H W 3, if it is still the same."""
+    if _hash(_content(pair.source, pair.name)) != pair.sha256:
+        raise UserError(
+            f"the {pair.source} {quoted(pair.name)} is not the one that the list of pairs was made of: its SHA-256 "
+            "differs; find the original, or make a new list"
+        )
+    readers: dict[str, Callable[[str], NDArray[np.uint8]]] = {
+        "file": load_pixels, "photograph": lambda name: load_pixels(_photograph(name)), "texture": _texture,
+    }  # fmt: skip
+    return readers[pair.source](pair.name)
+
+
+def _hole_mask(pair: Pair, size: int) -> NDArray[np.float32]:
+    hole = pair.hole
+    if hole.box is None:
+        mask = draw_hole(hole.kind, size=size, seed=hole.seed)
+    else:
+        mask = np.zeros((size, size, 1), np.float32)
+        hole.box.crop(mask)[...] = 1
+    if hole.box is None and _hash(mask.astype(np.uint8).tobytes()) != hole.sha256:
+        raise UserError(
+            f"seed {list(hole.seed)} draws another {hole.kind!r} hole here than when the list of pairs was made: "
+            "use the versions of NumPy and Pillow of then, or make a new list"
+        )
+    if not 0 < mask.mean() < 1:
+        raise UserError(f"the hole of {quoted(pair.name)} is empty or leaves nothing known: mend the list of pairs")
+    return mask
+
+
+def _box_of(mask: NDArray[np.float32]) -> BoundingBox:
+    rows, columns = np.flatnonzero(mask.any((1, 2))), np.flatnonzero(mask.any((0, 2)))
+    return BoundingBox(int(rows[0]), int(columns[0]), len(rows), len(columns))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# ---- entries -----------------------------------------------------------------------------------------------------
+
+
+def _entry(pair: Pair, folder: Path) -> dict[str, Any]:
+    """A pair as JSON has it."""
+    name = pair.name
+    if pair.source == "file":
+        try:
+            name = Path(os.path.relpath(name, folder)).as_posix()
+        except ValueError:  # on another drive
+            name = Path(name).as_posix()
+    hole: dict[str, Any] = {"kind": pair.hole.kind}
+    if pair.hole.box is not None:
+        hole["box"] = list(pair.hole.box)
+    else:
+        hole.update(seed=list(pair.hole.seed), sha256=pair.hole.sha256)
+    return {pair.source: name, "sha256": pair.sha256, "window": list(pair.window), "hole": hole}
+
+
+def _parsed(entry: dict[str, Any], folder: Path) -> Pair:
+    (source,) = entry.keys() & {"file", "photograph", "texture"}
+    name, hole = str(entry[source]), entry["hole"]
+    if source == "file":
+        name = str((folder / name).resolve())
+    box = BoundingBox(*map(int, hole["box"])) if "box" in hole else None
+    seed = () if box else tuple(map(int, hole["seed"]))
+    found = Hole(str(hole["kind"]), box, seed, "" if box else str(hole["sha256"]))
+    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), found)

@@ -1,0 +1,19 @@
+"""Filling holes: by a network, by copying patches, and by other methods to compare with."""
+
+from ca_numpy.filling.baselines import METHODS, fill, why_unavailable
+from ca_numpy.filling.blending import blend
+from ca_numpy.filling.inpainting import Inpainted, inpaint, inpaint_details, read_pair
+from ca_numpy.filling.patchmatch import complete, nearest_field
+
+__all__ = [
+    "METHODS",
+    "Inpainted",
+    "blend",
+    "complete",
+    "fill",
+    "inpaint",
+    "inpaint_details",
+    "nearest_field",
+    "read_pair",
+    "why_unavailable",
+]

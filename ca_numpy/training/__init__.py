@@ -1,0 +1,8 @@
+"""Training: Algorithm 1 of the paper, its configuration, and checkpoints from which a run continues exactly."""
+
+from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.loop import TrainResult, train
+from ca_numpy.training.presets import PRESETS, STAGES
+from ca_numpy.training.stages import train_in_stages
+
+__all__ = ["PRESETS", "STAGES", "TrainConfig", "TrainResult", "train", "train_in_stages"]

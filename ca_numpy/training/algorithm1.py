@@ -1,0 +1,128 @@
+"""Algorithm 1 of the paper, and nothing else.
+
+while G has not converged:
+    for five critic updates:
+        draw images x, masks m; erase: z; predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
+        draw t, interpolate x̂ = (1 − t)·x + t·x̃
+        update both critics by their Wasserstein losses and gradient penalties
+    draw images x, masks m
+    update the generator by the discounted ℓ1 and both critics' scores
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy import functional as F
+from ca_numpy.data import BoundingBox
+from ca_numpy.engine.autograd import as_tensors, grad, no_grad
+from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.models import Critic, Generator
+from ca_numpy.nn import Vgg16
+from ca_numpy.nn.optim import Adam
+from ca_numpy.training import losses
+from ca_numpy.training.config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    boxes: list[BoundingBox]
+
+
+class System(NamedTuple):
+    """All that learns, with its optimisers, and where its batches and its randomness come from.
+
+    vgg   judges by its features, if the configuration asks for that, and does not learn
+    """
+
+    generator: Generator
+    local_critic: Critic
+    global_critic: Critic
+    generator_adam: Adam
+    critic_adam: Adam
+    next_batch: Callable[[], Batch]
+    penalty_rng: np.random.Generator
+    vgg: Vgg16 | None = None
+
+
+def complete(generator: Generator, images: TensorLike, masks: TensorLike) -> tuple[Tensor, Tensor, Tensor]:
+    """(coarse, refined, x̃): both predictions, and the refined one pasted into the hole of the image."""
+    images, masks = as_tensors([images, masks])
+    coarse, refined = generator(generator.erase(images, masks), masks)
+    return coarse, refined, refined * masks + images * (1 - masks)
+
+
+def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
+    """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both.
+
+    Without Wasserstein critics (section 5.1) there is neither: it returns their loss as `critic`.
+    """
+    batch = system.next_batch()
+    images, masks = as_tensors([batch.images, batch.masks])  # carried to a GPU once
+    with no_grad():
+        fake = complete(system.generator, images, masks)[2]
+    whole = (images, fake, masks)
+    local = [F.crop_boxes(a, batch.boxes) for a in whole]
+    scored, penalty = [], []
+    for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
+        scored.append(losses.critic_loss(critic(real), critic(made), kind=config.adversarial))
+        if config.adversarial == "wgan-gp":
+            t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
+            penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
+    loss = scored[0] + scored[1]
+    if penalty:
+        loss = loss + (penalty[0] + penalty[1]) * config.penalty_weight
+    system.critic_adam.step(grad(loss, list(system.critic_adam.parameters.values())))
+    # Tensors, not numbers: to read one is to wait for the GPU.
+    values = (
+        {"wasserstein": -(scored[0] + scored[1]), "penalty": penalty[0] + penalty[1]} if penalty else {"critic": loss}
+    )
+    return {name: value.detach() for name, value in values.items()}
+
+
+def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, Tensor]:
+    """One update of the generator; `adversarial` is false while it learns by reconstruction alone."""
+    batch = system.next_batch()
+    images, masks = as_tensors([batch.images, batch.masks])
+    coarse, refined, fake = complete(system.generator, images, masks)
+
+    def discounted(x: Tensor) -> Tensor:
+        return losses.discounted_l1(images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)
+
+    l1_coarse, l1_refined = discounted(coarse), discounted(refined)
+    known_coarse, known_refined = (losses.known_l1(images, x, masks) for x in (coarse, refined))
+    l1, known = l1_coarse * config.coarse_weight, known_coarse * config.coarse_weight
+    if config.refine_l1:
+        l1, known = l1 + l1_refined, known + known_refined
+    loss = l1 * config.l1_weight + known * config.known_weight
+    values = {"l1_coarse": l1_coarse, "l1_refined": l1_refined, "known_refined": known_refined}
+    for name, value in _compared(system, config, images, fake).items():
+        values[name], loss = value, loss + value * getattr(config, f"{name}_weight")
+    if adversarial:
+        scores = system.global_critic(fake), system.local_critic(F.crop_boxes(fake, batch.boxes))
+        whole, local = (losses.adversarial_loss(score, kind=config.adversarial) for score in scores)
+        values["adversarial"] = whole + local
+        loss = loss + values["adversarial"] * config.adversarial_weight
+    system.generator_adam.step(grad(loss, list(system.generator_adam.parameters.values())), rate=rate)
+    return {name: value.detach() for name, value in values.items()}
+
+
+def _compared(system: System, config: TrainConfig, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """The losses that section 5.1 compares with and the paper does without: those that have a weight."""
+    found: dict[str, Tensor] = {}
+    if config.tv_weight:
+        found["tv"] = losses.total_variation(fake)
+    if system.vgg is not None:
+        features, truth = system.vgg(fake), system.vgg(images)
+        if config.perceptual_weight:
+            found["perceptual"] = losses.perceptual_loss(features, truth)
+        if config.style_weight:
+            found["style"] = losses.style_loss(features, truth)
+    return found

@@ -1,0 +1,106 @@
+"""A run's log, its progress bar, and the signals that stop it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ca_numpy.atomic import write_text
+from ca_numpy.errors import UserError
+from ca_numpy.training.config import TrainConfig
+
+
+class Log:
+    """One JSON object per line: a record per step, and one per validation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+
+    def truncate(self, *, before: int) -> None:
+        """Keep what was written of steps before this one: what comes after is about to be made again."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        if lines and not lines[-1].endswith("\n"):  # a crash cut it short; the checkpoint is older than that
+            lines.pop()
+        try:
+            records = [json.loads(line) for line in lines]
+        except ValueError as e:
+            raise UserError(f"{str(self.path)!r} is damaged ({e}): move it away and resume again") from e
+        # A validation at step s measures the network after s updates; a training record is of update number s.
+        self.records = [r for r in records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
+        write_text(self.path, "".join(json.dumps(r) + "\n" for r in self.records))
+
+    def append(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class Progress:
+    """A progress bar with the losses and the time left; where output goes to a file, a line per validation."""
+
+    def __init__(self, config: TrainConfig, *, first: int, quiet: bool) -> None:
+        self.quiet, self.config = quiet, config
+        self.bar = tqdm(
+            total=config.steps, initial=first, unit="step", dynamic_ncols=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )  # fmt: skip
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.bar.close()
+
+    def say(self, line: str) -> None:
+        """A line of its own above the bar."""
+        if not self.quiet:
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
+
+    def step(self, record: dict[str, Any]) -> None:
+        """One step further."""
+        phase = "Algorithm 1" if "adversarial" in record else "reconstruction"
+        names = {"l1": "l1_refined", "W": "wasserstein", "gp": "penalty", "critic": "critic"}
+        shown = {short: record.get(name) for short, name in names.items()}
+        self.bar.set_description(phase, refresh=False)
+        self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
+        self.bar.update()
+
+    def validated(self, record: dict[str, Any]) -> None:
+        """What was measured on held-out pictures."""
+        self.say(
+            f"step {record['step']:>4}/{self.config.steps}  held out: coarse {record['validation_l1_coarse']:5.2f} %"
+            f"  refined {record['validation_l1_refined']:5.2f} %  {record['validation_psnr']:5.2f} dB"
+        )
+
+
+class StopSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop after the current step; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.given = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            heard = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN)
+            self._before = {s: signal.signal(s, self._hear) for s in heard}  # a background job ignores Ctrl-C
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.given:
+            raise KeyboardInterrupt
+        self.given = True
+        tqdm.write("finishing this step, then saving; once more to stop at once", file=sys.stderr)

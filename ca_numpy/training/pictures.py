@@ -1,0 +1,74 @@
+"""What a run draws: held-out crops on the way, its curves, and one picture inpainted whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ca_numpy.data import Dataset, resize, save_image, to_float
+from ca_numpy.engine.autograd import no_grad
+from ca_numpy.filling import inpaint_details
+from ca_numpy.models import Generator
+from ca_numpy.registry import current_backend
+from ca_numpy.training.algorithm1 import complete
+from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.validation import Validation
+
+#: Rows of the pictures drawn on the way.
+SHOWN = 6
+
+
+def draw_pictures(path: Path, generator: Generator, validation: Validation) -> None:
+    """input | coarse | result | truth | attention, of some held-out crops."""
+    from ca_numpy import viz  # matplotlib takes a second to load: only where a picture is drawn
+
+    images, masks, boxes = validation.batch
+    batch = type(validation.batch)(images[:SHOWN], masks[:SHOWN], boxes[:SHOWN])
+    with no_grad():
+        coarse, refined, _ = complete(generator, batch.images, batch.masks)
+        attention = (
+            generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
+            if generator.attention != "none"
+            else None
+        )
+    figure = viz.comparison(
+        batch.images,
+        batch.masks,
+        coarse.numpy(),
+        refined.numpy(),
+        batch.images,
+        index=attention[0] if attention else None,
+        background=attention[1] if attention else None,
+    )
+    viz.save(figure, path)
+
+
+def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validation) -> None:
+    """The losses and measurements so far, with what filling in the mean colour would give."""
+    from ca_numpy import viz
+
+    drawn = [{k: v for k, v in r.items() if k not in ("rate", "seconds")} for r in records]
+    figure = viz.loss_curves(drawn, references={"mean colour": validation.mean_colour})
+    viz.save(figure, path)
+
+
+def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config: TrainConfig) -> list[Path]:
+    """Inpaint the first held-out picture whole, as a user would: the result, and a sheet of all its steps."""
+    from ca_numpy import viz
+
+    pixels = dataset[0]
+    shrink = 2 * config.size / min(pixels.shape[:2])  # holes as large, in pixels, as those that were trained on
+    image = resize(pixels, (round(pixels.shape[0] * shrink), round(pixels.shape[1] * shrink))) if shrink < 1 else pixels
+    mask = np.zeros((*image.shape[:2], 1), np.float32)
+    side = min(config.box, max(min(image.shape[:2]) // 2, 1))  # a small picture gets a smaller hole
+    top, left = ((n - side) // 2 for n in image.shape[:2])
+    mask[top : top + side, left : left + side] = 1
+    done = inpaint_details(image, mask, model=generator, attention=True, backend=current_backend().name)
+    paths = [folder / "photograph-inpainted.png", folder / "photograph-steps.png"]
+    save_image(paths[0], done.result)
+    index, background = done.attention or (None, None)
+    sheet = viz.comparison(image, mask, done.coarse, to_float(done.result), image, index=index, background=background)
+    viz.save(sheet, paths[1])
+    return paths

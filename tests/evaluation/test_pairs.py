@@ -1,0 +1,117 @@
+"""Lists of pictures and holes: the same ones again from a file, or a refusal."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from ca_numpy.data import Concat, ImageFolder, Images, Photographs, Subset, Textures, save_image, validation_crops
+from ca_numpy.data.masks import BoundingBox
+from ca_numpy.errors import UserError
+from ca_numpy.evaluation import load_pairs, make_pairs
+from ca_numpy.evaluation import pairs as pairs_module
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    (tmp_path / "pictures").mkdir()
+    for name in ("a b.png", "ü.png"):
+        save_image(tmp_path / "pictures" / name, rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    return tmp_path
+
+
+def everything(folder):
+    return Concat(Subset(Photographs(), [0, 3]), Textures(64), ImageFolder(folder / "pictures"))
+
+
+@pytest.mark.parametrize("holes", ["centre", "box", "boxes", "free-form", "mixed"])
+def test_a_list_comes_back_from_its_file(folder, holes):
+    dataset = Concat(ImageFolder(folder / "pictures"), Subset(Photographs(), [3]), Subset(Textures(64), [5]))
+    pairs = make_pairs(dataset, size=32, count=6, holes=holes, seed=4)
+    pairs.save(folder / "list.json")
+    again = load_pairs(folder / "list.json")
+    for mine, theirs in zip(pairs.read(), again.read(), strict=True):
+        assert_array_equal(mine, theirs)
+    assert again.names == pairs.names == ["a b", "ü", "rocket", dataset.names[3], "a b", "ü"]
+
+
+def test_the_crops_are_those_of_validation_and_the_holes_are_holes(folder):
+    dataset = everything(folder)
+    images, masks = make_pairs(dataset, size=24, count=70, window=0.6, holes="mixed").read()
+    assert_array_equal(images, validation_crops(dataset, size=24, count=70, window=0.6))
+    assert set(np.unique(masks)) == {0, 1}
+    assert_array_equal(np.argwhere(masks[4, ..., 0])[[0, -1]], [[6, 6], [17, 17]])  # every fourth is in the centre
+    assert len({m.tobytes() for m in masks[1::4]}) > 10
+
+
+def test_the_list_moves_with_its_pictures_and_holds_their_hashes(folder):
+    make_pairs(ImageFolder(folder / "pictures"), size=16, count=2).save(folder / "list.json")
+    entries = json.loads((folder / "list.json").read_text(encoding="utf-8"))["pairs"]
+    content = (folder / "pictures" / "a b.png").read_bytes()
+    assert entries[0]["file"] == "pictures/a b.png"
+    assert entries[0]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert entries[0]["hole"] == {"kind": "centre", "box": [4, 4, 8, 8]}
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert load_pairs(moved / "list.json").read()[0].shape == (2, 16, 16, 3)
+
+
+def test_another_picture_under_the_same_name_is_refused(folder):
+    make_pairs(ImageFolder(folder / "pictures"), size=16, count=2).save(folder / "list.json")
+    (folder / "pictures" / "ü.png").write_bytes((folder / "pictures" / "a b.png").read_bytes())
+    with pytest.raises(UserError, match=r"ü\.png.*SHA-256"):
+        load_pairs(folder / "list.json").read()
+
+
+def edited(path: Path, old: str, new: str) -> Path:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"seed": [0, 0]', '"seed": [0, 1]', "draws another"),
+        ('"photograph": "astronaut"', '"photograph": "cosmonaut"', "no photograph"),
+        ('"photograph": "astronaut"', '"texture": "stripes-00001"', "no texture"),
+        ('"photograph": "astronaut"', '"file": "nowhere.png"', "cannot read"),
+        ('"photograph": "astronaut"', '"painting": "astronaut"', "no list of pairs"),
+        ("ca-numpy pairs 1", "ca-numpy pairs 2", "format"),
+        ('"window": [64, 64', '"window": [640, 64', "not inside"),
+        ('"hole"', '"whole"', "no list of pairs"),
+        ('"size": 32', '"size": 32x', "no list of pairs"),
+        ('"pairs": [', '"pairs": ["cat.jpg", ', "no list of pairs"),
+    ],
+)
+def test_a_damaged_list_is_refused_in_one_line(tmp_path, old, new, told):
+    make_pairs(Photographs(), size=32, count=1, holes="free-form").save(tmp_path / "list.json")
+    with pytest.raises(UserError, match=told) as caught:
+        load_pairs(edited(tmp_path / "list.json", old, new)).read()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("box", ["[0, 0, 32, 32]", "[40, 40, 8, 8]"])
+def test_a_box_that_leaves_nothing_known_or_nothing_to_fill_is_refused(tmp_path, box):
+    make_pairs(Photographs(), size=32, count=1).save(tmp_path / "list.json")
+    with pytest.raises(UserError, match="hole"):
+        load_pairs(edited(tmp_path / "list.json", "[8, 8, 16, 16]", box)).read()
+
+
+def test_what_no_list_can_name_is_refused(tmp_path, rng):
+    with pytest.raises(UserError, match="in no file"):
+        make_pairs(Images([rng.uniform(-1, 1, (20, 20, 3))]), size=16, count=1)
+    with pytest.raises(UserError, match="no holes 'round'"):
+        make_pairs(Photographs(), size=16, count=1, holes="round")
+    with pytest.raises(UserError, match="cannot read"):
+        load_pairs(tmp_path / "nowhere.json")
+
+
+def test_a_window_of_a_picture_that_its_set_resizes_is_told_of_the_file() -> None:
+    """CelebA's 218 × 178 pixels count as 315 × 256: the list names the file's pixels, and shows the same content."""
+    view = pairs_module._on_file(BoundingBox(29, 0, 256, 256), (315, 256, 3), (218, 178, 3))
+    assert view == BoundingBox(20, 0, 177, 178)
+    assert pairs_module._on_file(BoundingBox(1, 2, 3, 4), (9, 9, 3), (9, 9, 3)) == BoundingBox(1, 2, 3, 4)

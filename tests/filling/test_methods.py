@@ -1,0 +1,74 @@
+"""The registry: every method keeps the promise of `fill`, and says what to install where it cannot."""
+
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from ca_numpy import filling
+from ca_numpy.errors import UserError
+
+NEEDS = {"patchmatch": "numba", "telea": "cv2", "navier-stokes": "cv2", "biharmonic": "skimage"}
+
+
+@pytest.fixture(params=list(filling.METHODS))
+def method(request):
+    if request.param in NEEDS:
+        pytest.importorskip(NEEDS[request.param])
+    return request.param
+
+
+@pytest.fixture
+def picture(rng):
+    mask = np.zeros((24, 30), bool)
+    mask[3:9, 4:11] = mask[12:20, 15:] = True
+    return rng.uniform(-1, 1, (24, 30, 3)).astype(np.float32), mask
+
+
+def test_known_pixels_are_untouched_and_the_rest_is_a_picture(method, picture):
+    image, mask = picture
+    filled = filling.fill(method, image, mask)
+    assert filled.shape == image.shape
+    assert filled.dtype == np.float32
+    assert_array_equal(filled[~mask], image[~mask])
+    assert np.abs(filled).max() <= 1
+    assert (filled[mask] != image[mask]).mean() > 0.9
+    assert_array_equal(filling.fill(method, image, mask), filled)
+
+
+def test_what_is_in_the_hole_does_not_matter(method, picture):
+    image, mask = picture
+    other = np.where(mask[..., None], np.float32(0.9), image)
+    assert_array_equal(filling.fill(method, image, mask)[mask], filling.fill(method, other, mask)[mask])
+
+
+def test_one_colour_is_continued(method):
+    image = np.full((20, 20, 3), (0.2, -0.4, 0.6), np.float32)
+    mask = np.zeros((20, 20))
+    mask[6:13, 5:15] = 1
+    assert_allclose(filling.fill(method, image, mask), image, atol=2.1 / 127.5)  # OpenCV computes in bytes
+
+
+def test_an_unknown_method_is_refused_with_the_names_of_the_others():
+    with pytest.raises(UserError, match=r"'magic'.*patchmatch, telea"):
+        filling.fill("magic", np.zeros((8, 8, 3), np.float32), np.eye(8))
+
+
+@pytest.mark.parametrize(
+    ("method", "modules", "install"),
+    [
+        ("patchmatch", ["numba", "ca_numpy.filling.patchmatch_kernels"], "ca-numpy[numba]"),
+        ("telea", ["cv2"], "ca-numpy[peers]"),
+        ("navier-stokes", ["cv2"], "ca-numpy[peers]"),
+        ("biharmonic", ["skimage.restoration"], "scikit-image"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_the_install(method, modules, install, monkeypatch):
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delattr("ca_numpy.filling.patchmatch_kernels", raising=False)
+    why = filling.why_unavailable(method)
+    assert why is not None
+    assert install in why
+    assert "\n" not in why
