@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensors
@@ -73,15 +73,8 @@ class BaseGenerator(Module, ABC):
             _ARCHITECTURES[cls.architecture] = cls
 
     @abstractmethod
-    def __init__(
-        self,
-        *,
-        variant: str | Variant = "official",
-        attention: bool | AttentionKind = "contextual",
-        width: int = 32,
-        rng: np.random.Generator | None = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None: ...
+    def __init__(self, **options: Any) -> None:
+        """variant, attention, width, rng and dtype, as `Generator` takes them."""
 
     @abstractmethod
     def __call__(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:

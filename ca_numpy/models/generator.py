@@ -27,7 +27,6 @@ from ca_numpy.errors import UserError
 from ca_numpy.models.base import BaseGenerator
 from ca_numpy.models.variants import OFFICIAL, AttentionKind, Variant, attention_kind, variant_of
 from ca_numpy.nn import AppearanceFlow, Conv2d, SpatialTransformer, Warp
-from ca_numpy.nn.layers import Activation
 from ca_numpy.registry import current_backend
 
 #: What else may stand in the attention's place (section 5.1), and its name among the variables: ours, since the authors
@@ -46,10 +45,10 @@ class Layer(NamedTuple):
     ksize: int = 3
     stride: int = 1
     dilation: int = 1
-    activation: Activation = "elu"
+    activation: str = "elu"
 
 
-def encoder(prefix: str, *, widths: tuple[float, float], last: Activation = "elu") -> list[Layer]:
+def encoder(prefix: str, *, widths: tuple[float, float], last: str = "elu") -> list[Layer]:
     """Six convolutions down to a quarter of the size; `widths` are those of the two strided ones."""
     return [
         Layer(f"{prefix}conv1", 1, ksize=5),
@@ -172,7 +171,7 @@ class Generator(BaseGenerator):
     def _stages(self) -> dict[str, list[Layer]]:
         """The layer tables of each part of the figure above."""
         wide = self.variant.wide_encoders or self.attention == "none"
-        relu: Activation = "relu" if self.variant.attention_relu else "elu"
+        relu = "relu" if self.variant.attention_relu else "elu"
         return {
             "encoder": encoder("", widths=(2, 4)),
             "dilated": dilated(""),
