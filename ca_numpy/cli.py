@@ -82,9 +82,9 @@ class Inpaint:
     """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
     invert: bool = False
     """Black is the hole."""
-    largest_hole: int = 128
-    """How many pixels across the holes were that the model learnt from (a run's --box). What is larger is filled at a
-    smaller size, and far from holes nothing is looked at; 0: the whole picture as it is."""
+    largest_hole: int | None = None
+    """Largest hole, in pixels, that the model was trained on; as its file says if not given. Larger holes are filled
+    at a smaller size, from their surroundings alone; 0: the whole picture as it is."""
     blend: bool = True
     """Shift what is filled in until it meets the known pixels at the edge, so that no seam shows."""
     backend: str = "auto"
@@ -98,7 +98,7 @@ class Inpaint:
             raise UserError(f"cannot write {str(out)!r}: give a file in an existing folder, as {', '.join(WRITABLE)}")
         filled = inpaint(
             self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend,
-            largest_hole=self.largest_hole or None, blend=self.blend,
+            largest_hole=self.largest_hole, blend=self.blend,
         )  # fmt: skip
         save_image(out, filled)
         print(out)

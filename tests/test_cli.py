@@ -1,14 +1,16 @@
 """The command line: what it prints, what it writes, and what it answers to bad input."""
 
+import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ca_numpy import registry
-from ca_numpy.cli import main
+from ca_numpy.cli import Bench, Evaluate, Inpaint, main
 from ca_numpy.models import Generator
 from ca_numpy.models.io import save
 
@@ -161,3 +163,79 @@ def test_what_the_system_refuses_is_one_line_too(photo, capsys, monkeypatch):
     assert told.count("\n") == 1
     assert "Permission denied" in told
     assert "/root/x" in told
+
+
+# ---- what the function behind a command is called with -----------------------------------------------------------
+#: Of each option: how it is written, and what it becomes. A new option fails until it has a row.
+OPTIONS = {
+    Inpaint: {
+        "model": (["--model", "runs/mine"], {"model": Path("runs/mine")}),
+        "out": (["--out", "{0}/other.png"], {}),
+        "invert": (["--invert"], {"invert": True}),
+        "largest_hole": (["--largest-hole", "40"], {"largest_hole": 40}),
+        "blend": (["--no-blend"], {"blend": False}),
+        "backend": (["--backend", "numpy"], {"backend": "numpy"}),
+    },
+    Evaluate: {
+        "model": (["runs/mine"], {"model": Path("runs/mine")}),
+        "methods": (["--methods", "mean", "telea"], {"methods": ("mean", "telea")}),
+        "data": (["--data", "textures"], {"data": "textures"}),
+        "size": (["--size", "48"], {"size": 48}),
+        "count": (["--count", "7"], {"count": 7}),
+        "holes": (["--holes", "boxes"], {"holes": "boxes"}),
+        "seed": (["--seed", "3"], {"seed": 3}),
+        "pairs": (["--pairs", "pairs.json"], {"pairs": Path("pairs.json")}),
+        "out": (["--out", "table.md"], {"out": Path("table.md")}),
+        "sheet": (["--sheet", "sheet.png"], {"sheet": Path("sheet.png")}),
+        "against": (["--against", "runs/other"], {"against": Path("runs/other")}),
+        "backend": (["--backend", "numpy"], {"backend": "numpy"}),
+    },
+    Bench: {
+        "backend": (["--backend", "numpy"], {"backends": ("numpy",)}),
+        "what": (["--what", "critic"], {"groups": ("critic",)}),
+        "sizes": (["--sizes", "64", "96"], {"sizes": (64, 96)}),
+        "batch": (["--batch", "3"], {"batch": 3}),
+        "rounds": (["--rounds", "2"], {"rounds": 2}),
+        "peer": (["--peer", "False"], {"peer": False}),
+        "peer_device": (["--peer-device", "cpu"], {"peer_device": "cpu"}),
+        "json": (["--json", "{0}/times.json"], {}),
+    },
+}
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c, options in OPTIONS.items() for o in options])
+def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monkeypatch, command, option):
+    calls = []
+
+    class Answer:
+        def to_markdown(self):
+            return "a table"
+
+        def to_json(self):
+            return {}
+
+    def spy(*positional, **options):
+        names = {Evaluate: ("model",), Bench: ("backends",), Inpaint: ("image", "mask")}[command]
+        calls.append(dict(zip(names, positional, strict=True)) | options)
+        return np.zeros((2, 2, 3), np.uint8) if command is Inpaint else Answer()
+
+    name = command.__name__.lower()
+    monkeypatch.setattr(f"ca_numpy.cli.{name}", spy)
+    written, becomes = OPTIONS[command][option]
+    files = [str(photo / "photo.png"), str(photo / "mask.png")] if command is Inpaint else []
+    for extra in ([], [text.format(photo) for text in written]):
+        assert main([name, *files, *extra]) == 0
+    plain, changed = calls
+    plain.pop("progress", None), changed.pop("progress", None)
+    assert changed == plain | becomes
+    assert all(plain[key] != value for key, value in becomes.items())
+    if command is Inpaint and option == "out":
+        assert (photo / "other.png").exists()
+    if command is Bench and option == "json":
+        assert (photo / "times.json").exists()
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_no_option_is_without_a_row(command):
+    fields = {field.name for field in dataclasses.fields(command)} - {"image", "mask"}
+    assert fields == set(OPTIONS[command])

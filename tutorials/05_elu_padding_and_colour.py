@@ -8,7 +8,6 @@
 # You need notebook 03.
 
 # %%
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -22,8 +21,7 @@ import ca_numpy as ca
 from ca_numpy import data, ops, viz
 from ca_numpy import functional as F
 from ca_numpy.geometry import ConvGeometry
-from ca_numpy.models import OFFICIAL, Generator
-from ca_numpy.models.io import save
+from ca_numpy.models import Generator
 from ca_numpy.testing import gradcheck, seconds_of
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
@@ -359,23 +357,21 @@ for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
 # | trained here | RGB | [-1, 1] |
 #
 # [`docs/weights.md`](../docs/weights.md) has the details; `ca_numpy.weights.channel_order(path)` says it of a file.
-# Inside the library pictures are RGB; `inpaint` turns them for a network whose variant says "bgr", and turns the result
-# back.
+# Inside the library pictures are RGB: weights trained on BGR are turned once, when they are loaded.
 #
-# **Predict, then run.** A small generator with random weights, declared as RGB and as BGR. Are its two fillings of the
+# **Predict, then run.** A small generator's random weights, loaded as RGB and as BGR. Are the two fillings of the
 # same photograph the same with red and blue exchanged? Are they if the *photograph* has red and blue exchanged, too?
 
 # %% tags=["predict"]
-bgr = dataclasses.replace(OFFICIAL, channel_order="bgr")
 as_rgb = Generator(width=4, rng=np.random.default_rng(2))
-as_bgr = Generator.from_tf(as_rgb.arrays(), variant=bgr)
+as_bgr = Generator.from_tf(as_rgb.arrays(), channel_order="bgr")
 picture = photograph[64:128, 64:128]
 mask = np.zeros((64, 64, 1), np.float32)
 mask[24:40, 24:40] = 1
 
 
 def filled(model, picture):
-    return ca.inpaint(picture, mask, model=model, backend="numpy")
+    return ca.inpaint(picture, mask, model=model, backend="numpy", blend=False)
 
 
 mine, theirs = filled(as_rgb, picture), filled(as_bgr, picture)
@@ -384,12 +380,16 @@ print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-
 apart = np.abs(theirs.astype(int) - mine)
 print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
 exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
-print("exchanged before and after:", np.array_equal(theirs, exchanged))
-assert np.array_equal(theirs, exchanged)
+same = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
+print("exchanged before and after:", same)
+assert same
 with TemporaryDirectory() as folder:
-    for model in (as_rgb, as_bgr):  # our own files say it; the authors' are known by their format
-        save(Path(folder) / "model.safetensors", model)
-        print("a saved file says:", ca.weights.channel_order(Path(folder) / "model.safetensors"))
+    path = Path(folder) / "model.safetensors"
+    for order in ("rgb", "bgr"):  # a file may say it; the authors' are known by their format
+        ca.weights.write(path, as_rgb.arrays(), metadata={"channel_order": order})
+        kernel = ca.load(path).arrays()["inpaint_net/conv1/kernel"]
+        turned = np.array_equal(kernel[:, :, :3], as_rgb.arrays()["inpaint_net/conv1/kernel"][:, :, 2::-1])
+        print(f"a file that says {ca.weights.channel_order(path)}: turned when loaded: {turned}")
 
 # %% [markdown]
 # A network is not symmetric in its colours. To exchange them in the picture is one thing; to exchange them in the

@@ -449,8 +449,7 @@ def a_round(system, config, step):
 
 def filled(generator, batch):
     with ca.no_grad():
-        refined = generator(generator.erase(batch.images, batch.masks), batch.masks)[1].numpy()
-    return batch.images * (1 - batch.masks) + refined * batch.masks
+        return generator.complete(batch.images, batch.masks).result.numpy()
 
 
 # %% tags=["predict"]

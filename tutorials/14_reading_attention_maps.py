@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import ca_numpy as ca
 from ca_numpy import attention, data, viz
-from ca_numpy.filling.inpainting import inpaint_details
+from ca_numpy.filling import inpaint_details
 from ca_numpy.models import Generator
 from ca_numpy.testing import seconds_of
 from ca_numpy.viz.attention import BOTTOM_LEFT, BOTTOM_RIGHT, TOP_LEFT, TOP_RIGHT
@@ -392,9 +392,10 @@ viz.show(
 large, large_mask = (x.repeat(2, axis=0).repeat(2, axis=1)[None].astype(np.float32) for x in (truth, mask))
 large_hole = attention.downscale(ca.tensor(large_mask), 8).numpy()[0, ..., 0] > 0
 untrained = Generator(width=8, rng=np.random.default_rng(0))
-looked = {"untrained": untrained.attention_map(untrained.erase(large, large_mask), large_mask)[0][0]}
+looked = {"untrained": untrained.attention_map(large, large_mask)[0][0]}
 try:  # the package's own weights, if it has any
-    looked["trained"] = inpaint_details(large[0], large_mask[0], backend="numpy", attention=True).attention[0]
+    done = inpaint_details(large[0], large_mask[0], backend="numpy", largest_hole=0, attention=True)
+    looked["trained"] = done.attention[0]
 except ca.UserError:
     print("no trained weights here: two maps")
 small_guess = guess[None, ::2, ::2]  # a pixel of the guess is two of the enlarged picture; features have 4 × 4 to one

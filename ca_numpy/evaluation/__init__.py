@@ -1,12 +1,14 @@
 """Table 1 of the paper: how well holes are filled, on lists of pictures and holes that others can repeat."""
 
+from ca_numpy.evaluation.comparison import completions, evaluate
 from ca_numpy.evaluation.pairs import Pairs, draw_hole, load_pairs, make_pairs
-from ca_numpy.evaluation.tables import MEASURES, REGIONS, Evaluation, completions, evaluate, measure, predictions
+from ca_numpy.evaluation.tables import MEASURES, REGIONS, Evaluation, Measure, measure
 
 __all__ = [
     "MEASURES",
     "REGIONS",
     "Evaluation",
+    "Measure",
     "Pairs",
     "completions",
     "draw_hole",
@@ -14,5 +16,4 @@ __all__ = [
     "load_pairs",
     "make_pairs",
     "measure",
-    "predictions",
 ]

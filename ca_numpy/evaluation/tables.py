@@ -1,68 +1,81 @@
-"""Table 1 of the paper: ℓ1, ℓ2, PSNR and TV (and SSIM), over the whole picture and over the hole alone."""
+"""The columns of Table 1, and the table as people and programs read it.
+
+A measure of your own (LPIPS, say) takes one entry in `MEASURES`.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ca_numpy import metrics
-from ca_numpy.atomic import write_text
-from ca_numpy.data import Dataset, open_dataset, open_split
-from ca_numpy.data.datasets import Crops
-from ca_numpy.engine.autograd import no_grad
-from ca_numpy.errors import UserError
-from ca_numpy.evaluation.pairs import Holes, Pairs, load_pairs, make_pairs
-from ca_numpy.filling import baselines
-from ca_numpy.filling.blending import blend
-from ca_numpy.models import Generator
-from ca_numpy.models.io import SHIPPED, opened
-from ca_numpy.registry import use_backend
-from ca_numpy.training.checkpoint import CONFIG
-from ca_numpy.training.config import TrainConfig
 
-REGIONS = ("hole", "whole")
-#: The columns of the table.
-MEASURES = ("l1", "l2", "psnr", "tv", "ssim")
-#: The method that others are counted against.
-RIVAL = "telea"
-#: The row of a second model.
-OTHER = "other model"
-#: Crops to measure on, if not given.
-COUNT = 32
-#: Pictures on a contact sheet: the first ones, not chosen.
-SHOWN = 24
+Values = NDArray[np.float64]
+#: A mean, and half of its 95 % interval.
+Interval = tuple[float, float]
+
+REGIONS = {"hole": "over the hole", "whole": "over the whole picture"}
+
+
+class Measure(NamedTuple):
+    """A column: its heading, its digits, and `of(truth, result, mask)`, N H W 3 in [-1, 1] and N H W 1 or None -> N."""
+
+    heading: str
+    digits: int
+    of: Callable[[Any, Any, Any], Values]
+
+
+MEASURES: dict[str, Measure] = {
+    "l1": Measure("ℓ1 %", 2, lambda x, y, mask: metrics.l1(x, y, mask=mask)),
+    "l2": Measure("ℓ2 %", 2, lambda x, y, mask: metrics.l2(x, y, mask=mask)),
+    "psnr": Measure("PSNR dB", 2, lambda x, y, mask: metrics.psnr(x, y, mask=mask)),
+    "tv": Measure("TV %", 2, lambda x, y, mask: metrics.tv(y, mask=mask)),
+    "ssim": Measure("SSIM", 3, lambda x, y, mask: metrics.ssim(x, y, mask=mask)),
+}
+
+
+def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, Values]:
+    """All of `MEASURES` for each sample: region -> N K, a column per measure, in their order.
+
+    x, y   truth and result, N H W 3 in [-1, 1]
+    m      N H W 1, 1 = hole
+    """
+    return {
+        region: np.stack([measure.of(x, y, m if region == "hole" else None) for measure in MEASURES.values()], axis=-1)
+        for region in REGIONS
+    }
+
+
+def summary(values: Values) -> dict[str, Interval]:
+    """The mean and interval of each column of N K: {measure: (mean, half interval)}."""
+    return {name: metrics.mean_and_interval(values[:, k]) for k, name in enumerate(MEASURES)}
 
 
 class Evaluation(NamedTuple):
     """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured.
 
     `wins[method]`: the share of pictures in which its PSNR in the hole is above Telea's, where that was measured too.
-    `leads[method][measure]`: what the refined result's figure in the hole is above this method's, picture by picture,
-    (mean, half interval). Pictures differ more than methods do, so that this is much narrower than the rows' own.
+    `leads[method][measure]`: refined minus method in the hole, per picture, (mean, half interval). Pictures differ
+    more than methods do, so this is much narrower than the rows' own.
     """
 
-    rows: dict[str, dict[str, dict[str, tuple[float, float]]]]
+    rows: dict[str, dict[str, dict[str, Interval]]]
     settings: dict[str, Any]
     wins: dict[str, float] = {}
-    leads: dict[str, dict[str, tuple[float, float]]] = {}
+    leads: dict[str, dict[str, Interval]] = {}
 
     def to_markdown(self) -> str:
         """A table for people."""
         lines = []
-        for region in REGIONS:
-            title = "over the hole" if region == "hole" else "over the whole picture"
+        for region, title in REGIONS.items():
             lines += _table(title, {method: regions[region] for method, regions in self.rows.items()})
         if self.leads:
-            title = "the refined result less each other, picture by picture, over the hole"
-            lines += _table(title, self.leads)
+            lines += _table("refined minus method, per picture, over the hole", self.leads)
         if self.wins:
             lines += ["\nPSNR in the hole above Telea's\n", "| method | of the pictures |", "|---|---|"]
             lines += [f"| {method} | {share:.0%} |" for method, share in self.wins.items()]
@@ -71,227 +84,17 @@ class Evaluation(NamedTuple):
         few = f", too narrow: there are only {s['pictures']} pictures" if s["pictures"] < s["count"] else ""
         return head + f"mean ± 95 % interval{few}\n" + "\n".join(lines) + "\n"
 
+    def to_json(self) -> str:
+        """The same for programs; None where a number is infinite, as the truth's PSNR."""
+        return json.dumps(_finite(self._asdict()), indent=2) + "\n"
 
-def _table(title: str, rows: dict[str, dict[str, tuple[float, float]]]) -> list[str]:
-    lines = [f"\n{title}\n", "| method | ℓ1 % | ℓ2 % | PSNR dB | TV % | SSIM |", "|---|---|---|---|---|---|"]
+
+def _table(title: str, rows: dict[str, dict[str, Interval]]) -> list[str]:
+    headings = " | ".join(measure.heading for measure in MEASURES.values())
+    lines = [f"\n{title}\n", f"| method | {headings} |", "|---" * (1 + len(MEASURES)) + "|"]
     for method, measured in rows.items():
-        cells = (_cell(*interval, digits=3 if k == "ssim" else 2) for k, interval in measured.items())
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines.append(f"| {method} | {' | '.join(_cell(*measured[k], digits=m.digits) for k, m in MEASURES.items())} |")
     return lines
-
-
-def evaluate(
-    model: str | PathLike[str] | Generator | None = None,
-    *,
-    data: str | PathLike[str] | None = None,
-    size: int | None = None,
-    count: int = COUNT,
-    holes: Holes = "centre",
-    seed: int = 0,
-    batch: int = 4,
-    backend: str = "auto",
-    out: str | PathLike[str] | None = None,
-    quiet: bool = True,
-    methods: Sequence[str] | None = None,
-    pairs: str | PathLike[str] | None = None,
-    sheet: str | PathLike[str] | None = None,
-    against: str | PathLike[str] | Generator | None = None,
-) -> Evaluation:
-    """Measure a generator as Table 1 does, beside other ways of filling holes.
-
-    model        a `Generator`, or what `ca_numpy.load` takes; the weights that come with the package if not given
-    data         as in `TrainConfig.data`; for a run's folder, if not given, the pictures that the run held out
-    size         side of the crops; for a run's folder, if not given, that of its training, else 256
-    count        how many crops, fixed ones. The interval takes them for independent: with fewer pictures than crops
-                 it is too narrow
-    holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`; "mixed":
-                 one of each kind by turns
-    out          also write the table there, as `.json` or `.md`
-    methods      "model", and the names in `filling.METHODS`; if not given, "mean" and "model"
-    pairs        a list of pictures and holes (`ca_numpy.evaluation.pairs`). An existing file says what to measure on,
-                 in place of data, size, count, holes and seed; one that is not is written, so that others can repeat it
-    sheet        also draw the first pictures there, as `.png`: input, each method, truth
-    against      a second model, on the same pictures: "other model" in the table
-
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of the
-    coarse one, of the refined one blended into it (`ca_numpy.filling.blend`), of the other methods, and of the
-    truth (whose TV is the one to come close to). Raises UserError for bad input, and for a method whose library is
-    not installed.
-    """
-    methods = _checked_methods(methods)
-    _check_target(out, (".md", ".json"), "evaluations are")
-    _check_target(sheet, (".png",), "contact sheets are")
-    if batch < 1:
-        raise UserError(f"batch must be positive, got {batch}")
-    chosen, settings = _chosen(model, data, size, count, holes, seed, pairs)
-    images, masks = chosen.read()
-    if pairs is not None and not Path(pairs).exists():
-        chosen.save(pairs)
-    measured: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
-    shown: dict[str, list[NDArray[Any]]] = {}
-    with use_backend(backend) as device, no_grad():
-        generator = opened(model) if "model" in methods else None
-        other = None if against is None else opened(against)
-        for start in tqdm(range(0, len(images), batch), desc="evaluating", unit="batch", disable=quiet or None):
-            x, m = images[start : start + batch], masks[start : start + batch]
-            done = completions(x, m, methods=methods, generator=generator)
-            if other is not None:
-                done = {OTHER: x * (1 - m) + predictions(other, x, m)[1] * m, **done}
-            for method, y in done.items():
-                measured.setdefault(method, []).append(measure(x, y, m))
-                shown.setdefault(method, []).extend(y if sheet is not None and start < SHOWN else ())
-        device.release_memory()
-    values = {
-        method: {region: np.concatenate([part[region] for part in parts]) for region in REGIONS}
-        for method, parts in measured.items()
-    }
-    rows = {
-        method: {region: _summary(table) for region, table in regions.items()} for method, regions in values.items()
-    }
-    mine = values.get("refined", {}).get("hole")
-    leads = {
-        method: _summary(mine - regions["hole"])
-        for method, regions in values.items()
-        if mine is not None and method not in ("refined", "coarse", "truth")
-    }
-    psnr = {method: regions["hole"][:, MEASURES.index("psnr")] for method, regions in values.items()}
-    rivals = [method for method in rows if RIVAL in rows and method not in (RIVAL, "truth")]
-    of = "a generator" if isinstance(model, Generator) else str(model or SHIPPED.name) if "model" in methods else None
-    evaluation = Evaluation(
-        rows,
-        {"model": of, **settings, "methods": list(methods)},
-        {method: float(np.mean(psnr[method] > psnr[RIVAL])) for method in rivals},
-        leads,
-    )
-    if out is not None:
-        _write(Path(out), evaluation)
-    if sheet is not None:
-        _draw(sheet, images, masks, shown, chosen)
-    return evaluation
-
-
-def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods to compare, each of which works here."""
-    chosen = tuple(dict.fromkeys(methods or ("mean", "model")))
-    for method in chosen:
-        if method != "model":
-            why = baselines.why_unavailable(method)
-            if why is not None:
-                raise UserError(why if method in baselines.METHODS else f"{why}, model")
-    return chosen
-
-
-def _check_target(path: str | PathLike[str] | None, suffixes: tuple[str, ...], what: str) -> None:
-    """Told before the work, not after."""
-    if path is None:
-        return
-    if Path(path).suffix not in suffixes:
-        kinds = " or ".join(suffixes)
-        raise UserError(f"{what} written as {kinds}, not {Path(path).suffix!r}: choose one of these for {str(path)!r}")
-    if not Path(path).parent.is_dir():
-        raise UserError(f"cannot write {str(path)!r}: its folder does not exist; make it first")
-
-
-def _chosen(
-    model: str | PathLike[str] | Generator | None,
-    data: str | PathLike[str] | None,
-    size: int | None,
-    count: int,
-    holes: Holes,
-    seed: int,
-    pairs: str | PathLike[str] | None,
-) -> tuple[Pairs, dict[str, Any]]:
-    """What to measure on, and what the table says of it."""
-    if pairs is not None and Path(pairs).exists():
-        found = load_pairs(pairs)
-        if data is not None or size not in (None, found.size) or (count, holes, seed) != (COUNT, "centre", 0):
-            raise UserError(
-                f"{str(pairs)!r} says what to measure on, {len(found.pairs)} pictures at {found.size} pixels: leave "
-                "out data, size, count, holes and seed"
-            )
-        kinds = ", ".join(dict.fromkeys(pair.hole.kind for pair in found.pairs))
-        settings = {"data": str(pairs), "size": found.size, "count": len(found.pairs), "holes": kinds, "seed": None}
-    else:
-        _check_target(pairs, (".json",), "lists of pairs are")
-        dataset, name, size, window, crops = _pictures(model, data, size)
-        if seed < 0 or count < 1:
-            raise UserError(f"seed cannot be negative and count must be positive, got {seed} and {count}")
-        _check_size(size)
-        found = make_pairs(dataset, size=size, count=count, window=window, holes=holes, seed=seed, crops=crops)
-        settings = {"data": name, "size": size, "count": count, "holes": holes, "seed": seed}
-    _check_size(found.size)
-    return found, {**settings, "pictures": len({(pair.source, pair.name) for pair in found.pairs})}
-
-
-def _check_size(size: int) -> None:
-    if size % 8 or size < 16:
-        raise UserError(f"size must be a multiple of 8 of at least 16, got {size}")
-
-
-def _pictures(
-    model: str | PathLike[str] | Generator | None, data: str | PathLike[str] | None, size: int | None
-) -> tuple[Dataset, str, int, float, Crops | Literal["auto"]]:
-    """What to measure on, its name, the crops' side in pixels, their share of a picture's shorter side, their rule."""
-    file = None if model is None or isinstance(model, Generator) else Path(model) / CONFIG
-    if file is None or not file.is_file():
-        named = data or "photographs"
-        return open_dataset(named, held_out=True), str(named), size or 256, 0.75, "auto"
-    config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
-    window = (config.smallest_window + config.largest_window) / 2
-    if data is not None:
-        return open_dataset(data, held_out=True), str(data), size or config.size, window, config.crops
-    held_out = open_split(config.data, validation=config.validation).validation
-    return held_out, f"{config.data}, held out from training", size or config.size, window, config.crops
-
-
-def completions(
-    x: NDArray[Any], m: NDArray[Any], *, methods: Sequence[str], generator: Generator | None
-) -> dict[str, NDArray[Any]]:
-    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]. "model" gives three."""
-    results = {}
-    for method in methods:
-        if method != "model":
-            filled = [baselines.fill(method, one, hole) for one, hole in zip(x, m, strict=True)]
-            results["mean colour" if method == "mean" else method] = np.stack(filled)
-            continue
-        assert generator is not None  # or `_checked_methods` had refused
-        coarse, refined = predictions(generator, x, m)
-        blended = [blend(*one) for one in zip(x, refined, m, strict=True)]
-        results.update(coarse=x * (1 - m) + coarse * m, refined=x * (1 - m) + refined * m, blended=np.stack(blended))
-    return {**results, "truth": x}
-
-
-def predictions(generator: Generator, x: NDArray[Any], m: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What the network gives for the whole pictures, RGB: (coarse, refined), N H W 3 in [-1, 1], not yet pasted.
-
-    Raises UserError where that is not finite.
-    """
-    flip = slice(None, None, -1 if generator.variant.channel_order == "bgr" else 1)
-    coarse, refined = (y.numpy()[..., flip] for y in generator(generator.erase(x[..., flip], m), m))
-    if not np.isfinite(refined).all():
-        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
-    return coarse, refined
-
-
-def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """The five measures of each sample, over the hole and the whole: region -> N 5."""
-    return {
-        region: np.stack(
-            [
-                metrics.l1(x, y, mask=mask),
-                metrics.l2(x, y, mask=mask),
-                metrics.psnr(x, y, mask=mask),
-                metrics.tv(y, mask=mask),
-                metrics.ssim(x, y, mask=mask),
-            ],
-            axis=-1,
-        )
-        for region, mask in zip(REGIONS, (m, None), strict=True)
-    }
-
-
-def _summary(table: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
-    return {name: metrics.mean_and_interval(table[:, k]) for k, name in enumerate(MEASURES)}
 
 
 def _cell(mean: float, half: float, *, digits: int) -> str:
@@ -301,33 +104,8 @@ def _cell(mean: float, half: float, *, digits: int) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for what JSON cannot hold: the truth's PSNR is infinite."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, evaluation: Evaluation) -> None:
-    text = (
-        evaluation.to_markdown() if path.suffix == ".md" else json.dumps(_finite(evaluation._asdict()), indent=2) + "\n"
-    )
-    try:
-        write_text(path, text)
-    except OSError as e:
-        raise UserError(f"cannot write {str(path)!r} ({e.strerror}): give another path") from e
-
-
-def _draw(
-    path: str | PathLike[str],
-    images: NDArray[Any],
-    masks: NDArray[Any],
-    shown: dict[str, list[NDArray[Any]]],
-    chosen: Pairs,
-) -> None:
-    from ca_numpy.viz import method_sheet, save  # matplotlib, which takes a second to load
-
-    rows = min(SHOWN, len(images))
-    results = {method: np.stack(pictures[:rows]) for method, pictures in shown.items()}
-    save(method_sheet(images[:rows], masks[:rows], results, row_labels=chosen.names[:rows]), path)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.data import check_image, check_mask, load_image, load_mask, resize, to_float, to_uint8
-from ca_numpy.engine.autograd import no_grad
+from ca_numpy.data import check_image, check_mask, load_image, load_mask, resize, to_uint8
 from ca_numpy.errors import UserError
-from ca_numpy.filling import blending
-from ca_numpy.models import OFFICIAL, Generator
-from ca_numpy.models.generator import MULTIPLE
+from ca_numpy.filling.blending import blend as blended
+from ca_numpy.filling.network import predict
+from ca_numpy.filling.windows import Window, around, whole
+from ca_numpy.models import BaseGenerator
 from ca_numpy.models.io import opened
 from ca_numpy.registry import current_backend, use_backend
 
@@ -24,12 +24,14 @@ class Inpainted(NamedTuple):
     """A filled picture, and how it came about.
 
     result      H W 3 uint8, the known pixels untouched
-    coarse      H W 3 in [-1, 1], the first stage's guess
-    attention   as `Generator.attention_map` gives it: h w indices and the background's grid; or None
+    coarse      h w 3 in [-1, 1]: the first stage's picture of the window, at the size it was filled at
+    window      the part of the picture that the network saw, and that size (h, w)
+    attention   as `Generator.attention_map` gives it for the window: indices and the background's grid; or None
     """
 
     result: NDArray[np.uint8]
     coarse: NDArray[np.float32]
+    window: Window
     attention: tuple[NDArray[np.intp], tuple[int, int]] | None
 
 
@@ -37,11 +39,11 @@ def inpaint(
     image: Picture,
     mask: Picture,
     *,
-    model: str | PathLike[str] | Generator | None = None,
+    model: str | PathLike[str] | BaseGenerator | None = None,
     backend: str = "auto",
     invert: bool = False,
     largest_hole: int | None = None,
-    blend: bool = False,
+    blend: bool = True,
 ) -> NDArray[np.uint8]:
     """Fill the hole of a picture: H W 3 uint8, the known pixels exactly as they were.
 
@@ -51,62 +53,64 @@ def inpaint(
               weights that come with the package (docs/model_card.md)
     backend   "numpy", "numba" or another that is installed; "auto" takes the best that works here
     invert    for masks in which black, or 0, is the hole
-    largest_hole   how many pixels across the holes were that the model learnt from: 128 for the package's weights. The
-              holes' surroundings, twice as far on each side, are then shrunk until the widest hole is no wider, and
-              what is filled in is enlarged again. None: the whole picture as it is
-    blend     shift what is filled in until it meets the known pixels at the edge (`ca_numpy.filling.blend`); the
-              paper does not
+    largest_hole   the largest hole, in pixels across, that the model was trained on; if not given, as its file says.
+              The surroundings of the holes, twice as far on each side, are shrunk until the widest hole is no wider,
+              and the fill is enlarged again. 0, or a model whose training is not known: the whole picture as it is
+    blend     shift the fill until it meets the known pixels at the hole's edge (`ca_numpy.filling.blend`). The paper
+              does not
 
     Sizes that are not multiples of 8 are mirrored up to the next, and cut back. Raises UserError, one line, for files
     that cannot be read, a mask of another size, an empty or a full mask, or NaN in the image.
     """
-    if largest_hole is None:
-        return inpaint_details(image, mask, model=model, backend=backend, invert=invert, blend=blend).result
-    if largest_hole < 1:
-        raise UserError(f"largest_hole={largest_hole}; give the pixels across a hole that the model knows, 1 or more")
-    pixels, hole = read_pair(image, mask, invert=invert)
-    window, size, bare = _around(pixels, hole, largest_hole)
-    small, small_hole = resize(bare, size), resize(hole[window], size) > 0  # with all that has a part in a hole
-    filled = inpaint_details(small, small_hole, model=model, backend=backend, blend=blend).result
-    result = _levels(image, pixels).copy()
-    result[window] = np.where(hole[window] > 0.5, to_uint8(resize(to_float(filled), bare.shape[:2])), result[window])
-    return result
+    return inpaint_details(
+        image, mask, model=model, backend=backend, invert=invert, largest_hole=largest_hole, blend=blend
+    ).result
 
 
 def inpaint_details(
     image: Picture,
     mask: Picture,
     *,
-    model: str | PathLike[str] | Generator | None = None,
+    model: str | PathLike[str] | BaseGenerator | None = None,
     backend: str = "auto",
     invert: bool = False,
-    blend: bool = False,
+    largest_hole: int | None = None,
+    blend: bool = True,
     attention: bool = False,
 ) -> Inpainted:
-    """As `inpaint`, with the coarse stage's guess and, if asked for, where the attention looked. Raises UserError."""
+    """As `inpaint`, with the coarse stage's picture and, if asked for, where the attention looked. Raises UserError."""
+    if largest_hole is not None and largest_hole < 0:
+        raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
     pixels, hole = read_pair(image, mask, invert=invert)
-    with use_backend(backend), no_grad():
+    with use_backend(backend):
         generator = opened(model)
-        _check_memory(pixels.shape, generator)
-        rgb = generator.variant.channel_order == "rgb"
-        x, m = (_to_multiple(a) for a in (pixels if rgb else pixels[:, :, ::-1], hole))
-        x = generator.erase(x, m).numpy()
-        coarse, refined = (y.numpy()[0, : len(pixels), : pixels.shape[1]] for y in generator(x, m))
-        looked = generator.attention_map(x, m) if attention and generator.attention != "none" else None
-    if not rgb:
-        coarse, refined = coarse[:, :, ::-1], refined[:, :, ::-1]
-    if not np.isfinite(refined).all():
-        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
-    if blend:
-        refined = blending.blend(pixels, refined, hole)
-    result = np.where(hole > 0.5, to_uint8(refined), _levels(image, pixels))
-    return Inpainted(result, coarse, looked and (looked[0][0], looked[1]))
+        largest = generator.learnt.hole if largest_hole is None else largest_hole
+        window, bare = around(pixels, hole, largest=largest) if largest else (whole(pixels.shape), pixels)
+        _check_memory(window, generator)
+        small = resize(bare, window.size)
+        share = resize(hole[window.place], window.size)
+        small_hole = (share > 0 if (share <= 0).any() else share >= 1).astype(np.float32)  # a thin rim stays known
+        if small_hole.all():
+            raise UserError(
+                f"at the size at which the holes are {largest} pixels across, nothing is known any more: "
+                "give a larger largest_hole (--largest-hole), or 0"
+            )
+        done = predict(generator, small[None], small_hole[None])
+        looked = generator.attention_map(small[None], small_hole[None]) if _attends(generator) and attention else None
+    fill = blended(small, done.refined[0], small_hole) if blend else done.refined[0]
+    result = _levels(image, pixels).copy()
+    place = window.place
+    result[place] = np.where(hole[place] > 0.5, to_uint8(resize(fill, bare.shape[:2])), result[place])
+    return Inpainted(result, done.coarse[0], window, looked and (looked[0][0], looked[1]))
 
 
 def read_pair(
     image: Picture, mask: Picture, *, invert: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A picture H W 3 in [-1, 1] and its mask H W 1 in {0, 1}, from files or arrays, checked against each other."""
+    """A picture H W 3 in [-1, 1] and its mask H W 1 in {0, 1}, from files or arrays, checked against each other.
+
+    Raises UserError as `inpaint` does.
+    """
     name, mask_name = (str(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask")))
     x = load_image(image) if isinstance(image, (str, PathLike)) else np.asarray(image)
     m = load_mask(mask, invert=invert) if isinstance(mask, (str, PathLike)) else np.asarray(mask)
@@ -115,47 +119,21 @@ def read_pair(
     return x, 1 - m if invert and not isinstance(mask, (str, PathLike)) else m
 
 
+def _attends(generator: BaseGenerator) -> bool:
+    return generator.attention != "none"
+
+
 def _levels(image: Picture, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return image if isinstance(image, np.ndarray) and image.dtype == np.uint8 else to_uint8(pixels)
 
 
-def _around(
-    pixels: NDArray[np.float32], hole: NDArray[np.float32], largest: int
-) -> tuple[tuple[slice, slice], tuple[int, int], NDArray[np.float32]]:
-    """The window around all holes, the size at which the widest is `largest` across, and the window's pixels.
-
-    A hole is twice as wide as its innermost pixel is away from the nearest known one. That one's colour stands in the
-    hole, so that shrinking mixes nothing into the known pixels that is to be removed.
-    """
-    from scipy.ndimage import distance_transform_edt  # a fifth of a second to load
-
-    away, (y, x) = distance_transform_edt(hole[:, :, 0], return_indices=True)
-    shrink = max(2 * float(away.max()) / largest, 1.0)
-    margin = round(2 * largest * shrink)
-    rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
-    window = tuple(slice(max(int(n[0]) - margin, 0), int(n[-1]) + 1 + margin) for n in (rows, columns))
-    bare = pixels[y, x][window]
-    height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
-    return (window[0], window[1]), (height, width), bare
-
-
-def _to_multiple(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """H W C mirrored at the bottom and right up to multiples of 8, as a batch of one."""
-    down, right = (-n % MULTIPLE for n in x.shape[:2])
-    return np.pad(x, ((0, down), (0, right), (0, 0)), mode="symmetric")[None]
-
-
-def _check_memory(shape: tuple[int, ...], generator: Generator) -> None:
-    """Refuse what cannot fit: attention over H/8 × W/8 positions, as a composite 20 matrices of all pairs, and more."""
-    h, w = shape[0] // 8 + 1, shape[1] // 8 + 1
-    fused = generator.variant.attention == OFFICIAL.attention
-    attention = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
-    attention = attention if generator.attention == "contextual" else 0
-    needed = 4 * attention + 1500 * shape[0] * shape[1]
-    there = current_backend().memory()
+def _check_memory(window: Window, generator: BaseGenerator) -> None:
+    """Refuse what cannot fit, before the work."""
+    height, width = window.size
+    needed, there = generator.memory_needed(height, width), current_backend().memory()
     if there is not None and needed > 0.9 * there:
         raise UserError(
-            f"a picture of {shape[1]}×{shape[0]} pixels needs about {needed / 2**30:.0f} GiB of memory "
+            f"a picture of {width}×{height} pixels needs about {needed / 2**30:.0f} GiB of memory "
             f"and there are {there / 2**30:.0f}: make the picture smaller, or give largest_hole (--largest-hole), with "
             "which only the surroundings of the holes are looked at"
         )

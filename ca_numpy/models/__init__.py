@@ -1,7 +1,19 @@
 """The paper's networks, and nothing else."""
 
+from ca_numpy.models.base import BaseGenerator, Completion, Learnt, architecture
 from ca_numpy.models.critic import Critic
 from ca_numpy.models.generator import Generator
 from ca_numpy.models.variants import OFFICIAL, PAPER, AttentionKind, Variant
 
-__all__ = ["OFFICIAL", "PAPER", "AttentionKind", "Critic", "Generator", "Variant"]
+__all__ = [
+    "OFFICIAL",
+    "PAPER",
+    "AttentionKind",
+    "BaseGenerator",
+    "Completion",
+    "Critic",
+    "Generator",
+    "Learnt",
+    "Variant",
+    "architecture",
+]

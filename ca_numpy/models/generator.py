@@ -13,10 +13,10 @@ Every convolution is followed by an ELU, but for the last of each stage; its out
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from ca_numpy import functional as F
 from ca_numpy.attention import attention_argmax, attention_scores
@@ -24,12 +24,10 @@ from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
-from ca_numpy.models.variants import AttentionKind, Variant, attention_kind, variant_of
-from ca_numpy.nn import AppearanceFlow, Conv2d, Module, SpatialTransformer, Warp
-from ca_numpy.nn.layers import Activation
-
-#: Two stride-2 convolutions and the attention's downscaling: sizes must be multiples of this.
-MULTIPLE = 8
+from ca_numpy.models.base import BaseGenerator
+from ca_numpy.models.variants import OFFICIAL, AttentionKind, Variant, attention_kind, variant_of
+from ca_numpy.nn import AppearanceFlow, Conv2d, SpatialTransformer, Warp
+from ca_numpy.registry import current_backend
 
 #: What else may stand in the attention's place (section 5.1), and its name among the variables: ours, since the authors
 #: published neither.
@@ -47,10 +45,10 @@ class Layer(NamedTuple):
     ksize: int = 3
     stride: int = 1
     dilation: int = 1
-    activation: Activation = "elu"
+    activation: str = "elu"
 
 
-def encoder(prefix: str, *, widths: tuple[float, float], last: Activation = "elu") -> list[Layer]:
+def encoder(prefix: str, *, widths: tuple[float, float], last: str = "elu") -> list[Layer]:
     """Six convolutions down to a quarter of the size; `widths` are those of the two strided ones."""
     return [
         Layer(f"{prefix}conv1", 1, ksize=5),
@@ -80,14 +78,30 @@ def decoder(prefix: str) -> list[Layer]:
     ]
 
 
-class Generator(Module):
+def colours_turned(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of the generator that does with RGB what these do with BGR: {variable's name: array}, H W I O.
+
+    Convolutions that see the picture take its three channels in the other order; those that make one give them so.
+    """
+    turned = dict(weights)
+    for name in ("conv1", "xconv1", "pmconv1"):
+        if (kernel := f"inpaint_net/{name}/kernel") in turned:
+            k = turned[kernel]
+            turned[kernel] = np.concatenate([k[:, :, 2::-1], k[:, :, 3:]], axis=2)
+    for name in ("conv17", "allconv17"):
+        for end in ("kernel", "bias"):
+            turned[f"inpaint_net/{name}/{end}"] = turned[f"inpaint_net/{name}/{end}"][..., ::-1]
+    return turned
+
+
+class Generator(BaseGenerator):
     """Two-stage coarse-to-fine inpainting network.
 
+        generator.complete(image, mask) -> coarse, refined, result        any size, the hole's content ignored
         generator(image, mask) -> (coarse, refined)
 
     image N H W 3 in [-1, 1] with its hole already erased (`erase`), mask N H W 1 or 1 H W 1 with 1 = hole; both results
-    N H W 3 in [-1, 1]. H and W are multiples of 8 (`ca_numpy.inpaint` takes any size). Known pixels are rebuilt too:
-    paste with image·(1 − mask) + refined·mask.
+    N H W 3 in [-1, 1]. H and W are multiples of 8. Known pixels are rebuilt too; `complete` pastes them back.
 
     variant     "official" (the released code), "paper" (its text), or a `Variant` of your own
     attention   "contextual". "none": the paper's baseline, the second stage like the first, without the attention
@@ -99,6 +113,10 @@ class Generator(Module):
     Parameters at the paper's width: official 3,601,542; paper 3,765,158; official baseline 2,896,454.
     Raises UserError for an unknown variant, ValueError for sizes that do not fit.
     """
+
+    architecture: ClassVar[str] = "two-stage"
+    #: Two stride-2 convolutions and the attention's downscaling.
+    multiple: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -153,7 +171,7 @@ class Generator(Module):
     def _stages(self) -> dict[str, list[Layer]]:
         """The layer tables of each part of the figure above."""
         wide = self.variant.wide_encoders or self.attention == "none"
-        relu: Activation = "relu" if self.variant.attention_relu else "elu"
+        relu = "relu" if self.variant.attention_relu else "elu"
         return {
             "encoder": encoder("", widths=(2, 4)),
             "dilated": dilated(""),
@@ -167,11 +185,18 @@ class Generator(Module):
 
     @classmethod
     def from_tf(
-        cls, weights: Mapping[str, Any], *, variant: str | Variant | None = None, rng: np.random.Generator | None = None
-    ) -> Generator:
+        cls,
+        weights: Mapping[str, Any],
+        *,
+        variant: str | Variant | None = None,
+        channel_order: Literal["rgb", "bgr"] = "rgb",
+        rng: np.random.Generator | None = None,
+    ) -> Self:
         """A generator with the given weights: {the authors' variable name: array}, kernels H W I O.
 
         Width, kind of attention and, unless given, variant are read off the arrays' shapes; the dtype is kept.
+        `channel_order` is that of the images the weights were trained on. BGR weights, as the authors' (departure 17),
+        are turned here: every generator sees and gives RGB.
         Raises UserError where a variable is missing or of an unexpected shape.
         """
         first = "inpaint_net/conv1/kernel"
@@ -185,7 +210,7 @@ class Generator(Module):
             if any(variable.startswith(name) for variable in weights):
                 attention = kind
         model = cls(variant=variant, attention=attention, width=width, rng=rng, dtype=weights[first].dtype)
-        model.load_arrays(weights)
+        model.load_arrays(colours_turned(weights) if channel_order == "bgr" else weights)
         return model
 
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
@@ -224,6 +249,16 @@ class Generator(Module):
             y = F.concat([y, self._run("pmdecoder", attended)], axis=3)
         return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
 
+    def memory_needed(self, height: int, width: int) -> int:
+        """About how many bytes filling a picture of H × W pixels takes: attention over H/8 × W/8 positions, and more.
+
+        As a composite, attention holds 20 matrices of all pairs at once.
+        """
+        h, w = height // self.multiple + 1, width // self.multiple + 1
+        fused = self.variant.attention == OFFICIAL.attention
+        numbers = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
+        return super().memory_needed(height, width) + (4 * numbers if self.attention == "contextual" else 0)
+
     def _attend(self, f: Tensor, mask: Tensor) -> Tensor:
         """The features rebuilt out of others: by contextual attention, or by what stands in its place."""
         if self.warp is not None:
@@ -231,16 +266,17 @@ class Generator(Module):
         choices, fuse = self.variant.attention, self.variant.propagation
         return F.contextual_attention(f, f, self._small_mask(mask, f), choices=choices, fuse=fuse)
 
-    def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
+    def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[NDArray[Any], tuple[int, int]]:
         """Where each position of the refinement looks: the index of its most attended background patch.
 
-        -> (N h w integers, the background's grid (h', w') in whose row-major order they count), h = H/8. A spatial
-        transformer or appearance flow looks at a position, h = H/4; the nearest pixel to it is told.
+        Takes what `complete` takes. -> (N h w integers, the background's grid (h', w') in whose row-major order they
+        count), h = ⌈H/8⌉. A spatial transformer or appearance flow looks at a position, h = H/4: its nearest pixel.
         Raises ValueError for a generator without attention.
         """
         if self.attention == "none":
             raise ValueError("this generator was built without attention: there is no map to show")
-        image, mask = self._inputs(image, mask)
+        image, mask = self.framed(*as_tensors([image, mask, self.layers["conv1"].kernel])[:2])
+        image, mask = self._inputs(self.erase(image, mask), mask)
         x = self._stack(self._paste(image, mask, self.coarse(image, mask)), mask)
         f = self._run("pmencoder", x)
         if self.warp is not None:
@@ -259,9 +295,9 @@ class Generator(Module):
         if image.ndim != 4 or image.shape[3] != 3 or mask.shape[1:] != (*image.shape[1:3], 1):
             got = f"got {image.shape} and {mask.shape}"
             raise ValueError(f"the generator needs an image N H W 3 and a mask N H W 1, {got}")
-        if any(n % MULTIPLE for n in image.shape[1:3]):
+        if any(n % self.multiple for n in image.shape[1:3]):
             got = f"got {image.shape[1:3]}"
-            raise ValueError(f"H and W must be multiples of {MULTIPLE}, {got}: ca_numpy.inpaint takes any size")
+            raise ValueError(f"H and W must be multiples of {self.multiple}, {got}: `complete` takes any size")
         if len(mask) not in (1, len(image)):
             raise ValueError(f"the generator needs one mask, or one per image: got {len(mask)} for {len(image)} images")
         if len(mask) != len(image):

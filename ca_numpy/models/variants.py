@@ -39,7 +39,6 @@ class Variant:
     hole_value           (12) what fills the hole of the input: 0 grey, 1 white
     hole_is_one          (12) the network's mask channel: 1 in the hole, or 0
     coarse_is_detached   (14) whether stage two's gradients stop before stage one
-    channel_order        (17) of the image that the network sees
     propagation          whether neighbours' attention is propagated; always in both, off to see what it is worth
     """
 
@@ -52,7 +51,6 @@ class Variant:
     hole_value: float
     hole_is_one: bool
     coarse_is_detached: bool
-    channel_order: Literal["rgb", "bgr"] = "rgb"
     propagation: bool = True
 
     def to_json(self) -> str:
@@ -64,8 +62,9 @@ class Variant:
         """The variant that `to_json` wrote. Raises UserError for anything else."""
         try:
             fields = json.loads(text)
+            fields.pop("channel_order", None)  # files from before weights were turned when loaded
             return cls(**fields | {"attention": AttentionChoices(**fields["attention"])})
-        except (ValueError, TypeError, KeyError) as e:
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise UserError(f"its metadata's variant cannot be read ({e})") from e
 
     @property

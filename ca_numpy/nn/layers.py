@@ -1,8 +1,8 @@
-"""The two layers there are: convolution and a linear map."""
+"""Convolution and the linear map, and the activations by name."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,13 +11,20 @@ from ca_numpy import functional as F
 from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.nn.module import Module, glorot_uniform
 
-Activation = Literal["elu", "relu", "leaky_relu", "linear"]
+#: What a layer may apply to its result. Another activation takes one entry; ELU is fused with the convolution.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu": F.elu,
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "linear": lambda x: x,
+}
 
 
 class Conv2d(Module):
     """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O;   upsample_first: of upsample(x)
 
-    Parameters `<name>/kernel` KH KW I O, glorot-uniform, and `<name>/bias` O, zero.
+    Parameters `<name>/kernel` KH KW I O, glorot-uniform, and `<name>/bias` O, zero. Raises ValueError for an activation
+    that is not in `ACTIVATIONS`.
     """
 
     def __init__(
@@ -30,11 +37,13 @@ class Conv2d(Module):
         stride: int = 1,
         dilation: int = 1,
         padding: F.Padding = "same",
-        activation: Activation = "elu",
+        activation: str = "elu",
         upsample_first: bool = False,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
         self.name = name
         self.stride, self.dilation, self.padding, self.activation = stride, dilation, padding, activation
         self.upsample_first = upsample_first
@@ -55,9 +64,7 @@ class Conv2d(Module):
             activation="elu" if self.activation == "elu" else None,
             upsample_first=self.upsample_first,
         )
-        if self.activation == "relu":
-            return F.relu(y)
-        return F.leaky_relu(y) if self.activation == "leaky_relu" else y
+        return y if self.activation == "elu" else ACTIVATIONS[self.activation](y)
 
 
 class Linear(Module):

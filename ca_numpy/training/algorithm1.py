@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ca_numpy import functional as F
 from ca_numpy.data import BoundingBox
 from ca_numpy.engine.autograd import as_tensors, grad, no_grad
-from ca_numpy.engine.tensor import Tensor, TensorLike
-from ca_numpy.models import Critic, Generator
+from ca_numpy.engine.tensor import Tensor
+from ca_numpy.models import BaseGenerator, Critic
 from ca_numpy.nn import Vgg16
 from ca_numpy.nn.optim import Adam
 from ca_numpy.training import losses
@@ -42,7 +42,7 @@ class System(NamedTuple):
     vgg   judges by its features, if the configuration asks for that, and does not learn
     """
 
-    generator: Generator
+    generator: BaseGenerator
     local_critic: Critic
     global_critic: Critic
     generator_adam: Adam
@@ -50,13 +50,6 @@ class System(NamedTuple):
     next_batch: Callable[[], Batch]
     penalty_rng: np.random.Generator
     vgg: Vgg16 | None = None
-
-
-def complete(generator: Generator, images: TensorLike, masks: TensorLike) -> tuple[Tensor, Tensor, Tensor]:
-    """(coarse, refined, x̃): both predictions, and the refined one pasted into the hole of the image."""
-    images, masks = as_tensors([images, masks])
-    coarse, refined = generator(generator.erase(images, masks), masks)
-    return coarse, refined, refined * masks + images * (1 - masks)
 
 
 def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
@@ -67,7 +60,7 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])  # carried to a GPU once
     with no_grad():
-        fake = complete(system.generator, images, masks)[2]
+        fake = system.generator.complete(images, masks).result
     whole = (images, fake, masks)
     local = [F.crop_boxes(a, batch.boxes) for a in whole]
     scored, penalty = [], []
@@ -91,7 +84,7 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
     """One update of the generator; `adversarial` is false while it learns by reconstruction alone."""
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])
-    coarse, refined, fake = complete(system.generator, images, masks)
+    coarse, refined, fake = system.generator.complete(images, masks)
 
     def discounted(x: Tensor) -> Tensor:
         return losses.discounted_l1(images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)

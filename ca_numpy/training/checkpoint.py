@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config:
     metadata = {
         "config": config.to_json(),
         "state": json.dumps(state, sort_keys=True),
-        "variant": system.generator.variant.to_json(),
+        **system.generator.describe(),
     }
     save(folder / GENERATOR, system.generator)
     write_text(folder / CONFIG, config.to_json())

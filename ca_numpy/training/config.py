@@ -29,6 +29,8 @@ class TrainConfig:
     validation: float = 0.3
     """Share of the pictures that is held out, by file. Sets have a division of their own."""
 
+    architecture: str = "two-stage"
+    """The generator's name among the files in `ca_numpy/models/`. "two-stage" is the paper's."""
     variant: Literal["official", "paper"] = "official"
     """Where the released code and the paper's text differ: which of them to follow in the networks."""
     attention: AttentionKind = "contextual"

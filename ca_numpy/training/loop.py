@@ -16,8 +16,8 @@ from ca_numpy.backend import Backend
 from ca_numpy.data import BackgroundLoader, Loader, MaskSampler, open_split, resolved, skipped_summary
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
-from ca_numpy.models import Critic, Generator
-from ca_numpy.models.io import CHECKPOINT, SHIPPED_NAME, load, with_colours_swapped
+from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture
+from ca_numpy.models.io import CHECKPOINT, SHIPPED_NAME, load
 from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Vgg16
 from ca_numpy.nn.optim import Adam, Clock
@@ -40,7 +40,7 @@ class TrainResult(NamedTuple):
     the pictures that could not be read, each with what is wrong with it.
     """
 
-    generator: Generator
+    generator: BaseGenerator
     folder: Path
     config: TrainConfig
     records: list[dict[str, Any]]
@@ -152,9 +152,7 @@ class Run:
     def begin_with(self, path: str) -> None:
         """Take over a generator's weights. Raises UserError for one that is built differently."""
         try:
-            given, mine = load(path), self.system.generator
-            same = given.variant.channel_order == mine.variant.channel_order
-            mine.load_arrays(given.arrays() if same else with_colours_swapped(given))
+            self.system.generator.load_arrays(load(path).arrays())
         except UserError as e:
             raise UserError(f"cannot begin with {path!r}: {e}") from e
 
@@ -190,7 +188,9 @@ def new_system(
 ) -> System:
     """Fresh networks and optimisers. Raises UserError for VGG weights that are asked for and cannot be read."""
     variant = dataclasses.replace(variant_of(config.variant), propagation=config.propagation)
-    generator = Generator(variant=variant, attention=config.attention, width=config.width, rng=weight_rng)
+    kind = architecture(config.architecture)
+    generator = kind(variant=variant, attention=config.attention, width=config.width, rng=weight_rng)
+    generator.learnt = Learnt(hole=config.box, size=config.size)
     local = Critic("local", size=config.box, width=config.critic_width, rng=weight_rng)
     whole = Critic("global", size=config.size, width=config.critic_width, rng=weight_rng)
     clock = Clock() if config.shared_clock else None

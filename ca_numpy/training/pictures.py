@@ -10,9 +10,8 @@ import numpy as np
 from ca_numpy.data import Dataset, resize, save_image, to_float
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.filling import inpaint_details
-from ca_numpy.models import Generator
+from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import current_backend
-from ca_numpy.training.algorithm1 import complete
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.validation import Validation
 
@@ -20,28 +19,15 @@ from ca_numpy.training.validation import Validation
 SHOWN = 6
 
 
-def draw_pictures(path: Path, generator: Generator, validation: Validation) -> None:
+def draw_pictures(path: Path, generator: BaseGenerator, validation: Validation) -> None:
     """input | coarse | result | truth | attention, of some held-out crops."""
     from ca_numpy import viz  # matplotlib takes a second to load: only where a picture is drawn
 
-    images, masks, boxes = validation.batch
-    batch = type(validation.batch)(images[:SHOWN], masks[:SHOWN], boxes[:SHOWN])
+    images, masks = validation.batch.images[:SHOWN], validation.batch.masks[:SHOWN]
     with no_grad():
-        coarse, refined, _ = complete(generator, batch.images, batch.masks)
-        attention = (
-            generator.attention_map(generator.erase(batch.images, batch.masks), batch.masks)
-            if generator.attention != "none"
-            else None
-        )
-    figure = viz.comparison(
-        batch.images,
-        batch.masks,
-        coarse.numpy(),
-        refined.numpy(),
-        batch.images,
-        index=attention[0] if attention else None,
-        background=attention[1] if attention else None,
-    )
+        coarse, _, result = generator.complete(images, masks)
+        index, background = generator.attention_map(images, masks) if generator.attention != "none" else (None, None)
+    figure = viz.comparison(images, masks, coarse.numpy(), result.numpy(), images, index=index, background=background)
     viz.save(figure, path)
 
 
@@ -54,7 +40,7 @@ def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validatio
     viz.save(figure, path)
 
 
-def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config: TrainConfig) -> list[Path]:
+def draw_photograph(folder: Path, generator: BaseGenerator, dataset: Dataset, config: TrainConfig) -> list[Path]:
     """Inpaint the first held-out picture whole, as a user would: the result, and a sheet of all its steps."""
     from ca_numpy import viz
 
@@ -65,7 +51,7 @@ def draw_photograph(folder: Path, generator: Generator, dataset: Dataset, config
     side = min(config.box, max(min(image.shape[:2]) // 2, 1))  # a small picture gets a smaller hole
     top, left = ((n - side) // 2 for n in image.shape[:2])
     mask[top : top + side, left : left + side] = 1
-    done = inpaint_details(image, mask, model=generator, attention=True, backend=current_backend().name)
+    done = inpaint_details(image, mask, model=generator, largest_hole=0, attention=True, backend=current_backend().name)
     paths = [folder / "photograph-inpainted.png", folder / "photograph-steps.png"]
     save_image(paths[0], done.result)
     index, background = done.attention or (None, None)

@@ -7,8 +7,8 @@ import numpy as np
 from ca_numpy import metrics
 from ca_numpy.data import BoundingBox, Dataset, Subset, readable, validation_crops
 from ca_numpy.engine.autograd import no_grad
-from ca_numpy.models import Generator
-from ca_numpy.training.algorithm1 import Batch, complete
+from ca_numpy.models import BaseGenerator
+from ca_numpy.training.algorithm1 import Batch
 from ca_numpy.training.config import TrainConfig
 
 #: Crops to measure on.
@@ -36,11 +36,11 @@ class Validation:
         mean = (images * known).sum((1, 2), keepdims=True) / known.sum((1, 2), keepdims=True)
         self.mean_colour = float(metrics.l1(images, np.broadcast_to(mean, images.shape), mask=masks).mean())
 
-    def measure(self, generator: Generator) -> dict[str, float]:
+    def measure(self, generator: BaseGenerator) -> dict[str, float]:
         """ℓ1 in the hole in percent, of either stage, and the refined stage's PSNR in the hole in dB."""
         images, masks, _ = self.batch
         with no_grad():
-            coarse, refined, _ = complete(generator, self.batch.images, self.batch.masks)
+            coarse, refined, _ = generator.complete(images, masks)
         return {
             "validation_l1_coarse": float(metrics.l1(images, coarse.numpy(), mask=masks).mean()),
             "validation_l1_refined": float(metrics.l1(images, refined.numpy(), mask=masks).mean()),

@@ -23,7 +23,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from ca_numpy import filling, metrics, no_grad
 from ca_numpy.data import Dataset, open_split
 from ca_numpy.engine.tensor import Tensor
-from ca_numpy.evaluation import make_pairs, predictions
+from ca_numpy.evaluation import make_pairs
+from ca_numpy.filling.network import predict
 from ca_numpy.models import Generator
 from ca_numpy.models.io import opened
 from ca_numpy.registry import use_backend
@@ -57,7 +58,7 @@ def main() -> None:
 
 def run(generator: Generator, images: Arrays, masks: Arrays) -> list[Arrays]:
     """Coarse and refined results, pasted, one picture at a time."""
-    done = [predictions(generator, images[k : k + 1], masks[k : k + 1]) for k in range(len(images))]
+    done = [predict(generator, images[k : k + 1], masks[k : k + 1])[:2] for k in range(len(images))]
     return [images * (1 - masks) + np.concatenate(stage) * masks for stage in zip(*done, strict=True)]
 
 

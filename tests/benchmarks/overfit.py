@@ -16,7 +16,7 @@ from ca_numpy import grad, losses, no_grad, viz
 from ca_numpy.data import MaskSampler, Photographs, validation_crops
 from ca_numpy.models import Generator
 from ca_numpy.nn.optim import Adam
-from ca_numpy.training.algorithm1 import Batch, complete
+from ca_numpy.training.algorithm1 import Batch
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     adam = Adam(generator.parameters())
     records = []
     for step in trange(options.steps):
-        coarse, refined, _ = complete(generator, batch.images, batch.masks)
+        coarse, refined, _ = generator.complete(batch.images, batch.masks)
         l1 = [losses.discounted_l1(images, x, masks, boxes) for x in (coarse, refined)]
         known = [losses.known_l1(images, x, masks) for x in (coarse, refined)]
         rate = 1e-3 * min(1, (step + 1) / 20) * (1 - step / options.steps)
@@ -49,7 +49,7 @@ def main() -> None:
         print(f"{name}: {first:.4f} fell to {last:.4f}, {first / last:.1f}-fold")
     viz.save(viz.loss_curves(records), options.out)
     with no_grad():
-        coarse, refined, _ = complete(generator, batch.images, batch.masks)
+        coarse, refined, _ = generator.complete(batch.images, batch.masks)
     sheet = viz.comparison(images, masks, coarse.numpy(), refined.numpy(), images)
     viz.save(sheet, options.out.replace(".png", "-pictures.png"))
 

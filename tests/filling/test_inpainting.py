@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ca_numpy
+from ca_numpy import use_backend, weights
+from ca_numpy.cli import main
 from ca_numpy.errors import UserError
 from ca_numpy.filling.inpainting import inpaint_details
-from ca_numpy.models import OFFICIAL, Generator
+from ca_numpy.models import OFFICIAL, Generator, Learnt
 from ca_numpy.models.io import save
 
 MODEL = Generator(width=4, rng=np.random.default_rng(3))
@@ -74,28 +76,75 @@ def test_a_variant_of_your_own_survives_its_file(tmp_path):
     assert ca_numpy.load(tmp_path / "mine.safetensors").variant == mine
 
 
-def test_bgr_weights_see_bgr_and_answer_rgb():
-    import dataclasses
-
+def test_bgr_weights_are_turned_when_they_are_loaded(tmp_path):
+    """By the file's metadata, as the authors' and the FGVC port's are by what they are; the answer is the same, RGB."""
     image, mask = picture(16, 16), centre_hole(16, 16)
-    bgr = Generator.from_tf(MODEL.arrays(), variant=dataclasses.replace(OFFICIAL, channel_order="bgr"))
-    expected = ca_numpy.inpaint(image[:, :, ::-1], mask, model=MODEL, backend="numpy")[:, :, ::-1]
-    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=bgr, backend="numpy"), expected)
+    weights.write(tmp_path / "bgr.safetensors", MODEL.arrays(), metadata={"channel_order": "bgr"})
+    expected = ca_numpy.inpaint(image[:, :, ::-1], mask, model=MODEL, backend="numpy", blend=False)[:, :, ::-1]
+    filled = ca_numpy.inpaint(image, mask, model=tmp_path / "bgr.safetensors", backend="numpy", blend=False)
+    np.testing.assert_allclose(filled.astype(int), expected.astype(int), atol=1)  # sums in another order
 
 
 def test_a_half_precision_file_is_widened(tmp_path):
-    from ca_numpy import weights
-
     weights.write(tmp_path / "half.safetensors", {n: a.astype(np.float16) for n, a in MODEL.arrays().items()})
     assert all(a.dtype == np.float32 for a in ca_numpy.load(tmp_path / "half.safetensors").arrays().values())
 
 
-def test_details_tell_the_coarse_guess_and_where_the_attention_looked():
+def test_details_give_the_coarse_picture_the_window_and_where_the_attention_looked():
     done = inpaint_details(picture(20, 28), centre_hole(20, 28), model=MODEL, backend="numpy", attention=True)
     assert done.coarse.shape == (20, 28, 3)
+    assert done.window == (slice(0, 20), slice(0, 28), (20, 28))
     index, background = done.attention
     assert index.shape == background == (3, 4)  # an eighth of 24 × 32
     assert 0 <= index.min() <= index.max() < 12
+
+
+def test_the_defaults_of_python_and_of_the_command_are_the_same(tmp_path, monkeypatch):
+    """One call, one result: the command's file is what `inpaint` gives, and every option reaches it."""
+    image, mask = picture(40, 48), centre_hole(40, 48)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / "mask.png")
+    trained = Generator(width=4, rng=np.random.default_rng(5))
+    trained.learnt = Learnt(hole=10, size=32)
+    save(tmp_path / "run.safetensors", trained)
+    files = [str(tmp_path / name) for name in ("photo.png", "mask.png")]
+    given = {
+        (): {},
+        ("--invert",): {"invert": True},
+        ("--no-blend",): {"blend": False},
+        ("--largest-hole", "0"): {"largest_hole": 0},
+        ("--largest-hole", "7"): {"largest_hole": 7},
+    }
+    results = []
+    for options, same in given.items():
+        model = tmp_path / "run.safetensors"
+        assert main(["inpaint", *files, "--model", str(model), "--out", str(tmp_path / "out.png"), *options]) == 0
+        results.append(np.asarray(Image.open(tmp_path / "out.png")))
+        np.testing.assert_array_equal(results[-1], ca_numpy.inpaint(*files, model=model, **same))
+    assert len({result.tobytes() for result in results}) == len(given)  # each option changes something
+
+
+def test_a_models_own_largest_hole_is_taken_from_its_file(tmp_path):
+    trained = Generator(width=4, rng=np.random.default_rng(5))
+    trained.learnt = Learnt(hole=10, size=32, licence="CC0-1.0")
+    save(tmp_path / "run.safetensors", trained)
+    loaded = ca_numpy.load(tmp_path / "run.safetensors")
+    assert (loaded.learnt, loaded.architecture) == (trained.learnt, "two-stage")
+    image, mask = picture(80, 80), centre_hole(80, 80)
+    own, fitted, whole = (inpaint_details(image, mask, model=loaded, largest_hole=n) for n in (None, 10, 0))
+    np.testing.assert_array_equal(own.result, fitted.result)
+    assert own.window.size < whole.window.size == (80, 80)
+
+
+def test_the_package_knows_that_its_weights_learnt_from_holes_of_128_pixels():
+    assert ca_numpy.load().learnt == Learnt(hole=128, size=256, licence="MIT")
+
+
+@pytest.mark.parametrize("field", [{"hole": "0"}, {"hole": "-3"}, {"size": "1e9"}, {"hole": "٣"}, {"hole": "9" * 99}])
+def test_metadata_that_is_no_size_is_refused(tmp_path, field):
+    weights.write(tmp_path / "odd.safetensors", MODEL.arrays(), metadata=field)
+    with pytest.raises(UserError, match="no number of pixels"):
+        ca_numpy.load(tmp_path / "odd.safetensors")
 
 
 def bad_inputs() -> dict[str, tuple[object, object, str]]:
@@ -135,31 +184,11 @@ def test_a_picture_too_large_for_the_memory_is_refused_before_any_work():
         ca_numpy.inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
 
 
-def test_memory_is_asked_for_attention_only_where_there_is_attention(monkeypatch):
-    from ca_numpy.filling.inpainting import _check_memory
-    from ca_numpy.registry import current_backend
-
-    monkeypatch.setattr(type(current_backend()), "memory", lambda self: 16 << 30)
-    with pytest.raises(UserError, match="GiB"):
-        _check_memory((2000, 2000, 3), MODEL)
-    for kind in ("none", "spatial-transformer", "appearance-flow"):
-        _check_memory((2000, 2000, 3), Generator(width=4, attention=kind))
-
-
-def test_the_order_of_colours_is_told_by_the_file(tmp_path):
-    """Ours by its metadata, in a folder too; arrays without any are taken for RGB."""
-    import dataclasses
-
-    from ca_numpy import weights
-
-    bgr = Generator.from_tf(MODEL.arrays(), variant=dataclasses.replace(OFFICIAL, channel_order="bgr"))
-    (tmp_path / "folder").mkdir()
-    save(tmp_path / "folder" / "any-name.safetensors", bgr)
-    save(tmp_path / "rgb.safetensors", MODEL)
-    np.savez(tmp_path / "bare.npz", **MODEL.arrays())
-    weights.write(tmp_path / "bare.safetensors", MODEL.arrays())
-    orders = {"folder": "bgr", "rgb.safetensors": "rgb", "bare.npz": "rgb", "bare.safetensors": "rgb"}
-    assert {name: ca_numpy.load(tmp_path / name).variant.channel_order for name in orders} == orders
+def test_memory_is_asked_for_attention_only_where_there_is_attention():
+    with use_backend("numpy"):
+        assert MODEL.memory_needed(2000, 2000) > 16 << 30
+        for kind in ("none", "spatial-transformer", "appearance-flow"):
+            assert Generator(width=4, attention=kind).memory_needed(2000, 2000) < 8 << 30
 
 
 def test_blended_what_is_filled_in_meets_the_known_pixels():
@@ -169,7 +198,7 @@ def test_blended_what_is_filled_in_meets_the_known_pixels():
     for name, layer in flat.layers.items():
         if name == "allconv17":
             layer.kernel = layer.kernel * 0.0
-    filled = ca_numpy.inpaint(image, mask, model=flat, backend="numpy")
+    filled = ca_numpy.inpaint(image, mask, model=flat, backend="numpy", blend=False)
     assert (filled[mask] != 90).all()
     np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, backend="numpy", blend=True), image)
     np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, blend=True, largest_hole=4), image)
@@ -197,31 +226,81 @@ def test_at_any_size_known_pixels_stay_and_what_lies_in_the_hole_does_not_matter
 def test_holes_that_the_model_knows_are_filled_as_they_are():
     """The surroundings reach over the whole picture here, and nothing is shrunk."""
     image, mask = picture(48, 56), centre_hole(48, 56)
-    plain, fitted = (ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=n) for n in (None, 28))
+    plain, fitted = (ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=n) for n in (0, 28))
     np.testing.assert_array_equal(plain, fitted)
 
 
-def test_a_larger_hole_is_filled_at_a_size_at_which_the_model_knows_it(monkeypatch):
-    """Seen from what reaches the networks: a hole of 64 in 128 pixels, as one of 16 in 32, all of it a hole."""
-    from ca_numpy.filling import inpainting
+class Watched(Generator):
+    """A generator that remembers what it was asked to complete."""
 
-    seen = []
-    details = inpainting.inpaint_details
+    def complete(self, image, mask):
+        self.seen = np.asarray(image)[0], np.asarray(mask)[0, :, :, 0]
+        return super().complete(image, mask)
 
-    def watched(image, mask, **options):
-        seen.append((image.shape, np.asarray(mask)))
-        return details(image, mask, **options)
 
-    monkeypatch.setattr(inpainting, "inpaint_details", watched)
+def test_a_larger_hole_is_filled_at_a_size_at_which_the_model_knows_it():
+    """Seen from what reaches the network: a hole of 64 in 128 pixels, as one of 16 in 32, all of it a hole."""
     image = np.full((128, 128, 3), 90, np.uint8)
+    image[32:96, 32:96] = 255  # what is to be removed
     mask = centre_hole(128, 128)
-    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=16)
-    ((shape, small),) = seen
-    assert shape == (32, 32, 3)
+    model = Watched(width=4)
+    result = ca_numpy.inpaint(image, mask, model=model, largest_hole=16)
+    pixels, small = model.seen
+    assert pixels.shape == (32, 32, 3)
     assert small[8:24, 8:24].all()
     assert 16**2 <= small.sum() <= 20**2  # and no more than the pixels that shrinking mixes with it
+    np.testing.assert_allclose(pixels, 90 / 127.5 - 1, atol=1e-6)  # nothing of it leaks into the known pixels
     np.testing.assert_array_equal(result[~mask], 90)
     assert len(np.unique(result[mask], axis=0)) > 1
+
+
+def test_a_pixel_that_has_a_part_in_the_hole_counts_as_hole():
+    """Odd positions, so that shrinking by two mixes known and unknown; the network is told of all of them."""
+    mask = np.zeros((96, 96), bool)
+    mask[33:63, 35:65] = True
+    model = Watched(width=4)
+    ca_numpy.inpaint(picture(96, 96), mask, model=model, largest_hole=15)
+    small = model.seen[1]
+    touched = mask[: 2 * len(small), : 2 * len(small)].reshape(len(small), 2, len(small), 2).any((1, 3))
+    assert touched.shape == small.shape
+    assert small[touched].all()
+
+
+@pytest.mark.parametrize(("shrink", "shape"), [(1, (5 * 24, 5 * 24)), (2, (5 * 24, 5 * 24))])
+def test_the_surroundings_reach_twice_as_far_as_the_hole_on_each_side(shrink, shape):
+    """In a large picture: 48 + 24 + 48 pixels as the network sees them, whatever the hole's own size."""
+    mask = np.zeros((600, 640), bool)
+    mask[300 : 300 + 24 * shrink, 280 : 280 + 24 * shrink] = True
+    model = Watched(width=4)
+    ca_numpy.inpaint(picture(600, 640), mask, model=model, largest_hole=24)
+    assert model.seen[0].shape == (*shape, 3)
+
+
+def test_sizes_that_are_no_multiple_of_eight_are_mirrored_not_repeated():
+    """What reaches the layers of a picture of 13 × 22: rows 12, 11, 10 and columns 21, 20 once more, hole and all."""
+
+    class Layers(Generator):
+        def __call__(self, image, mask):
+            self.fed = image.numpy(), mask.numpy()
+            return super().__call__(image, mask)
+
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (1, 13, 22, 3)).astype(np.float32)
+    mask = (rng.random((1, 13, 22, 1)) < 0.3).astype(np.float32)
+    model = Layers(width=4)
+    done = model.complete(image, mask)
+    frame = ((0, 0), (0, 3), (0, 2), (0, 0))
+    np.testing.assert_array_equal(model.fed[1], np.pad(mask, frame, mode="symmetric"))
+    np.testing.assert_array_equal(model.fed[0], np.pad(image * (1 - mask), frame, mode="symmetric"))
+    assert done.coarse.shape == done.refined.shape == done.result.shape == image.shape
+
+
+def test_a_thin_known_rim_is_enough():
+    """One known pixel all around: shrunk, it is still known."""
+    image, mask = np.full((64, 64, 3), 90, np.uint8), np.ones((64, 64), bool)
+    mask[[0, -1]] = mask[:, [0, -1]] = False
+    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=20)
+    np.testing.assert_array_equal(result[~mask], 90)
 
 
 def test_a_small_hole_of_a_huge_picture_is_looked_at_alone():
@@ -233,6 +312,6 @@ def test_a_small_hole_of_a_huge_picture_is_looked_at_alone():
     assert (result[mask == 0] == 90).all()
 
 
-def test_no_hole_below_one_pixel():
-    with pytest.raises(UserError, match="largest_hole=0"):
-        ca_numpy.inpaint(picture(16, 16), centre_hole(16, 16), model=MODEL, largest_hole=0)
+def test_no_hole_is_less_than_nothing():
+    with pytest.raises(UserError, match="largest_hole=-1"):
+        ca_numpy.inpaint(picture(16, 16), centre_hole(16, 16), model=MODEL, largest_hole=-1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
-from ca_numpy.nn import Conv2d
+from ca_numpy.nn import Conv2d, layers
 
 ACTIVATIONS = {
     "linear": lambda x: x,
@@ -55,6 +55,16 @@ def test_a_convolution_layer_is_its_equation(geometry: dict[str, Any], activatio
         for sample in x
     ]
     np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_another_activation_is_one_entry_and_an_unknown_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    geometry = {"ksize": 3, "size": (5, 6), "seed": 0}
+    with pytest.raises(ValueError, match=r"'square'.*leaky_relu"):
+        build(geometry, activation="square")
+    monkeypatch.setitem(layers.ACTIVATIONS, "square", lambda y: y * y)
+    layer, x = build(geometry, activation="square")
+    plain, _ = build(geometry, activation="linear")
+    np.testing.assert_array_equal(layer(x).numpy(), plain(x).numpy() ** 2)
 
 
 @given(geometry=geometries())

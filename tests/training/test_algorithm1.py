@@ -15,7 +15,7 @@ from ca_numpy.engine.tensor import Tensor
 from ca_numpy.models import Critic
 from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import Batch, System, complete, update_critics, update_generator
+from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
 from ca_numpy.training.loop import new_system
 
 Array = np.ndarray[Any, Any]
@@ -76,13 +76,13 @@ def check_gradient(objective: Callable[[], float], parameters: dict[str, Tensor]
 def test_a_completion_is_the_picture_with_the_refined_result_in_its_hole() -> None:
     system, _ = draw_system()
     images, masks, _ = system.next_batch()
-    _, refined, filled = (y.numpy() for y in complete(system.generator, images, masks))
+    _, refined, filled = (y.numpy() for y in system.generator.complete(images, masks))
     hole = np.broadcast_to(masks == 1, images.shape)
     assert np.array_equal(filled[~hole], images[~hole])
     assert np.array_equal(filled[hole], refined[hole])
     assert not np.array_equal(filled[hole], images[hole])
     others = np.where(hole, -images, images)  # z = x ⊙ (1 − m): what lies in the hole is not seen
-    assert np.array_equal(complete(system.generator, others, masks)[1].numpy(), refined)
+    assert np.array_equal(system.generator.complete(others, masks)[1].numpy(), refined)
 
 
 def test_every_update_draws_a_batch_of_its_own() -> None:
@@ -119,7 +119,7 @@ def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties() 
     values = update_critics(system, TINY)
     (batch,) = drawn
     images, masks, _ = batch
-    fake = complete(system.generator, images, masks)[2].numpy()
+    fake = system.generator.complete(images, masks)[2].numpy()
     draws = np.random.default_rng(2)  # as the system's own: for the whole picture first, then for the box
     whole_t, local_t = draws.random((2, 1, 1, 1)), draws.random((2, 1, 1, 1))
     cut = [boxes_of(a, batch) for a in (images, fake, masks)]
@@ -163,7 +163,7 @@ def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(advers
     known = 1 - masks
 
     def objective() -> float:
-        coarse, refined, fake = (y.numpy() for y in complete(system.generator, images, masks))
+        coarse, refined, fake = (y.numpy() for y in system.generator.complete(images, masks))
         total = 0.0
         for y, share in ((coarse, 1.2), (refined, 1.0)):
             error = np.abs(images - y)

@@ -7,7 +7,7 @@ from ca_numpy import grad, losses
 from ca_numpy.data import MaskSampler, Photographs, validation_crops
 from ca_numpy.models import Generator
 from ca_numpy.nn.optim import Adam
-from ca_numpy.training.algorithm1 import Batch, complete
+from ca_numpy.training.algorithm1 import Batch
 
 STEPS = 400
 
@@ -21,7 +21,7 @@ def test_on_one_batch_of_four_photographs_the_reconstruction_term_falls_tenfold(
     adam = Adam(generator.parameters())
     terms = []
     for step in range(STEPS):
-        coarse, refined, _ = complete(generator, batch.images, batch.masks)
+        coarse, refined, _ = generator.complete(batch.images, batch.masks)
         hole = sum(losses.discounted_l1(images, x, masks, boxes) for x in (coarse, refined))
         known = sum(losses.known_l1(images, x, masks) for x in (coarse, refined))
         terms.append(float(hole))

@@ -1,0 +1,171 @@
+"""What every generator offers, whatever its layers: one way to fill holes, and a description that goes into its file.
+
+    generator.complete(image, mask) -> coarse, refined, result        RGB in, RGB out, known pixels exact
+
+A generator of another architecture is one new file in this folder: a subclass of `BaseGenerator` with a name of its
+own, by which weight files and `TrainConfig.architecture` find it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.engine import ops
+from ca_numpy.engine.autograd import as_tensors
+from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.errors import UserError
+from ca_numpy.models.variants import AttentionKind, Variant
+from ca_numpy.nn import Module
+
+#: Every known architecture by name; a subclass enters itself.
+_ARCHITECTURES: dict[str, type[BaseGenerator]] = {}
+
+
+class Completion(NamedTuple):
+    """Both stages' pictures, and the refined one pasted into the hole of the image: N H W 3 each, RGB in [-1, 1]."""
+
+    coarse: Tensor
+    refined: Tensor
+    result: Tensor
+
+
+class Learnt(NamedTuple):
+    """What a generator's weights were trained on. None where it is not known.
+
+    hole      side of the largest holes, in pixels
+    size      side of the pictures, in pixels
+    licence   of the weights
+    """
+
+    hole: int | None = None
+    size: int | None = None
+    licence: str | None = None
+
+
+class BaseGenerator(Module, ABC):
+    """A network that fills holes. A subclass sets `architecture` and implements the two abstract methods.
+
+    variant, attention, width   how it was built; its file says so
+    learnt                      what its weights were trained on (`Learnt`)
+    """
+
+    #: The name by which files and configurations know it.
+    architecture: ClassVar[str]
+    #: The layers need H and W to be multiples of this. `complete` takes any size.
+    multiple: ClassVar[int] = 8
+
+    variant: Variant
+    attention: AttentionKind
+    width: int
+    learnt: Learnt = Learnt()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "architecture" in vars(cls):
+            _ARCHITECTURES[cls.architecture] = cls
+
+    @abstractmethod
+    def __init__(self, **options: Any) -> None:
+        """variant, attention, width, rng and dtype, as `Generator` takes them."""
+
+    @abstractmethod
+    def __call__(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
+        """Both stages' pictures of an erased image: N H W 3 and N H W 1 -> (coarse, refined), N H W 3 each."""
+
+    @classmethod
+    @abstractmethod
+    def from_tf(
+        cls,
+        weights: Mapping[str, Any],
+        *,
+        variant: str | Variant | None = None,
+        channel_order: Literal["rgb", "bgr"] = "rgb",
+    ) -> Self:
+        """A generator with the given weights, {variable's name: array}, trained on images of that order."""
+
+    @abstractmethod
+    def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
+        """The image with its hole filled as the layers expect it: N H W 3 and N H W 1 -> N H W 3."""
+
+    @abstractmethod
+    def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[NDArray[Any], tuple[int, int]]:
+        """Where each position looks: N h w indices into the background's grid (h', w'). ValueError if nowhere."""
+
+    def memory_needed(self, height: int, width: int) -> int:
+        """About how many bytes filling a picture of H × W pixels takes."""
+        return 1500 * height * width
+
+    def complete(self, image: TensorLike, mask: TensorLike) -> Completion:
+        """Fill the holes of images of any size.
+
+            result = refined · mask + image · (1 − mask)
+
+        image N H W 3, RGB in [-1, 1]; what it holds in the hole does not matter. mask N H W 1 or 1 H W 1 with
+        1 = hole, values 0 and 1. -> (coarse, refined, result), N H W 3 each, RGB in [-1, 1]: what either stage gives
+        for the whole picture, and the refined one in the hole of the image, whose known pixels stay exactly as
+        they were. Differentiable (Algorithm 1's x̃). Sizes that are not multiples of `multiple` are mirrored at the
+        bottom and right up to the next, and cut back. Raises ValueError for shapes that do not fit.
+        """
+        image, mask, _ = as_tensors([image, mask, next(iter(self.parameters().values()))])  # arrays take its dtype
+        x, m = self.framed(image, mask)
+        coarse, refined = (cut(y, image) for y in self(self.erase(x, m), m))
+        mask = ops.constant_like(mask, refined)
+        return Completion(coarse, refined, refined * mask + image * (1.0 - mask))
+
+    def framed(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
+        """Both mirrored at the bottom and right up to multiples of `multiple`: N H W C -> N H' W' C."""
+        image, mask = as_tensors([image, mask])
+        if image.ndim != 4 or mask.ndim != 4:
+            raise ValueError(f"images are N H W 3 and masks N H W 1, got {image.shape} and {mask.shape}")
+        for axis in (1, 2):
+            n = image.shape[axis]
+            if n % self.multiple:
+                index = np.pad(np.arange(n), (0, -n % self.multiple), mode="symmetric")
+                image, mask = (ops.gather(x, index=index, axis=axis) for x in (image, mask))
+        return image, mask
+
+    def describe(self) -> dict[str, str]:
+        """What this model is, for its file's metadata: names and text."""
+        known = {name: str(value) for name, value in self.learnt._asdict().items() if value is not None}
+        return {
+            "architecture": self.architecture,
+            "variant": self.variant.to_json(),
+            "attention": self.attention,
+            "width": str(self.width),
+            **known,
+        }
+
+
+def cut(y: Tensor, image: Tensor) -> Tensor:
+    """The part of y, N H' W' C, that is not the frame of an image N H W 3."""
+    h, w = image.shape[1:3]
+    return y if y.shape[1:3] == (h, w) else y[:, :h, :w]
+
+
+def architecture(name: str) -> type[BaseGenerator]:
+    """The generator's class of that name. Raises UserError for a name that no file in this folder has."""
+    if name not in _ARCHITECTURES:
+        for module in pkgutil.iter_modules(sys.modules[__package__].__path__, f"{__package__}."):
+            importlib.import_module(module.name)
+    if name not in _ARCHITECTURES:
+        raise UserError(f"there is no architecture {name!r}: choose from {', '.join(sorted(_ARCHITECTURES))}")
+    return _ARCHITECTURES[name]
+
+
+def learnt_from(metadata: Mapping[str, str]) -> Learnt:
+    """What a file's metadata says of the training. Raises UserError for sizes that are no positive numbers."""
+    sizes: dict[str, int | None] = {}
+    for name in ("hole", "size"):
+        text = metadata.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 7):
+            raise UserError(f"its metadata's {name} is no number of pixels: {text[:20]!r}")
+        sizes[name] = None if text is None else int(text)
+    return Learnt(**sizes, licence=metadata.get("licence"))
