@@ -380,9 +380,9 @@ print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-
 apart = np.abs(theirs.astype(int) - mine)
 print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
 exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
-same = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
-print("exchanged before and after:", same)
-assert same
+alike = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
+print("exchanged before and after:", alike)
+assert alike
 with TemporaryDirectory() as folder:
     path = Path(folder) / "model.safetensors"
     for order in ("rgb", "bgr"):  # a file may say it; the authors' are known by their format
