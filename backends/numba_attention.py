@@ -46,10 +46,10 @@ from numpy.typing import NDArray
 
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
-from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends.numba_gemm import WIDTH, matmul, panels
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import WIDTH, matmul, panels
-from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, _picked, box_sum, downscale, shifts
+from ca_numpy.backends.numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
+from ca_numpy.geometry import AttentionGeometry
 
 Array = NDArray[Any]
 #: Bytes that the bands of one call may take: about a third-level cache, whose size is not asked for.
@@ -61,7 +61,7 @@ def numbers_at_once(h: int, w: int) -> int:
     return max(MEMORY // 4, 20 * w * h * w)
 
 
-def forward(f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int = MEMORY) -> Array:
+def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, memory: int = MEMORY) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
     y = POOL.empty(f.shape, f.dtype)
     for n in range(len(f)):
@@ -82,7 +82,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int
 
 
 def backward(
-    g: Array, f: Array, b: Array, valid: Array, geometry: Geometry, *, memory: int = MEMORY
+    g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, memory: int = MEMORY
 ) -> tuple[Array, Array]:
     """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
     df, db = POOL.zeros(f.shape, f.dtype), POOL.empty(b.shape, b.dtype)
@@ -126,8 +126,7 @@ class _Factor:
         """out = a · b, at least in these columns"""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
-        with one_at_a_time:
-            return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
+        return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
 
 
 def product(a: Array, b: Array) -> Array:
@@ -175,7 +174,7 @@ class _Image:
     """
 
     def __init__(
-        self, f: Array, b: Array, valid: Array, geometry: Geometry, memory: int, *, valid_only: bool = False
+        self, f: Array, b: Array, valid: Array, geometry: AttentionGeometry, memory: int, *, valid_only: bool = False
     ) -> None:
         f, b = downscale(f, geometry.rate), downscale(b, geometry.rate)
         self.h, self.w, self.b_grid = *f.shape[:2], b.shape[:2]

@@ -10,11 +10,12 @@ some are kept: `slot` says where a position's row lies, −1 for nowhere. grids 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
 
-from ca_numpy.backends.numba_math import FASTMATH, exp_nonpositive
-from ca_numpy.backends.numba_simd import sum_of_lines
+from ca_numpy.backends.numba_elementwise import FASTMATH, exp_nonpositive
+from ca_numpy.backends.numba_gemm import sum_of_lines
+from ca_numpy.jit import parallel, serial
 
 _COLUMNS = 512  # of the background, that one task sums over all rows
 
@@ -31,7 +32,7 @@ def _compiled_exp(x):
     return lambda x: np.exp(x)
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def _add(to, start, source, source_start, n):
     """to[start + i] += source[source_start + i]"""
     a, b = to[start : start + n], source[source_start : source_start + n]
@@ -39,13 +40,13 @@ def _add(to, start, source, source_start, n):
         a[i] += b[i]
 
 
-@njit(cache=True)
+@serial()
 def _lines(n):
     """Room for where n lines begin, and from where to where each is to be taken: what `sum_of_lines` asks for."""
     return np.empty(n, np.intp), np.empty(n, np.intp), np.empty(n, np.intp)
 
 
-@njit(cache=True)
+@serial()
 def _down(y, x, t, h):
     """t steps down a column-major walk: the position reached, whose column may lie outside."""
     y += t
@@ -56,7 +57,7 @@ def _down(y, x, t, h):
     return y, x
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def _add_walked(to, source, t, s, to_shift, h2, w2):
     """to[m + to_shift] += source[down(m, t) + s] for all background positions m where both exist."""
     length = h2 * w2
@@ -71,7 +72,7 @@ def _add_walked(to, source, t, s, to_shift, h2, w2):
                 _add_clipped(to, y * w2 + skip + to_shift, source, start, n, length)
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def _add_clipped(to, start, source, source_start, n, length):
     """`_add` for those of the n positions that lie in 0 … length − 1 on both sides."""
     skip = max(0, -start, -source_start)
@@ -80,7 +81,7 @@ def _add_clipped(to, start, source, source_start, n, length):
         _add(to, start + skip, source, source_start + skip, end - skip)
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def window_sums(source, slot, wanted, window, grids, runs, factor, out):
     """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for the wanted x, δ from window[0] to window[1] each way
 
@@ -107,7 +108,7 @@ def window_sums(source, slot, wanted, window, grids, runs, factor, out):
                 out[k, j] *= factor[j]
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+@serial(fastmath={"contract", "reassoc", "nsz"})
 def _dot(a, b):
     total = a[0] * b[0]
     for j in range(1, len(a)):
@@ -115,7 +116,7 @@ def _dot(a, b):
     return total
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
     """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0.
 
@@ -164,7 +165,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
                 row[j] *= valid[j] * factor
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
     """Both walks of `_attend` undone in the opposite order: first back along the row, then up the column."""
     h, w, h2, w2 = grids
@@ -181,7 +182,7 @@ def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
                         _add_walked(row, d_logits[(y - y0) * w + x], -t, 0, s, h2, w2)
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def corner_sums(attention, slot, cells, corners, grids, runs, out):
     """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns in `runs` only.
 
@@ -205,7 +206,7 @@ def corner_sums(attention, slot, cells, corners, grids, runs, out):
             start += length
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
     """dZ = scale · a · (valid · dA − Σ a · dA), with dA the corners' gradient gathered around each cell"""
     _, w, h2, w2 = grids
@@ -222,7 +223,7 @@ def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
             row[j] = scale * a[j] * (valid[j] * row[j] - mean)
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
     """d_scores becomes the gradient before division; d_norm[x'] −= Σ_x of it times the scores, in rows `kept`"""
     for block in prange((len(norm) + _COLUMNS - 1) // _COLUMNS):
@@ -234,7 +235,7 @@ def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
                 d_norm[j] -= d[j] * s[j]
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def from_blocks(blocks, rate, factor, out):
     """The adjoint of `to_blocks`, times a factor: the blocks around corners put side by side, the border cut off."""
     height, width, channels = out.shape

@@ -1,30 +1,25 @@
 """The CPU's fast backend: the textbook's hot kernels compiled by Numba, each with the same equation.
 
 What is overridden, and where it stands: convolution (`numba_conv.py`), contextual attention in bands
-(`numba_attention.py`), activations and resizing (`numba_math.py`), Adam (here). Everything else is the textbook's.
+(`numba_attention.py`), activations, resizing and Adam (`numba_elementwise.py`). Everything else is the textbook's.
 Large results lie in memory that is used again (`numba_memory.py`).
 """
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import Any
 
 import numba
 import numpy as np
-from numba import njit, prange
-from numba.core import event as numba_event
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from ca_numpy.backend import Pads, nearest_index
-from ca_numpy.backends import numba_attention, numba_conv, numba_math
-from ca_numpy.backends.numba_math import one_at_a_time
+from ca_numpy.backends import numba_attention, numba_conv, numba_elementwise
+from ca_numpy.backends.numba_gemm import WIDTH
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import WIDTH
-from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
+from ca_numpy.jit import LOCK
 
 Array = NDArray[Any]
 LARGE = 1 << 16
@@ -36,9 +31,6 @@ class NumbaBackend(NumpyBackend):
 
     name = "numba"
 
-    def __init__(self) -> None:
-        numba_event.register("numba:compile", CompilingNote())
-
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS
         return f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers; {super().describe()}"
@@ -47,16 +39,16 @@ class NumbaBackend(NumpyBackend):
         POOL.release()
 
     def elu(self, x: Array) -> Array:
-        return numba_math.elu(x)
+        return numba_elementwise.elu(x)
 
     def elu_slope(self, y: Array) -> Array:
-        return numba_math.elu_slope(y)
+        return numba_elementwise.elu_slope(y)
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
-        return numba_math.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
+        return numba_elementwise.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
 
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return numba_math.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
+        return numba_elementwise.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
 
     def add(self, a: Array, b: Array) -> Array:
         return np.add(a, b, out=_room_for_both(a, b))
@@ -66,7 +58,7 @@ class NumbaBackend(NumpyBackend):
 
     def mul(self, a: Array, b: Array) -> Array:
         if large(a) and large(b) and a.shape == b.shape:
-            return numba_math.multiply(a, b)
+            return numba_elementwise.multiply(a, b)
         return np.multiply(a, b, out=_room_for_both(a, b))
 
     def concat(self, *xs: Array, axis: int) -> Array:
@@ -78,48 +70,44 @@ class NumbaBackend(NumpyBackend):
         if not large(x):
             return super().resize_nearest(x, size=size, align_corners=align_corners)
         pairs = zip(x.shape[1:3], size, strict=True)
-        return numba_math.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
+        return numba_elementwise.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(g):
             return super().resize_nearest_adjoint(g, size=size, align_corners=align_corners)
         pairs = zip(size, g.shape[1:3], strict=True)
         rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
-        return numba_math.scatter_pixels(g, rows, columns, size)
+        return numba_elementwise.scatter_pixels(g, rows, columns, size)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """On one core: with several, the order in which BLAS sums depends on their number."""
-        with one_at_a_time, _blas.limit(limits=1, user_api="blas"):
+        with LOCK, _blas.limit(limits=1, user_api="blas"):
             return super().matmul(a, b)
 
-    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d(x, w, stride, dilation, pads)
+    def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d(x, w, geometry)
 
-    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d_dx(g, w, size, stride, dilation, pads)
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d_dx(g, w, size, geometry)
 
-    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numba_conv.conv2d_dw(g, x, ksize, geometry)
 
-    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return numba_conv.conv_bias_elu(x, w, b, stride, dilation, pads)
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.conv_bias_elu(x, w, b, geometry)
 
-    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
-        return numba_conv.upsample_conv_bias_elu(x, w, b, pads)
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return numba_conv.upsample_conv_bias_elu(x, w, b, geometry)
 
     def attention_numbers(self, h: int, w: int) -> int:
         return numba_attention.numbers_at_once(h, w)
 
-    def contextual_attention(
-        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-    ) -> Array:
-        return numba_attention.forward(f, b, valid, Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale))
+    def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
+        return numba_attention.forward(f, b, valid, geometry)
 
     def contextual_attention_vjp(
-        self, g: Array, f: Array, b: Array, valid: Array, *,
-        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        geometry = Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
+    ) -> tuple[Array, Array]:
         return numba_attention.backward(g, f, b, valid, geometry)
 
     def adam(
@@ -127,40 +115,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[Array, Array, Array]:
         if p.size == 0 or not (p.dtype == g.dtype == m.dtype == v.dtype):
             return super().adam(p, g, m, v, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
-        flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
-        as_type = p.dtype.type
-        p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
-        out = p2.reshape(-1), m2.reshape(-1), v2.reshape(-1)
-        _adam(*flat, as_type(rate), as_type(beta1), as_type(beta2), as_type(eps), *out)
-        return p2, m2, v2
-
-
-class CompilingNote(numba_event.Listener):
-    """Tells on stderr that kernels are being compiled, once, when it has taken long enough to be wondered at."""
-
-    def __init__(self, *, after: float = 2.0) -> None:
-        self._after, self._seconds, self._depth, self._began, self._told = after, 0.0, 0, 0.0, False
-
-    def on_start(self, event: Any) -> None:
-        if not _is_ours(event):
-            return
-        if self._depth == 0:
-            self._began = time.perf_counter()
-        self._depth += 1
-
-    def on_end(self, event: Any) -> None:
-        if not _is_ours(event):
-            return
-        self._depth -= 1
-        if self._depth == 0:
-            self._seconds += time.perf_counter() - self._began
-        if self._seconds > self._after and not self._told:
-            self._told = True
-            print("compiling kernels for this machine, once: the next start finds them on disk …", file=sys.stderr)
-
-
-def _is_ours(event: Any) -> bool:
-    return str(event.data["dispatcher"].py_func.__module__).startswith("ca_numpy.")
+        return numba_elementwise.adam(p, g, m, v, rate, beta1, beta2, eps)
 
 
 def large(x: Array) -> bool:
@@ -172,13 +127,3 @@ def _room_for_both(a: Array, b: Array) -> Array | None:
     if not large(a) and not large(b):
         return None
     return POOL.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
-
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def _adam(p, g, m, v, rate, beta1, beta2, eps, p2, m2, v2):  # type: ignore[no-untyped-def]
-    """One pass over memory in place of six."""
-    one = type(rate)(1)
-    for i in prange(p.size):
-        m2[i] = beta1 * m[i] + (one - beta1) * g[i]
-        v2[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
-        p2[i] = p[i] - rate * m2[i] / (np.sqrt(v2[i]) + eps)

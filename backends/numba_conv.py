@@ -25,18 +25,20 @@ All of this is for float32. Other types, which serve to check derivatives, go to
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends import numpy_conv
-from ca_numpy.backends.numba_math import FASTMATH, elu, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_elementwise import FASTMATH, elu, elu_one, frozen
+from ca_numpy.backends.numba_gemm import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import ROWS, WIDTH, multiply, padded, panels
 from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
+from ca_numpy.geometry import ConvGeometry, Pads
+from ca_numpy.jit import parallel, serial
 
 Array = NDArray[Any]
 
@@ -46,7 +48,6 @@ BAND = 1 << 17
 LEAST_CHANNELS = 8
 #: Fewer tiles than this do not repay a kernel of 5×5 turned into 36 matrices of four times its channels.
 LEAST_TILES = 128
-NO_PADS: Pads = ((0, 0), (0, 0))
 
 
 # ---- which way ---------------------------------------------------------------------------------------------------
@@ -56,13 +57,13 @@ def compiled(*arrays: Array) -> bool:
 
 
 def suits_winograd(
-    shape: tuple[int, ...], ksize: tuple[int, int], stride: int, dilation: int, channels: tuple[int, int]
+    shape: tuple[int, ...], ksize: tuple[int, int], geometry: ConvGeometry, channels: tuple[int, int]
 ) -> bool:
     """Whether Winograd saves products for outputs of `shape`: 36 per tile against 9 per output, and some to spare."""
-    if ksize != (3, 3) or stride != 1 or min(channels) < LEAST_CHANNELS:
+    if ksize != (3, 3) or geometry.stride != 1 or min(channels) < LEAST_CHANNELS:
         return False
     images, height, width = shape[:3]
-    tiles = int(count_tiles(images, height, width, dilation))
+    tiles = int(count_tiles(images, height, width, geometry.dilation))
     return tiles * 36 * 3 <= images * height * width * 9 * 2
 
 
@@ -71,81 +72,80 @@ def turned(w: Array) -> Array:
     return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
-def turned_pads(ksize: tuple[int, int], dilation: int, pads: Pads) -> Pads:
-    """The zeros with which the turned kernel leads back: (k − 1)·d − pads. Less than none means that rows are cut."""
-    (top, bottom), (left, right) = pads
-    rows, columns = ((k - 1) * dilation for k in ksize)
-    return (rows - top, rows - bottom), (columns - left, columns - right)
+def turned_geometry(ksize: tuple[int, int], geometry: ConvGeometry) -> ConvGeometry:
+    """The turned kernel's, which leads back: its pads are (k − 1)·d − pads. Negative ones cut rows off."""
+    (top, bottom), (left, right) = geometry.pads
+    rows, columns = ((k - 1) * geometry.dilation for k in ksize)
+    return replace(geometry, pads=((rows - top, rows - bottom), (columns - left, columns - right)))
 
 
 # ---- the three kernels, and the fused one ------------------------------------------------------------------------
-def conv2d(x: Array, w: Array, stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d(x: Array, w: Array, geometry: ConvGeometry) -> Array:
     """y[n, i, j, o] = Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o], zero outside"""
     if not compiled(x, w):
-        return numpy_conv.conv2d(x, w, stride, dilation, pads)
-    return _conv2d(x, w, None, stride, dilation, pads)
+        return numpy_conv.conv2d(x, w, geometry)
+    return _conv2d(x, w, None, geometry)
 
 
-def conv_bias_elu(x: Array, w: Array, b: Array, stride: int, dilation: int, pads: Pads) -> Array:
+def conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
     """elu(conv2d(x, w) + b), bias and ELU applied to what has just been computed. b has one number per channel out."""
     if not compiled(x, w, b):
-        return elu(numpy_conv.conv2d(x, w, stride, dilation, pads) + b)
-    return _conv2d(x, w, np.broadcast_to(b.reshape(-1), w.shape[3:]), stride, dilation, pads)
+        return elu(numpy_conv.conv2d(x, w, geometry) + b)
+    return _conv2d(x, w, np.broadcast_to(b.reshape(-1), w.shape[3:]), geometry)
 
 
-def upsample_conv_bias_elu(x: Array, w: Array, b: Array, pads: Pads) -> Array:
+def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
     """elu(conv2d(u, w) + b), u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋]: Winograd's tiles are read from x itself."""
-    size = output_size((2 * x.shape[1], 2 * x.shape[2]), w.shape[:2], stride=1, dilation=1, pads=pads)
-    if compiled(x, w, b) and suits_winograd((len(x), *size, w.shape[3]), w.shape[:2], 1, 1, w.shape[2:]):
-        return conv3x3(x, w, 1, pads, zoom=2, bias=np.broadcast_to(b.reshape(-1), w.shape[3:]))
-    return conv_bias_elu(x.repeat(2, axis=1).repeat(2, axis=2), w, b, 1, 1, pads)
+    shape = len(x), *geometry.output_size((2 * x.shape[1], 2 * x.shape[2]), w.shape[:2]), w.shape[3]
+    if compiled(x, w, b) and geometry.dilation == 1 and suits_winograd(shape, w.shape[:2], geometry, w.shape[2:]):
+        return conv3x3(x, w, geometry, zoom=2, bias=np.broadcast_to(b.reshape(-1), w.shape[3:]))
+    return conv_bias_elu(x.repeat(2, axis=1).repeat(2, axis=2), w, b, geometry)
 
 
-def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     """The x that pairs with g and w: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
-    if not compiled(g, w) or (stride > 1 and dilation > 1):
-        return numpy_conv.conv2d_dx(g, w, size, stride, dilation, pads)
-    if stride == 1:
-        return _conv2d(g, turned(w), None, 1, dilation, turned_pads(w.shape[:2], dilation, pads))
-    if suits_halving(g.shape, w.shape[:2], stride, dilation, w.shape[2:]):
-        return depth_to_space(conv3x3(g, turned(halved_kernel(w)), 1, ((2, 2), (2, 2))), size, pads)
-    return _dx_in_phases(g, w, size, stride, pads)
+    if not compiled(g, w) or (geometry.stride > 1 and geometry.dilation > 1):
+        return numpy_conv.conv2d_dx(g, w, size, geometry)
+    if geometry.stride == 1:
+        return _conv2d(g, turned(w), None, turned_geometry(w.shape[:2], geometry))
+    if suits_halving(g.shape, w.shape[:2], geometry, w.shape[2:]):
+        halves = conv3x3(g, turned(halved_kernel(w)), ConvGeometry(pads=((2, 2), (2, 2))))
+        return depth_to_space(halves, size, geometry.pads)
+    return _dx_in_phases(g, w, size, geometry)
 
 
-def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
     """The w that pairs with g and x: ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩"""
     if not compiled(g, x):
-        return numpy_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
-    if suits_winograd(g.shape, ksize, stride, dilation, (x.shape[3], g.shape[3])):
-        return conv3x3_dw(g, x, dilation, pads)
-    (top, _), (left, _) = pads
-    pieces, run = (1, ksize[1]) if dilation == 1 else (ksize[1], 1)
+        return numpy_conv.conv2d_dw(g, x, ksize, geometry)
+    if suits_winograd(g.shape, ksize, geometry, (x.shape[3], g.shape[3])):
+        return conv3x3_dw(g, x, geometry)
+    pieces, run = (1, ksize[1]) if geometry.dilation == 1 else (ksize[1], 1)
     c, k = x.shape[3], g.shape[3]
     dw = POOL.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
-    with one_at_a_time:
-        _direct_dw(frozen(g), frozen(x), ksize, stride, dilation, top, left, dw, get_num_threads())
+    _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, get_num_threads())
     return dw[:, : run * c, :k].reshape(*ksize, c, k)
 
 
-def _conv2d(x: Array, w: Array, bias: Array | None, stride: int, dilation: int, pads: Pads) -> Array:
+def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
     """conv2d without a bias, elu(conv2d + bias) with one. Pads may be negative: rows and columns that are not read."""
-    size = output_size(x.shape[1:3], w.shape[:2], stride=stride, dilation=dilation, pads=pads)
+    size = geometry.output_size(x.shape[1:3], w.shape[:2])
     shape = len(x), *size, w.shape[3]
-    if suits_winograd(shape, w.shape[:2], stride, dilation, w.shape[2:]):
-        return conv3x3(x, w, dilation, pads, bias=bias)
-    if suits_halving(shape, w.shape[:2], stride, dilation, w.shape[2:]):
-        return conv3x3(space_to_depth(x, size, pads), halved_kernel(w), 1, NO_PADS, bias=bias)
+    if suits_winograd(shape, w.shape[:2], geometry, w.shape[2:]):
+        return conv3x3(x, w, geometry, bias=bias)
+    if suits_halving(shape, w.shape[:2], geometry, w.shape[2:]):
+        return conv3x3(space_to_depth(x, size, geometry.pads), halved_kernel(w), ConvGeometry(), bias=bias)
     y = POOL.empty(shape, x.dtype)
-    (top, _), (left, _) = pads
-    direct(x, w, bias, stride, dilation, top, left, y, (0, 1), (0, 1))
+    direct(x, w, bias, geometry, y, (0, 1), (0, 1))
     return y
 
 
-def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], stride: int, pads: Pads) -> Array:
+def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     """conv2d_dx at stride s: rows a, a + s, … of x meet the taps u with u ≡ a + top (mod s) only; so do columns.
 
     x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
+    stride, pads = geometry.stride, geometry.pads
     x = POOL.zeros((len(g), *size, w.shape[2]), g.dtype)
     for a in range(min(stride, size[0])):
         for b in range(min(stride, size[1])):
@@ -153,35 +153,36 @@ def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], stride: int, pads: 
             taps = w[starts[0] :: stride, starts[1] :: stride]
             if taps.size:
                 bases = [(p + pad[0] - u) // stride for p, pad, u in zip((a, b), pads, starts, strict=True)]
-                before = [k - 1 - base for k, base in zip(taps.shape, bases, strict=False)]
-                direct(g, turned(taps), None, 1, 1, before[0], before[1], x, (a, stride), (b, stride))
+                top, left = (k - 1 - base for k, base in zip(taps.shape, bases, strict=False))
+                phase = ConvGeometry(pads=((top, 0), (left, 0)))
+                direct(g, turned(taps), None, phase, x, (a, stride), (b, stride))
     return x
 
 
 def direct(
-    x: Array, w: Array, bias: Array | None, stride: int, dilation: int, top: int, left: int, y: Array,
+    x: Array, w: Array, bias: Array | None, geometry: ConvGeometry, y: Array,
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
     """conv2d, or with a bias elu(conv2d + bias), into rows r, r + step, … of y and such columns."""
     b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
     kernel = panels(w.reshape(-1, w.shape[3]))
-    place = w.shape[:2], stride, dilation, top, left
-    with one_at_a_time:
-        _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
+    place = w.shape[:2], *geometry.numbers
+    _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
 
 
 # ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
 def suits_halving(
-    shape: tuple[int, ...], ksize: tuple[int, int], stride: int, dilation: int, channels: tuple[int, int]
+    shape: tuple[int, ...], ksize: tuple[int, int], geometry: ConvGeometry, channels: tuple[int, int]
 ) -> bool:
     """Whether to take four pixels as one with four times the channels, so that 5×5 at stride 2 is 3×3 at stride 1.
 
     That makes 36 taps of 25, of which Winograd then saves three in four. For dw it was no faster than direct.
     """
-    if stride != 2 or dilation != 1 or not all(4 < k <= 6 for k in ksize) or min(channels) < LEAST_CHANNELS:
+    fits = (geometry.stride, geometry.dilation) == (2, 1) and all(4 < k <= 6 for k in ksize)
+    if not fits or min(channels) < LEAST_CHANNELS:
         return False
     tiles = int(count_tiles(*shape[:3], 1))
-    return tiles >= LEAST_TILES and suits_winograd(shape, (3, 3), 1, 1, channels)
+    return tiles >= LEAST_TILES and suits_winograd(shape, (3, 3), ConvGeometry(), channels)
 
 
 def halved_kernel(w: Array) -> Array:
@@ -194,20 +195,18 @@ def halved_kernel(w: Array) -> Array:
 def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
     """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: what `size` outputs of 3×3 read."""
     z = POOL.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
-    with one_at_a_time:
-        _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
+    _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
     return z
 
 
 def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
     """The adjoint of `space_to_depth`: N … 4·C -> N *size C"""
     x = POOL.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
-    with one_at_a_time:
-        _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
+    _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
     return x
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _space_to_depth(x, top, left, z):
     for row in prange(z.shape[0] * z.shape[1]):
         n, i = row // z.shape[1], row % z.shape[1]
@@ -221,7 +220,7 @@ def _space_to_depth(x, top, left, z):
                         z[n, i, j, p, q] = 0
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _depth_to_space(z, top, left, x):
     for row in prange(x.shape[0] * x.shape[1]):
         n, i = row // x.shape[1], row % x.shape[1]
@@ -232,7 +231,7 @@ def _depth_to_space(z, top, left, x):
 
 
 # ---- bands -------------------------------------------------------------------------------------------------------
-@njit(cache=True)
+@serial()
 def band_shape(rows, width, ksize, stride, dilation):
     """(rows of each remainder by s, pitch): what `rows` rows of `width` outputs read, in rows of pitch·s pixels."""
     height = (rows - 1) * stride + (ksize[0] - 1) * dilation + 1
@@ -240,14 +239,14 @@ def band_shape(rows, width, ksize, stride, dilation):
     return (height + stride - 1) // stride, (across + stride - 1) // stride
 
 
-@njit(cache=True)
+@serial()
 def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
     """Rows of outputs in a band: as many as fit, but so few that each core gets some bands."""
     pitch = band_shape(1, width, ksize, stride, dilation)[1]
     return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
 
 
-@njit(cache=True)
+@serial()
 def read_band(x, n, first, low, pitch, stride, left, band):
     """Rows of image n from `first` on, those of each remainder by s together, `low` of them; 0 outside the picture."""
     c = x.shape[3]
@@ -267,20 +266,20 @@ def read_band(x, n, first, low, pitch, stride, left, band):
             band[at : at + length] = 0
 
 
-@njit(cache=True)
+@serial()
 def band_size(low, pitch, c, ksize, stride, dilation):
     """Numbers in a band, and what blocks of ROWS patches read beyond its end."""
     return low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * dilation) * c + ROWS
 
 
-@njit(cache=True)
+@serial()
 def tap_at(u, v, low, pitch, c, stride, dilation):
     """Where in a band the number lies that tap (u, v) reads for pixel 0."""
     u, v = u * dilation, v * dilation
     return ((u % stride * low + u // stride) * pitch * stride + v) * c
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers):
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
     images, c, k = len(x), x.shape[3], y.shape[3]
@@ -318,7 +317,7 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
                             to[o] = source[o]
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
     """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums blocks of its own.
 

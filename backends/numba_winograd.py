@@ -37,13 +37,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads, output_size
-from ca_numpy.backends.numba_math import FASTMATH, elu_one, frozen, one_at_a_time
+from ca_numpy.backends.numba_elementwise import FASTMATH, elu_one, frozen
+from ca_numpy.backends.numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
 from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_simd import ROWS, WIDTH, linear_map, multiply, padded
+from ca_numpy.geometry import ConvGeometry
+from ca_numpy.jit import parallel, serial
 
 Array = NDArray[Any]
 
@@ -92,13 +93,13 @@ _apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
 
 # ---- tiles: where they lie, how they are read and written --------------------------------------------------------
-@njit(cache=True, error_model="numpy")
+@serial(error_model="numpy")
 def tiles_along(length, dilation):
     """(interleaved pictures, tiles in each) along an axis of the output."""
     return min(dilation, length), ((length + dilation - 1) // dilation + 3) // 4
 
 
-@njit(cache=True, error_model="numpy")
+@serial(error_model="numpy")
 def count_tiles(images, height, width, dilation):
     """Tiles that cover a batch of outputs of this size."""
     row_phases, rows = tiles_along(height, dilation)
@@ -106,7 +107,7 @@ def count_tiles(images, height, width, dilation):
     return images * row_phases * rows * column_phases * columns
 
 
-@njit(cache=True, error_model="numpy")
+@serial(error_model="numpy")
 def tile_at(t, height, width, dilation):
     """(image, row, column) of the first output of tile t; its others follow `dilation` apart."""
     row_phases, rows = tiles_along(height, dilation)
@@ -118,7 +119,7 @@ def tile_at(t, height, width, dilation):
     return image, row_phase + 4 * dilation * row, column_phase + 4 * dilation * column
 
 
-@njit(cache=True)
+@serial()
 def read_tile(x, image, row, column, step, zoom, tile):
     """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x. x counts as magnified `zoom` times."""
     for i in range(tile.shape[0]):
@@ -130,7 +131,7 @@ def read_tile(x, image, row, column, step, zoom, tile):
                 tile[i, j, : x.shape[3]] = 0
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def write_tile(tile, bias, activate, y, image, row, column, step):
     """The part of a 4×4 tile that lies within y, to y; on its way there, bias and ELU if asked for."""
     for i in range(4):
@@ -147,7 +148,7 @@ def write_tile(tile, bias, activate, y, image, row, column, step):
 
 
 # ---- the transforms in two dimensions: along columns, then along rows --------------------------------------------
-@njit(cache=True)
+@serial()
 def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
     """v[q + s·v_step …] = Bᵀ d B, with n channels of 6×6 pixels d that start at x[start]."""
     for j in range(6):
@@ -156,7 +157,7 @@ def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
         _apply_b(v, q + 6 * i * v_step, v_step, half, 6 * i * n, n, n)
 
 
-@njit(cache=True)
+@serial()
 def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
     """`pixels_to_points` of 6×6 pixels of a doubled picture, from the 4×4 of x that they repeat."""
     for j in range(4):
@@ -165,7 +166,7 @@ def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
         _apply_b_doubled(v, q + 6 * i * v_step, v_step, half, 4 * i * n, n, n)
 
 
-@njit(cache=True)
+@serial()
 def gradients_to_points(g, half, n, z, q, z_step):
     """z[q + s·z_step …] = A g Aᵀ, with n channels of 4×4 gradients g."""
     for j in range(4):
@@ -174,7 +175,7 @@ def gradients_to_points(g, half, n, z, q, z_step):
         _apply_a_back(z, q + 6 * i * z_step, z_step, half, 4 * i * n, n, n)
 
 
-@njit(cache=True)
+@serial()
 def points_to_outputs(m, q, m_step, half, n, y):
     """y = Aᵀ m A: n channels of 4×4 outputs from m[q + s·m_step …]."""
     for j in range(6):
@@ -183,7 +184,7 @@ def points_to_outputs(m, q, m_step, half, n, y):
         _apply_a(y, 4 * i * n, n, half, 6 * i * n, n, n)
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _transform_kernel(w, u):
     """u = G w Gᵀ. w 3 3 C K, u 36 K/WIDTH C WIDTH"""
     columns, c = u.shape[1:3]
@@ -209,14 +210,14 @@ def transformed_kernel(w: Array) -> Array:
     return u
 
 
-@njit(cache=True)
+@serial()
 def _doubled_inside(row, column, x):
     """Whether six pixels of doubled x from (row, column) on, each way, all exist."""
     return min(row, column) > 0 and row + 5 < 2 * x.shape[1] and column + 5 < 2 * x.shape[2]
 
 
 # ---- all tiles ---------------------------------------------------------------------------------------------------
-@njit(cache=True)
+@serial()
 def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
     """Rows 0 … n − 1 of V from tiles first … first + n − 1. place: size of the output, dilation, top, left, zoom."""
     height, width, dilation, top, left, zoom = place
@@ -237,7 +238,7 @@ def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
             pixels_to_points(pixels.reshape(-1), 0, 6 * v_row, v_row, half, v_row, v, q * v_row, v_step)
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers):
     """All tiles of y, in blocks of `block`. Which worker takes a block does not change what comes out of it."""
     images, height, width, _ = y.shape
@@ -263,7 +264,7 @@ def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers
                 write_tile(outputs, bias, activate, y, image, row, column, dilation)
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _correlate(g, x, dilation, top, left, zoom, block, sums):
     """sums[p] = Σ over the tiles of part p of (Bᵀ d B) ⊙ (A g Aᵀ): PARTS 36 C K, C and K padded."""
     images, height, width, _ = g.shape
@@ -289,19 +290,18 @@ def _correlate(g, x, dilation, top, left, zoom, block, sums):
                          c_rows, k_wide, n, True)  # fmt: skip
 
 
-def conv3x3(x: Array, w: Array, dilation: int, pads: Pads, *, zoom: int = 1, bias: Array | None = None) -> Array:
+def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: Array | None = None) -> Array:
     """conv2d(x, w) for 3×3 kernels at stride 1; with a bias, elu(conv2d(x, w) + bias). N H W C -> N OH OW K
 
     With `zoom`, of x magnified that many times by repeating its pixels.
     """
-    size = output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3), stride=1, dilation=dilation, pads=pads)
+    size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
     y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
-    (top, _), (left, _) = pads
+    _, *place = geometry.numbers
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
-    with one_at_a_time:
-        u = transformed_kernel(w)
-        block = block_of_tiles(x.shape[3], w.shape[3])
-        _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, zoom, block, y, get_num_threads())
+    u = transformed_kernel(w)
+    block = block_of_tiles(x.shape[3], w.shape[3])
+    _convolve(frozen(x), u, frozen(b), bias is not None, *place, zoom, block, y, get_num_threads())
     return y
 
 
@@ -310,7 +310,7 @@ def block_of_tiles(c: int, k: int) -> int:
     return max(ROWS, BLOCK // (36 * (padded(c) + padded(k))) // ROWS * ROWS)
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _kernel_gradient(sums, dw):
     """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded."""
     parts, k_wide = len(sums), sums.shape[3]
@@ -327,15 +327,14 @@ def _kernel_gradient(sums, dw):
             _apply_g_back(flat, 3 * t * step + i * k_wide, step, half, 6 * t * k_wide, k_wide, k_wide)
 
 
-def conv3x3_dw(g: Array, x: Array, dilation: int, pads: Pads, *, zoom: int = 1) -> Array:
+def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> Array:
     """conv2d_dw for 3×3 kernels at stride 1: 3 3 C K"""
-    (top, _), (left, _) = pads
+    _, dilation, top, left = geometry.numbers
     c, k = x.shape[3], g.shape[3]
     block = block_of_tiles(c, k)
     parts = min(PARTS_DW, -(-int(count_tiles(*g.shape[:3], dilation)) // block))
     sums = POOL.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
     dw = POOL.empty((9, c, padded(k)), x.dtype)
-    with one_at_a_time:
-        _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)
-        _kernel_gradient(sums, dw)
+    _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)
+    _kernel_gradient(sums, dw)
     return dw[..., :k].reshape(3, 3, c, k)

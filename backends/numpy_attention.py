@@ -24,19 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import nearest_index
+from ca_numpy.geometry import AttentionGeometry, nearest_index
 
 Array = NDArray[Any]
 SMALLEST_NORM = 1e-4
-
-
-class Geometry(NamedTuple):
-    """ksize: side of the matched patches. fuse_k: steps of the propagation, None for none."""
-
-    ksize: int
-    rate: int
-    fuse_k: int | None
-    softmax_scale: float
 
 
 class Matched(NamedTuple):
@@ -49,7 +40,7 @@ class Matched(NamedTuple):
     softmax: Array  # L L', before the mask
 
 
-def forward(f: Array, b: Array, valid: Array, geometry: Geometry) -> Array:
+def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
     y = np.empty_like(f, order="C")
     for n in range(len(f)):
@@ -58,7 +49,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: Geometry) -> Array:
     return y
 
 
-def backward(g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> tuple[Array, Array]:
+def backward(g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
     """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
     df, db = np.zeros_like(f, order="C"), np.zeros_like(b, order="C")
     for n in range(len(f)):
@@ -69,7 +60,7 @@ def backward(g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> 
 
 
 # ---- match, propagate, softmax ----
-def match(f: Array, b: Array, valid: Array, geometry: Geometry) -> Matched:
+def match(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Matched:
     """Scores of every background patch for every foreground patch, and their softmax, for one image."""
     f, b = downscale(f, geometry.rate), downscale(b, geometry.rate)
     window = shifts(geometry.ksize)
@@ -86,7 +77,9 @@ def match(f: Array, b: Array, valid: Array, geometry: Geometry) -> Matched:
     return Matched(f, b, norm, scores, softmax)
 
 
-def match_vjp(d_attention: Array, m: Matched, valid: Array, geometry: Geometry, *, df: Array, db: Array) -> None:
+def match_vjp(
+    d_attention: Array, m: Matched, valid: Array, geometry: AttentionGeometry, *, df: Array, db: Array
+) -> None:
     """Backward through `match`: adds to df and db."""
     window = [-s for s in shifts(geometry.ksize)]
     d_softmax = d_attention * valid

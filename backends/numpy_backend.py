@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy import machine
-from ca_numpy.backend import Backend, Pads, nearest_index
+from ca_numpy.backend import Backend
 from ca_numpy.backends import numpy_attention, numpy_conv
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 Array = NDArray[Any]
 
@@ -150,45 +151,40 @@ class NumpyBackend(Backend):
         return self.scatter_add(g, index=columns, axis=2, length=size[1])
 
     # ---- patches and products ----
-    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return np.ascontiguousarray(numpy_conv.windows(numpy_conv.zero_pad(x, pads), ksize, stride, dilation))
+    def unfold(self, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return np.ascontiguousarray(numpy_conv.windows(numpy_conv.zero_pad(x, geometry.pads), ksize, geometry))
 
-    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numpy_conv.fold(g, size, stride, dilation, pads)
+    def fold(self, g: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numpy_conv.fold(g, size, geometry)
 
     def matmul(self, a: Array, b: Array) -> Array:
         return np.matmul(a, b)
 
-    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return numpy_conv.conv2d(x, w, stride, dilation, pads)
+    def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
+        return numpy_conv.conv2d(x, w, geometry)
 
-    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numpy_conv.conv2d_dx(g, w, size, stride, dilation, pads)
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numpy_conv.conv2d_dx(g, w, size, geometry)
 
-    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return numpy_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return numpy_conv.conv2d_dw(g, x, ksize, geometry)
 
-    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        z = numpy_conv.conv2d(x, w, stride, dilation, pads)
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        z = numpy_conv.conv2d(x, w, geometry)
         z += b
         return self.elu(z)
 
-    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         large = self.resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]), align_corners=False)
-        return self.conv_bias_elu(large, w, b, stride=1, dilation=1, pads=pads)
+        return self.conv_bias_elu(large, w, b, geometry=geometry)
 
     # ---- the paper's attention ----
-    def contextual_attention(
-        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-    ) -> Array:
-        geometry = numpy_attention.Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+    def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
         return numpy_attention.forward(f, b, valid, geometry)
 
     def contextual_attention_vjp(
-        self, g: Array, f: Array, b: Array, valid: Array, *,
-        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        geometry = numpy_attention.Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
+    ) -> tuple[Array, Array]:
         return numpy_attention.backward(g, f, b, valid, geometry)
 
     # ---- optimiser ----

@@ -16,13 +16,14 @@ the third goes tap by tap, since patches overlap in what it adds to.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads, output_size
+from ca_numpy.geometry import NO_PADS, ConvGeometry, Pads
 
 Array = NDArray[Any]
 
@@ -35,10 +36,14 @@ def zero_pad(x: Array, pads: Pads) -> Array:
     return np.pad(x, ((0, 0), *pads, (0, 0))) if any(map(any, pads)) else x
 
 
-def windows(x: Array, ksize: tuple[int, int], stride: int, dilation: int) -> Array:
-    """The patch under each position of the kernel, as a view: N H W C -> N OH OW KH KW C. Nothing is copied."""
+def windows(x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+    """The patch under each position of the kernel, as a view: N H W C -> N OH OW KH KW C. Nothing is copied.
+
+    x has its zeros around it already.
+    """
     n, h, w, c = x.shape
-    out = output_size((h, w), ksize, stride=stride, dilation=dilation, pads=((0, 0), (0, 0)))
+    out = replace(geometry, pads=NO_PADS).output_size((h, w), ksize)
+    stride, dilation = geometry.stride, geometry.dilation
     sn, sh, sw, sc = x.strides
     strides = (sn, stride * sh, stride * sw, dilation * sh, dilation * sw, sc)
     return as_strided(x, (n, *out, *ksize, c), strides)
@@ -54,9 +59,9 @@ def bands(patches: Array) -> Iterator[tuple[int, slice]]:
             yield n, slice(i, i + rows)
 
 
-def conv2d(x: Array, w: Array, stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d(x: Array, w: Array, geometry: ConvGeometry) -> Array:
     """y[n, i, j, o] = Σ_{u,v,c} patch[n, i, j, u, v, c] · w[u, v, c, o]"""
-    patches = windows(zero_pad(x, pads), w.shape[:2], stride, dilation)
+    patches = windows(zero_pad(x, geometry.pads), w.shape[:2], geometry)
     matrix = w.reshape(-1, w.shape[3])
     y = np.empty((*patches.shape[:3], w.shape[3]), np.result_type(x, w))
     for n, rows in bands(patches):
@@ -65,9 +70,9 @@ def conv2d(x: Array, w: Array, stride: int, dilation: int, pads: Pads) -> Array:
     return y
 
 
-def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
     """w[u, v, c, o] = Σ_{n,i,j} patch[n, i, j, u, v, c] · g[n, i, j, o]"""
-    patches = windows(zero_pad(x, pads), ksize, stride, dilation)
+    patches = windows(zero_pad(x, geometry.pads), ksize, geometry)
     channels = x.shape[3], g.shape[3]
     matrix = np.zeros((ksize[0] * ksize[1] * channels[0], channels[1]), np.result_type(g, x))
     for n, rows in bands(patches):
@@ -75,23 +80,23 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], stride: int, dilation:
     return matrix.reshape(*ksize, *channels)
 
 
-def conv2d_dx(g: Array, w: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], patches overlapping in x
 
     One tap u, v of the kernel at a time: for a fixed tap, different positions touch different pixels.
     """
-    padded, inside = _padded_zeros(len(g), size, w.shape[2], pads, np.result_type(g, w))
-    patches = windows(padded, w.shape[:2], stride, dilation)
+    padded, inside = _padded_zeros(len(g), size, w.shape[2], geometry.pads, np.result_type(g, w))
+    patches = windows(padded, w.shape[:2], geometry)
     for u, v in np.ndindex(w.shape[:2]):
         at_tap = g.reshape(-1, g.shape[3]) @ w[u, v].T
         patches[:, :, :, u, v] += at_tap.reshape(*g.shape[:3], w.shape[2])
     return inside
 
 
-def fold(g: Array, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+def fold(g: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     """Patches N OH OW KH KW C added up where they overlap, tap by tap; what falls on the padding is dropped."""
-    padded, inside = _padded_zeros(len(g), size, g.shape[5], pads, g.dtype)
-    patches = windows(padded, (g.shape[3], g.shape[4]), stride, dilation)
+    padded, inside = _padded_zeros(len(g), size, g.shape[5], geometry.pads, g.dtype)
+    patches = windows(padded, (g.shape[3], g.shape[4]), geometry)
     for u, v in np.ndindex(g.shape[3:5]):
         patches[:, :, :, u, v] += g[:, :, :, u, v]
     return inside

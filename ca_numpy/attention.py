@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-from ca_numpy.backend import same_pads
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 #: Patches of smaller norm than this are divided by it instead: a flat black patch matches nothing.
 SMALLEST_NORM = 1e-4
@@ -50,6 +50,10 @@ class AttentionChoices:
             value, allowed = getattr(self, name), get_args(kind) or (True, False)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+    def b_rate(self, rate: int) -> int:
+        """By how much the background is downscaled before matching, where the foreground is by `rate`."""
+        return rate if self.downscale == "both" else 1
 
 
 OFFICIAL = AttentionChoices()
@@ -92,19 +96,17 @@ def contextual_attention(
     takes the first for the whole batch. Raises ValueError for shapes or options that do not fit.
     """
     f, b = as_tensors([f, b])
-    _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
+    geometry = AttentionGeometry(
+        ksize=ksize, rate=rate, fuse_k=fuse_k if fuse else None, softmax_scale=float(softmax_scale)
+    )
+    _check(f, b, mask, stride=stride)
     kernel_applies = stride == 1 and choices == OFFICIAL and all(n % rate == 0 for n in (*f.shape[1:3], *b.shape[1:3]))
     if fused and not kernel_applies:
         raise ValueError("fused=True needs stride=1, sizes divisible by rate and the default choices: use fused=False")
+    valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=choices.b_rate(rate))
     if kernel_applies if fused is None else fused:
-        valid = known_patches(b, mask, ksize=ksize, stride=1, rate=rate)
-        return ops.contextual_attention(
-            f, b, valid, ksize=ksize, rate=rate, fuse_k=fuse_k, softmax_scale=float(softmax_scale), fuse=fuse
-        )
-    attention = attention_scores(
-        f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k,
-        softmax_scale=softmax_scale, fuse=fuse, choices=choices,
-    )  # fmt: skip
+        return ops.contextual_attention(f, b, valid, geometry=geometry)
+    attention = _attend(f, b, valid, geometry, stride=stride, choices=choices)
     return rebuild(attention, f, b, ksize=ksize, stride=stride, rate=rate, choices=choices)
 
 
@@ -127,31 +129,31 @@ def attention_scores(
     Raises ValueError for shapes or options that do not fit.
     """
     f, b = as_tensors([f, b])
-    _check(f, b, mask, ksize=ksize, stride=stride, rate=rate, fuse_k=fuse_k)
-    b_rate = rate if choices.downscale == "both" else 1
-    valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=b_rate)
-    return _attend(
-        downscale(f, rate), downscale(b, b_rate), valid, ksize=ksize, stride=stride, fuse_k=fuse_k,
-        softmax_scale=softmax_scale, fuse=fuse, choices=choices,
-    )  # fmt: skip
+    geometry = AttentionGeometry(
+        ksize=ksize, rate=rate, fuse_k=fuse_k if fuse else None, softmax_scale=float(softmax_scale)
+    )
+    _check(f, b, mask, stride=stride)
+    valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=choices.b_rate(rate))
+    return _attend(f, b, valid, geometry, stride=stride, choices=choices)
 
 
 def _attend(
-    f: Tensor, b: Tensor, valid: Tensor, *, ksize: int, stride: int = 1, fuse_k: int, softmax_scale: float, fuse: bool,
-    choices: AttentionChoices = OFFICIAL,
+    f: Tensor, b: Tensor, valid: Tensor, geometry: AttentionGeometry, *,
+    stride: int = 1, choices: AttentionChoices = OFFICIAL,
 ) -> Tensor:  # fmt: skip
-    """The attention between features that are downscaled already; valid N L' says which patches may be copied."""
+    """What `attention_scores` gives; valid N L' says which patches may be copied."""
+    f, b = downscale(f, geometry.rate), downscale(b, choices.b_rate(geometry.rate))
     grids = f.shape[1:3], tuple(-(-n // stride) for n in b.shape[1:3])
     valid = valid[:, None, :]
-    s = match(f, b, ksize=ksize, stride=stride, cosine=choices.normalize == "both")
-    if fuse and choices.propagate == "scores":
-        s = propagate(s, *grids, k=fuse_k, wrap=choices.wrap)
-    logits = s * valid * softmax_scale
+    s = match(f, b, ksize=geometry.ksize, stride=stride, cosine=choices.normalize == "both")
+    if geometry.fuse_k is not None and choices.propagate == "scores":
+        s = propagate(s, *grids, k=geometry.fuse_k, wrap=choices.wrap)
+    logits = s * valid * geometry.softmax_scale
     if choices.masked == "exclude":
         logits = logits + (valid - 1.0) * 1e30  # −∞, but finite: a picture without any known patch survives
     a = ops.softmax(logits)
-    if fuse and choices.propagate == "attention":
-        a = propagate(a, *grids, k=fuse_k, wrap=choices.wrap)
+    if geometry.fuse_k is not None and choices.propagate == "attention":
+        a = propagate(a, *grids, k=geometry.fuse_k, wrap=choices.wrap)
     return a * valid
 
 
@@ -197,20 +199,20 @@ def rebuild(
     """
     n, h, w, c = f.shape
     small = -(-h // rate), -(-w // rate)
-    b_rate = rate if choices.downscale == "both" else 1
+    b_rate = choices.b_rate(rate)
     if choices.rebuild == "raw":
         raw = _patches(b, 2 * rate, b_rate * stride)
         pasted = (attention @ raw).reshape(n, *small, 2 * rate, 2 * rate, c)
-        pads = same_pads((h, w), (2 * rate, 2 * rate), stride=rate)
-        return ops.fold(pasted, size=(h, w), stride=rate, dilation=1, pads=pads) / 4.0
+        geometry = ConvGeometry(stride=rate).same((h, w), (2 * rate, 2 * rate))
+        return ops.fold(pasted, size=(h, w), geometry=geometry) / 4.0
     grid, size = attention.reshape(n, *small, -1), small
     if choices.downscale == "foreground":
         grid, size = ops.resize_nearest(grid, size=(h, w), align_corners=True), (h, w)
     patches = _patches(downscale(b, b_rate), ksize, stride)
     pasted = (grid.reshape(n, -1, patches.shape[1]) @ patches).reshape(n, *size, ksize, ksize, c)
-    overlap = {"size": size, "stride": 1, "dilation": 1, "pads": same_pads(size, (ksize, ksize), stride=1)}
-    times = ops.fold(pasted.detach() * 0.0 + 1.0, **overlap)
-    y = ops.fold(pasted, **overlap) / times
+    geometry = ConvGeometry().same(size, (ksize, ksize))
+    times = ops.fold(pasted.detach() * 0.0 + 1.0, size=size, geometry=geometry)
+    y = ops.fold(pasted, size=size, geometry=geometry) / times
     return y if size == (h, w) else ops.resize_nearest(y, size=(h, w), align_corners=True)
 
 
@@ -238,8 +240,8 @@ def attention_argmax(attention: TensorLike) -> Any:
 
 def _patches(x: Tensor, ksize: int, stride: int) -> Tensor:
     """Zero-padded ksize × ksize patches at every stride-th position, one per row: N L k·k·C."""
-    pads = same_pads((x.shape[1], x.shape[2]), (ksize, ksize), stride=stride)
-    y = ops.unfold(x, ksize=(ksize, ksize), stride=stride, dilation=1, pads=pads)
+    geometry = ConvGeometry(stride=stride).same(x.shape[1:3], (ksize, ksize))
+    y = ops.unfold(x, ksize=(ksize, ksize), geometry=geometry)
     return y.reshape(y.shape[0], y.shape[1] * y.shape[2], -1)
 
 
@@ -264,23 +266,22 @@ def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
     return total
 
 
-def _check(f: Tensor, b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int, rate: int, fuse_k: int) -> None:
+def _check(f: Tensor, b: Tensor, mask: TensorLike | None, *, stride: int) -> None:
     if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
         raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
-    if min(ksize, stride, rate, fuse_k) < 1 or fuse_k % 2 == 0:
-        given = f"ksize={ksize}, stride={stride}, rate={rate}, fuse_k={fuse_k}"
-        raise ValueError(f"ksize, stride and rate must be positive and fuse_k odd, got {given}")
+    if stride < 1:
+        raise ValueError(f"stride must be positive, got {stride}")
     if mask is not None:
         shape = as_tensor(mask).shape
         if shape not in ((b.shape[0], *b.shape[1:3], 1), (1, *b.shape[1:3], 1)):
             raise ValueError(f"the mask must be N h w 1 at the features' size {b.shape[:3]}, got {shape}")
 
 
-def _fused_reference(f: Tensor, b: Tensor, valid: Tensor, *, ksize: int, rate: int, **options: Any) -> Tensor:
+def _fused_reference(f: TensorLike, b: TensorLike, valid: TensorLike, *, geometry: AttentionGeometry) -> Tensor:
     """The composite, taking what the fused kernel takes."""
-    f, b = as_tensors([f, b])
-    a = _attend(downscale(f, rate), downscale(b, rate), *as_tensors([valid]), ksize=ksize, **options)
-    return rebuild(a, f, b, ksize=ksize, rate=rate)
+    f, b, valid = as_tensors([f, b, valid])
+    a = _attend(f, b, valid, geometry)
+    return rebuild(a, f, b, ksize=geometry.ksize, rate=geometry.rate)
 
 
 ops.contextual_attention.reference = _fused_reference

@@ -4,7 +4,8 @@ A backend is a class with the methods below, over arrays of its own. Images and 
 kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an
 input, and know nothing of derivatives: those are written once, in `ops/`.
 
-`pads` is ((top, bottom), (left, right)) of zeros. Spatial indices in the equations are i, j; taps of a kernel u, v.
+Spatial indices in the equations are i, j; taps of a kernel u, v. The stride s, the dilation d and the padding (`top`,
+`left`) of a convolution are those of its `ConvGeometry`.
 """
 
 from __future__ import annotations
@@ -16,46 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 Array = Any
-Pads = tuple[tuple[int, int], tuple[int, int]]
-
-
-def same_pads(size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int = 1) -> Pads:
-    """TensorFlow's SAME rule: ⌈n/stride⌉ outputs, and an odd zero goes behind.
-
-    total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0);  before = ⌊total/2⌋
-    """
-
-    def one(n: int, k: int) -> tuple[int, int]:
-        total = max((-(-n // stride) - 1) * stride + (k - 1) * dilation + 1 - n, 0)
-        return total // 2, total - total // 2
-
-    return one(size[0], ksize[0]), one(size[1], ksize[1])
-
-
-def output_size(
-    size: tuple[int, int], ksize: tuple[int, int], *, stride: int, dilation: int, pads: Pads
-) -> tuple[int, int]:
-    """Positions at which a kernel fits: ⌊(n + pads − (k − 1)·d − 1) / s⌋ + 1 along each axis."""
-    h, w = ((n + sum(p) - (k - 1) * dilation - 1) // stride + 1 for n, k, p in zip(size, ksize, pads, strict=True))
-    return h, w
-
-
-def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> NDArray[np.intp]:
-    """For each of n_out positions, the input position that nearest-neighbour resizing takes.
-
-    align_corners   min(⌊i·(n_in − 1)/(n_out − 1) + ½⌋, n_in − 1), in float32 as TensorFlow computes it; halving
-                    takes 2i in the first half and 2i + 1 in the second, so it is *not* x[::2]
-    otherwise       ⌊i·n_in/n_out⌋
-    """
-    i = np.arange(n_out)
-    if not align_corners:
-        return i * n_in // n_out
-    scale = np.float32(n_in - 1) / np.float32(n_out - 1) if n_out > 1 else np.float32(0)
-    nearest: NDArray[np.float32] = np.floor(i.astype(np.float32) * scale + np.float32(0.5))
-    return nearest.clip(max=n_in - 1).astype(np.intp)
 
 
 def wall_clock(run: Callable[[], object]) -> float:
@@ -228,14 +193,14 @@ class Backend(ABC):
         """x[n, r(i), s(j)] += g[n, i, j], from zeros of `size`: N h w C -> N H W C"""
 
     @abstractmethod
-    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def unfold(self, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         """Patches: y[n, i, j, u, v, c] = x[n, i·s + u·d − top, j·s + v·d − left, c], zero outside
 
         N H W C -> N OH OW KH KW C
         """
 
     @abstractmethod
-    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def fold(self, g: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
         """Overlapping patches added up into N H W C of `size`; adjoint of unfold"""
 
     # ---- products: three kernels of one trilinear form, and the matrix product ----
@@ -244,36 +209,34 @@ class Backend(ABC):
         """… M K times … K N over the same leading axes, or broadcast ones"""
 
     @abstractmethod
-    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+    def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
         """y[n, i, j, o] = Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o], zero outside
 
         A cross-correlation, as everywhere in the field. N H W I, KH KW I O -> N OH OW O
         """
 
     @abstractmethod
-    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
         """The x that pairs with g and w:  ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩.   `size` is x's (H, W)"""
 
     @abstractmethod
-    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         """The w that pairs with g and x:  ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩.   `ksize` is w's (KH, KW)"""
 
     @abstractmethod
-    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         """elu(conv2d(x, w) + b)   N H W I, KH KW I O, O -> N OH OW O"""
 
     @abstractmethod
-    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
-        """elu(conv2d(u, w) + b) at stride 1 with u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], twice as high and wide as x
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        """elu(conv2d(u, w) + b) with u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], twice as high and wide as x
 
         N H W I, KH KW I O, O -> N OH OW O
         """
 
     # ---- the paper's attention ----
     @abstractmethod
-    def contextual_attention(
-        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-    ) -> Array:
+    def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
         """Match, propagate, softmax, rebuild: `functional.contextual_attention` with stride 1, in one kernel
 
         f N H W C, b N H' W' C, valid N L' with L' = (H'/rate)(W'/rate), 1 = a patch that may be copied -> N H W C
@@ -285,9 +248,8 @@ class Backend(ABC):
 
     @abstractmethod
     def contextual_attention_vjp(
-        self, g: Array, f: Array, b: Array, valid: Array, *,
-        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
-    ) -> tuple[Array, Array]:  # fmt: skip
+        self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
+    ) -> tuple[Array, Array]:
         """(∂/∂f, ∂/∂b) of ⟨contextual_attention(f, b, valid), g⟩"""
 
     # ---- optimiser ----

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.attention import contextual_attention
-from ca_numpy.backend import Pads, same_pads
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.ops import clip, concat, exp, log, matmul, relu, softmax
 from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.geometry import ConvGeometry, Pads
 
 Padding = Literal["same", "valid", "reflect", "symmetric"]
 
@@ -90,7 +90,7 @@ def conv2d(
                 "reflect"    as "same", but mirrored at the border pixel, which is not repeated
                 "symmetric"  as "same", but mirrored including the border pixel
     activation  "elu" applies ELU in the same kernel if there is a bias: of three arrays the tape keeps one
-    upsample_first  convolve `upsample(x)`; at stride and dilation 1, with a bias and "elu", without ever storing it
+    upsample_first  convolve `upsample(x)`; with "same", a bias and "elu", without keeping it
 
     Raises ValueError for shapes that do not fit, an unknown padding, or a kernel larger than a "valid" image.
     Paper: section 3 asks for mirror padding; the released code pads with zeros, which is the default here.
@@ -98,28 +98,24 @@ def conv2d(
     x, w = as_tensors([x, w])
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
         raise ValueError(f"conv2d needs x as N H W I and w as KH KW I O with the same I, got {x.shape} and {w.shape}")
-    if stride < 1 or dilation < 1:
-        raise ValueError(f"stride and dilation must be at least 1, got stride={stride}, dilation={dilation}")
-    pads: Pads
+    geometry, ksize = ConvGeometry(stride=stride, dilation=dilation), w.shape[:2]
     if upsample_first:
-        if (stride, dilation, padding, activation) == (1, 1, "same", "elu") and b is not None:
-            doubled = 2 * x.shape[1], 2 * x.shape[2]
-            pads = same_pads(doubled, (w.shape[0], w.shape[1]), stride=1)
-            return ops.upsample_conv_bias_elu(x, w, b, pads=pads)
+        if padding == "same" and activation == "elu" and b is not None:
+            geometry = geometry.same((2 * x.shape[1], 2 * x.shape[2]), ksize)
+            return ops.upsample_conv_bias_elu(x, w, b, geometry=geometry)
         x = upsample(x)
-    pads = ((0, 0), (0, 0))
-    if padding != "valid":
-        pads = same_pads(_hw(x), (w.shape[0], w.shape[1]), stride=stride, dilation=dilation)
-        if padding in ("reflect", "symmetric"):
-            x, pads = pad(x, pads, mode=padding), ((0, 0), (0, 0))
-        elif padding != "same":
-            raise ValueError(f'padding must be "same", "valid", "reflect" or "symmetric", got {padding!r}')
-    elif any(n < (k - 1) * dilation + 1 for n, k in zip(_hw(x), w.shape, strict=False)):
+    if padding == "same":
+        geometry = geometry.same(_hw(x), ksize)
+    elif padding in ("reflect", "symmetric"):
+        x = pad(x, geometry.same(_hw(x), ksize).pads, mode=padding)
+    elif padding != "valid":
+        raise ValueError(f'padding must be "same", "valid", "reflect" or "symmetric", got {padding!r}')
+    elif min(geometry.output_size(_hw(x), ksize)) < 1:
         kernel = f"a {w.shape[0]}×{w.shape[1]} kernel with dilation {dilation}"
         raise ValueError(f'{kernel} does not fit in {_hw(x)}: use padding="same"')
     if activation == "elu" and b is not None:
-        return ops.conv_bias_elu(x, w, b, stride=stride, dilation=dilation, pads=pads)
-    y = ops.conv2d(x, w, stride=stride, dilation=dilation, pads=pads)
+        return ops.conv_bias_elu(x, w, b, geometry=geometry)
+    y = ops.conv2d(x, w, geometry=geometry)
     y = y if b is None else y + b
     return elu(y) if activation == "elu" else y
 

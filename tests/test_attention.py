@@ -20,6 +20,7 @@ from ca_numpy.attention import (
     contextual_attention,
     known_patches,
 )
+from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.testing import gradcheck
 
 
@@ -68,13 +69,16 @@ def test_fused_and_composite_agree_when_neither_is_asked_for(case: Case) -> None
 
 @given(case=cases(divisible=True))
 def test_the_fused_operation_equals_the_reference_that_it_names(case: Case) -> None:
-    options = {k: v for k, v in case.options.items() if k != "stride"}
-    valid = known_patches(tensor(case.b), case.mask, ksize=options["ksize"], stride=1, rate=options["rate"])
+    options = case.options
+    geometry = AttentionGeometry(
+        ksize=options["ksize"], rate=options["rate"], fuse_k=options["fuse_k"] if options["fuse"] else None,
+        softmax_scale=options["softmax_scale"],
+    )  # fmt: skip
+    valid = known_patches(tensor(case.b), case.mask, ksize=geometry.ksize, stride=1, rate=geometry.rate)
     reference = ops.contextual_attention.reference
     assert reference is not None
-    close(
-        ops.contextual_attention(case.f, case.b, valid, **options), reference(case.f, case.b, valid, **options).numpy()
-    )
+    fused = ops.contextual_attention(case.f, case.b, valid, geometry=geometry)
+    close(fused, reference(case.f, case.b, valid, geometry=geometry).numpy())
 
 
 # ---- derivatives -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from ca_numpy import UserError
 from ca_numpy.backends.cupy_backend.device import CudaKernels
 from ca_numpy.bench import GROUPS, Report, Timing, bench, turn
 from ca_numpy.bench.workloads import Work, layer_shapes, works
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import load_backend, use_backend, why_unavailable
 
 torch_is_here = importlib.util.find_spec("torch") is not None
@@ -119,12 +120,12 @@ def test_the_peers_bare_convolution_is_ours(stride: int, rng: np.random.Generato
     from ca_numpy.bench import peer
 
     x, w = rng.standard_normal((1, 9, 9, 3)).astype(np.float32), rng.standard_normal((3, 3, 3, 4)).astype(np.float32)
-    geometry: dict[str, Any] = {"stride": stride, "dilation": 1, "pads": ((0, 0), (0, 0))}
+    geometry = ConvGeometry(stride=stride)
     with use_backend("numpy") as ours:
-        y = ours.conv2d(x, w, **geometry)
+        y = ours.conv2d(x, w, geometry=geometry)
         g = rng.standard_normal(y.shape).astype(np.float32)
-        right = {"forward": y, "dx": ours.conv2d_dx(g, w, size=(9, 9), **geometry),
-                 "dw": ours.conv2d_dw(g, x, ksize=(3, 3), **geometry).transpose(3, 2, 0, 1)}  # fmt: skip
+        right = {"forward": y, "dx": ours.conv2d_dx(g, w, size=(9, 9), geometry=geometry),
+                 "dw": ours.conv2d_dw(g, x, ksize=(3, 3), geometry=geometry).transpose(3, 2, 0, 1)}  # fmt: skip
     for kind, expected in right.items():
         run = peer.convolution(kind, x, w, g, stride=stride, dilation=1, channels_last=True, device="cpu")
         found: Any = run()

@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 
 import ca_numpy as ca
 from ca_numpy import data, ops, viz
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import check_adjoint, gradcheck, oracles, seconds_of
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
@@ -243,14 +244,14 @@ print("the same as by loops")
 # and finite differences.
 
 # %%
-none = {"stride": 2, "dilation": 1, "pads": ((0, 0), (0, 0))}
+geometry = ConvGeometry(stride=2)  # no dilation, no zeros around
 by_oracle = (
-    oracles.conv2d(x, w, **none),
-    oracles.conv2d_dx(g, w, size=(9, 8), **none),
-    oracles.conv2d_dw(g, x, ksize=(3, 2), **none),
+    oracles.conv2d(x, w, geometry),
+    oracles.conv2d_dx(g, w, size=(9, 8), geometry=geometry),
+    oracles.conv2d_dw(g, x, ksize=(3, 2), geometry=geometry),
 )
 x_, w_ = ca.tensor(x), ca.tensor(w)
-y_ = ops.conv2d(x_, w_, **none)
+y_ = ops.conv2d(x_, w_, geometry=geometry)
 by_library = (y_.numpy(), *(t.numpy() for t in ca.grad(y_, [x_, w_], seed=g)))
 for name, mine, oracle, library in zip(("conv", "dx", "dw"), (y, dx, dw), by_oracle, by_library, strict=True):
     print(f"{name:4} oracle: {np.max(np.abs(mine - oracle)):.0e} apart   library: {np.max(np.abs(mine - library)):.0e}")
@@ -259,7 +260,7 @@ for name, mine, oracle, library in zip(("conv", "dx", "dw"), (y, dx, dw), by_ora
 
 check_adjoint(lambda x: conv(x, w, 2), lambda g: dx_windows(g, w, (9, 8), 2), x, g)
 check_adjoint(lambda w: conv(x, w, 2), lambda g: dw_windows(g, x, (3, 2), 2), w, g)
-gradcheck(lambda x, w: ops.conv2d(x, w, **none), [x, w], rng=rng, order=2)
+gradcheck(lambda x, w: ops.conv2d(x, w, geometry=geometry), [x, w], rng=rng, order=2)
 print("adjoint test and finite differences pass")
 
 # %% [markdown]
@@ -313,23 +314,23 @@ print("y:", y_.op.name, "  dx:", dx_.op.name, "  by g:", by_g.op.name, "  by w:"
 side, channels = (8, 4) if QUICK else (16, 8)
 X, W = rng.standard_normal((1, side + 2, side + 2, channels)), rng.standard_normal((3, 3, channels, channels))
 G = rng.standard_normal((1, side, side, channels))
-geometry = {"stride": 1, "dilation": 1, "pads": ((0, 0), (0, 0))}
+geometry = ConvGeometry()
 size, products = X.shape[1:3], G.size * W[..., 0].size
 runs = {
     "conv": (
         lambda: conv_loops(X, W),
         lambda: conv(X, W),
-        lambda: ops.conv2d(X, W, **geometry),
+        lambda: ops.conv2d(X, W, geometry=geometry),
     ),
     "dx": (
         lambda: dx_loops(G, W, size),
         lambda: dx_windows(G, W, size),
-        lambda: ops.conv2d_dx(G, W, size=size, **geometry),
+        lambda: ops.conv2d_dx(G, W, size=size, geometry=geometry),
     ),
     "dw": (
         lambda: dw_loops(G, X, (3, 3)),
         lambda: dw_windows(G, X, (3, 3)),
-        lambda: ops.conv2d_dw(G, X, ksize=(3, 3), **geometry),
+        lambda: ops.conv2d_dw(G, X, ksize=(3, 3), geometry=geometry),
     ),
 }
 nanoseconds = {

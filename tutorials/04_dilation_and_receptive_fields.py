@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 import ca_numpy as ca
 from ca_numpy import functional as F
 from ca_numpy import ops, viz
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.testing import oracles, seconds_of
 
@@ -90,11 +91,11 @@ def with_zeros_between(w, dilation):
 x, w = rng.standard_normal((1, 14, 13, 2)), rng.standard_normal((3, 3, 2, 3))
 for d in (1, 2, 3, 4):
     y = dilated(x, w, d)
-    geometry = {"stride": 1, "pads": ((0, 0), (0, 0))}
+    geometry = ConvGeometry(dilation=d)
     assert np.allclose(y, dilated_loops(x, w, d), rtol=1e-12, atol=1e-12)
     assert np.allclose(y, dilated(x, with_zeros_between(w, d), 1), rtol=1e-12, atol=1e-12)
-    assert np.allclose(y, oracles.conv2d(x, w, dilation=d, **geometry), rtol=1e-12, atol=1e-12)
-    assert np.allclose(y, ops.conv2d(x, w, dilation=d, **geometry).numpy(), rtol=1e-11, atol=1e-12)
+    assert np.allclose(y, oracles.conv2d(x, w, geometry), rtol=1e-12, atol=1e-12)
+    assert np.allclose(y, ops.conv2d(x, w, geometry=geometry).numpy(), rtol=1e-11, atol=1e-12)
 print("loops, view, zeros between, oracle and library agree at dilations 1 to 4")
 
 # %% [markdown]

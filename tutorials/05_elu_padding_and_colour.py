@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import ca_numpy as ca
 from ca_numpy import data, ops, viz
 from ca_numpy import functional as F
-from ca_numpy.backend import same_pads
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.testing import gradcheck, seconds_of
 
@@ -201,7 +201,8 @@ def same_loops(n, k, stride, dilation=1):
 cases = [(n, k, s, d) for n in range(1, 30) for k in range(1, 6) for s in (1, 2, 3) for d in (1, 2, 4)]
 for n, k, s, d in cases:
     assert same(n, k, s, d) == same_loops(n, k, s, d)
-    assert same_pads((n, n), (k, k), stride=s, dilation=d) == (same(n, k, s, d),) * 2
+    geometry = ConvGeometry(stride=s, dilation=d).same((n, n), (k, k))
+    assert geometry.pads == (same(n, k, s, d),) * 2
 print(f"formula, loops and library agree on {len(cases)} cases")
 
 # %% [markdown]
@@ -218,7 +219,7 @@ rules = {"SAME: (0, 1)": (0, 1), "padding=1: (1, 1)": (1, 1)}
 seen = {}
 figure = Figure(figsize=(7.5, 2.9), layout="constrained", dpi=100)
 for axes, (rule, pads) in zip(figure.subplots(1, 2), rules.items(), strict=True):
-    y = ops.conv2d(line, middle, stride=2, dilation=1, pads=((0, 0), pads)).numpy()
+    y = ops.conv2d(line, middle, geometry=ConvGeometry(stride=2, pads=((0, 0), pads))).numpy()
     seen[rule] = y.ravel().astype(int).tolist()
     for i in range(-pads[0], 8 + pads[1]):
         inside = 0 <= i < 8
@@ -379,9 +380,9 @@ print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-
 apart = np.abs(theirs.astype(int) - mine)
 print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
 exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
-same = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
-print("exchanged before and after:", same)
-assert same
+alike = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
+print("exchanged before and after:", alike)
+assert alike
 with TemporaryDirectory() as folder:
     path = Path(folder) / "model.safetensors"
     for order in ("rgb", "bgr"):  # a file may say it; the authors' are known by their format

@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import ca_numpy as ca
 from ca_numpy import ops, viz
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import why_unavailable
 from ca_numpy.testing import oracles, seconds_of
 
@@ -325,7 +326,7 @@ def by_winograd(x, w, matrices, block=None):
 
 # %%
 x, w = rng.standard_normal((13, 16, 5)), rng.standard_normal((3, 3, 5, 4))
-oracle = oracles.conv2d(x[None], w, stride=1, dilation=1, pads=((0, 0), (0, 0)))[0]
+oracle = oracles.conv2d(x[None], w, ConvGeometry())[0]
 ways = {
     "loops": by_loops(x, w),
     "place by place": by_rows(x, w),
@@ -467,7 +468,7 @@ if why_unavailable("numba") is None:
 
     def by_library():
         with ca.use_backend("numba"):
-            return ops.conv2d(X[None], W, stride=1, dilation=1, pads=((0, 0), (0, 0))).numpy()[0]
+            return ops.conv2d(X[None], W, geometry=ConvGeometry()).numpy()[0]
 
     rungs["… compiled (Numba backend)"] = by_library
     assert np.allclose(by_library(), by_product(X, W), atol=1e-3)

@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import ca_numpy as ca
 from ca_numpy import attention, data, ops, viz
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import seconds_of
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
@@ -151,8 +152,8 @@ def match_by_convolution(f, b, k=3):
     kernels = patches(b, k)
     kernels = kernels / np.maximum(np.sqrt(np.sum(kernels**2, axis=(1, 2, 3), keepdims=True)), 1e-4)
     kernels = kernels.transpose(1, 2, 3, 0)  # KH KW C O, and O runs over the patches
-    pads = ((k // 2, k // 2), (k // 2, k // 2))
-    return ops.conv2d(f[None], kernels, stride=1, dilation=1, pads=pads).numpy()[0].reshape(-1, kernels.shape[3])
+    geometry = ConvGeometry(pads=((k // 2, k // 2), (k // 2, k // 2)))
+    return ops.conv2d(f[None], kernels, geometry=geometry).numpy()[0].reshape(-1, kernels.shape[3])
 
 
 def apart(mine, theirs):
@@ -435,9 +436,9 @@ print(4 * ones)
 def rebuild(a, b, rate):
     height, width, _ = b.shape
     kernels = raw_patches(b, rate).transpose(1, 2, 3, 0)  # KH KW C O, and O runs over the patches
-    pads = ((rate // 2, rate - rate // 2),) * 2
+    geometry = ConvGeometry(stride=rate, pads=((rate // 2, rate - rate // 2),) * 2)
     g = a.reshape(1, height // rate, width // rate, -1)
-    return ops.conv2d_dx(g, kernels, size=(height, width), stride=rate, dilation=1, pads=pads).numpy()[0] / 4
+    return ops.conv2d_dx(g, kernels, size=(height, width), geometry=geometry).numpy()[0] / 4
 
 
 crop = features[20:36, 24:40]

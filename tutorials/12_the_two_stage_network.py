@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 import ca_numpy as ca
 from ca_numpy import data, ops, viz
 from ca_numpy import functional as F
-from ca_numpy.backend import same_pads
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Critic, Generator
 from ca_numpy.nn import Conv2d
 from ca_numpy.testing import seconds_of
@@ -109,8 +109,8 @@ def layer_loops(x, kernel, bias, *, stride=1, dilation=1, upsample=False):
     if upsample:
         x = x.repeat(2, axis=0).repeat(2, axis=1)
     ksize, _, _, out = kernel.shape
-    (top, bottom), (left, right) = same_pads(x.shape[:2], (ksize, ksize), stride=stride, dilation=dilation)
-    x = np.pad(x, ((top, bottom), (left, right), (0, 0)))
+    geometry = ConvGeometry(stride=stride, dilation=dilation).same(x.shape[:2], (ksize, ksize))
+    x = np.pad(x, (*geometry.pads, (0, 0)))
     reach = (ksize - 1) * dilation
     y = np.zeros(((x.shape[0] - reach - 1) // stride + 1, (x.shape[1] - reach - 1) // stride + 1, out))
     for i, j, o in np.ndindex(y.shape):
@@ -461,8 +461,8 @@ viz.show(
 # %% tags=["predict"]
 ones, kernel = np.ones((1, 6, 6, 1)), np.ones((3, 3, 1, 1))
 repeated = F.conv2d(F.upsample(ones), kernel).numpy()[0, 4:8, 4:8, 0]
-pads = same_pads((12, 12), (3, 3), stride=2)
-transposed = ops.conv2d_dx(ones, kernel, size=(12, 12), stride=2, dilation=1, pads=pads).numpy()[0, 4:8, 4:8, 0]
+geometry = ConvGeometry(stride=2).same((12, 12), (3, 3))
+transposed = ops.conv2d_dx(ones, kernel, size=(12, 12), geometry=geometry).numpy()[0, 4:8, 4:8, 0]
 print("repeat, then convolve:\n", repeated.astype(int), "\ntransposed convolution:\n", transposed.astype(int), sep="")
 
 # %% [markdown]

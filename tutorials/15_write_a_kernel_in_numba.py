@@ -26,7 +26,7 @@ try:
     from numba import get_num_threads, njit, prange, set_num_threads
     from threadpoolctl import threadpool_limits
 
-    from ca_numpy.backends.numba_math import elu_one  # one number's ELU, of which more below
+    from ca_numpy.backends.numba_elementwise import elu_one  # one number's ELU, of which more below
 except ImportError:
     raise SystemExit("this notebook compiles with Numba: pip install 'ca-numpy[numba]'") from None
 
@@ -35,8 +35,8 @@ from exercises import check
 import ca_numpy as ca
 from ca_numpy import functional as F
 from ca_numpy import viz
-from ca_numpy.backend import output_size, same_pads
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import registered_backends
 from ca_numpy.testing import seconds_of
 
@@ -100,8 +100,8 @@ tell("compiled loop", lambda: elu_compiled(x, y), len(x))
 # instructions only if *everything* in it does, and a call does not.
 #
 # So the exponential has to be made of what processors have vectors for: multiplications, additions, shifts of bits.
-# [`numba_math.py`](../backends/numba_math.py) does that in ten lines for float32, and has the ELU of one number as a
-# function that can be compiled into a loop:
+# [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and has the ELU of one
+# number as a function that can be compiled into a loop:
 
 
 # %%
@@ -286,11 +286,11 @@ class Mine(NumpyBackend):
         run(x.reshape(-1), y.reshape(-1))
         return y
 
-    def conv2d(self, x, w, *, stride, dilation, pads):
+    def conv2d(self, x, w, *, geometry):
         (n, h, width, _), (kh, kw, _, out) = x.shape, w.shape
-        size = output_size((h, width), (kh, kw), stride=stride, dilation=dilation, pads=pads)
+        size = geometry.output_size((h, width), (kh, kw))
         y = np.zeros((n, *size, out), np.result_type(x, w))
-        conv_rows(row_major(x), row_major(w), y, stride, dilation, pads[0][0], pads[1][0])
+        conv_rows(row_major(x), row_major(w), y, *geometry.numbers)  # stride, dilation, top, left
         return y
 
 
@@ -365,11 +365,12 @@ assert not mine.failed
 class Forgetful(Mine):
     name = "forgetful"
 
-    def conv2d(self, x, w, *, stride, dilation, pads):
+    def conv2d(self, x, w, *, geometry):
         (n, h, width, _), (kh, kw, _, out) = x.shape, w.shape
-        size = output_size((h, width), (kh, kw), stride=stride, dilation=dilation, pads=pads)
+        size = geometry.output_size((h, width), (kh, kw))
         y = np.zeros((n, *size, out), np.result_type(x, w))
-        conv_rows(row_major(x), row_major(w), y, stride, 1, pads[0][0], pads[1][0])
+        stride, _, top, left = geometry.numbers
+        conv_rows(row_major(x), row_major(w), y, stride, 1, top, left)
         return y
 
 
@@ -391,11 +392,11 @@ line = np.arange(64) - 31.5
 distance = np.hypot(line[:, None], line[None, :])
 ring = (np.abs(distance - 20) < 2).astype(float)[None, :, :, None]
 edge = np.array([[1.0, 0.0, -1.0]]).reshape(1, 3, 1, 1)
-pads = same_pads((64, 64), (1, 3), stride=1, dilation=4)
+geometry = ConvGeometry(dilation=4).same((64, 64), (1, 3))
 results = {}
 for name in ("mine", "forgetful"):
     with ca.use_backend(name) as backend:
-        results[name] = backend.conv2d(ring, edge, stride=1, dilation=4, pads=pads)[0, :, :, 0]
+        results[name] = backend.conv2d(ring, edge, geometry=geometry)[0, :, :, 0]
 wrong = int(np.sum(results["mine"] != results["forgetful"]))
 
 figure = Figure(figsize=(7.6, 2.9), layout="constrained", dpi=100)
@@ -436,13 +437,12 @@ set_num_threads(1)
 for shape, (side, channels, out, k, stride, dilation) in shapes.items():
     x = rng.standard_normal((1, side, side, channels)).astype(np.float32)
     w = rng.standard_normal((k, k, channels, out)).astype(np.float32)
-    pads = same_pads((side, side), (k, k), stride=stride, dilation=dilation)
+    geometry = ConvGeometry(stride=stride, dilation=dilation).same((side, side), (k, k))
     y = np.zeros((1, side, side, out), np.float32)
-    corner = pads[0][0], pads[1][0]
     runs = {
-        "as written": lambda: conv_as_written(x, w, y, stride, dilation, *corner),
-        "reordered": lambda: conv_rows(x, w, y, stride, dilation, *corner),
-        "NumPy's": lambda: textbook.conv2d(x, w, stride=stride, dilation=dilation, pads=pads),
+        "as written": lambda: conv_as_written(x, w, y, *geometry.numbers),
+        "reordered": lambda: conv_rows(x, w, y, *geometry.numbers),
+        "NumPy's": lambda: textbook.conv2d(x, w, geometry=geometry),
     }
     for name, run in runs.items():
         with threadpool_limits(1):
@@ -472,7 +472,7 @@ viz.show(
 # which keeps totals in registers where ours go through memory for each product; but ten lines get within a factor of
 # three or so, and copy no patches. (Where the dilation is as large as here, more than half of the taps fall outside;
 # loops pass over them, and the speed counts them as done.) The way on is
-# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_simd.py`](../backends/numba_simd.py) is where
+# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where
 # the library's own Numba backend ends up.
 #
 # ELU is another matter. Without a call in it, the loop is bound by memory once the array leaves the cache, and then a

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Backend, Pads, nearest_index, output_size
+from ca_numpy.backend import Backend
 from ca_numpy.backends.cupy_backend.attention import Attention
 from ca_numpy.backends.cupy_backend.conv import Convolution
 from ca_numpy.backends.cupy_backend.device import C_NAMES, Device, cuda_device
 from ca_numpy.backends.cupy_backend.launch import Launcher
-from ca_numpy.backends.numpy_attention import Geometry
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 Array = Any
 #: Numbers that one block of the Adam kernel works on, as in `kernels/adam.cu`.
@@ -206,51 +206,47 @@ class CupyBackend(NumpyBackend):
 
         return self._device.once(("nearest", n, m, align_corners), make)
 
-    def unfold(self, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        size = output_size(x.shape[1:3], ksize, stride=stride, dilation=dilation, pads=pads)
+    def unfold(self, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        size = geometry.output_size(x.shape[1:3], ksize)
         y = self._device.empty((len(x), *size, *ksize, x.shape[3]), x.dtype)
-        self._pixels("unfold", x, *x.shape, *size, *ksize, stride, dilation, pads[0][0], pads[1][0], y)
+        self._pixels("unfold", x, *x.shape, *size, *ksize, *geometry.numbers, y)
         return y
 
-    def fold(self, g: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def fold(self, g: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
         n, rows, columns, kh, kw, channels = g.shape
         x = self._device.empty((n, *size, channels), g.dtype)
-        self._pixels("fold", g, *x.shape, rows, columns, kh, kw, stride, dilation, pads[0][0], pads[1][0], x)
+        self._pixels("fold", g, *x.shape, rows, columns, kh, kw, *geometry.numbers, x)
         return x
 
     # ---- products ----
     def matmul(self, a: Array, b: Array) -> Array:
         return self.xp.matmul(a, b)
 
-    def conv2d(self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return self._convolution.forward(x, w, stride=stride, dilation=dilation, pads=pads)
+    def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
+        return self._convolution.forward(x, w, geometry)
 
-    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return self._convolution.dx(g, w, size=size, stride=stride, dilation=dilation, pads=pads)
+    def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return self._convolution.dx(g, w, size, geometry)
 
-    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
-        return self._convolution.dw(g, x, ksize=ksize, stride=stride, dilation=dilation, pads=pads)
+    def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+        return self._convolution.dw(g, x, ksize, geometry)
 
-    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        return self._convolution.forward(x, w, stride=stride, dilation=dilation, pads=pads, bias=b)
+    def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return self._convolution.forward(x, w, geometry, bias=b)
 
-    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
-        return self._convolution.forward(x, w, stride=1, dilation=1, pads=pads, bias=b, zoom=2)
+    def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        return self._convolution.forward(x, w, geometry, bias=b, zoom=2)
 
     # ---- the paper's attention ----
     def attention_numbers(self, h: int, w: int) -> int:
         return max(1 << 29, 20 * w * h * w)
 
-    def contextual_attention(
-        self, f: Array, b: Array, valid: Array, *, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-    ) -> Array:
-        return self._attention.forward(f, b, valid, Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale))
+    def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
+        return self._attention.forward(f, b, valid, geometry)
 
     def contextual_attention_vjp(
-        self, g: Array, f: Array, b: Array, valid: Array, *,
-        ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        geometry = Geometry(ksize, rate, fuse_k if fuse else None, softmax_scale)
+        self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
+    ) -> tuple[Array, Array]:
         return self._attention.backward(g, f, b, valid, geometry)
 
     # ---- optimiser ----

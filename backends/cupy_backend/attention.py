@@ -17,7 +17,8 @@ import numpy as np
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
 from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL
 from ca_numpy.backends.cupy_backend.launch import THREADS, Launcher
-from ca_numpy.backends.numpy_attention import SMALLEST_NORM, Geometry, shifts
+from ca_numpy.backends.numpy_attention import SMALLEST_NORM, shifts
+from ca_numpy.geometry import AttentionGeometry
 
 Array = Any
 #: Bytes that the matrices of one band may take.
@@ -55,7 +56,7 @@ class Attention:
     def __init__(self, launcher: Launcher, pixels: Resizing, *, memory: int = MEMORY) -> None:
         self._device, self._pixels, self._memory = launcher, pixels, memory
 
-    def forward(self, f: Array, b: Array, valid: Array, geometry: Geometry) -> Array:
+    def forward(self, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
         """N H W C, N H' W' C, N L' -> N H W C"""
         y = self._device.empty(f.shape, f.dtype)
         small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
@@ -70,7 +71,7 @@ class Attention:
             image.from_blocks(y_blocks, y[n], factor=1 / 4)
         return y
 
-    def backward(self, g: Array, f: Array, b: Array, valid: Array, geometry: Geometry) -> tuple[Array, Array]:
+    def backward(self, g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
         """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
         xp = self._device.xp
         small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
@@ -110,7 +111,7 @@ class Gradients(NamedTuple):
 class Image:
     """One sample, f and b downscaled: the steps of one band, each a launch or a matrix product."""
 
-    def __init__(self, device: Launcher, f: Array, b: Array, valid: Array, geometry: Geometry) -> None:
+    def __init__(self, device: Launcher, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> None:
         self._device, self.rate = device, geometry.rate
         (self.h, self.w), (self.h2, self.w2) = f.shape[:2], b.shape[:2]
         self._grids = self.h, self.w, self.h2, self.w2

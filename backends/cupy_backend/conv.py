@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ca_numpy.backend import Pads, output_size
 from ca_numpy.backends.cupy_backend.launch import Launcher
 from ca_numpy.backends.cupy_backend.tiles import BUSY, tile_for, vector_for
+from ca_numpy.geometry import ConvGeometry
 
 Array = Any
 #: Pixels that one block should at least have to sum for dw.
@@ -19,40 +19,34 @@ class Convolution:
     def __init__(self, launcher: Launcher, precision: str) -> None:
         self._device, self._precision = launcher, precision
 
-    def forward(
-        self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads, bias: Array | None = None, zoom: int = 1
-    ) -> Array:
+    def forward(self, x: Array, w: Array, geometry: ConvGeometry, *, bias: Array | None = None, zoom: int = 1) -> Array:
         """conv2d of x, or of x magnified by `zoom` 2; with a bias, elu(conv2d + bias)."""
-        size = zoom * x.shape[1], zoom * x.shape[2]
-        rows, columns = output_size(size, w.shape[:2], stride=stride, dilation=dilation, pads=pads)
+        rows, columns = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), w.shape[:2])
         y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
-        taps = taps_of(w.shape[:2], dilation, pads)
-        self._convolve(x, w, bias, y, taps, rows=rows, columns=columns, stride=stride, zoom=zoom)
+        taps = taps_of(w.shape[:2], geometry)
+        self._convolve(x, w, bias, y, taps, rows=rows, columns=columns, stride=geometry.stride, zoom=zoom)
         return y
 
-    def dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
+    def dx(self, g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
         """conv2d_dx: for each phase of x, a convolution of g with the taps that reach it."""
         dx = self._device.empty((len(g), *size, w.shape[2]), g.dtype)
         transposed = w.transpose(0, 1, 3, 2)
+        stride, dilation, top, left = geometry.numbers
         for p in range(min(stride, size[0])):
-            us = [u for u in range(w.shape[0]) if (p + pads[0][0] - u * dilation) % stride == 0]
+            us = [u for u in range(w.shape[0]) if (p + top - u * dilation) % stride == 0]
             for q in range(min(stride, size[1])):
-                vs = [v for v in range(w.shape[1]) if (q + pads[1][0] - v * dilation) % stride == 0]
+                vs = [v for v in range(w.shape[1]) if (q + left - v * dilation) % stride == 0]
                 taps = tuple(
-                    ((p + pads[0][0] - u * dilation) // stride, (q + pads[1][0] - v * dilation) // stride)
-                    for u in us
-                    for v in vs
+                    ((p + top - u * dilation) // stride, (q + left - v * dilation) // stride) for u in us for v in vs
                 )
                 part = transposed[_slice(us)][:, _slice(vs)]
                 rows, columns = -(-(size[0] - p) // stride), -(-(size[1] - q) // stride)
                 self._convolve(g, part, None, dx, taps, rows=rows, columns=columns, step=stride, row0=p, column0=q)
         return dx
 
-    def dw(
-        self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads, zoom: int = 1
-    ) -> Array:
+    def dw(self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         """conv2d_dw, by parts of the pixels that are then added up."""
-        taps = taps_of(ksize, dilation, pads)
+        taps = taps_of(ksize, geometry)
         (images, rows, columns, k), c = g.shape, x.shape[3]
         depth, pixels = len(taps) * c, images * rows * columns
         x, g = self._device.laid(x), self._device.laid(g)
@@ -64,7 +58,7 @@ class Convolution:
         sums = self._device.empty((parts, depth, k), x.dtype)
         self._device.launch(
             "conv.cu", f"correlate<{tile.name}, {vector}, {vector}>", (*blocks, parts),
-            x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], zoom - 1, rows, columns, stride, k,
+            x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], 0, rows, columns, geometry.stride, k,
             to_a_part,
         )  # fmt: skip
         return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
@@ -90,11 +84,10 @@ class Convolution:
         )  # fmt: skip
 
 
-def taps_of(ksize: tuple[int, int], dilation: int, pads: Pads) -> tuple[tuple[int, int], ...]:
+def taps_of(ksize: tuple[int, int], geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
     """(dy, dx) of each position of a kernel, in the order in which its weights lie."""
-    return tuple(
-        (u * dilation - pads[0][0], v * dilation - pads[1][0]) for u in range(ksize[0]) for v in range(ksize[1])
-    )
+    _, dilation, top, left = geometry.numbers
+    return tuple((u * dilation - top, v * dilation - left) for u in range(ksize[0]) for v in range(ksize[1]))
 
 
 def _slice(positions: list[int]) -> slice:

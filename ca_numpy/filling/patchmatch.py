@@ -17,7 +17,6 @@ not the picture, and the finer picture is sharp at once. Compiled by Numba.
 
 from __future__ import annotations
 
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +42,6 @@ MOST_GUESSED = 4096
 TRUST = 1.3
 #: How much the two channels of variation count beside the three of colour.
 VARIATION = 3.0
-#: Held while compiled kernels run: they take all cores, and not every threading layer of Numba bears two callers.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 class _Level(NamedTuple):
@@ -77,13 +74,12 @@ def complete(
     while not sources(hole, radius=radius).any():
         radius -= 1  # ends at 0: some pixel is known
     levels = _pyramid(x, hole, radius)
-    with _ONE_AT_A_TIME:
-        z, field, cost = _guess(levels[-1], rng, radius)
-        for number, level in enumerate(reversed(levels)):
-            if number:
-                z, field, cost = _carried(level, field, cost, rng, radius)
-            turns = TURNS[min(number, len(TURNS) - 1)]
-            z = _improve(z, level.hole, field, cost, rng, radius, turns=turns, sharp=number == len(levels) - 1)
+    z, field, cost = _guess(levels[-1], rng, radius)
+    for number, level in enumerate(reversed(levels)):
+        if number:
+            z, field, cost = _carried(level, field, cost, rng, radius)
+        turns = TURNS[min(number, len(TURNS) - 1)]
+        z = _improve(z, level.hole, field, cost, rng, radius, turns=turns, sharp=number == len(levels) - 1)
     return np.where(hole[..., None], z[..., :3], x)
 
 
@@ -102,10 +98,9 @@ def nearest_field(
     wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)
     field, cost = _drawn(source, rng), np.zeros(hole.shape, np.float32)
     states = _states(hole, rng)
-    with _ONE_AT_A_TIME:
-        kernels.measure(z, wanted, field, radius, cost)
-        for number in range(sweeps):
-            kernels.sweep(z, wanted, source, field, cost, radius, 1 - 2 * (number % 2), states)
+    kernels.measure(z, wanted, field, radius, cost)
+    for number in range(sweeps):
+        kernels.sweep(z, wanted, source, field, cost, radius, 1 - 2 * (number % 2), states)
     return field, cost
 
 

@@ -17,7 +17,9 @@ state of its own: results are the same to the bit on one core and on several.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from ca_numpy.jit import parallel, serial
 
 #: Rows that one task sweeps in order. What was found below or above it reaches it one sweep later.
 BAND = 16
@@ -25,7 +27,7 @@ BAND = 16
 _FASTMATH = {"contract", "reassoc", "nsz"}
 
 
-@njit(cache=True, fastmath=_FASTMATH)
+@serial(fastmath=_FASTMATH)
 def _distance(z, y, x, y2, x2, r, limit):
     """d((y, x), (y2, x2)); or, once a sum of whole rows is above `limit`, that sum: the candidate has lost."""
     width, n = z.shape[1] * z.shape[2], (2 * r + 1) * z.shape[2]
@@ -44,7 +46,7 @@ def _distance(z, y, x, y2, x2, r, limit):
     return total
 
 
-@njit(cache=True)
+@serial()
 def _random(states, band):
     """The next 31 random bits of a band: xorshift64*, whose low bits, the worse ones, are dropped."""
     s = states[band]
@@ -55,7 +57,7 @@ def _random(states, band):
     return np.int64((s * np.uint64(2685821657736338717)) >> np.uint64(33))
 
 
-@njit(cache=True)
+@serial()
 def _try(z, source, field, cost, y, x, y2, x2, r):
     """Let (y2, x2) be the field at (y, x) if it is a source and nearer."""
     if 0 <= y2 < source.shape[0] and 0 <= x2 < source.shape[1] and source[y2, x2]:
@@ -65,7 +67,7 @@ def _try(z, source, field, cost, y, x, y2, x2, r):
             field[y, x, 0], field[y, x, 1] = y2, x2
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def measure(z, wanted, field, r, cost):
     """cost[p] = d(p, field[p]): after the picture has changed."""
     for y in prange(wanted.shape[0]):
@@ -74,7 +76,7 @@ def measure(z, wanted, field, r, cost):
                 cost[y, x] = _distance(z, y, x, field[y, x, 0], field[y, x, 1], r, np.float32(np.inf))
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def sweep(z, wanted, source, field, cost, r, step, states):
     """One sweep of Barnes et al.'s search, downwards and to the right (step 1) or back (step −1).
 
@@ -106,7 +108,7 @@ def sweep(z, wanted, source, field, cost, r, step, states):
                     reach //= 2
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def vote(z, hole, wanted, field, cost, trust, r, sharp, out):
     """out[p] = Σ_q w(q) z[field[q] + p − q] / Σ_q w(q) for p in the hole, over the wanted patches q that p lies in
 
@@ -149,7 +151,7 @@ def vote(z, hole, wanted, field, cost, trust, r, sharp, out):
                 out[y, x, c] = total[c] / weights
 
 
-@njit(cache=True)
+@serial()
 def depth(hole):
     """How many pixels deep in the hole each pixel lies, 0 outside: steps of a king to the nearest known pixel."""
     height, width = hole.shape
@@ -166,7 +168,7 @@ def depth(hole):
     return out
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def peel(z, layers, layer, sources, r):
     """Fill the pixels of one layer from what is known of the patch around each: the hole from its rim inwards.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import Op, grad
 from ca_numpy.engine.tensor import Tensor, recording, tensor
+from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.registry import use_backend
 from ca_numpy.testing import oracles, problems
 from ca_numpy.testing.generators import Chooser, Problem, draw_nonzero
@@ -67,13 +68,13 @@ def all_ops() -> dict[str, Op]:
 
 
 # ---- one oracle that is not a loop -------------------------------------------------------------------------------
-def _attention_vjp(g: Array, f: Array, b: Array, valid: Array, **params: Any) -> tuple[Array, Array]:
+def _attention_vjp(g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
     """The gradients of the composite, on the NumPy backend: no line of them is shared with the fused kernels."""
     reference = ops.contextual_attention.reference
     assert reference is not None
     with use_backend("numpy"), recording(True):
         tensors = tensor(f), tensor(b)
-        df, db = grad(reference(*tensors, Tensor(valid, tracked=False), **params), tensors, seed=g)
+        df, db = grad(reference(*tensors, Tensor(valid, tracked=False), geometry=geometry), tensors, seed=g)
     return df.numpy(), db.numpy()
 
 
@@ -101,8 +102,8 @@ def _positions(problem: Problem) -> int:
 
 
 def _attention_terms(problem: Problem) -> int:
-    c, k = problem.inputs[0].shape[3], problem.params["ksize"]
-    return int(k * k * c + problem.params["fuse_k"] ** 2 + problem.inputs[-1].shape[1])
+    geometry, c = problem.params["geometry"], problem.inputs[0].shape[3]
+    return int(geometry.ksize**2 * c + (geometry.fuse_k or 0) ** 2 + problem.inputs[-1].shape[1])
 
 
 # ---- the table ---------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ that a failure shrinks to the smallest geometry that still fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads, same_pads
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -160,66 +160,48 @@ def relaid(x: Array, layout: str, *, to: Callable[[Array], Any] = _same) -> Any:
     return to(np.array(x, order="C"))
 
 
-# ---- geometries --------------------------------------------------------------------------------------------------
+# ---- convolution and attention -----------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class ConvGeometry:
+class ConvProblem:
     """A convolution that fits: x N H W I, w KH KW I O, y N OH OW O."""
 
     x: tuple[int, int, int, int]
     w: tuple[int, int, int, int]
-    stride: int
-    dilation: int
-    pads: Pads
+    geometry: ConvGeometry
 
     @property
     def y(self) -> tuple[int, int, int, int]:
-        rows, columns = (
-            (n + sum(pad) - (k - 1) * self.dilation - 1) // self.stride + 1
-            for n, k, pad in zip(self.x[1:3], self.w[:2], self.pads, strict=True)
-        )
-        return self.x[0], rows, columns, self.w[3]
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {"stride": self.stride, "dilation": self.dilation, "pads": self.pads}
+        return self.x[0], *self.geometry.output_size(self.x[1:3], self.w[:2]), self.w[3]
 
 
-def draw_conv_geometry(pick: Chooser) -> ConvGeometry:
+def draw_conv(pick: Chooser) -> ConvProblem:
     """Kernels 1–5 a side, even and not square ones too; stride 1–3; dilation 1–4; TensorFlow's zeros, none, or any."""
     n, h, w, c = draw_images_shape(pick)
     k = pick.integer(1, 5), pick.integer(1, 5)
-    stride, dilation = pick.integer(1, 3), pick.integer(1, 4)
-    pads: Pads = ((0, 0), (0, 0))
+    geometry = ConvGeometry(stride=pick.integer(1, 3), dilation=pick.integer(1, 4))
     kind = pick.choice(["same", "none", "any"])
     if kind == "same":
-        pads = same_pads((h, w), k, stride=stride, dilation=dilation)
+        geometry = geometry.same((h, w), k)
     elif kind == "any":
         pads = (pick.integer(0, 3), pick.integer(0, 3)), (pick.integer(0, 3), pick.integer(0, 3))
-    h, w = (max(size, (taps - 1) * dilation + 1 - sum(pad)) for size, taps, pad in zip((h, w), k, pads, strict=True))
-    return ConvGeometry((n, max(h, 1), max(w, 1), c), (*k, c, draw_channels(pick)), stride, dilation, pads)
+        geometry = replace(geometry, pads=pads)
+    spans = ((taps - 1) * geometry.dilation + 1 - sum(pad) for taps, pad in zip(k, geometry.pads, strict=True))
+    h, w = (max(size, span, 1) for size, span in zip((h, w), spans, strict=True))
+    return ConvProblem((n, h, w, c), (*k, c, draw_channels(pick)), geometry)
 
 
 @dataclass(frozen=True)
 class AttentionProblem:
-    """Features of fore- and background N H W C, a mask N H' W' 1 with 1 = hole, and the attention's options."""
+    """Features of fore- and background N H W C, a mask N H' W' 1 with 1 = hole, and the attention's geometry."""
 
     f: Array
     b: Array
     mask: Array
-    ksize: int
-    rate: int
-    fuse_k: int
-    softmax_scale: float
-    fuse: bool
-
-    @property
-    def options(self) -> dict[str, Any]:
-        names = "ksize", "rate", "fuse_k", "softmax_scale", "fuse"
-        return {name: getattr(self, name) for name in names}
+    geometry: AttentionGeometry
 
     def __repr__(self) -> str:
         holes = float(self.mask.mean())
-        return f"AttentionProblem(f {self.f.shape}, b {self.b.shape}, {holes:.0%} hole, {self.options})"
+        return f"AttentionProblem(f {self.f.shape}, b {self.b.shape}, {holes:.0%} hole, {self.geometry})"
 
 
 def draw_attention(pick: Chooser, *, divisible: bool = True) -> AttentionProblem:
@@ -243,9 +225,10 @@ def draw_attention(pick: Chooser, *, divisible: bool = True) -> AttentionProblem
         f=draw_normal(pick, (n, h, w, c)) / 2,
         b=draw_normal(pick, (n, h2, w2, c)) / 2,
         mask=mask,
-        ksize=pick.choice([3, 1, 2, 5]),
-        rate=rate,
-        fuse_k=pick.choice([3, 1, 5]),
-        softmax_scale=pick.choice([10.0, 1.0]),
-        fuse=pick.choice([True, False]),
+        geometry=AttentionGeometry(
+            ksize=pick.choice([3, 1, 2, 5]),
+            rate=rate,
+            fuse_k=pick.choice([3, 1, 5, None]),
+            softmax_scale=pick.choice([10.0, 1.0]),
+        ),
     )

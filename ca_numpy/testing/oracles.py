@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 Array = NDArray[Any]
 Place = tuple[int, ...]
@@ -183,12 +183,13 @@ def resize_nearest_adjoint(g: Array, size: tuple[int, int], align_corners: bool)
 
 # ---- patches and products ----------------------------------------------------------------------------------------
 def taps(
-    x: Sequence[int], ksize: Sequence[int], y: Sequence[int], stride: int, dilation: int, pads: Pads
+    x: Sequence[int], ksize: Sequence[int], y: Sequence[int], geometry: ConvGeometry
 ) -> Iterator[tuple[int, int, int, int, int, int, int]]:
     """(n, i, j, u, v, row, column): tap (u, v) of the kernel at position (i, j) sees pixel (row, column) of image n.
 
     x and y are N H W …; taps that see only padding are left out.
     """
+    stride, dilation, pads = geometry.stride, geometry.dilation, geometry.pads
     for n, i, j, u, v in places((*y[:3], *ksize)):
         row = i * stride + u * dilation - pads[0][0]
         column = j * stride + v * dilation - pads[1][0]
@@ -196,62 +197,63 @@ def taps(
             yield n, i, j, u, v, row, column
 
 
-def positions(size: Sequence[int], ksize: Sequence[int], stride: int, dilation: int, pads: Pads) -> tuple[int, int]:
+def positions(size: Sequence[int], ksize: Sequence[int], geometry: ConvGeometry) -> tuple[int, int]:
     """How often a kernel fits, by trying."""
+    stride, dilation = geometry.stride, geometry.dilation
     rows, columns = (
         sum(1 for start in range(0, n + sum(pad), stride) if start + (k - 1) * dilation < n + sum(pad))
-        for n, k, pad in zip(size, ksize, pads, strict=True)
+        for n, k, pad in zip(size, ksize, geometry.pads, strict=True)
     )
     return rows, columns
 
 
-def unfold(x: Array, ksize: tuple[int, int], **geometry: Any) -> Array:
-    y = np.zeros((len(x), *positions(x.shape[1:3], ksize, **geometry), *ksize, x.shape[3]))
-    for n, i, j, u, v, row, column in taps(x.shape, ksize, y.shape, **geometry):
+def unfold(x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+    y = np.zeros((len(x), *positions(x.shape[1:3], ksize, geometry), *ksize, x.shape[3]))
+    for n, i, j, u, v, row, column in taps(x.shape, ksize, y.shape, geometry):
         y[n, i, j, u, v] = x[n, row, column]
     return y
 
 
-def fold(g: Array, size: tuple[int, int], **geometry: Any) -> Array:
+def fold(g: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     x = np.zeros((len(g), *size, g.shape[5]))
-    for n, i, j, u, v, row, column in taps(x.shape, g.shape[3:5], g.shape, **geometry):
+    for n, i, j, u, v, row, column in taps(x.shape, g.shape[3:5], g.shape, geometry):
         x[n, row, column] += g[n, i, j, u, v]
     return x
 
 
-def conv2d(x: Array, w: Array, **geometry: Any) -> Array:
-    y = np.zeros((len(x), *positions(x.shape[1:3], w.shape[:2], **geometry), w.shape[3]))
-    for n, i, j, u, v, row, column in taps(x.shape, w.shape[:2], y.shape, **geometry):
+def conv2d(x: Array, w: Array, geometry: ConvGeometry) -> Array:
+    y = np.zeros((len(x), *positions(x.shape[1:3], w.shape[:2], geometry), w.shape[3]))
+    for n, i, j, u, v, row, column in taps(x.shape, w.shape[:2], y.shape, geometry):
         for c in range(x.shape[3]):
             y[n, i, j] += x[n, row, column, c] * w[u, v, c]
     return y
 
 
-def conv2d_dx(g: Array, w: Array, size: tuple[int, int], **geometry: Any) -> Array:
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
     x = np.zeros((len(g), *size, w.shape[2]))
-    for n, i, j, u, v, row, column in taps(x.shape, w.shape[:2], g.shape, **geometry):
+    for n, i, j, u, v, row, column in taps(x.shape, w.shape[:2], g.shape, geometry):
         for o in range(w.shape[3]):
             x[n, row, column] += g[n, i, j, o] * w[u, v, :, o]
     return x
 
 
-def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], **geometry: Any) -> Array:
+def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
     w = np.zeros((*ksize, x.shape[3], g.shape[3]))
-    for n, i, j, u, v, row, column in taps(x.shape, ksize, g.shape, **geometry):
+    for n, i, j, u, v, row, column in taps(x.shape, ksize, g.shape, geometry):
         for c in range(x.shape[3]):
             w[u, v, c] += x[n, row, column, c] * g[n, i, j]
     return w
 
 
-def conv_bias_elu(x: Array, w: Array, b: Array, **geometry: Any) -> Array:
-    return elementwise(lambda z, bias: elu(z + bias))(conv2d(x, w, **geometry), b)
+def conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
+    return elementwise(lambda z, bias: elu(z + bias))(conv2d(x, w, geometry), b)
 
 
-def upsample_conv_bias_elu(x: Array, w: Array, b: Array, *, pads: Any) -> Array:
+def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
     large = np.zeros((len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3]))
     for n, i, j in places(large.shape[:3]):
         large[n, i, j] = x[n, i // 2, j // 2]
-    return conv_bias_elu(large, w, b, stride=1, dilation=1, pads=pads)
+    return conv_bias_elu(large, w, b, geometry)
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -265,10 +267,9 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 # ---- the paper's attention ---------------------------------------------------------------------------------------
-def contextual_attention(
-    f: Array, b: Array, valid: Array, ksize: int, rate: int, fuse_k: int, softmax_scale: float, fuse: bool
-) -> Array:
+def contextual_attention(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
     """Section 3.2, patch by patch."""
+    ksize, rate, fuse_k = geometry.ksize, geometry.rate, geometry.fuse_k
     y = np.zeros(f.shape)
     for n in range(len(f)):
         small_f, small_b = _downscale(f[n], rate), _downscale(b[n], rate)
@@ -279,10 +280,10 @@ def contextual_attention(
             norm = max(math.sqrt(math.fsum(float(v) ** 2 for v in candidate)), 1e-4)
             for p, here in enumerate(f_places):
                 scores[p, q] = float(np.dot(_patch(small_f, here, ksize), candidate)) / norm
-        if fuse:
+        if fuse_k is not None:
             scores = _along_lines(scores, f_places, b_places, fuse_k, by_column=False)
             scores = _along_lines(scores, f_places, b_places, fuse_k, by_column=True)
-        attention = softmax(softmax_scale * scores * valid[n]) * valid[n]
+        attention = softmax(geometry.softmax_scale * scores * valid[n]) * valid[n]
         for (p, here), (q, there) in product(enumerate(f_places), enumerate(b_places)):
             for u, v in places((2 * rate, 2 * rate)):
                 to = rate * here[0] + u - rate // 2, rate * here[1] + v - rate // 2

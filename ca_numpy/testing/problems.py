@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import same_pads
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import oracles
 from ca_numpy.testing.generators import (
     MARGIN,
@@ -19,7 +19,7 @@ from ca_numpy.testing.generators import (
     draw_away_from,
     draw_broadcastable,
     draw_channels,
-    draw_conv_geometry,
+    draw_conv,
     draw_images_shape,
     draw_nonzero,
     draw_normal,
@@ -160,14 +160,14 @@ def draw_resize(pick: Chooser) -> Problem:
 
 # ---- patches and products ----------------------------------------------------------------------------------------
 def draw_unfold(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    return Problem((draw_normal(pick, geometry.x),), {"ksize": geometry.w[:2], **geometry.params})
+    p = draw_conv(pick)
+    return Problem((draw_normal(pick, p.x),), {"ksize": p.w[:2], "geometry": p.geometry})
 
 
 def draw_fold(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    g = draw_normal(pick, (*geometry.y[:3], *geometry.w[:3]))
-    return Problem((g,), {"size": geometry.x[1:3], **geometry.params})
+    p = draw_conv(pick)
+    g = draw_normal(pick, (*p.y[:3], *p.w[:3]))
+    return Problem((g,), {"size": p.x[1:3], "geometry": p.geometry})
 
 
 def draw_matmul(pick: Chooser) -> Problem:
@@ -178,46 +178,49 @@ def draw_matmul(pick: Chooser) -> Problem:
 
 
 def draw_conv2d(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    return Problem((draw_normal(pick, geometry.x), draw_normal(pick, geometry.w)), geometry.params)
+    p = draw_conv(pick)
+    return Problem((draw_normal(pick, p.x), draw_normal(pick, p.w)), {"geometry": p.geometry})
 
 
 def draw_conv2d_dx(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    arrays = draw_normal(pick, geometry.y), draw_normal(pick, geometry.w)
-    return Problem(arrays, {"size": geometry.x[1:3], **geometry.params})
+    p = draw_conv(pick)
+    arrays = draw_normal(pick, p.y), draw_normal(pick, p.w)
+    return Problem(arrays, {"size": p.x[1:3], "geometry": p.geometry})
 
 
 def draw_conv2d_dw(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    arrays = draw_normal(pick, geometry.y), draw_normal(pick, geometry.x)
-    return Problem(arrays, {"ksize": geometry.w[:2], **geometry.params})
+    p = draw_conv(pick)
+    arrays = draw_normal(pick, p.y), draw_normal(pick, p.x)
+    return Problem(arrays, {"ksize": p.w[:2], "geometry": p.geometry})
 
 
 def draw_conv_bias_elu(pick: Chooser) -> Problem:
-    geometry = draw_conv_geometry(pick)
-    x = draw_normal(pick, geometry.x)
-    w = draw_normal(pick, geometry.w) / math.sqrt(math.prod(geometry.w[:3]))
-    b = draw_normal(pick, geometry.w[3:])
+    p = draw_conv(pick)
+    x = draw_normal(pick, p.x)
+    w = draw_normal(pick, p.w) / math.sqrt(math.prod(p.w[:3]))
+    b = draw_normal(pick, p.w[3:])
     if not pick.large:  # large ones are not differentiated: there a kink does no harm
-        z = oracles.conv2d(x, w, **geometry.params)
-        b = np.array([_bias_between(np.sort(z[..., o], axis=None)) for o in range(len(b))])
-    return Problem((x, w, b), geometry.params)
+        b = _biases_between(oracles.conv2d(x, w, p.geometry))
+    return Problem((x, w, b), {"geometry": p.geometry})
 
 
 def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:
-    """As the generator's decoder calls it, or with a kernel of another size."""
+    """As the generator's decoder calls it, or with another kernel, stride or dilation."""
     k, most = pick.choice([3, 1, 2, 5]), 20 if pick.large else 3
     n, h, w = pick.integer(1, 2), pick.integer(1, most), pick.integer(1, most)
     c, o = pick.integer(1, most), pick.integer(1, most)
     x = draw_normal(pick, (n, h, w, c))
     kernel = draw_normal(pick, (k, k, c, o)) / math.sqrt(k * k * c)
-    pads = same_pads((2 * h, 2 * w), (k, k), stride=1)
+    geometry = ConvGeometry(stride=pick.choice([1, 2]), dilation=pick.choice([1, 2])).same((2 * h, 2 * w), (k, k))
     b = np.zeros(o)
     if not pick.large:
-        z = oracles.conv2d(x.repeat(2, axis=1).repeat(2, axis=2), kernel, stride=1, dilation=1, pads=pads)
-        b = np.array([_bias_between(np.sort(z[..., i], axis=None)) for i in range(o)])
-    return Problem((x, kernel, b), {"pads": pads})
+        b = _biases_between(oracles.conv2d(x.repeat(2, axis=1).repeat(2, axis=2), kernel, geometry))
+    return Problem((x, kernel, b), {"geometry": geometry})
+
+
+def _biases_between(z: Array) -> Array:
+    """A bias per channel of z that keeps z + bias away from 0."""
+    return np.array([_bias_between(np.sort(z[..., o], axis=None)) for o in range(z.shape[-1])])
 
 
 def _bias_between(z: Array) -> float:
@@ -232,9 +235,10 @@ def _bias_between(z: Array) -> float:
 # ---- attention, optimiser ----------------------------------------------------------------------------------------
 def draw_fused_attention(pick: Chooser) -> Problem:
     p = draw_attention(pick)
-    valid = 1 - p.mask[:, :: p.rate, :: p.rate].reshape(len(p.mask), -1)
+    rate = p.geometry.rate
+    valid = 1 - p.mask[:, ::rate, ::rate].reshape(len(p.mask), -1)
     # Scores are divided by the norm of b's patches: nearer to 0 than this, float32's derivative is all rounding.
-    return Problem((p.f, p.b + np.copysign(0.1, p.b), valid), p.options)
+    return Problem((p.f, p.b + np.copysign(0.1, p.b), valid), {"geometry": p.geometry})
 
 
 def draw_attention_vjp(pick: Chooser) -> Problem:

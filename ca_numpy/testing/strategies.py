@@ -17,10 +17,10 @@ from ca_numpy.testing.cases import Case
 from ca_numpy.testing.generators import (
     LAYOUTS,
     AttentionProblem,
-    ConvGeometry,
+    ConvProblem,
     Problem,
     draw_attention,
-    draw_conv_geometry,
+    draw_conv,
     draw_images_shape,
     draw_shape,
     relaid,
@@ -80,9 +80,9 @@ def arrays(draw: st.DrawFn, shape: tuple[int, ...], *, dtype: Any = np.float64) 
     return np.asarray(relaid(values, draw(layouts())))
 
 
-def conv_geometries(*, large: bool = False) -> st.SearchStrategy[ConvGeometry]:
+def conv_problems(*, large: bool = False) -> st.SearchStrategy[ConvProblem]:
     """Convolutions that fit: kernels 1–5 a side, stride 1–3, dilation 1–4, any zeros around."""
-    return _drawn_by(draw_conv_geometry, large, {})
+    return _drawn_by(draw_conv, large, {})
 
 
 def attention_problems(*, divisible: bool = True, large: bool = False) -> st.SearchStrategy[AttentionProblem]:

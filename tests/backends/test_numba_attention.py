@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_attention, numpy_attention
-from ca_numpy.backends.numpy_attention import Geometry
+from ca_numpy.geometry import AttentionGeometry
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     f: Array
     b: Array
     valid: Array
-    geometry: Geometry
+    geometry: AttentionGeometry
     memory: int  # bytes for the bands: from one picture row to the whole
 
     def as_type(self, dtype: Any) -> Problem:
@@ -45,10 +45,12 @@ class Problem(NamedTuple):
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     rate = draw(st.integers(1, 3))
-    geometry = Geometry(
-        draw(st.sampled_from([1, 2, 3, 5])), rate, draw(st.sampled_from([None, 1, 3, 5])),
-        draw(st.sampled_from([0.0, 1.0, 10.0])),
-    )  # fmt: skip
+    geometry = AttentionGeometry(
+        ksize=draw(st.sampled_from([1, 2, 3, 5])),
+        rate=rate,
+        fuse_k=draw(st.sampled_from([None, 1, 3, 5])),
+        softmax_scale=draw(st.sampled_from([0.0, 1.0, 10.0])),
+    )
     h, w, h2, w2 = (draw(st.integers(1, 6)) for _ in range(4))
     n, c = draw(st.integers(1, 2)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
@@ -73,8 +75,8 @@ def test_bands_of_any_height_give_what_whole_matrices_give(problem: Problem) -> 
 @given(problem=problems())
 def test_in_float32_the_error_is_that_of_the_scores_rounding(problem: Problem) -> None:
     """An error in the logits is a relative error of the attention; the gradient has one more factor of the logits."""
-    k, _, fuse_k, scale = problem.geometry
-    c, steps = problem.f.shape[3], fuse_k or 1
+    k, scale = problem.geometry.ksize, problem.geometry.softmax_scale
+    c, steps = problem.f.shape[3], problem.geometry.fuse_k or 1
     patch_norm = 4 * np.sqrt(k * k * c)
     logit = 1 + scale * steps**2 * patch_norm
     terms = k * k * c + steps**2 + problem.valid.shape[1]
@@ -106,7 +108,7 @@ def larger(dtype: Any = np.float64, *, side: int = 12, rate: int = 2, channels: 
     rng = np.random.default_rng(0)
     g, f, b = rng.normal(size=(3, 1, side * rate, side * rate, channels)).astype(dtype)
     valid = (rng.random((1, side * side)) < 0.8).astype(dtype)
-    return Problem(g, f, b, valid, Geometry(3, rate, 3, 10.0), 0)
+    return Problem(g, f, b, valid, AttentionGeometry(rate=rate), 0)
 
 
 def test_the_bands_height_changes_rounding_only() -> None:

@@ -12,9 +12,10 @@ numba = pytest.importorskip("numba")
 from threadpoolctl import threadpool_limits  # noqa: E402  (where Numba is missing, skip)
 
 from ca_numpy import use_backend  # noqa: E402
-from ca_numpy.backend import nearest_index  # noqa: E402
 from ca_numpy.backends import numba_backend  # noqa: E402
 from ca_numpy.data import MaskSampler  # noqa: E402
+from ca_numpy.geometry import nearest_index  # noqa: E402
+from ca_numpy.jit import CompilingNote  # noqa: E402
 from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
 from ca_numpy.training.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
 from ca_numpy.training.config import TrainConfig  # noqa: E402
@@ -43,7 +44,7 @@ def test_doubling_by_nearest_index_is_repetition_however_it_is_aligned() -> None
 
 
 def test_what_compiles_long_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    note = numba_backend.CompilingNote(after=0.0)
+    note = CompilingNote(after=0.0)
 
     class Dispatcher:
         @staticmethod

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads
 from ca_numpy.backends import numpy_conv
-from ca_numpy.testing.generators import ConvGeometry, relaid
-from ca_numpy.testing.strategies import conv_geometries, generators, layouts
+from ca_numpy.geometry import ConvGeometry
+from ca_numpy.testing.generators import ConvProblem, relaid
+from ca_numpy.testing.strategies import conv_problems, generators, layouts
 
 numba = pytest.importorskip("numba")
 
-from ca_numpy.backends import numba_conv, numba_math, numba_winograd  # noqa: E402  (where Numba is missing, skip)
+from ca_numpy.backends import numba_conv, numba_elementwise, numba_winograd  # noqa: E402  (where Numba is missing, skip)
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float32).eps
@@ -27,39 +27,41 @@ FEW_ROUNDINGS = 20
 
 # ---- problems ----------------------------------------------------------------------------------------------------
 @st.composite
-def winograd_geometries(draw: st.DrawFn) -> ConvGeometry:
+def winograd_problems(draw: st.DrawFn) -> ConvProblem:
     """3×3 at stride 1 with channels enough: pictures from one pixel up, dilations larger than they are, any zeros."""
     dilation = draw(st.sampled_from([1, 1, 2, 3, 7]))
     pad = st.integers(0, 2 * dilation + 1)
     pads = (draw(pad), draw(pad)), (draw(pad), draw(pad))
     h, w = (max(draw(st.integers(1, 21)), 2 * dilation + 1 - sum(p)) for p in pads)
     c, k = draw(st.integers(8, 20)), draw(st.integers(8, 20))
-    return ConvGeometry((draw(st.integers(1, 3)), h, w, c), (3, 3, c, k), 1, dilation, pads)
+    geometry = ConvGeometry(dilation=dilation, pads=pads)
+    return ConvProblem((draw(st.integers(1, 3)), h, w, c), (3, 3, c, k), geometry)
 
 
 @st.composite
-def few_channels_geometries(draw: st.DrawFn) -> ConvGeometry:
+def few_channels_problems(draw: st.DrawFn) -> ConvProblem:
     """Many channels to few, as in the network's last layer."""
     dilation, k = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5]))
     pads = (draw(st.integers(0, 6)), draw(st.integers(0, 6))), (draw(st.integers(0, 6)), draw(st.integers(0, 6)))
     h, w = (max(draw(st.integers(1, 40)), (k - 1) * dilation + 1 - sum(p)) for p in pads)
     c = draw(st.integers(9, 20))
-    return ConvGeometry((draw(st.integers(1, 3)), h, w, c), (k, k, c, draw(st.integers(1, 4))), 1, dilation, pads)
+    geometry = ConvGeometry(dilation=dilation, pads=pads)
+    return ConvProblem((draw(st.integers(1, 3)), h, w, c), (k, k, c, draw(st.integers(1, 4))), geometry)
 
 
 @st.composite
-def halving_geometries(draw: st.DrawFn) -> ConvGeometry:
+def halving_problems(draw: st.DrawFn) -> ConvProblem:
     """5×5 at stride 2 with pictures enough to be done as 3×3 at stride 1, as in the critics, and just not enough."""
     h, w = draw(st.integers(36, 50)), draw(st.integers(36, 50))
     n, c, k = draw(st.sampled_from([1, 4])), draw(st.integers(8, 12)), draw(st.integers(8, 12))
     ksize = draw(st.sampled_from([(5, 5), (5, 6)]))
     pads = (draw(st.integers(0, 4)), draw(st.integers(0, 4))), (draw(st.integers(0, 4)), draw(st.integers(0, 4)))
-    return ConvGeometry((n, h, w, c), (*ksize, c, k), 2, 1, pads)
+    return ConvProblem((n, h, w, c), (*ksize, c, k), ConvGeometry(stride=2, pads=pads))
 
 
-def geometries() -> st.SearchStrategy[ConvGeometry]:
-    ways = winograd_geometries(), few_channels_geometries(), halving_geometries()
-    return st.one_of(*ways, conv_geometries(large=True), conv_geometries())
+def conv_of_every_way() -> st.SearchStrategy[ConvProblem]:
+    ways = winograd_problems(), few_channels_problems(), halving_problems()
+    return st.one_of(*ways, conv_problems(large=True), conv_problems())
 
 
 class Trilinear(NamedTuple):
@@ -71,18 +73,17 @@ class Trilinear(NamedTuple):
     b: Array
 
 
-def drawn(geometry: ConvGeometry, rng: np.random.Generator, layout: str = "contiguous") -> Trilinear:
-    shapes = geometry.x, geometry.w, geometry.y, geometry.w[3:]
+def drawn(problem: ConvProblem, rng: np.random.Generator, layout: str = "contiguous") -> Trilinear:
+    shapes = problem.x, problem.w, problem.y, problem.w[3:]
     return Trilinear(*(relaid(rng.standard_normal(s).astype(np.float32), layout) for s in shapes))
 
 
-def results(module: Any, p: Trilinear, geometry: ConvGeometry) -> dict[str, Array]:
+def results(module: Any, p: Trilinear, problem: ConvProblem) -> dict[str, Array]:
     """conv2d and its two gradients by numba_conv or numpy_conv."""
-    how = geometry.stride, geometry.dilation, geometry.pads
     return {
-        "conv2d": module.conv2d(p.x, p.w, *how),
-        "conv2d_dx": module.conv2d_dx(p.g, p.w, geometry.x[1:3], *how),
-        "conv2d_dw": module.conv2d_dw(p.g, p.x, geometry.w[:2], *how),
+        "conv2d": module.conv2d(p.x, p.w, problem.geometry),
+        "conv2d_dx": module.conv2d_dx(p.g, p.w, problem.x[1:3], problem.geometry),
+        "conv2d_dw": module.conv2d_dw(p.g, p.x, problem.w[:2], problem.geometry),
     }
 
 
@@ -94,17 +95,20 @@ def elu64(x: Array) -> Array:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
-def error_bounds(p: Trilinear, geometry: ConvGeometry) -> dict[str, Any]:
+def error_bounds(p: Trilinear, problem: ConvProblem) -> dict[str, Any]:
     """How far float32 may be off: one rounding for each term of the sum, of the sum of all sizes.
 
     Winograd adds up the sizes of a whole tile, each weighed with |A|, |B| and |G|: `GROWTH` times the largest pixel
     times the kernel's absolute sum bounds them.
     """
-    sizes = results(numpy_conv, Trilinear(*map(np.abs, as_float64(p))), geometry)
-    taps = int(np.prod(geometry.w[:2]))
-    terms = {"conv2d": taps * geometry.w[2], "conv2d_dx": taps * geometry.w[3], "conv2d_dw": p.g[..., 0].size}
+    sizes = results(numpy_conv, Trilinear(*map(np.abs, as_float64(p))), problem)
+    taps = int(np.prod(problem.w[:2]))
+    terms = {"conv2d": taps * problem.w[2], "conv2d_dx": taps * problem.w[3], "conv2d_dw": p.g[..., 0].size}
     bounds = {name: (terms[name] + FEW_ROUNDINGS) * EPS * sizes[name] + 1e-30 for name in sizes}
-    if (geometry.w[:2], geometry.stride) == ((3, 3), 1) or geometry.stride == 2:  # what may be done by Winograd
+    if (problem.w[:2], problem.geometry.stride) == (
+        (3, 3),
+        1,
+    ) or problem.geometry.stride == 2:  # what may be done by Winograd
         x, w, g = (np.abs(a) for a in (p.x, p.w, p.g))
         tiles = {
             "conv2d": x.max() * w.sum(axis=(0, 1, 2)).max(),
@@ -123,45 +127,45 @@ GROWTH = (np.abs(A_T) @ (np.abs(numba_winograd.G) * np.abs(B_T).sum(axis=1)[:, N
 
 
 # ---- values ------------------------------------------------------------------------------------------------------
-@given(geometry=geometries(), rng=generators(), layout=layouts())
+@given(problem=conv_of_every_way(), rng=generators(), layout=layouts())
 def test_convolution_and_its_gradients_agree_with_numpy_in_any_layout(
-    geometry: ConvGeometry, rng: np.random.Generator, layout: str
+    problem: ConvProblem, rng: np.random.Generator, layout: str
 ) -> None:
-    p = drawn(geometry, rng, layout)
+    p = drawn(problem, rng, layout)
     before = [x.copy() for x in p]
-    found = results(numba_conv, p, geometry)
-    bounds = error_bounds(p, geometry)
-    for name, right in results(numpy_conv, as_float64(p), geometry).items():
+    found = results(numba_conv, p, problem)
+    bounds = error_bounds(p, problem)
+    for name, right in results(numpy_conv, as_float64(p), problem).items():
         assert found[name].dtype == np.float32
         assert found[name].shape == right.shape
-        assert (np.abs(found[name] - right) <= bounds[name]).all(), (name, geometry)
+        assert (np.abs(found[name] - right) <= bounds[name]).all(), (name, problem)
     for x, then in zip(p, before, strict=True):
         assert np.array_equal(x, then)
 
 
-@given(geometry=geometries(), rng=generators(), layout=layouts())
+@given(problem=conv_of_every_way(), rng=generators(), layout=layouts())
 def test_bias_and_elu_in_the_epilogue_equal_those_afterwards(
-    geometry: ConvGeometry, rng: np.random.Generator, layout: str
+    problem: ConvProblem, rng: np.random.Generator, layout: str
 ) -> None:
-    p = drawn(geometry, rng, layout)
-    found = numba_conv.conv_bias_elu(p.x, p.w, p.b, geometry.stride, geometry.dilation, geometry.pads)
-    right = elu64(results(numpy_conv, as_float64(p), geometry)["conv2d"] + p.b)
-    bound = error_bounds(p, geometry)["conv2d"] + 1e-7 + EPS * np.abs(right)
+    p = drawn(problem, rng, layout)
+    found = numba_conv.conv_bias_elu(p.x, p.w, p.b, problem.geometry)
+    right = elu64(results(numpy_conv, as_float64(p), problem)["conv2d"] + p.b)
+    bound = error_bounds(p, problem)["conv2d"] + 1e-7 + EPS * np.abs(right)
     assert found.dtype == np.float32
-    assert (np.abs(found - right) <= bound).all(), geometry
+    assert (np.abs(found - right) <= bound).all(), problem
 
 
-@given(geometry=conv_geometries(), rng=generators())
-def test_float64_is_numpys(geometry: ConvGeometry, rng: np.random.Generator) -> None:
-    p = as_float64(drawn(geometry, rng))
-    found = results(numba_conv, p, geometry)
-    for name, right in results(numpy_conv, p, geometry).items():
+@given(problem=conv_problems(), rng=generators())
+def test_float64_is_numpys(problem: ConvProblem, rng: np.random.Generator) -> None:
+    p = as_float64(drawn(problem, rng))
+    found = results(numba_conv, p, problem)
+    for name, right in results(numpy_conv, p, problem).items():
         assert found[name].dtype == np.float64
         assert np.array_equal(found[name], right)
 
 
 # ---- what is not a number ----------------------------------------------------------------------------------------
-SAME: Pads = ((1, 1), (1, 1))
+SAME = ConvGeometry(pads=((1, 1), (1, 1)))
 WAYS = [pytest.param(12, 12, id="winograd"), pytest.param(5, 12, id="direct"), pytest.param(12, 3, id="to-few")]
 
 
@@ -171,9 +175,9 @@ def test_no_nan_or_infinity_of_the_picture_is_lost_and_none_spreads_beyond_a_til
     c: int, k: int, bad: float, rng: np.random.Generator
 ) -> None:
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, 16, 16, c), (3, 3, c, k)))
-    clean = numba_conv.conv2d(x, w, 1, 1, SAME)
+    clean = numba_conv.conv2d(x, w, SAME)
     x[0, 6, 6, 1] = bad
-    y = numba_conv.conv2d(x, w, 1, 1, SAME)
+    y = numba_conv.conv2d(x, w, SAME)
     assert not np.isfinite(y[0, 5:8, 5:8]).any()
     far = np.ones((16, 16), bool)
     far[4:8, 4:8] = False
@@ -186,24 +190,24 @@ def test_nan_in_kernel_bias_or_gradient_comes_through(c: int, k: int, rng: np.ra
     g = rng.standard_normal((1, 6, 6, k)).astype(np.float32)
     bad_w, bad_b, bad_g = w.copy(), b.copy(), g.copy()
     bad_w[1, 1, 0, 2], bad_b[2], bad_g[0, 3, 3, 2] = np.nan, np.nan, np.nan
-    assert np.isnan(numba_conv.conv2d(x, bad_w, 1, 1, SAME)[..., 2]).all()
-    assert np.isnan(numba_conv.conv_bias_elu(x, w, bad_b, 1, 1, SAME)[..., 2]).all()
-    assert np.isfinite(numba_conv.conv_bias_elu(x, w, bad_b, 1, 1, SAME)[..., :2]).all()
-    assert np.isnan(numba_conv.conv2d_dx(bad_g, w, (6, 6), 1, 1, SAME)[0, 2:5, 2:5]).all()
-    assert np.isnan(numba_conv.conv2d_dw(bad_g, x, (3, 3), 1, 1, SAME)[..., 2]).all()
+    assert np.isnan(numba_conv.conv2d(x, bad_w, SAME)[..., 2]).all()
+    assert np.isnan(numba_conv.conv_bias_elu(x, w, bad_b, SAME)[..., 2]).all()
+    assert np.isfinite(numba_conv.conv_bias_elu(x, w, bad_b, SAME)[..., :2]).all()
+    assert np.isnan(numba_conv.conv2d_dx(bad_g, w, (6, 6), SAME)[0, 2:5, 2:5]).all()
+    assert np.isnan(numba_conv.conv2d_dw(bad_g, x, (3, 3), SAME)[..., 2]).all()
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-@given(geometry=geometries(), rng=generators())
-def test_results_do_not_depend_on_the_number_of_threads(geometry: ConvGeometry, rng: np.random.Generator) -> None:
-    p = drawn(geometry, rng)
+@given(problem=conv_of_every_way(), rng=generators())
+def test_results_do_not_depend_on_the_number_of_threads(problem: ConvProblem, rng: np.random.Generator) -> None:
+    p = drawn(problem, rng)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        one = results(numba_conv, p, geometry)
+        one = results(numba_conv, p, problem)
         numba.set_num_threads(2)
-        two = results(numba_conv, p, geometry)
+        two = results(numba_conv, p, problem)
     finally:
         numba.set_num_threads(before)
     for name, y in one.items():
@@ -213,21 +217,21 @@ def test_results_do_not_depend_on_the_number_of_threads(geometry: ConvGeometry, 
 # ---- ELU ---------------------------------------------------------------------------------------------------------
 def test_elu_is_within_1e_7_of_the_truth_everywhere_and_exact_to_rounding_near_zero() -> None:
     x = np.concatenate([-np.geomspace(1e-30, 200, 400_001), np.linspace(-20, 5, 400_001)]).astype(np.float32)
-    y, right = numba_math.elu(x), elu64(x.astype(np.float64))
+    y, right = numba_elementwise.elu(x), elu64(x.astype(np.float64))
     assert y.dtype == np.float32
     assert np.abs(y - right).max() <= 1e-7
     assert (np.abs(y - right) <= 2 * EPS * np.abs(right)).all()
 
 
 def test_elu_never_falls_as_its_input_rises_by_more_than_rounding() -> None:
-    y = numba_math.elu(np.linspace(-30, 1, 200_001, dtype=np.float32))
+    y = numba_elementwise.elu(np.linspace(-30, 1, 200_001, dtype=np.float32))
     assert (np.diff(y) >= -EPS).all()
 
 
 @numba.njit
 def _exponentials(x: Any, y: Any) -> None:
     for i in range(x.size):
-        y[i] = numba_math.exp_nonpositive(x[i])
+        y[i] = numba_elementwise.exp_nonpositive(x[i])
 
 
 def test_the_exponential_is_within_1e_7_for_all_that_is_not_positive() -> None:
@@ -241,9 +245,9 @@ def test_the_exponential_is_within_1e_7_for_all_that_is_not_positive() -> None:
 
 def test_elu_and_its_slope_know_what_is_not_a_number() -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0, 2], np.float32)
-    assert np.array_equal(numba_math.elu(x), np.array([np.nan, np.inf, -1, 0, 2], np.float32), equal_nan=True)
+    assert np.array_equal(numba_elementwise.elu(x), np.array([np.nan, np.inf, -1, 0, 2], np.float32), equal_nan=True)
     y = np.array([np.nan, np.inf, -1, 0, 2], np.float32)
-    assert np.array_equal(numba_math.elu_slope(y), np.array([np.nan, 1, 0, 1, 1], np.float32), equal_nan=True)
+    assert np.array_equal(numba_elementwise.elu_slope(y), np.array([np.nan, 1, 0, 1, 1], np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -254,7 +258,7 @@ def test_elu_takes_any_shape_and_layout(
 ) -> None:
     x = relaid(np.asarray(rng.standard_normal(shape), dtype), layout)
     before = x.copy()
-    y, slope = numba_math.elu(x), numba_math.elu_slope(x)
+    y, slope = numba_elementwise.elu(x), numba_elementwise.elu_slope(x)
     assert y.shape == slope.shape == x.shape
     assert y.dtype == slope.dtype == dtype
     right = elu64(x.astype(np.float64))

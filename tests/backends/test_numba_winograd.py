@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.backend import same_pads
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.testing.strategies import generators
 
 pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_conv, numba_winograd, numpy_conv
-from ca_numpy.backends.numba_simd import WIDTH
+from ca_numpy.backends.numba_gemm import WIDTH
 from ca_numpy.backends.numba_winograd import A_TRANSPOSED, B_TRANSPOSED, G
 
 Array = NDArray[Any]
+SAME = ConvGeometry(pads=((1, 1), (1, 1)))
 
 
 def test_six_products_make_four_outputs_of_three_taps() -> None:
@@ -36,7 +37,8 @@ def layers() -> list[tuple[int, int, int, int]]:
     found: dict[tuple[int, int, int], int] = {}
     for layer in Generator(rng=np.random.default_rng(0)).layers.values():
         ksize, c, k = layer.kernel.shape[:2], *layer.kernel.shape[2:]
-        if numba_conv.suits_winograd((1, 64, 64, k), ksize, layer.stride, layer.dilation, (c, k)):
+        geometry = ConvGeometry(stride=layer.stride, dilation=layer.dilation)
+        if numba_conv.suits_winograd((1, 64, 64, k), ksize, geometry, (c, k)):
             found[c, k, layer.dilation] = found.get((c, k, layer.dilation), 0) + 1
     return [(*key, count) for key, count in found.items()]
 
@@ -45,13 +47,13 @@ def errors(c: int, k: int, dilation: int, rng: np.random.Generator) -> dict[str,
     """Winograd's largest error against float64, over that of the direct sum in float32, on 64×64 pixels."""
     x, g = (rng.standard_normal((1, 64, 64, n)).astype(np.float32) for n in (c, k))
     w = (rng.standard_normal((3, 3, c, k)) / np.sqrt(9 * c)).astype(np.float32)
-    how = 1, dilation, same_pads((64, 64), (3, 3), stride=1, dilation=dilation)
+    geometry = ConvGeometry(dilation=dilation).same((64, 64), (3, 3))
 
     def results(module: Any, x: Array, w: Array, g: Array) -> dict[str, Array]:
         return {
-            "forward": module.conv2d(x, w, *how),
-            "dx": module.conv2d_dx(g, w, (64, 64), *how),
-            "dw": module.conv2d_dw(g, x, (3, 3), *how),
+            "forward": module.conv2d(x, w, geometry),
+            "dx": module.conv2d_dx(g, w, (64, 64), geometry),
+            "dw": module.conv2d_dw(g, x, (3, 3), geometry),
         }
 
     right = results(numpy_conv, *(a.astype(np.float64) for a in (x, w, g)))
@@ -80,18 +82,18 @@ def test_zoom_reads_the_small_picture_as_if_each_pixel_stood_four_times(
     n: int, h: int, w: int, c: int, k: int, rng: np.random.Generator
 ) -> None:
     x, kernel = (rng.standard_normal(s).astype(np.float32) for s in ((n, h, w, c), (3, 3, c, k)))
-    large, pads = x.repeat(2, axis=1).repeat(2, axis=2), ((1, 1), (1, 1))
-    sums = numba_winograd.conv3x3(large, kernel, 1, pads), numba_winograd.conv3x3(x, kernel, 1, pads, zoom=2)
+    large = x.repeat(2, axis=1).repeat(2, axis=2)
+    sums = numba_winograd.conv3x3(large, kernel, SAME), numba_winograd.conv3x3(x, kernel, SAME, zoom=2)
     np.testing.assert_allclose(*sums, rtol=0, atol=2e-5 * np.sqrt(9 * c))
     g = rng.standard_normal((n, 2 * h, 2 * w, k)).astype(np.float32)
-    sums = numba_winograd.conv3x3_dw(g, large, 1, pads), numba_winograd.conv3x3_dw(g, x, 1, pads, zoom=2)
+    sums = numba_winograd.conv3x3_dw(g, large, SAME), numba_winograd.conv3x3_dw(g, x, SAME, zoom=2)
     np.testing.assert_allclose(*sums, rtol=0, atol=2e-5 * np.sqrt(4 * n * h * w))
 
 
 def test_nan_in_one_picture_of_a_batch_stays_there(rng: np.random.Generator) -> None:
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((3, 9, 9, 16), (3, 3, 16, 16)))
-    clean = numba_winograd.conv3x3(x, w, 1, ((1, 1), (1, 1)))
+    clean = numba_winograd.conv3x3(x, w, SAME)
     x[1] = np.nan
-    y = numba_winograd.conv3x3(x, w, 1, ((1, 1), (1, 1)))
+    y = numba_winograd.conv3x3(x, w, SAME)
     assert np.isnan(y[1]).all()
     assert np.array_equal(y[[0, 2]], clean[[0, 2]])

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
-from ca_numpy.backend import same_pads, wall_clock
+from ca_numpy.backend import wall_clock
 from ca_numpy.bench.workloads import Run, hole, layer_shapes
 from ca_numpy.engine.autograd import no_grad
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.models import Generator
 from ca_numpy.models.variants import variant_of
 from ca_numpy.registry import load_backend, use_backend
@@ -64,10 +65,9 @@ class Layer(NamedTuple):
         return 2 * self.side if self.doubled else self.side
 
     @property
-    def geometry(self) -> dict[str, Any]:
+    def geometry(self) -> ConvGeometry:
         sizes = (self.input_side,) * 2, (self.ksize,) * 2
-        pads = same_pads(*sizes, stride=self.stride, dilation=self.dilation)
-        return {"stride": self.stride, "dilation": self.dilation, "pads": pads}
+        return ConvGeometry(stride=self.stride, dilation=self.dilation).same(*sizes)
 
     def arrays(self) -> tuple[Array, Array, Array, Array]:
         """x, w, b, and a gradient of the result, as float32."""
@@ -194,13 +194,13 @@ def _our_kernel(kind: str, layer: Layer, backend: Any) -> Run:
     x, w, b, g = (backend.asarray(a) for a in layer.arrays())
     geometry, size = layer.geometry, (layer.input_side,) * 2
     if kind == "forward" and layer.doubled:
-        return lambda: backend.upsample_conv_bias_elu(x, w, b, pads=geometry["pads"])
+        return lambda: backend.upsample_conv_bias_elu(x, w, b, geometry=geometry)
     if kind == "forward":
-        return lambda: backend.conv_bias_elu(x, w, b, **geometry)
+        return lambda: backend.conv_bias_elu(x, w, b, geometry=geometry)
     if kind == "dx":
-        return lambda: backend.conv2d_dx(g, w, size=size, **geometry)
+        return lambda: backend.conv2d_dx(g, w, size=size, geometry=geometry)
     large = backend.asarray(_doubled(layer))
-    return lambda: backend.conv2d_dw(g, large, ksize=w.shape[:2], **geometry)
+    return lambda: backend.conv2d_dw(g, large, ksize=w.shape[:2], geometry=geometry)
 
 
 def _their_kernels(kind: str, layer: Layer, device: str) -> Iterator[tuple[Run, Callable[[Run], float]]]:
@@ -208,7 +208,7 @@ def _their_kernels(kind: str, layer: Layer, device: str) -> Iterator[tuple[Run, 
     from ca_numpy.bench import peer
 
     _, w, _, g = layer.arrays()
-    padded = np.pad(_doubled(layer), ((0, 0), *layer.geometry["pads"], (0, 0)))
+    padded = np.pad(_doubled(layer), ((0, 0), *layer.geometry.pads, (0, 0)))
     for channels_last in (False, True):
         yield peer.convolution(
             kind, padded, w, g, stride=layer.stride, dilation=layer.dilation, channels_last=channels_last,

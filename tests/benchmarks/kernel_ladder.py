@@ -20,12 +20,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Pads
 from ca_numpy.backends import numba_conv, numba_winograd, numpy_conv
 from ca_numpy.bench import turn
+from ca_numpy.geometry import ConvGeometry
 
 Array = NDArray[Any]
-PADS: Pads = ((1, 1), (1, 1))
+SAME = ConvGeometry(pads=((1, 1), (1, 1)))
 
 
 def loops(x: Array, w: Array, rows: int) -> Array:
@@ -52,14 +52,14 @@ def winograd_at_once(x: Array, w: Array) -> Array:
     tiles = int(numba_winograd.count_tiles(1, x.shape[1], x.shape[2], 1))
     here, numba_winograd.block_of_tiles = numba_winograd.block_of_tiles, lambda c, k: -(-tiles // 24) * 12
     try:
-        return numba_winograd.conv3x3(x, w, 1, PADS)
+        return numba_winograd.conv3x3(x, w, SAME)
     finally:
         numba_winograd.BLOCK, numba_winograd.block_of_tiles = block, here
 
 
 def direct(x: Array, w: Array) -> Array:
     y = np.empty((*x.shape[:3], w.shape[3]), x.dtype)
-    numba_conv.direct(x, w, None, 1, 1, 1, 1, y, (0, 1), (0, 1))
+    numba_conv.direct(x, w, None, SAME, y, (0, 1), (0, 1))
     return y
 
 
@@ -87,21 +87,21 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, size, size, c)).astype(np.float32)
     w = (rng.standard_normal((3, 3, c, c)) / np.sqrt(9 * c)).astype(np.float32)
-    padded = np.pad(x, ((0, 0), *PADS, (0, 0)))
+    padded = np.pad(x, ((0, 0), *SAME.pads, (0, 0)))
     narrow = padded[:, :, :4], w[..., :2]  # two columns and two channels of the result
 
     # name, what to run, by how much less than the whole it does
     rungs: list[tuple[str, Callable[[], Array], float]] = [
         ("loops in Python, one core", lambda: loops(*narrow, 1), size * size / 2 * c / 2),
         ("loops, compiled, one core", lambda: compiled_loops(padded, w, 2), size / 2),
-        ("im2col, then BLAS (the NumPy backend)", lambda: numpy_conv.conv2d(x, w, 1, 1, PADS), 1),
+        ("im2col, then BLAS (the NumPy backend)", lambda: numpy_conv.conv2d(x, w, SAME), 1),
         ("direct, sums in registers", lambda: direct(x, w), 1),
         ("Winograd, all tiles at once", lambda: winograd_at_once(x, w), 1),
-        ("Winograd, blocks of tiles in cache (the Numba backend)", lambda: numba_conv.conv2d(x, w, 1, 1, PADS), 1),
+        ("Winograd, blocks of tiles in cache (the Numba backend)", lambda: numba_conv.conv2d(x, w, SAME), 1),
     ]
     if importlib.util.find_spec("torch"):
         rungs.append(("PyTorch, channels last", by_torch(x, w), 1))
-    right = numpy_conv.conv2d(x.astype(np.float64), w.astype(np.float64), 1, 1, PADS)[0]
+    right = numpy_conv.conv2d(x.astype(np.float64), w.astype(np.float64), SAME)[0]
     for name, run, _ in rungs:
         y = run()
         y = y[0] if y.ndim == 4 else y

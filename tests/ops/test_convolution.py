@@ -12,19 +12,22 @@ from hypothesis import strategies as st
 from ca_numpy import functional as F
 from ca_numpy import grad, tensor
 from ca_numpy.backends import numpy_conv
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import CASES, RandomChooser, gradcheck
 from ca_numpy.testing.backend_suite import check_kernel
-from ca_numpy.testing.strategies import conv_geometries
+from ca_numpy.testing.generators import ConvProblem
+from ca_numpy.testing.strategies import conv_problems
 
 signal = pytest.importorskip("scipy.signal")
 
 
-def by_scipy(x: np.ndarray, w: np.ndarray, *, stride: int, dilation: int, pads: Any) -> np.ndarray:
+def by_scipy(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     """A dilated kernel is one with zeros between its taps; a stride drops outputs."""
     kh, kw, inputs, outputs = w.shape
+    stride, dilation = geometry.stride, geometry.dilation
     spread = np.zeros(((kh - 1) * dilation + 1, (kw - 1) * dilation + 1, inputs, outputs))
     spread[::dilation, ::dilation] = w
-    x = np.pad(x, ((0, 0), *pads, (0, 0)))
+    x = np.pad(x, ((0, 0), *geometry.pads, (0, 0)))
     y = [
         [signal.correlate(image, spread[..., o], mode="valid")[::stride, ::stride, 0] for o in range(outputs)]
         for image in x
@@ -32,12 +35,12 @@ def by_scipy(x: np.ndarray, w: np.ndarray, *, stride: int, dilation: int, pads: 
     return np.moveaxis(np.array(y), 1, -1)
 
 
-@given(geometry=conv_geometries(large=True), seed=st.integers(0, 100))
-def test_convolution_is_scipys_cross_correlation(geometry: Any, seed: int) -> None:
+@given(p=conv_problems(large=True), seed=st.integers(0, 100))
+def test_convolution_is_scipys_cross_correlation(p: ConvProblem, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    x, w = rng.standard_normal((*geometry.x[:3], 2)), rng.standard_normal((*geometry.w[:2], 2, 3))
-    y = CASES["conv2d"].op(x, w, **geometry.params)
-    np.testing.assert_allclose(y.numpy(), by_scipy(x, w, **geometry.params), atol=1e-10)
+    x, w = rng.standard_normal((*p.x[:3], 2)), rng.standard_normal((*p.w[:2], 2, 3))
+    y = CASES["conv2d"].op(x, w, geometry=p.geometry)
+    np.testing.assert_allclose(y.numpy(), by_scipy(x, w, p.geometry), atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_dx", "conv2d_dw", "conv_bias_elu"])

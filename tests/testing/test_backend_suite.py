@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import ca_numpy.registry as registry
 from ca_numpy.backends.numpy_backend import NumpyBackend
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import CASES, LAYOUTS, Case, RandomChooser
 from ca_numpy.testing import backend_suite as suite
 
@@ -69,6 +71,11 @@ def scatter_without_repeats(self: Any, g: Any, *, index: Any, axis: int, length:
     return x
 
 
+def pads_above_below(self: Any, x: Any, w: Any, *, geometry: ConvGeometry) -> Any:
+    rows, columns = geometry.pads
+    return right.conv2d(x, w, geometry=replace(geometry, pads=(rows[::-1], columns)))
+
+
 def wrong_beyond_a_block(self: Any, a: Any, b: Any) -> Any:
     y = np.matmul(a, b)
     y[..., 32:, :] = 0
@@ -79,7 +86,7 @@ MISTAKES: dict[str, tuple[str, Any, Check, str]] = {
     "a flipped kernel": ("conv2d", lambda self, x, w, **p: right.conv2d(x, w[::-1], **p), kernel, "should be"),
     "padding on the wrong side": (
         "conv2d",
-        lambda self, x, w, *, pads, **p: right.conv2d(x, w, pads=(pads[0][::-1], pads[1]), **p),
+        pads_above_below,
         kernel,
         "should be",
     ),

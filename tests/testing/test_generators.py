@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca_numpy.testing import CASES, LAYOUTS, Case, RandomChooser, oracles, relaid
-from ca_numpy.testing.generators import MARGIN, AttentionProblem, ConvGeometry, draw_away_from
+from ca_numpy.testing.generators import MARGIN, AttentionProblem, ConvProblem, draw_away_from
 from ca_numpy.testing.strategies import (
     arrays,
     attention_problems,
-    conv_geometries,
+    conv_problems,
     generators,
     image_shapes,
     layouts,
@@ -48,12 +48,12 @@ def test_layouts_are_what_they_are_called() -> None:
     }
 
 
-@given(geometry=conv_geometries(), large=conv_geometries(large=True))
-def test_a_drawn_convolution_fits(geometry: ConvGeometry, large: ConvGeometry) -> None:
-    for g in (geometry, large):
-        assert min(*g.x, *g.w, *g.y) >= 1
-        assert g.x[3] == g.w[2]
-        assert g.y[1:3] == oracles.positions(g.x[1:3], g.w[:2], g.stride, g.dilation, g.pads)
+@given(small=conv_problems(), large=conv_problems(large=True))
+def test_a_drawn_convolution_fits(small: ConvProblem, large: ConvProblem) -> None:
+    for p in (small, large):
+        assert min(*p.x, *p.w, *p.y) >= 1
+        assert p.x[3] == p.w[2]
+        assert p.y[1:3] == oracles.positions(p.x[1:3], p.w[:2], p.geometry)
 
 
 def test_drawn_convolutions_are_of_every_kind() -> None:
@@ -62,9 +62,10 @@ def test_drawn_convolutions_are_of_every_kind() -> None:
     kernels = {p.inputs[1].shape[:2] for p in seen}
     assert {k for kernel in kernels for k in kernel} == {1, 2, 3, 4, 5}
     assert any(h != w for h, w in kernels)
-    assert {p.params["stride"] for p in seen} == {1, 2, 3}
-    assert {p.params["dilation"] for p in seen} == {1, 2, 3, 4}
-    assert any(top != bottom for p in seen for top, bottom in p.params["pads"])
+    geometries = [p.params["geometry"] for p in seen]
+    assert {g.stride for g in geometries} == {1, 2, 3}
+    assert {g.dilation for g in geometries} == {1, 2, 3, 4}
+    assert any(top != bottom for g in geometries for top, bottom in g.pads)
     assert {p.inputs[0].shape[0] for p in seen} == {1, 2, 3}
     assert any(1 in p.inputs[0].shape[1:3] for p in seen)
 
@@ -76,8 +77,7 @@ def test_a_drawn_attention_fits(problem: AttentionProblem, other: AttentionProbl
         assert p.f.shape[3] == p.b.shape[3]
         assert p.mask.shape == (*p.b.shape[:3], 1)
         assert set(np.unique(p.mask)) <= {0, 1}
-        assert p.fuse_k % 2 == 1
-    assert all(n % problem.rate == 0 for n in (*problem.f.shape[1:3], *problem.b.shape[1:3]))
+    assert all(n % problem.geometry.rate == 0 for n in (*problem.f.shape[1:3], *problem.b.shape[1:3]))
 
 
 def test_drawn_masks_have_no_hole_only_hole_or_some() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.testing import oracles
 from exercises.exercise import Exercise
 
@@ -34,12 +35,8 @@ def _sizes() -> dict[str, tuple[int, ...]]:
 
 
 # ---- dw, tap by tap ----------------------------------------------------------------------------------------------
-def _geometry(stride: int) -> dict[str, Any]:
-    return {"stride": stride, "dilation": 1, "pads": ((0, 0), (0, 0))}
-
-
 def _dw(g: Array, x: Array, ksize: tuple[int, int], stride: int) -> Array:
-    return oracles.conv2d_dw(g, x, ksize=ksize, **_geometry(stride))
+    return oracles.conv2d_dw(g, x, ksize, ConvGeometry(stride=stride))
 
 
 def _dw_inputs() -> dict[str, tuple[Any, ...]]:
@@ -84,7 +81,7 @@ def _slices_to_the_end(g: Array, x: Array, ksize: tuple[int, int], stride: int) 
 
 # ---- dx, by a convolution ----------------------------------------------------------------------------------------
 def _conv(x: Array, w: Array) -> Array:
-    return oracles.conv2d(x, w, **_geometry(1))
+    return oracles.conv2d(x, w, ConvGeometry())
 
 
 def _ask_dx(answer: Callable[..., Any], g: Array, w: Array) -> Any:
@@ -106,7 +103,7 @@ def _dx(conv: Callable[[Array, Array], Array], g: Array, w: Array) -> Array:
     """By the definition; one call, for the rule's sake."""
     conv(np.zeros((1, *w.shape[:3])), w)
     size = g.shape[1] + w.shape[0] - 1, g.shape[2] + w.shape[1] - 1
-    return oracles.conv2d_dx(g, w, size=size, **_geometry(1))
+    return oracles.conv2d_dx(g, w, size, ConvGeometry())
 
 
 def _dx_inputs() -> dict[str, tuple[Any, ...]]:

@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.atomic import write_text
-from ca_numpy.backend import Pads, same_pads
 from ca_numpy.backends.cupy_backend import CupyBackend
 from ca_numpy.backends.cupy_backend.device import Device, cuda_device
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.cupy_backend.launch import Launcher
 from ca_numpy.errors import UserError
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import load_backend
 
 Array = NDArray[Any]
@@ -85,8 +85,8 @@ def emulated_device(*, backwards: bool = False, folder: Path = FOLDER) -> Device
     return Device(arrays, EmulatedKernels(backwards=backwards, instances=instances, folder=folder))
 
 
-def pads_of(x: Array, w: Array) -> Pads:
-    return same_pads((x.shape[1], x.shape[2]), (w.shape[0], w.shape[1]), stride=1)
+def geometry_of(x: Array, w: Array) -> ConvGeometry:
+    return ConvGeometry().same(x.shape[1:3], w.shape[:2])
 
 
 def climb(rung: Rung, device: Device, x: Array, w: Array) -> Contender:
@@ -94,7 +94,7 @@ def climb(rung: Rung, device: Device, x: Array, w: Array) -> Contender:
     launcher = Launcher(device)
     images, height, width, channels = x.shape
     kh, kw, _, kernels = w.shape
-    (top, _), (left, _) = pads_of(x, w)
+    (top, _), (left, _) = geometry_of(x, w).pads
     x_there, w_there = device.xp.asarray(x), device.xp.asarray(w)
     y = device.xp.asarray(np.full((images, height, width, kernels), np.nan, np.float32))
     grid = -(-images * height * width // rung.pixels), -(-kernels // rung.kernels)
@@ -111,21 +111,21 @@ def climb(rung: Rung, device: Device, x: Array, w: Array) -> Contender:
 
 def textbook(x: Array, w: Array) -> Array:
     """The NumPy backend's convolution, in float64."""
-    numpy, pads = load_backend("numpy"), pads_of(x, w)
-    y: Array = numpy.conv2d(x.astype(np.float64), w.astype(np.float64), stride=1, dilation=1, pads=pads)
+    numpy = load_backend("numpy")
+    y: Array = numpy.conv2d(x.astype(np.float64), w.astype(np.float64), geometry=geometry_of(x, w))
     return y
 
 
 def by_backend(device: Device, x: Array, w: Array) -> list[Contender]:
     """The backend's own kernels: the ladder's, with fetching and multiplying at the same time."""
-    backend, pads = CupyBackend(device), pads_of(x, w)
+    backend, geometry = CupyBackend(device), geometry_of(x, w)
     x_there, w_there = backend.asarray(x), backend.asarray(w)
 
     def contender(precision: str, bound: float) -> Contender:
         at = backend.at(precision)
         return Contender(
             f"the backend's kernel, {precision}",
-            lambda: at.conv2d(x_there, w_there, stride=1, dilation=1, pads=pads), at.to_numpy, bound,
+            lambda: at.conv2d(x_there, w_there, geometry=geometry), at.to_numpy, bound,
         )  # fmt: skip
 
     return [contender("float32", FLOAT32), contender("tf32", TF32)]

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ca_numpy.engine.autograd import Op, defvjp
 from ca_numpy.engine.tensor import Tensor, is_recording
+from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.registry import current_backend
 
 
-def _vjp(g: Tensor, y: Tensor, f: Tensor, b: Tensor, valid: Tensor, **params: Any) -> tuple[Tensor, Tensor]:
+def _vjp(
+    g: Tensor, y: Tensor, f: Tensor, b: Tensor, valid: Tensor, *, geometry: AttentionGeometry
+) -> tuple[Tensor, Tensor]:
     """Both gradients in one pass of the backend's backward kernel, which is not itself differentiable."""
     if is_recording():
         raise NotImplementedError(
             "the fused contextual attention has no second derivative: "
             "call functional.contextual_attention(..., fused=False) for the composite, which has all orders"
         )
-    df, db = current_backend().contextual_attention_vjp(g.data, f.data, b.data, valid.data, **params)
+    df, db = current_backend().contextual_attention_vjp(g.data, f.data, b.data, valid.data, geometry=geometry)
     return Tensor(df, tracked=False), Tensor(db, tracked=False)
 
 
 contextual_attention = Op("contextual_attention")
 defvjp(
     contextual_attention,
-    lambda gradients, y, f, b, valid, **params: gradients[0],
-    lambda gradients, y, f, b, valid, **params: gradients[1],
+    lambda gradients, y, f, b, valid, geometry: gradients[0],
+    lambda gradients, y, f, b, valid, geometry: gradients[1],
     None,
     shared=_vjp,
 )

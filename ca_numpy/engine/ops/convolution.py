@@ -8,50 +8,47 @@ closed: derivatives of every order exist, and double backprop through a critic c
 
 from __future__ import annotations
 
-from typing import Any
-
-from ca_numpy.backend import Pads
 from ca_numpy.engine.autograd import Op, as_tensor, defvjp
 from ca_numpy.engine.ops.activations import elu, elu_slope
 from ca_numpy.engine.ops.elementwise import add
 from ca_numpy.engine.ops.patches import resize_nearest, resize_nearest_adjoint
 from ca_numpy.engine.ops.shapes import sum_to
 from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.geometry import ConvGeometry
 
 conv2d = Op("conv2d")
 conv2d_dx = Op("conv2d_dx")
 conv2d_dw = Op("conv2d_dw")
 
-# `geometry` is stride, dilation and pads throughout.
 defvjp(
     conv2d,
-    lambda g, y, x, w, **geometry: conv2d_dx(g, w, size=x.shape[1:3], **geometry),
-    lambda g, y, x, w, **geometry: conv2d_dw(g, x, ksize=w.shape[:2], **geometry),
+    lambda g, y, x, w, geometry: conv2d_dx(g, w, size=x.shape[1:3], geometry=geometry),
+    lambda g, y, x, w, geometry: conv2d_dw(g, x, ksize=w.shape[:2], geometry=geometry),
 )
 defvjp(
     conv2d_dx,
-    lambda h, y, g, w, size, **geometry: conv2d(h, w, **geometry),
-    lambda h, y, g, w, size, **geometry: conv2d_dw(g, h, ksize=w.shape[:2], **geometry),
+    lambda h, y, g, w, size, geometry: conv2d(h, w, geometry=geometry),
+    lambda h, y, g, w, size, geometry: conv2d_dw(g, h, ksize=w.shape[:2], geometry=geometry),
 )
 defvjp(
     conv2d_dw,
-    lambda h, y, g, x, ksize, **geometry: conv2d(x, h, **geometry),
-    lambda h, y, g, x, ksize, **geometry: conv2d_dx(g, h, size=x.shape[1:3], **geometry),
+    lambda h, y, g, x, ksize, geometry: conv2d(x, h, geometry=geometry),
+    lambda h, y, g, x, ksize, geometry: conv2d_dx(g, h, size=x.shape[1:3], geometry=geometry),
 )
 
 
-def _conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, **geometry: Any) -> Tensor:
-    return elu(add(conv2d(x, w, **geometry), b))
+def _conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, geometry: ConvGeometry) -> Tensor:
+    return elu(add(conv2d(x, w, geometry=geometry), b))
 
 
 # Fused in the backend, not in the calculus: the chain rule through ELU once, then convolution's own rules.
 conv_bias_elu = Op("conv_bias_elu", reference=_conv_bias_elu)
 defvjp(
     conv_bias_elu,
-    lambda g, y, x, w, b, **geometry: conv2d_dx(g, w, size=x.shape[1:3], **geometry),
-    lambda g, y, x, w, b, **geometry: conv2d_dw(g, x, ksize=w.shape[:2], **geometry),
-    lambda g, y, x, w, b, **geometry: sum_to(g, shape=b.shape),
-    shared=lambda g, y, x, w, b, **geometry: g * elu_slope(y),
+    lambda g, y, x, w, b, geometry: conv2d_dx(g, w, size=x.shape[1:3], geometry=geometry),
+    lambda g, y, x, w, b, geometry: conv2d_dw(g, x, ksize=w.shape[:2], geometry=geometry),
+    lambda g, y, x, w, b, geometry: sum_to(g, shape=b.shape),
+    shared=lambda g, y, x, w, b, geometry: g * elu_slope(y),
 )
 
 
@@ -64,20 +61,20 @@ def _twice(size: tuple[int, ...]) -> tuple[int, ...]:
     return 2 * size[0], 2 * size[1]
 
 
-def _upsample_conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, pads: Pads) -> Tensor:
-    return conv_bias_elu(_doubled(x), w, b, stride=1, dilation=1, pads=pads)
+def _upsample_conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, geometry: ConvGeometry) -> Tensor:
+    return conv_bias_elu(_doubled(x), w, b, geometry=geometry)
 
 
 # The same rules, with the doubling and its adjoint beside them. The doubled picture is not kept but made again.
 upsample_conv_bias_elu = Op("upsample_conv_bias_elu", reference=_upsample_conv_bias_elu)
 defvjp(
     upsample_conv_bias_elu,
-    lambda g, y, x, w, b, pads: resize_nearest_adjoint(
-        conv2d_dx(g, w, size=_twice(x.shape[1:3]), stride=1, dilation=1, pads=pads),
+    lambda g, y, x, w, b, geometry: resize_nearest_adjoint(
+        conv2d_dx(g, w, size=_twice(x.shape[1:3]), geometry=geometry),
         size=x.shape[1:3],
         align_corners=False,
     ),
-    lambda g, y, x, w, b, pads: conv2d_dw(g, _doubled(x), ksize=w.shape[:2], stride=1, dilation=1, pads=pads),
-    lambda g, y, x, w, b, pads: sum_to(g, shape=b.shape),
-    shared=lambda g, y, x, w, b, pads: g * elu_slope(y),
+    lambda g, y, x, w, b, geometry: conv2d_dw(g, _doubled(x), ksize=w.shape[:2], geometry=geometry),
+    lambda g, y, x, w, b, geometry: sum_to(g, shape=b.shape),
+    shared=lambda g, y, x, w, b, geometry: g * elu_slope(y),
 )

@@ -6,8 +6,8 @@ from ca_numpy.engine.autograd import Op, defvjp
 
 unfold = Op("unfold")
 fold = Op("fold")
-defvjp(unfold, lambda g, y, x, ksize, **geometry: fold(g, size=x.shape[1:3], **geometry))
-defvjp(fold, lambda h, y, g, size, **geometry: unfold(h, ksize=g.shape[3:5], **geometry))
+defvjp(unfold, lambda g, y, x, ksize, geometry: fold(g, size=x.shape[1:3], geometry=geometry))
+defvjp(fold, lambda h, y, g, size, geometry: unfold(h, ksize=g.shape[3:5], geometry=geometry))
 
 gather = Op("gather")
 scatter_add = Op("scatter_add")

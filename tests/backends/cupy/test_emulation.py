@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.backend import same_pads
 from ca_numpy.backends.cupy_backend import CupyBackend
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from ca_numpy.geometry import ConvGeometry
 from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
 
@@ -148,7 +148,7 @@ def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], params: dict[str, Any]) -> float:
+def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **params: Any) -> float:
     """Of a convolution's kernel, against the textbook in float64: the largest error over the largest number."""
     with use_backend("numpy") as textbook:
         right = getattr(textbook, name)(*(a.astype(np.float64) for a in arrays_), **params)
@@ -170,25 +170,24 @@ def test_each_precision_is_as_precise_as_it_says(
     with use_backend(f"cupy-emulated:{precision}") as backend:
         assert isinstance(backend, CupyBackend)
         rng = np.random.default_rng(seed)
-        pads = same_pads((11, 9), (ksize, ksize), stride=stride, dilation=dilation)
-        geometry = {"stride": stride, "dilation": dilation, "pads": pads}
+        geometry = ConvGeometry(stride=stride, dilation=dilation).same((11, 9), (ksize, ksize))
         x, w = rng.standard_normal((2, 11, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
-        assert relative_error(backend, "conv2d", [x, w], geometry) < bound
+        assert relative_error(backend, "conv2d", [x, w], geometry=geometry) < bound
         g = rng.standard_normal((2, -(-11 // stride), -(-9 // stride), k), np.float32)
-        assert relative_error(backend, "conv2d_dx", [g, w], {"size": (11, 9), **geometry}) < bound
-        assert relative_error(backend, "conv2d_dw", [g, x], {"ksize": (ksize, ksize), **geometry}) < bound
+        assert relative_error(backend, "conv2d_dx", [g, w], size=(11, 9), geometry=geometry) < bound
+        assert relative_error(backend, "conv2d_dw", [g, x], ksize=(ksize, ksize), geometry=geometry) < bound
 
 
 @pytest.mark.slow
 def test_tensor_cores_are_used_where_they_are_asked_for(rng: np.random.Generator) -> None:
     """Their rounding shows: results differ from float32's by more than float32 would."""
     x, w = rng.standard_normal((1, 8, 8, 32), np.float32), rng.standard_normal((3, 3, 32, 32), np.float32)
-    geometry = {"stride": 1, "dilation": 1, "pads": ((1, 1), (1, 1))}
+    geometry = ConvGeometry(pads=((1, 1), (1, 1)))
     errors = []
     for precision in ("float32", "tf32", "bf16"):
         with use_backend(f"cupy-emulated:{precision}") as backend:
             assert isinstance(backend, CupyBackend)
-            errors.append(relative_error(backend, "conv2d", [x, w], geometry))
+            errors.append(relative_error(backend, "conv2d", [x, w], geometry=geometry))
     assert errors[0] < 1e-6 < 1e-5 < errors[1] < errors[2]
 
 
@@ -211,7 +210,7 @@ def test_bands_of_attention_of_any_height_give_the_same(rng: np.random.Generator
 def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
     """Four numbers are fetched at once only where they lie on 16 bytes: a view into a longer array may not."""
     backend, numbers = EmulatedCupyBackend(), rng.standard_normal(20_000).astype(np.float32)
-    geometry = {"stride": 1, "dilation": 1, "pads": ((1, 1), (1, 1))}
+    geometry = ConvGeometry(pads=((1, 1), (1, 1)))
     results = []
     for offset in (0, 1):
 
@@ -221,8 +220,8 @@ def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
 
         x, w, g = view(0, (1, 9, 8, 16)), view(4000, (3, 3, 16, 20)), view(8000, (1, 9, 8, 20))
         results.append([
-            backend.conv2d(x, w, **geometry), backend.conv2d_dx(g, w, size=(9, 8), **geometry),
-            backend.conv2d_dw(g, x, ksize=(3, 3), **geometry),
+            backend.conv2d(x, w, geometry=geometry), backend.conv2d_dx(g, w, size=(9, 8), geometry=geometry),
+            backend.conv2d_dw(g, x, ksize=(3, 3), geometry=geometry),
         ])  # fmt: skip
     for aligned, shifted in zip(*results, strict=True):
         np.testing.assert_array_equal(aligned, shifted)

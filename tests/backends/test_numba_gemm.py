@@ -15,8 +15,8 @@ from ca_numpy.testing.strategies import generators
 
 numba = pytest.importorskip("numba")
 
-from ca_numpy.backends import numba_simd  # noqa: E402  (where Numba is missing, skip)
-from ca_numpy.backends.numba_simd import ROWS, WIDTH, padded, panels  # noqa: E402
+from ca_numpy.backends import numba_gemm  # noqa: E402  (where Numba is missing, skip)
+from ca_numpy.backends.numba_gemm import ROWS, WIDTH, padded, panels  # noqa: E402
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float32).eps
@@ -52,7 +52,7 @@ def test_panels_hold_every_column_and_zeros_behind_the_last(c: int, k: int, rng:
 @numba.njit
 def _multiply(c: Any, a: Any, a_row: Any, a_k: Any, b: Any, rows: Any, n: Any, onto: Any) -> None:
     columns = len(b) * WIDTH
-    numba_simd.multiply(
+    numba_gemm.multiply(
         c.reshape(-1), 0, columns, a, 0, a_row, a_k, b.reshape(-1), 0, WIDTH, n * WIDTH, rows, columns, n, onto
     )
 
@@ -81,7 +81,7 @@ def test_matmul_of_any_size_writes_its_own_rows_and_columns_only(
 ) -> None:
     a, b = normal(rng, m, depth), normal(rng, depth, k)
     memory = np.full((m + 2, k), np.float32(-7))
-    numba_simd.matmul(a, panels(b), memory[1:-1])
+    numba_gemm.matmul(a, panels(b), memory[1:-1])
     assert_product(memory[1:-1], a, b)
     assert (memory[[0, -1]] == -7).all()
 
@@ -98,7 +98,7 @@ def test_matmul_passes_over_what_is_zero_and_over_nothing_else(
     right = a.astype(np.float64) @ b
     unseen = ~(a != 0).any(axis=0)
     unseen[::256] = False  # a sum of nothing begins with the first
-    out = numba_simd.matmul(a, panels(np.where(unseen[:, None], np.float32(np.nan), b)), np.empty((m, k), np.float32))
+    out = numba_gemm.matmul(a, panels(np.where(unseen[:, None], np.float32(np.nan), b)), np.empty((m, k), np.float32))
     assert np.abs(out - right).max() <= (depth + 2) * EPS * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
 
 
@@ -109,7 +109,7 @@ def test_matmul_gives_the_same_bits_with_one_thread_and_with_two(rng: np.random.
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            found.append(numba_simd.matmul(a, b, np.empty((30, 70), np.float32)))
+            found.append(numba_gemm.matmul(a, b, np.empty((30, 70), np.float32)))
     finally:
         numba.set_num_threads(before)
     assert np.array_equal(*found)
@@ -126,7 +126,7 @@ MATRICES = [
 @pytest.mark.parametrize("vectors", [1, 3])
 def test_a_linear_map_is_the_matrix_it_was_made_of(matrix: Any, vectors: int, rng: np.random.Generator) -> None:
     m, n = np.array(matrix, float), vectors * WIDTH
-    apply = numba_simd.linear_map(m)
+    apply = numba_gemm.linear_map(m)
 
     @numba.njit
     def run(to: Any, source: Any) -> None:

@@ -25,12 +25,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, njit, prange, types
+from numba import get_num_threads, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ca_numpy.backends.numba_memory import POOL
+from ca_numpy.jit import parallel, serial
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ def panels(w: Array) -> Array:
     return out
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _panels(w, out):
     for p in prange(len(out)):
         for i in range(w.shape[0]):
@@ -155,7 +156,7 @@ def multiply_listed(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k,
     return signature, _product_of_a_block(listed=True)
 
 
-@njit(cache=True)
+@serial()
 def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns, n, onto):
     """The product of a (rows × n) and b (n × columns) in blocks. rows and columns are multiples of ROWS and WIDTH."""
     for j in range(columns // WIDTH):
@@ -169,7 +170,7 @@ def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns
 DEPTH, CHUNK = 256, 16
 
 
-@njit(cache=True)
+@serial()
 def _columns_in_use(a, start, row, n, used, which):
     """which[: the number returned]: columns below n in which ROWS rows of a are not all 0. The first, if all are."""
     used[:n] = False
@@ -186,7 +187,7 @@ def _columns_in_use(a, start, row, n, used, which):
     return found
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _matmul(a, b, chosen, out, workers):
     rows, depth = a.shape
     columns, whole = out.shape[1], rows // ROWS * ROWS
@@ -253,7 +254,7 @@ def _sum_vector(typing_context, to, t, source, places, shift, count):
     return signature, emit
 
 
-@njit(cache=True)
+@serial()
 def sum_of_lines(to, t, n, source, places, lefts, rights, count):
     """to[t + j] = Σ_k source[places[k] + j] over the k < count with lefts[k] ≤ j < rights[k],   j < n
 

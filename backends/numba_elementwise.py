@@ -1,4 +1,4 @@
-"""What the compiled kernels share: an exponential that vectorises, ELU with it, and the care that threads ask for.
+"""Compiled kernels that work number by number or pixel by pixel, and an exponential for them that vectorises.
 
 Numba compiles `math.exp` to one call per number. Written as a range reduction and a polynomial, LLVM turns it into the
 same few instructions for eight or sixteen numbers at once:
@@ -15,14 +15,14 @@ n times it is exact: the difference x − n·ln 2 then keeps all digits that x h
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from ca_numpy.backends.numba_memory import POOL
+from ca_numpy.jit import parallel, serial
 
 Array = NDArray[Any]
 
@@ -40,12 +40,6 @@ _LEAST = np.float32(-87.0)
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
-# ---- threads -----------------------------------------------------------------------------------------------------
-#: Held while a compiled kernel runs: it takes the whole machine anyway, and not every threading layer of Numba bears
-#: two callers.
-one_at_a_time = threading.RLock()
-
-
 def frozen(x: Array) -> Array:
     """x, row-major and read-only: copied only if it lies differently in memory.
 
@@ -57,7 +51,7 @@ def frozen(x: Array) -> Array:
 
 
 # ---- the exponential ---------------------------------------------------------------------------------------------
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def _reduced(x: Any) -> tuple[Any, Any]:
     """(2ⁿ, eᶠ − 1) with eˣ = 2ⁿ·eᶠ, for float32 −87 ≤ x ≤ 0."""
     n = np.floor(x * _LOG2_E + _HALF)
@@ -67,7 +61,7 @@ def _reduced(x: Any) -> tuple[Any, Any]:
     return np.int32(exponent_bits).view(np.float32), p * f * f + f
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def exp_nonpositive(x: Any) -> Any:
     """eˣ for one float32 x ≤ 0, to be called in compiled loops: absolute error at most 1e-7, NaN for NaN.
 
@@ -78,7 +72,7 @@ def exp_nonpositive(x: Any) -> Any:
     return x if x != x else scale * q + scale
 
 
-@njit(cache=True, fastmath=FASTMATH)
+@serial(fastmath=FASTMATH)
 def elu_one(x: Any) -> Any:
     """ELU of one float32: x where x > 0, else eˣ − 1, to be called in compiled loops.
 
@@ -90,7 +84,7 @@ def elu_one(x: Any) -> Any:
 
 
 # ---- whole arrays ------------------------------------------------------------------------------------------------
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _elu(x: Any, y: Any) -> None:
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -99,7 +93,7 @@ def _elu(x: Any, y: Any) -> None:
             to[i] = elu_one(source[i])
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _elu_slope(y: Any, slope: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -108,7 +102,7 @@ def _elu_slope(y: Any, slope: Any) -> None:
             to[i] = _ONE if source[i] > _ZERO else source[i] + _ONE
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -117,7 +111,7 @@ def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
             to[i] = source[i] if source[i] > _ZERO else alpha * source[i]
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _leaky_relu_slope(y: Any, alpha: Any, slope: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -126,7 +120,7 @@ def _leaky_relu_slope(y: Any, alpha: Any, slope: Any) -> None:
             to[i] = _ONE if source[i] > _ZERO else alpha
 
 
-@njit(cache=True, parallel=True, fastmath=FASTMATH)
+@parallel(fastmath=FASTMATH)
 def _multiply(a: Any, b: Any, y: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -168,13 +162,12 @@ def multiply(a: Array, b: Array) -> Array:
 
 def _elementwise(kernel: Any, x: Array, *more: Any) -> Array:
     y = POOL.empty(x.shape, x.dtype)
-    with one_at_a_time:
-        kernel(frozen(x).reshape(-1), *more, y.reshape(-1))
+    kernel(frozen(x).reshape(-1), *more, y.reshape(-1))
     return y
 
 
 # ---- resizing ----------------------------------------------------------------------------------------------------
-@njit(cache=True, parallel=True)
+@parallel()
 def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
     for k in prange(y.shape[0] * y.shape[1]):
         n, i = k // y.shape[1], k % y.shape[1]
@@ -182,7 +175,7 @@ def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
             y[n, i, j] = x[n, rows[i], columns[j]]
 
 
-@njit(cache=True, parallel=True)
+@parallel()
 def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None:
     """Row r of x collects rows first[r] … first[r + 1] − 1 of g, which are those that `rows` leads to r."""
     for k in prange(x.shape[0] * x.shape[1]):
@@ -198,8 +191,7 @@ def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None
 def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
     """y[n, i, j] = x[n, rows[i], columns[j]]"""
     y = POOL.empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
-    with one_at_a_time:
-        _gather_pixels(frozen(x), rows, columns, y)
+    _gather_pixels(frozen(x), rows, columns, y)
     return y
 
 
@@ -207,6 +199,29 @@ def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int])
     """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must not fall."""
     x = POOL.empty((len(g), *size, g.shape[3]), g.dtype)
     first = np.searchsorted(rows, np.arange(size[0] + 1))
-    with one_at_a_time:
-        _scatter_pixels(frozen(g), rows, first, columns, x)
+    _scatter_pixels(frozen(g), rows, first, columns, x)
     return x
+
+
+# ---- Adam --------------------------------------------------------------------------------------------------------
+@parallel(error_model="numpy")
+def _adam(
+    p: Any, g: Any, m: Any, v: Any, rate: Any, beta1: Any, beta2: Any, eps: Any, p2: Any, m2: Any, v2: Any
+) -> None:
+    """One pass over memory in place of six."""
+    one = type(rate)(1)
+    for i in prange(p.size):
+        m2[i] = beta1 * m[i] + (one - beta1) * g[i]
+        v2[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
+        p2[i] = p[i] - rate * m2[i] / (np.sqrt(v2[i]) + eps)
+
+
+def adam(
+    p: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float
+) -> tuple[Array, Array, Array]:
+    """(p, m, v) after one step, for arrays of one type, of any shape."""
+    flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
+    numbers = [p.dtype.type(number) for number in (rate, beta1, beta2, eps)]
+    p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
+    _adam(*flat, *numbers, p2.reshape(-1), m2.reshape(-1), v2.reshape(-1))
+    return p2, m2, v2

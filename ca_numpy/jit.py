@@ -1,0 +1,251 @@
+"""What all compiled functions share: one lock, an answer after a fork, and one cache on disk.
+
+    @parallel()    a kernel: runs on all cores, and is called from Python only
+    @serial()      runs on one core, and is called by kernels or from Python
+
+*One lock.* Kernels run one at a time, whichever threads call them. Each takes all cores anyway; and Numba's "workqueue"
+threads, which it falls back to where neither TBB nor OpenMP is installed, end the process if two callers meet.
+
+*After a fork.* GNU's OpenMP ends a process that was forked after its threads had started, and whoever waits for that
+process waits for ever. There a kernel raises UserError. TBB's and the workqueue's threads start anew in the child,
+given that no kernel was running: a fork waits for the lock.
+
+*One cache.* Numba's own cache takes a function for unchanged if its file is, though it inlines functions of other
+files, and it ends in a traceback where a file is cut off. Here a function's compiled code for one signature is one
+file, which counts only if it is whole and made of the sources as they are now.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import event as numba_event
+
+from ca_numpy.atomic import write_bytes
+from ca_numpy.errors import UserError
+
+try:
+    from numba.core.compiler import CompileResult
+    from numba.core.serialize import dumps
+
+    # None of this is public. Where it has moved, Numba's own cache is used, with its weaknesses.
+    _OWN_CACHE = bool(CompileResult._reduce and CompileResult._rebuild)
+except (ImportError, AttributeError):
+    _OWN_CACHE = False
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Held while a kernel runs, and during a fork.
+LOCK = threading.RLock()
+
+
+# ---- decorators --------------------------------------------------------------------------------------------------
+def parallel(**options: Any) -> Callable[[Function], Function]:
+    """Compile a function of a module for all cores: `numba.njit` with parallel=True and these options.
+
+    Calls take positional arguments. They raise UserError in a process forked after OpenMP's threads had started.
+    """
+
+    def decorate(function: Function) -> Function:
+        return cast("Function", _Kernel(function, _compiled(function, parallel=True, **options)))
+
+    return decorate
+
+
+def serial(**options: Any) -> Callable[[Function], Function]:
+    """Compile a function of a module for one core: `numba.njit` with these options."""
+
+    def decorate(function: Function) -> Function:
+        return cast("Function", _compiled(function, **options))
+
+    return decorate
+
+
+class _Kernel:
+    """A compiled function that takes the lock. All else that Numba's dispatcher has, it has too."""
+
+    def __init__(self, function: Callable[..., Any], dispatcher: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.dispatcher = dispatcher
+
+    def __call__(self, *args: Any) -> Any:
+        if _threads_lost:
+            raise UserError(
+                "this process was forked after OpenMP's threads had started, and cannot run compiled kernels: start "
+                "processes by multiprocessing.get_context('spawn'), or take the backend 'numpy' in them"
+            )
+        with LOCK:
+            return self.dispatcher(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dispatcher, name)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = numba.njit(**options)(function)
+    if not _OWN_CACHE or not hasattr(dispatcher, "_cache"):
+        with suppress(RuntimeError, AttributeError):  # no folder can be written to; NUMBA_DISABLE_JIT
+            dispatcher.enable_caching()
+    elif source := _file_of(function.__module__):
+        with suppress(OSError, ValueError):  # the sources cannot be read: nothing is kept
+            dispatcher._cache = _Cache(function, source)
+    return dispatcher
+
+
+# ---- forks -------------------------------------------------------------------------------------------------------
+_threads_lost = False
+
+
+def _after_fork_in_child() -> None:
+    global _threads_lost
+    LOCK.release()
+    with suppress(ValueError):  # raised where no threads have started: the child will start its own
+        omp = sys.modules.get("numba.np.ufunc.omppool")
+        _threads_lost = numba.threading_layer() == "omp" and getattr(omp, "openmp_vendor", "GNU") == "GNU"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_after_fork_in_child)
+
+
+# ---- the cache ---------------------------------------------------------------------------------------------------
+_IMPORTS = re.compile(r"^(?:from|import) [^(\n]*(?:\([^)]*\))?", re.MULTILINE)
+
+
+class _Cache:
+    """One function's compiled code on disk, with the methods that Numba's dispatcher asks for."""
+
+    def __init__(self, function: Callable[..., Any], source: Path) -> None:
+        self._source = source
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        self._stamp = _stamp(function.__module__)
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._folders()[-1])
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        target_context.refresh()  # as Numba's own does
+        name = self._file(signature, target_context)
+        for folder in self._folders():
+            with suppress(OSError):
+                kept = (folder / name).read_bytes()
+                if kept[:32] == self._digest(kept[32:]):
+                    return CompileResult._rebuild(target_context, *pickle.loads(kept[32:]))
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        if result.library.has_dynamic_globals:  # addresses, which are this process's
+            return
+        content, folder = dumps(result._reduce()), self._folders()[-1]
+        try:
+            write_bytes(folder / self._file(signature, result.target_context), self._digest(content) + content)
+        except OSError as e:
+            _note.cannot_keep(folder, e)
+
+    def flush(self) -> None:
+        for file in self._folders()[-1].glob(f"{self._name}-*.nbc"):
+            file.unlink(missing_ok=True)
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._stamp + content).digest()
+
+    def _file(self, signature: Any, target_context: Any) -> str:
+        key = repr((str(self._source), sys.version, signature, target_context.codegen().magic_tuple()))
+        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
+
+    def _folders(self) -> list[Path]:
+        """Where to look, up to the first folder that can be written to; all, if none can."""
+        places = [
+            numba.config.CACHE_DIR and os.path.abspath(numba.config.CACHE_DIR),
+            self._source.parent / "__pycache__",
+            os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ca_numpy"),
+        ]
+        found: list[Path] = []
+        for folder in (Path(place) for place in places if place and os.path.isabs(place)):  # "~" if there is no home
+            found.append(folder)
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                break
+        return found
+
+
+@functools.cache
+def _stamp(module: str) -> bytes:
+    """A digest of what compiled code is made of: the module, what it imports of its package, and the compilers."""
+    packages, sources, names = {module.partition(".")[0], "ca_numpy"}, dict[str, str](), [module, __name__]
+    while names:
+        name = names.pop()
+        file = _file_of(name)
+        if file and name not in sources and name.partition(".")[0] in packages:
+            sources[name] = file.read_text(encoding="utf-8")
+            for line in _IMPORTS.findall(sources[name]):
+                _, *words = re.findall(r"[\w.]+", line)
+                names += [*words, *(f"{words[0]}.{word}" for word in words)]  # "from a import b": a.b may be a module
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    return hashlib.sha256(repr((versions, sorted(sources.items()))).encode()).digest()
+
+
+def _file_of(module: str) -> Path | None:
+    """Where a module lies that has been imported; None for a notebook's."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file).absolute() if file else None
+
+
+# ---- what the user reads -----------------------------------------------------------------------------------------
+class CompilingNote(numba_event.Listener):  # type: ignore[misc]
+    """Says on stderr that kernels are being compiled, once, when it has taken long enough to be noticed."""
+
+    def __init__(self, *, after: float = 2.0) -> None:
+        self._after, self._seconds, self._depth, self._began = after, 0.0, 0, 0.0
+        self._told, self._lost = False, False
+
+    def on_start(self, event: Any) -> None:
+        if not _is_ours(event):
+            return
+        if self._depth == 0:
+            self._began = time.perf_counter()
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        if not _is_ours(event):
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            self._seconds += time.perf_counter() - self._began
+        if self._seconds > self._after and not self._told:
+            self._told = True
+            print("compiling kernels for this machine, once: the next start finds them on disk …", file=sys.stderr)
+
+    def cannot_keep(self, folder: Path, error: OSError) -> None:
+        """Says why every start will compile them, once."""
+        if not self._lost:
+            self._lost = self._told = True
+            print(
+                f"compiled kernels cannot be kept in {folder} ({error.strerror}), and every start compiles them anew: "
+                "set NUMBA_CACHE_DIR to a folder that can be written to",
+                file=sys.stderr,
+            )
+
+
+def _is_ours(event: Any) -> bool:
+    return str(event.data["dispatcher"].py_func.__module__).startswith("ca_numpy.")
+
+
+_note = CompilingNote()
+numba_event.register("numba:compile", _note)
