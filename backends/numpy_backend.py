@@ -169,9 +169,7 @@ class NumpyBackend(Backend):
         return numpy_conv.conv2d_dw(g, x, ksize, stride, dilation, pads)
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, stride: int, dilation: int, pads: Pads) -> Array:
-        z = numpy_conv.conv2d(x, w, stride, dilation, pads)
-        z += b
-        return self.elu(z)
+        return self.elu(numpy_conv.conv2d(x, w, stride, dilation, pads) + b)
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, pads: Pads) -> Array:
         large = self.resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]), align_corners=False)

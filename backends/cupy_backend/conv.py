@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ca_numpy.backend import Pads, output_size
+from ca_numpy.backend import Pads, output_size, promoted
 from ca_numpy.backends.cupy_backend.launch import Launcher
 from ca_numpy.backends.cupy_backend.tiles import BUSY, tile_for, vector_for
 
@@ -23,6 +23,7 @@ class Convolution:
         self, x: Array, w: Array, *, stride: int, dilation: int, pads: Pads, bias: Array | None = None, zoom: int = 1
     ) -> Array:
         """conv2d of x, or of x magnified by `zoom` 2; with a bias, elu(conv2d + bias)."""
+        x, w, bias = promoted(x, w, bias)
         size = zoom * x.shape[1], zoom * x.shape[2]
         rows, columns = output_size(size, w.shape[:2], stride=stride, dilation=dilation, pads=pads)
         y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
@@ -32,6 +33,7 @@ class Convolution:
 
     def dx(self, g: Array, w: Array, *, size: tuple[int, int], stride: int, dilation: int, pads: Pads) -> Array:
         """conv2d_dx: for each phase of x, a convolution of g with the taps that reach it."""
+        g, w = promoted(g, w)
         dx = self._device.empty((len(g), *size, w.shape[2]), g.dtype)
         transposed = w.transpose(0, 1, 3, 2)
         for p in range(min(stride, size[0])):
@@ -52,6 +54,7 @@ class Convolution:
         self, g: Array, x: Array, *, ksize: tuple[int, int], stride: int, dilation: int, pads: Pads, zoom: int = 1
     ) -> Array:
         """conv2d_dw, by parts of the pixels that are then added up."""
+        g, x = promoted(g, x)
         taps = taps_of(ksize, dilation, pads)
         (images, rows, columns, k), c = g.shape, x.shape[3]
         depth, pixels = len(taps) * c, images * rows * columns
