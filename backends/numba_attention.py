@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.backend import promoted
 from ca_numpy.backends import numba_attention_kernels as kernels
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
 from ca_numpy.backends.numba_gemm import WIDTH, matmul, panels
@@ -63,6 +64,7 @@ def numbers_at_once(h: int, w: int) -> int:
 
 def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, memory: int = MEMORY) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
+    f, b, valid = promoted(f, b, valid)
     y = POOL.empty(f.shape, f.dtype)
     for n in range(len(f)):
         image = _Image(f[n], b[n], valid[n], geometry, memory, valid_only=True)
@@ -85,6 +87,7 @@ def backward(
     g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, memory: int = MEMORY
 ) -> tuple[Array, Array]:
     """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
+    g, f, b, valid = promoted(g, f, b, valid)
     df, db = POOL.zeros(f.shape, f.dtype), POOL.empty(b.shape, b.dtype)
     for n in range(len(f)):
         image = _Image(f[n], b[n], valid[n], geometry, memory)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry, nearest_index
 
 Array = NDArray[Any]
@@ -42,6 +43,7 @@ class Matched(NamedTuple):
 
 def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
     """N H W C, N H' W' C, N L' -> N H W C"""
+    f, b, valid = promoted(f, b, valid)
     y = np.empty_like(f, order="C")
     for n in range(len(f)):
         attention = match(f[n], b[n], valid[n], geometry).softmax * valid[n]
@@ -51,6 +53,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Ar
 
 def backward(g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
     """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
+    g, f, b, valid = promoted(g, f, b, valid)
     df, db = np.zeros_like(f, order="C"), np.zeros_like(b, order="C")
     for n in range(len(f)):
         m = match(f[n], b[n], valid[n], geometry)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy import machine
-from ca_numpy.backend import Backend
+from ca_numpy.backend import Backend, promoted
 from ca_numpy.backends import numpy_attention, numpy_conv
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
@@ -170,6 +170,7 @@ class NumpyBackend(Backend):
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
+        x, w, b = promoted(x, w, b)
         z = numpy_conv.conv2d(x, w, geometry)
         z += b
         return self.elu(z)

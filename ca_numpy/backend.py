@@ -1,8 +1,8 @@
 """The contract between the calculus and the arithmetic: every kernel with its equation and shapes.
 
 A backend is a class with the methods below, over arrays of its own. Images and features are N H W C, convolution
-kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype, never change an
-input, and know nothing of derivatives: those are written once, in `ops/`.
+kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype (of several, NumPy's promoted
+one), never change an input, and know nothing of derivatives: those are written once, in `ops/`.
 
 Spatial indices in the equations are i, j; taps of a kernel u, v. The stride s, the dilation d and the padding (`top`,
 `left`) of a convolution are those of its `ConvGeometry`.
@@ -28,6 +28,15 @@ def wall_clock(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
+
+
+def promoted(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of any backend in the one dtype that NumPy promotes theirs to, copied only where it differs; None stays.
+
+    For kernels that are compiled for one floating-point type.
+    """
+    dtype = np.result_type(*(x.dtype for x in arrays if x is not None))
+    return tuple(x if x is None else x.astype(dtype, copy=False) for x in arrays)
 
 
 class Backend(ABC):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ca_numpy.backend import promoted
 from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
 from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL
 from ca_numpy.backends.cupy_backend.launch import THREADS, Launcher
@@ -58,6 +59,7 @@ class Attention:
 
     def forward(self, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
         """N H W C, N H' W' C, N L' -> N H W C"""
+        f, b, valid = promoted(f, b, valid)
         y = self._device.empty(f.shape, f.dtype)
         small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
         for n in range(len(f)):
@@ -73,6 +75,7 @@ class Attention:
 
     def backward(self, g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
         """(∂/∂f, ∂/∂b) of ⟨forward(f, b, valid), g⟩"""
+        g, f, b, valid = promoted(g, f, b, valid)
         xp = self._device.xp
         small_f, small_b = self._downscaled(f, geometry.rate), self._downscaled(b, geometry.rate)
         d_f, d_b, db = xp.empty_like(small_f), xp.empty_like(small_b), xp.empty(b.shape, b.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ca_numpy.backend import promoted
 from ca_numpy.backends.cupy_backend.launch import Launcher
 from ca_numpy.backends.cupy_backend.tiles import BUSY, tile_for, vector_for
 from ca_numpy.geometry import ConvGeometry
@@ -21,6 +22,7 @@ class Convolution:
 
     def forward(self, x: Array, w: Array, geometry: ConvGeometry, *, bias: Array | None = None, zoom: int = 1) -> Array:
         """conv2d of x, or of x magnified by `zoom` 2; with a bias, elu(conv2d + bias)."""
+        x, w, bias = promoted(x, w, bias)
         rows, columns = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), w.shape[:2])
         y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
         taps = taps_of(w.shape[:2], geometry)
@@ -29,6 +31,7 @@ class Convolution:
 
     def dx(self, g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
         """conv2d_dx: for each phase of x, a convolution of g with the taps that reach it."""
+        g, w = promoted(g, w)
         dx = self._device.empty((len(g), *size, w.shape[2]), g.dtype)
         transposed = w.transpose(0, 1, 3, 2)
         stride, dilation, top, left = geometry.numbers
@@ -46,6 +49,7 @@ class Convolution:
 
     def dw(self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         """conv2d_dw, by parts of the pixels that are then added up."""
+        g, x = promoted(g, x)
         taps = taps_of(ksize, geometry)
         (images, rows, columns, k), c = g.shape, x.shape[3]
         depth, pixels = len(taps) * c, images * rows * columns

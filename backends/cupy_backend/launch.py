@@ -1,14 +1,16 @@
-"""Launching kernels: arrays are made contiguous, small tables are put on the device once, nothing empty is launched."""
+"""Launching kernels: arguments are checked and made contiguous, small tables are put on the device once."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ca_numpy.backends.cupy_backend.device import C_NAMES, Device
+from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL, Device, source
 from ca_numpy.errors import UserError
 
 Array = Any
@@ -21,6 +23,31 @@ MOST_BLOCKS = 4096
 MOST_PARTS, FEWEST_ROWS = 512, 256
 #: Tables kept on the device: a network has a few dozen.
 MOST_TABLES = 1024
+
+_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
+_PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
+_INT = np.dtype(np.int32)
+_INTEGERS = {"int": _INT, "long long": np.dtype(np.int64), "unsigned long long": np.dtype(np.uint64)}
+
+
+class Parameter(NamedTuple):
+    """What a kernel takes at one place: "an array" or "a number" of a dtype; `written`: an array for results."""
+
+    name: str
+    kind: tuple[str, np.dtype[Any]]
+    written: bool
+
+
+@cache
+def parameters(file: str, expression: str) -> tuple[Parameter, ...]:
+    """What an instance of a kernel takes, as its source declares it."""
+    kernel, instance = expression.split("<", 1)
+    number = np.dtype(np.float64 if instance.lower().startswith("double") else np.float32)
+    (declared,) = (found[2] for found in _KERNEL.finditer(source(file)) if found[1] == kernel)
+    return tuple(
+        Parameter(name, ("an array" if star else "a number", _INTEGERS.get(kind, number)), bool(star and not const))
+        for const, kind, star, name in _PARAMETER.findall(declared)
+    )
 
 
 class Launcher:
@@ -44,11 +71,24 @@ class Launcher:
             ) from e
 
     def launch(self, file: str, expression: str, grid: tuple[int, ...], *arguments: Any) -> None:
-        """Launch blocks of THREADS threads. Arrays among the arguments must lie contiguously, or are copied so."""
+        """Launch blocks of THREADS threads. Arrays that are read are copied where they do not lie contiguously.
+
+        Raises TypeError for an argument of another type than the kernel was compiled for, which would let it read and
+        write beyond arrays, and for results that do not lie contiguously.
+        """
         if 0 in grid:
             return
-        laid = tuple(self.laid(a) if isinstance(a, self.xp.ndarray) else a for a in arguments)
-        self._kernels.launch(file, expression, grid, THREADS, laid)
+        laid = []
+        for wanted, a in zip(parameters(file, expression), arguments, strict=True):
+            array = isinstance(a, self.xp.ndarray)
+            kind = "an array" if array else "a number", _INT if isinstance(a, int) else a.dtype
+            if kind != wanted.kind and not (a is NULL and wanted.kind[0] == "an array"):
+                taken, given = (f"{what} of {dtype}" for what, dtype in (wanted.kind, kind))
+                raise TypeError(f"{expression} in {file} takes {taken} as {wanted.name}, not {given}")
+            if wanted.written and not a.flags.c_contiguous:
+                raise TypeError(f"{expression} in {file} writes {wanted.name}, which does not lie contiguously")
+            laid.append(self.laid(a) if array else a)
+        self._kernels.launch(file, expression, grid, THREADS, tuple(laid))
 
     def laid(self, x: Array) -> Array:
         """x in row-major order without gaps: itself, if it lies so."""

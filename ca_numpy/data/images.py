@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
 from ca_numpy.data.quiet import quiet_pillow
@@ -35,17 +35,6 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".tif": ("TIFF", {}),
     ".tiff": ("TIFF", {}),
     ".ppm": ("PPM", {}),
-}
-
-# How to bring a picture upright, by the value of its EXIF orientation tag (1, or none, is upright).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -136,24 +125,16 @@ def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float3
     in [0, 1], H W 1, if it has any."""
     with _opened(path) as image:
         image.load()
-        upright = _upright(image)
-        if upright.mode.startswith("I;16"):
-            return _grey(np.asarray(upright) / 65535), None
-        if upright.mode in ("I", "F"):
-            return _grey(_unit(np.asarray(upright))), None
-        if upright.has_transparency_data:
-            pixels = np.asarray(upright.convert("RGBA"))
+        with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
+            ImageOps.exif_transpose(image, in_place=True)  # as it was seen, not as the camera was held
+        if image.mode.startswith("I;16"):
+            return _grey(np.asarray(image) / 65535), None
+        if image.mode in ("I", "F"):
+            return _grey(_unit(np.asarray(image))), None
+        if image.has_transparency_data:
+            pixels = np.asarray(image.convert("RGBA"))
             return pixels[..., :3], np.asarray(pixels[..., 3:] / 255, np.float32)
-        return np.asarray(upright.convert("RGB")), None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture as it was seen, not as the camera was held."""
-    orientation = 1
-    with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+        return np.asarray(image.convert("RGB")), None
 
 
 def _grey(unit: NDArray[Any]) -> NDArray[np.float32]:

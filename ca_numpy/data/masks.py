@@ -6,16 +6,15 @@ A mask is float32, H W 1, with 1 = hole. The local critic looks at one square wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ca_numpy.errors import UserError
-
-MaskKind = Literal["box", "boxes", "free-form", "mixed"]
 
 SMALLEST_DRAWING = 8  # pixels: on a smaller square several boxes and strokes have no room to differ
 
@@ -169,12 +168,34 @@ def _check_strokes(
         raise UserError(f"max_area={max_area} is not a fraction between 0.25 and 1")
 
 
+def _boxes(rng: np.random.Generator, size: int, max_shrink: int) -> NDArray[np.float32]:
+    """One to four rectangles with sides of a quarter to a half of the window."""
+    count = int(rng.integers(1, 4, endpoint=True))
+    return several_boxes(rng, image_size=size, count=count, min_side=size // 4, max_side=size // 2)
+
+
+#: Kinds of hole: what draws one inside a window of `size` pixels, size size 1. A new kind is one entry here: training,
+#: evaluation and the command line take their choices from it.
+KINDS: dict[str, Callable[[np.random.Generator, int, int], NDArray[np.float32]]] = {
+    "box": lambda rng, size, max_shrink: box_mask(
+        rng, BoundingBox(0, 0, size, size), image_size=size, max_shrink=max_shrink
+    ),
+    "boxes": _boxes,
+    "free-form": lambda rng, size, max_shrink: free_form(rng, image_size=size),
+}
+
+if TYPE_CHECKING:
+    MaskKind: TypeAlias = str
+else:
+    MaskKind = Literal[(*KINDS, "mixed")]  # the command line and `TrainConfig.check` read the choices from the type
+
+
 @dataclass(frozen=True)
 class MaskSampler:
     """Draws the masks of a batch, and for each the window that the local critic looks at.
 
     `kind` is "box", the paper's rectangle; "boxes", one to four smaller ones; "free-form", brush strokes; or "mixed",
-    by chance "box" every other time, else "boxes" or "free-form".
+    by chance "box" every other time, else one of the others (`KINDS`).
     Sizes are in pixels: a square image of `image_size`, a window of `box_size` that holds the whole hole, and for
     "box" the largest shrinking on each side, `max_shrink`. Each image has its own mask; `per_batch=True`
     draws one for the whole batch, as the authors' code does.
@@ -190,8 +211,8 @@ class MaskSampler:
     per_batch: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(MaskKind):
-            raise UserError(f"there is no mask kind {self.kind!r}; choose one of {', '.join(get_args(MaskKind))}")
+        if self.kind not in (*KINDS, "mixed"):
+            raise UserError(f"there is no mask kind {self.kind!r}; choose one of {', '.join(KINDS)}, mixed")
         smallest = 1 if self.kind == "box" else SMALLEST_DRAWING
         if not smallest <= self.box_size < self.image_size:
             raise UserError(
@@ -216,20 +237,10 @@ class MaskSampler:
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], BoundingBox]:
         kind = self.kind
         if kind == "mixed":
-            mix: tuple[MaskKind, ...] = ("box", "box", "boxes", "free-form")
+            others = [other for other in KINDS if other != "box"]
+            mix = ["box"] * len(others) + others
             kind = mix[rng.integers(len(mix))]
         box = random_box(rng, image_size=self.image_size, box_size=self.box_size)
-        if kind == "box":
-            return box_mask(rng, box, image_size=self.image_size, max_shrink=self.max_shrink), box
         mask = np.zeros((self.image_size, self.image_size, 1), np.float32)
-        box.crop(mask)[...] = self._strokes(rng) if kind == "free-form" else self._boxes(rng)
+        box.crop(mask)[...] = KINDS[kind](rng, self.box_size, self.max_shrink)
         return mask, box
-
-    def _strokes(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        return free_form(rng, image_size=self.box_size)
-
-    def _boxes(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        count = int(rng.integers(1, 4, endpoint=True))
-        return several_boxes(
-            rng, image_size=self.box_size, count=count, min_side=self.box_size // 4, max_side=self.box_size // 2
-        )

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,15 @@ from ca_numpy.atomic import write_text
 from ca_numpy.data.datasets import Concat, Crops, Dataset, ImageFolder, Photographs, Subset, Textures
 from ca_numpy.data.images import crop_window, load_pixels, quoted
 from ca_numpy.data.loader import validation_windows
-from ca_numpy.data.masks import BoundingBox, MaskSampler
+from ca_numpy.data.masks import KINDS, BoundingBox, MaskSampler
 from ca_numpy.errors import UserError
 
 FORMAT = "ca-numpy pairs 1"
-Kind = Literal["centre", "box", "boxes", "free-form"]
-Holes = Literal["centre", "box", "boxes", "free-form", "mixed"]
+HOLE_KINDS = ("centre", *KINDS)
+if TYPE_CHECKING:
+    Holes: TypeAlias = str
+else:
+    Holes = Literal[(*HOLE_KINDS, "mixed")]  # the command line reads the choices from the type
 
 
 class Hole(NamedTuple):
@@ -103,12 +106,12 @@ def make_pairs(
     """`count` crops of a dataset, as `validation_crops` takes them, each with its hole: the same every time.
 
     holes   "centre": a square of half the side; "box", "boxes", "free-form": drawn from (seed, number of the crop);
-            "mixed": the four take turns
+            "mixed": all kinds take turns
 
     Raises UserError for numbers out of range, and pictures that are in no file.
     """
-    if holes not in get_args(Holes):
-        raise UserError(f"there are no holes {holes!r}: choose from {', '.join(get_args(Holes))}")
+    if holes not in (*HOLE_KINDS, "mixed"):
+        raise UserError(f"there are no holes {holes!r}: choose from {', '.join(HOLE_KINDS)}, mixed")
     pairs = []
     hashes: dict[tuple[str, str], str] = {}
     for number, (index, view) in enumerate(
@@ -117,7 +120,7 @@ def make_pairs(
         source, name = _source(dataset, index)
         if (source, name) not in hashes:
             hashes[source, name] = _hash(_content(source, name))
-        kind = get_args(Kind)[number % 4] if holes == "mixed" else holes
+        kind = HOLE_KINDS[number % len(HOLE_KINDS)] if holes == "mixed" else holes
         mask = draw_hole(kind, size=size, seed=(seed, number))
         box = _box_of(mask) if kind in ("centre", "box") else None
         hole = Hole(kind, box, (seed, number), _hash(mask.astype(np.uint8).tobytes()))
@@ -160,15 +163,15 @@ def load_pairs(path: str | os.PathLike[str]) -> Pairs:
 def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
     """One mask size size 1, 1 = hole, of a kind, the same for the same seed.
 
-    "centre" needs no seed: half the side in the middle. Raises UserError for a kind that is not in `Kind`.
+    "centre" needs no seed: half the side in the middle. Raises UserError for a kind that is not in `HOLE_KINDS`.
     """
     if kind == "centre":
         mask = np.zeros((size, size, 1), np.float32)
         mask[size // 4 : size - size // 4, size // 4 : size - size // 4] = 1
         return mask
-    if kind not in get_args(Kind):
-        raise UserError(f"there is no kind of hole {kind!r}: choose from {', '.join(get_args(Kind))}")
-    sampler = MaskSampler(kind, image_size=size, box_size=size // 2, max_shrink=size // 16)  # type: ignore[arg-type]
+    if kind not in KINDS:
+        raise UserError(f"there is no kind of hole {kind!r}: choose from {', '.join(HOLE_KINDS)}")
+    sampler = MaskSampler(kind, image_size=size, box_size=size // 2, max_shrink=size // 16)
     return np.asarray(sampler(np.random.default_rng(list(seed)), 1)[0][0])
 
 

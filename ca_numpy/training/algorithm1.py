@@ -85,11 +85,9 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])
     coarse, refined, fake = system.generator.complete(images, masks)
-
-    def discounted(x: Tensor) -> Tensor:
-        return losses.discounted_l1(images, x, batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)
-
-    l1_coarse, l1_refined = discounted(coarse), discounted(refined)
+    weights = losses.discount_weights(batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)
+    truth, *guesses = (F.crop_boxes(x, batch.boxes) for x in (images, coarse, refined))
+    l1_coarse, l1_refined = (losses.l1(truth, x, weights) for x in guesses)
     known_coarse, known_refined = (losses.known_l1(images, x, masks) for x in (coarse, refined))
     l1, known = l1_coarse * config.coarse_weight, known_coarse * config.coarse_weight
     if config.refine_l1:

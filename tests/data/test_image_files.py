@@ -171,6 +171,18 @@ def test_a_picture_with_damaged_notes_is_read_without_a_word(tmp_path):
     assert load_image(file).shape == (H, W, 3)
 
 
+def test_a_picture_whose_notes_cannot_be_written_again_is_turned_all_the_same(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(RGB).save(tmp_path / "x.png", exif=exif)
+
+    def refuse(self, offset=8):
+        raise ValueError("a field that Pillow cannot write")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", refuse)
+    np.testing.assert_array_equal(load_pixels(tmp_path / "x.png"), FROM_STORED[6](RGB))
+
+
 # -- files that are no pictures ---------------------------------------------------------------------------
 
 

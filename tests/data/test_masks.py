@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca_numpy.data import BoundingBox, MaskSampler, box_mask, free_form, random_box, several_boxes
+from ca_numpy.data.masks import KINDS
 from ca_numpy.errors import UserError
+from ca_numpy.evaluation.pairs import draw_hole
 
 seeds = st.integers(0, 2**32 - 1)
-kinds = st.sampled_from(["box", "boxes", "free-form", "mixed"])
+kinds = st.sampled_from([*KINDS, "mixed"])
 
 
 def assert_is_mask(mask, image_size):
@@ -178,7 +180,7 @@ def test_the_generator_alone_decides(seed, kind, per_batch):
     assert first[1] == second[1]
 
 
-@pytest.mark.parametrize("kind", ["box", "boxes", "free-form", "mixed"])
+@pytest.mark.parametrize("kind", [*KINDS, "mixed"])
 def test_each_image_has_its_own_mask_unless_one_for_the_batch_is_asked_for(kind):
     def distinct(per_batch):
         masks, boxes = MaskSampler(kind, per_batch=per_batch)(np.random.default_rng(0), 6)
@@ -198,6 +200,22 @@ def test_every_other_mixed_mask_is_one_rectangle_as_large_as_a_box_and_the_other
     assert len(corners) > 100  # at many places
 
 
+def test_another_kind_of_hole_is_one_entry_in_the_table(monkeypatch):
+    def dot(rng, size, max_shrink):
+        mask = np.zeros((size, size, 1), np.float32)
+        mask[tuple(rng.integers(0, size, 2))] = 1
+        return mask
+
+    monkeypatch.setitem(KINDS, "dot", dot)
+    masks, boxes = MaskSampler("dot", image_size=32, box_size=16)(np.random.default_rng(0), 20)
+    assert all(mask.sum() == box.crop(mask).sum() == 1 for mask, box in zip(masks, boxes, strict=True))
+    mixed, _ = MaskSampler("mixed", image_size=32, box_size=16, max_shrink=2)(np.random.default_rng(0), 60)
+    assert any(mask.sum() == 1 for mask in mixed)
+    assert draw_hole("dot", size=32, seed=(0, 1)).sum() == 1
+    with pytest.raises(UserError, match="no kind of hole 'ring': choose from centre, box, boxes, free-form"):
+        draw_hole("ring", size=32, seed=(0, 1))
+
+
 def test_masks_of_one_batch_do_not_share_memory():
     masks, _ = MaskSampler(image_size=32, box_size=16, max_shrink=2, per_batch=True)(np.random.default_rng(0), 2)
     before = masks[1].copy()
@@ -213,7 +231,7 @@ def test_the_defaults_are_the_authors():
 @pytest.mark.parametrize(
     ("kind", "sizes", "said"),
     [
-        ("circle", {}, "circle"),
+        ("circle", {}, "'circle'; choose one of box, boxes, free-form, mixed"),
         ("box", {"box_size": 256}, "box_size=256"),
         ("box", {"box_size": 0}, "box_size=0"),
         ("box", {"max_shrink": 64}, "max_shrink=64"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import oracles
 import pytest
 
 from ca_numpy import grad, tensor
@@ -149,17 +151,21 @@ def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties() 
     check_gradient(objective, adam.parameters, adam.gradients)
 
 
-@pytest.mark.parametrize("adversarial", [True, False])
-def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(adversarial: bool) -> None:
+@pytest.mark.parametrize(
+    ("adversarial", "discount"), [(True, "box"), (False, "box"), (True, "distance"), (False, "none")]
+)
+def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(adversarial: bool, discount: Any) -> None:
     """1.2·ℓ1 + 1.2·known, of each 1.2·coarse + refined, and 0.001 of both critics' scores with their sign turned"""
     system, drawn = draw_system(recording=True)
-    update_generator(system, TINY, rate=1e-4, adversarial=adversarial)
+    update_generator(system, replace(TINY, discount=discount), rate=1e-4, adversarial=adversarial)
     (batch,) = drawn
     images, masks, _ = batch
-    side = TINY.box
-    weight = np.array(
-        [[max(0.9 ** min(i, side - i), 0.9 ** min(j, side - j)) for j in range(side)] for i in range(side)]
-    )[:, :, None]
+    by_distance = np.stack([0.99 ** oracles.distance_to_known(mask[:, :, 0]) for mask in masks])[..., None]
+    weights = {
+        "box": oracles.discount_by_box(TINY.box, TINY.box, 0.9)[:, :, None],
+        "distance": boxes_of(by_distance, batch),
+        "none": 1.0,
+    }
     known = 1 - masks
 
     def objective() -> float:
@@ -167,7 +173,7 @@ def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(advers
         total = 0.0
         for y, share in ((coarse, 1.2), (refined, 1.0)):
             error = np.abs(images - y)
-            total += 1.2 * share * (boxes_of(error, batch) * weight).mean()
+            total += 1.2 * share * (boxes_of(error, batch) * weights[discount]).mean()
             total += 1.2 * share * (error * known).mean() / known.mean()
         if adversarial:
             scores = system.global_critic(fake).numpy(), system.local_critic(boxes_of(fake, batch)).numpy()
