@@ -257,6 +257,18 @@ def test_sets_join_what_is_divided_freely_and_keep_their_own_division(tmp_path):
     assert {validation.crops(i) for i in range(len(validation))} == {"windows", "pixels"}
 
 
+def test_what_is_joined_is_divided_as_one_so_that_no_picture_is_on_both_sides(tmp_path):
+    """A single picture divided by itself would be. Each picture here has a grey of its own."""
+    picture(tmp_path / "one" / "0.png", value=200)
+    for i in range(6):
+        picture(tmp_path / "many" / f"{i}.png", value=i)
+    for data in (f"{tmp_path}/one+{tmp_path}/many", f"{tmp_path}/many+{tmp_path}/one"):
+        sides = open_split(data, validation=0.3)
+        train, held_out = ({int(side.pixels(i).max()) for i in range(len(side))} for side in sides)
+        assert not train & held_out
+        assert train | held_out == {0, 1, 2, 3, 4, 5, 200}
+
+
 def test_what_was_divided_before_there_were_sets_is_divided_alike(tmp_path):
     from ca_numpy.data import Concat, Photographs, Textures, split
 
