@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
