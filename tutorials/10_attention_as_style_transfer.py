@@ -241,8 +241,8 @@ print(f"propagated: {same_winners} of {len(itself)} positions still choose the s
 # For large $c$ the *nearest* patch has the best score. Differences between scores shrink by $\sqrt K$, so we multiply
 # $\lambda$ by it.
 #
-# **Predict, then run.** How large must $c$ be beside grey values of $\pm 0.4$ until nine of ten positions choose the
-# patch nearest to theirs? Positions inside only: beyond the border both channels are 0.
+# **Predict, then run.** How large must $c$ be, compared with grey values of $\pm 0.4$, for nine of ten positions to
+# choose the patch nearest to theirs? (Interior positions only: beyond the border both channels are 0.)
 
 # %% tags=["predict"]
 constants = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
