@@ -152,7 +152,8 @@ EXERCISES = [
         right=_local_gradient,
         inputs=_local_gradient_inputs,
         mistakes={
-            "The paste is missing: the generator's output at known pixels is discarded, so its gradient is 0 there.": _placed(weight=np.ones_like),
+            "The paste is missing: the generator's output at known pixels is discarded, so its gradient is 0 "
+            "there.": _placed(weight=np.ones_like),
             "The mask is inverted: 1 is the hole, where the generator's output is kept.": _placed(
                 weight=lambda m: 1 - m
             ),
