@@ -49,7 +49,7 @@ WRONG = {
     "14.light": [
         (lambda weights: weights, "a patch lights nine positions"),
         (lambda weights: windows(weights).mean(axis=(2, 3)), "mean of nine"),
-        (lambda weights: windows(weights).max(axis=(2, 3)), "largest of the weights"),
+        (lambda weights: windows(weights).max(axis=(2, 3)), "largest weight around"),
         (lambda weights: windows(weights, mode="wrap").sum(axis=(2, 3)), "wrap around"),
         (lambda weights: windows(weights)[..., [0, 1, 1, 1, 2], [1, 0, 1, 2, 1]].sum(axis=2), "not a cross"),
         (lambda weights: sliding_window_view(weights, (3, 3)).sum(axis=(2, 3)), "stops with ValueError"),
