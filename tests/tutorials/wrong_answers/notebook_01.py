@@ -38,7 +38,7 @@ WRONG = {
         (lambda g, u, w: (g / w, -u / (w * w)), "The gradient of w lacks g"),
         (lambda g, u, w: g / w, "should be 2 results"),
         (divides_without_parentheses, "put w * w in parentheses"),
-        (gives_w_first, "another order"),
+        (gives_w_first, "wrong order"),
         (lambda g, u, w: (-g / w, -g * u / w**2), "the gradient of u: The sign is wrong"),
         (lambda g, u, w: (2 * g / w, -g * u / w**2), "the gradient of u: A factor is wrong: everything is 2 times"),
     ],
@@ -54,6 +54,6 @@ WRONG = {
         (lambda g, v: g * v, "rule of exp"),
         (lambda g, v: g * v - v * np.sum(g * v), "each row has its own sum"),
         (softmax_of_columns, "down the columns"),
-        (overwrites_the_gradient, "changes its input number 0"),
+        (overwrites_the_gradient, "modifies its input number 0"),
     ],
 }

@@ -89,7 +89,7 @@ WRONG = {
         (forgets_the_graph, "create_graph=True"),
         (multiplies_too_late, "before it is differentiated"),
         (gives_a_number, "is something summed twice"),
-        (forgets_tensor, "stops with"),
+        (forgets_tensor, "raises"),
         (by_differences, "Right on: a square"),
     ],
     "02.penalty": [

@@ -96,7 +96,7 @@ WRONG = {
     "04.layers_needed": [
         (starts_with_one, "start at 2, not 1"),
         (as_wide_is_enough, "has to be wider"),
-        (by_logarithm, "stops with ValueError on “already seen”"),
+        (by_logarithm, "raises ValueError on “already seen”"),
         (lambda hole, field, jump: as_wide_is_enough(hole, field, 1), "Wrong on"),
     ],
 }

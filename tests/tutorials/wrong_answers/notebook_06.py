@@ -43,8 +43,8 @@ WRONG = {
     ],
     "06.kernel_gradient": [
         (not_brought_back, "still n × n"),
-        (g_for_its_transpose, "stops with ValueError"),
-        (gradient_not_transformed, "stops with ValueError"),
+        (g_for_its_transpose, "raises ValueError"),
+        (gradient_not_transformed, "raises ValueError"),
         (along_rows_only, "along one axis only"),
         (bare_pixels, "not transformed"),
         (negative, "The sign is wrong"),

@@ -37,7 +37,7 @@ def slope_only(d, lam, start):
 
 WRONG = {
     "07.distance": [
-        (by_sorting, "stops with ValueError"),
+        (by_sorting, "raises ValueError"),
         (counts, "Fractions, not counts"),
         (without_the_sample_itself, "with <=, not <"),
         (signed, "take the absolute value"),

@@ -35,7 +35,7 @@ WRONG = {
         (lambda c, s: (c - c.mean((0, 1))) / c.std((0, 1)) * s.std((0, 1)), "The style's mean is missing"),
         (lambda c, s: c / c.std((0, 1)) * s.std((0, 1)) + s.mean((0, 1)), "is not subtracted"),
         (lambda c, s: (c - c.mean((0, 1))) * s.std((0, 1)) + s.mean((0, 1)), "keeps its own deviation"),
-        (by_channel_of_pixels, "stops with ValueError"),
+        (by_channel_of_pixels, "raises ValueError"),
     ],
     "10.uses": [
         (counts_once, "np.bincount or np.add.at"),

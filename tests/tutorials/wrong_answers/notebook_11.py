@@ -33,13 +33,13 @@ WRONG = {
         (lambda g, steps: shifted(g, [(-t, t) for t in steps]), "move apart"),
         (lambda g, steps: sum(np.roll(g, (t, t), axis=(0, 1)) for t in steps), "wrap around"),
         (lambda g, steps: shifted(g, [(-steps[-1], -steps[-1])]), "Only the last step"),
-        (lambda g, steps: shifted(g, [(-t, -t) for t in steps]).T, "axes are in another order"),
+        (lambda g, steps: shifted(g, [(-t, -t) for t in steps]).T, "axes are in the wrong order"),
     ],
     "11.multiplications": [
         (lambda f, b, c, k, r: (f * b * c * (k**2 + r**2), f * b * c * (1 + r**2)), "that is why they overlap"),
         (lambda f, b, c, k, r: (f * b * c * (k**2 + 4 * r**2), f * b * c * r**2), "Match is missing"),
         (lambda f, b, c, k, r: (f * b * c * 25, f * b * c * 5), "Wrong on: 5 × 5 patches; rate 4"),
-        (lambda f, b, c, k, r: (f * b * c * (1 + r**2), f * b * c * (k**2 + 4 * r**2)), "in another order"),
+        (lambda f, b, c, k, r: (f * b * c * (1 + r**2), f * b * c * (k**2 + 4 * r**2)), "in the wrong order"),
         (lambda f, b, c, k, r: (f * b * (k**2 + 4 * r**2), f * b * (1 + r**2)), "The channels are missing"),
     ],
 }

@@ -34,7 +34,7 @@ WRONG = {
         (lambda index, background: -offsets(index, background[1]), "relative to its patch"),
         (lambda index, background: offsets(index, background[1])[..., ::-1], "Right comes first"),
         (lambda index, background: np.stack(np.divmod(index, background[1]), axis=2), "subtract the position itself"),
-        (lambda index, background: np.stack(np.unravel_index(index, background)), "axes are in another order"),
+        (lambda index, background: np.stack(np.unravel_index(index, background)), "axes are in the wrong order"),
         (lambda index, background: np.abs(offsets(index, background[1])), "magnitudes are right"),
     ],
     "14.share_right": [
@@ -52,6 +52,6 @@ WRONG = {
         (lambda weights: windows(weights).max(axis=(2, 3)), "largest weight around"),
         (lambda weights: windows(weights, mode="wrap").sum(axis=(2, 3)), "wrap around"),
         (lambda weights: windows(weights)[..., [0, 1, 1, 1, 2], [1, 0, 1, 2, 1]].sum(axis=2), "not a cross"),
-        (lambda weights: sliding_window_view(weights, (3, 3)).sum(axis=(2, 3)), "stops with ValueError"),
+        (lambda weights: sliding_window_view(weights, (3, 3)).sum(axis=(2, 3)), "raises ValueError"),
     ],
 }

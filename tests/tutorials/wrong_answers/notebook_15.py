@@ -60,7 +60,7 @@ WRONG = {
         (through_contiguous, "became an array of one"),
         (lambda x, alpha: np.maximum(np.asarray(x, float), alpha * np.asarray(x, float)), "The type is lost"),
         (lambda x, alpha: np.where(x < 0, x, x.dtype.type(alpha) * x), "The sides are swapped"),
-        (in_place, "changes its input"),
+        (in_place, "modifies its input"),
         (lambda x, alpha: x if x > 0 else x * alpha, "test each number"),
     ],
     "15.conv": [

@@ -62,6 +62,6 @@ WRONG = {
         (unpaired, "The pairing is lost"),
         (lambda a, b, picture: t_interval(by_picture(a - b, picture)), "The standard deviation divides by n"),
         (lambda a, b, picture: t_interval(by_picture(b - a, picture), ddof=1), "The sign is wrong"),
-        (lambda a, b, picture: t_interval(by_picture(a - b, picture), ddof=1)[::-1], "in another order"),
+        (lambda a, b, picture: t_interval(by_picture(a - b, picture), ddof=1)[::-1], "in the wrong order"),
     ],
 }

@@ -51,7 +51,7 @@ WRONG = {
         (counted, "divide by 4"),
         (darker_frame, "a quarter is left"),
         (lambda h, w: np.ones((h, w)), "the text's choice"),
-        (lambda h, w: counted(h, w).T / 4, "axes are in another order"),
+        (lambda h, w: counted(h, w).T / 4, "axes are in the wrong order"),
     ],
     "19.correction": [
         (lambda n, critic_steps, beta1, beta2: adam(n, beta1, beta2), "a separate clock for the generator"),
