@@ -175,7 +175,7 @@ print("adding:", float(gradients(y, [x])[0]))
 
 
 def overwriting(y, x):
-    """As `gradients`, for one x and a tape this short, with = in place of +."""
+    """As `gradients`, for one x and a tape this short, with = instead of +."""
     g = {id(y): np.ones_like(y.data)}
     steps = [y, y.made_from[0][0]]  # the sum, then the product
     for v in steps:

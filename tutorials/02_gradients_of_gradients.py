@@ -295,7 +295,9 @@ def penalty(*weights):
 weights = [ca.tensor(w) for w in start]
 P = penalty(*weights)
 gradients = ca.grad(P, weights)
-print(f"penalty {float(P):.4f}; norms of its gradients by a, b, c:", *(f"{np.linalg.norm(g):.4f}" for g in gradients))
+print(
+    f"penalty {float(P):.4f}; norms of its gradients w.r.t. a, b, c:", *(f"{np.linalg.norm(g):.4f}" for g in gradients)
+)
 
 # %% [markdown]
 # That was a gradient of a gradient, with respect to 48 weights, and we can follow it downhill.

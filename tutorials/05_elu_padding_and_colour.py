@@ -313,7 +313,7 @@ viz.show(
 # Thirty pixels from each side. In the generator these layers see a picture of 256 × 256 as 64 × 64: they alone leave
 # only 4 × 4 positions beyond the border's reach, and the surrounding layers affect those too. This is not only harmful.
 # A recognisable border tells the network where in the picture it is. That is the purpose of the channel of **ones** in
-# the released code, beside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, so a layer can
+# the released code, alongside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, so a layer can
 # distinguish the two. With a mirror it would be 1 everywhere, and carry no information.
 
 # %%
@@ -335,11 +335,11 @@ for padding in ("same", "reflect"):
 every = np.arange(256, dtype=np.uint8)
 as_float = data.to_float(every)
 print("exactly 0:", every[as_float == 0], "  nearest:", {int(b): round(float(as_float[b]), 4) for b in (127, 128)})
-print("all 256 come back:", np.array_equal(data.to_uint8(as_float), every))
+print("all 256 survive:", np.array_equal(data.to_uint8(as_float), every))
 photograph = data.Photographs()[0][:256, 128:384]
 in_01 = (photograph + 1) / 2
 for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
-    print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, least {x.min():.2f}")
+    print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, minimum {x.min():.2f}")
 
 # %% [markdown]
 # No byte is exactly grey, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
@@ -378,11 +378,11 @@ def filled(model, picture):
 
 mine, theirs = filled(as_rgb, picture), filled(as_bgr, picture)
 hole = mask[:, :, 0] == 1
-print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-1]))
+print("equal up to swapping red and blue:", np.array_equal(theirs, mine[:, :, ::-1]))
 apart = np.abs(theirs.astype(int) - mine)
 print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
 exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
-print("exchanged before and after:", np.array_equal(theirs, exchanged))
+print("swapped before and after:", np.array_equal(theirs, exchanged))
 assert np.array_equal(theirs, exchanged)
 with TemporaryDirectory() as folder:
     for model in (as_rgb, as_bgr):  # our own files record it; the authors' are recognised by format

@@ -248,7 +248,7 @@ for m, matrices in ((2, F2), (4, F4)):
     d = rng.standard_normal(m + 2)
     y, count = counted(in_one_dimension(matrices), d, taps)
     assert np.allclose(y, np.correlate(d, taps))
-    print(f"F({m}, 3): {count} products in place of {3 * m}, right to {np.max(abs(y - np.correlate(d, taps))):.0e}")
+    print(f"F({m}, 3): {count} products instead of {3 * m}, right to {np.max(abs(y - np.correlate(d, taps))):.0e}")
 
 # %% [markdown]
 # One product per point: four points, or six, including infinity.
@@ -278,7 +278,7 @@ for m, matrices in ((2, F2), (4, F4)):
     tile = rng.standard_normal((m + 2, m + 2))
     y, counts[m] = counted(in_two_dimensions(matrices), tile, kernel)
     assert np.allclose(y, np.einsum("ijuv,uv->ij", sliding_window_view(tile, (3, 3)), kernel))
-    print(f"F({m}×{m}, 3×3): {counts[m]} products in place of {9 * m * m}, {9 * m * m / counts[m]:.2f} times fewer")
+    print(f"F({m}×{m}, 3×3): {counts[m]} products instead of {9 * m * m}, {9 * m * m / counts[m]:.2f} times fewer")
 
 # %% [markdown]
 # ## Vectorised: channels make it a matrix product again
@@ -477,7 +477,7 @@ seconds = {}
 for name, run in rungs.items():
     run()
     seconds[name] = seconds_of(run, rounds=1 if name == "loops" else rounds) * (share if name == "loops" else 1)
-    print(f"{name:28}{1e3 * seconds[name]:12.2f} ms{products / seconds[name] / 1e9:12.4f} products a nanosecond")
+    print(f"{name:28}{1e3 * seconds[name]:12.2f} ms{products / seconds[name] / 1e9:12.4f} products per nanosecond")
 
 figure = Figure(figsize=(7.5, 3.2), layout="constrained", dpi=100)
 axes = figure.subplots()

@@ -105,7 +105,7 @@ def wasserstein(real, fake):
 
 rng = np.random.default_rng(0)
 few_real, few_fake = rng.normal(2, SIGMA, 6), rng.normal(0, SIGMA, 6)
-print("all 720 ways:", wasserstein_loops(few_real, few_fake), "  sorted:", wasserstein(few_real, few_fake))
+print("all 720 assignments:", wasserstein_loops(few_real, few_fake), "  sorted:", wasserstein(few_real, few_fake))
 assert np.isclose(wasserstein_loops(few_real, few_fake), wasserstein(few_real, few_fake), rtol=1e-12)
 
 # %% [markdown]
@@ -129,7 +129,7 @@ def best_critic(real, fake):
 real_mixed, fake_mixed = rng.normal(0, 1, 200), rng.normal(0, 0.3, 200) + np.repeat([-1.0, 1.5], 100)
 places, scores = best_critic(real_mixed, fake_mixed)
 difference = np.interp(real_mixed, places, scores).mean() - np.interp(fake_mixed, places, scores).mean()
-print("the critic's difference:", difference, "  ways, sorted:", wasserstein(real_mixed, fake_mixed))
+print("the critic's difference:", difference, "  sorted assignment:", wasserstein(real_mixed, fake_mixed))
 assert np.isclose(difference, wasserstein(real_mixed, fake_mixed), rtol=1e-12)
 
 figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
@@ -258,7 +258,7 @@ three = slice(3)  # units per layer: differences take two evaluations per weight
 places_of = {"a": (slice(None), three), "b": three, "c": (three, three), "d": three, "e": three}
 few_weights = [w[name].numpy()[place] for name, place in places_of.items()]
 gradcheck(lambda *p: penalty(critic_with(dict(zip(w, p, strict=True))), real_4, fake_4, t_4), few_weights, rng=rng)
-print("and its gradient by all weights agrees with differences, on three units a layer")
+print("and its gradient w.r.t. all weights agrees with differences, with three units per layer")
 
 # %% [markdown]
 # **Predict, then run.** The real pixels are 2 away from the fakes, so $W \approx 2$. What will critics with $c = 0.05$,
@@ -275,12 +275,12 @@ for c in (0.05, 0.1, 0.2):
     w = trained(real_1, fake_1, steps=steps, clip=c)
     at_bound = np.mean([np.abs(v) > 0.999 * c for p in w.values() for v in p.numpy().ravel()])
     says = estimate(w, real_1, fake_1)
-    print(f"clipped to {c}: says {says:.3f}; slope at most {HIDDEN**2 * c**3:.2f}; {at_bound:.0%} of weights at ±c")
+    print(f"clipped to {c}: estimate {says:.3f}; slope at most {HIDDEN**2 * c**3:.2f}; {at_bound:.0%} of weights at ±c")
 for seed in (3, 0):
     says = estimate(trained(real_1, fake_1, steps=steps, seed=seed), real_1, fake_1)
-    print(f"penalty, first weights {seed}: says {says:.3f}")
+    print(f"penalty, first weights {seed}: estimate {says:.3f}")
 pays_best = 1 + exact / (2 * LAMBDA)
-print(f"the slope that pays best: {pays_best:.3f}; with it a critic says {pays_best * exact:.3f}")
+print(f"the optimal slope: {pays_best:.3f}; with it the estimate is {pays_best * exact:.3f}")
 
 # %% [markdown]
 # A clipped critic measures in arbitrary units of $c^3$: doubling $c$ makes the "distance" about seven times as large
@@ -337,7 +337,7 @@ for axes, (name, w) in zip(surfaces, critics.items(), strict=True):
     axes.set(title=f"The critic {name}", xlabel="first pixel", ylabel="second pixel", aspect="equal")
     steep = np.linalg.norm(slopes(w, between), axis=1)
     print(f"{name}: slope {steep.mean():.2f} on average, 8 of 10 from {np.quantile(steep, 0.1):.2f} to "
-          f"{np.quantile(steep, 0.9):.2f}; says {estimate(w, real_2, fake_2):.2f}")  # fmt: skip
+          f"{np.quantile(steep, 0.9):.2f}; estimate {estimate(w, real_2, fake_2):.2f}")  # fmt: skip
     filled = {"color": "0.75"} if name == "with the penalty" else {"histtype": "step", "color": "k", "hatch": "///"}
     last.hist(steep, np.linspace(0, 2, 41), label=name, **filled)
 last.axvline(1, color="k", linestyle=":", label="wanted: 1")
@@ -383,12 +383,12 @@ fake_3 = np.stack([known, *rng.normal(0, 0.7, (2, 256))], 1)
 within = float(np.linalg.norm(real_3 - fake_3, axis=1).mean())
 real_3, fake_3 = real_3[:, None, :, None], fake_3[:, None, :, None]
 hole = np.array([0.0, 1.0, 1.0]).reshape(1, 1, 3, 1)
-print(f"mean way within the hole: {within:.2f}")
+print(f"mean distance within the hole: {within:.2f}")
 for name, m in (("all pixels", None), ("the hole", hole)):
     w = trained(real_3, fake_3, steps=5 if QUICK else 800, mask=m)
     t = np.random.default_rng(5).random((256, 1, 1, 1))
     square = slopes(w, (1 - t) * real_3 + t * fake_3) ** 2
-    print(f"penalty on {name:10}: says {estimate(w, real_3, fake_3):.2f}; root mean square slope along the known pixel "
+    print(f"penalty on {name:10}: estimate {estimate(w, real_3, fake_3):.2f}; RMS slope along the known pixel "
           f"{np.sqrt(square[:, 0].mean()):.2f}, in the hole {np.sqrt(square[:, 1:].sum(1).mean()):.2f}")  # fmt: skip
 
 # %% [markdown]

@@ -86,7 +86,7 @@ knowable = {}
 for l in (1, 16, 64):
     error = rows[:, l] - RHO**l * rows[:, 0]
     knowable[l] = RHO ** (2 * l)
-    print(f"distance {l:2}: share {knowable[l]:.3f} can be known; in 20000 rows {1 - error.var():.3f}")
+    print(f"distance {l:2}: share {knowable[l]:.3f} can be predicted; in 20000 rows {1 - error.var():.3f}")
     assert abs(1 - error.var() - knowable[l]) < 0.03
 
 # %% [markdown]

@@ -188,7 +188,7 @@ axes.loglog(scales, self_errors, "k-o", mfc="w", label="mean over the interior")
 axes.set(xlabel="scale λ", ylabel="error of the copy (grey values)")
 axes.set_title("The eye, rebuilt from itself", fontsize=10)
 axes.legend(frameon=False)
-print(f"{at_home} of {len(itself)} are most like themselves; error at λ = 10: {self_errors[1]:.3f}")
+print(f"{at_home} of {len(itself)} match themselves best; error at λ = 10: {self_errors[1]:.3f}")
 viz.show(
     figure,
     alt="Mean error against the scale, both logarithmic: the curve falls slowly up to a scale of ten, then ever "

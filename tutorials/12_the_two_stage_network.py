@@ -371,7 +371,7 @@ print("coarse: ", apart(x1.numpy(), coarse.numpy()))
 print("refined:", apart(x2.numpy(), refined.numpy()))
 copying_holes = stage_two_by_hand(layers, z, m, x1, attention_sees_mask=False)
 no_mask = float(np.abs(copying_holes.numpy() - refined.numpy()).max())
-print(f"if the attention may copy from the hole, too, refined is up to {no_mask:.3f} away")
+print(f"if the attention may also copy from the hole, refined is up to {no_mask:.3f} away")
 
 # %% [markdown]
 # ## Where gradients flow
@@ -511,7 +511,7 @@ figure.suptitle("The coarse stage, layer by layer, at 256 × 256 (its time: meas
 totals = {what: sum(values) for what, values in cost.items()}
 for what, values in cost.items():
     most = [name for name, value in zip(short, values, strict=True) if np.isclose(value, max(values))]
-    print(f"{what}: {totals[what]:,.0f} in all, most in {', '.join(most)}")
+    print(f"{what}: {totals[what]:,.0f} in total, most in {', '.join(most)}")
 viz.show(
     figure,
     alt="Bars for the seventeen layers, in four columns. Parameters: eight equal long bars in the middle, short ones "

@@ -347,7 +347,7 @@ def generator_loss(G, D1, D2, batch):
 
 loss, terms = generator_loss(G, D1, D2, three[1][0])
 first_terms = {name: float(term) for name, term in terms.items()}
-print(first_terms, "together", float(loss))
+print(first_terms, "total", float(loss))
 generator_adam = AdamByHand(G.parameters(), 1e-3)
 generator_adam.step(loss)
 

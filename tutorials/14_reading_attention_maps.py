@@ -262,7 +262,7 @@ viz.show(
 # %% tags=["predict"]
 text = attention.AttentionChoices(propagate="attention")
 agrees = [float((look(guess, choices=text, softmax_scale=scale)[1] == index)[inside].mean()) for scale in scales]
-print("; ".join(f"λ = {scale:g}: {share:.0%} as by the code" for scale, share in zip(scales, agrees, strict=True)))
+print("; ".join(f"λ = {scale:g}: {share:.0%} as in the code" for scale, share in zip(scales, agrees, strict=True)))
 
 # %% [markdown]
 # It does, and the larger the scale, the more it deviates. Exponentials do not preserve the order of sums: at a small

@@ -85,7 +85,7 @@ textbook = NumpyBackend()
 
 
 def tell(name, run, count):
-    print(f"{name:26} {1e9 * seconds_of(run) / count:7.2f} ns a number")
+    print(f"{name:26} {1e9 * seconds_of(run) / count:7.2f} ns per number")
 
 
 few_x, few_y = x[:10_000], y[:10_000]

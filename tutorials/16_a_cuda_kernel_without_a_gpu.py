@@ -469,7 +469,7 @@ def careless_thread(t, n, mine, shared):
 
 
 lost = run_block(careless_thread, np.arange(1.0, 17))[0][0]
-print(f"16 threads in step: 1 + … + 16 is {lost:.0f}, in place of 136")
+print(f"16 threads in step: 1 + … + 16 is {lost:.0f}, instead of 136")
 
 # %% [markdown]
 # Emulated threads stop only at barriers, so nothing ever comes between a read and its write, and the sum is right by
@@ -498,7 +498,7 @@ launch(elu_kernels, "elu.cu", "elu<double>", 1, 1024, many_there, result_there, 
 ns = {
     "loops in Python": 1e6 * seconds_of(lambda: launch_in_loops(elu_thread, 4, 32, many[:2000], result)) / 2
 } | {
-    f"emulated, {threads} threads to a block, one number each": 1e9 / n * seconds_of(
+    f"emulated, {threads} threads per block, one number each": 1e9 / n * seconds_of(
         lambda threads=threads: launch(
             elu_kernels, "elu.cu", "elu<double>", -(-n // threads), threads, many_there, result_there, n
         )
@@ -510,7 +510,7 @@ ns = {
     ),
     "NumPy": 1e9 / n * seconds_of(lambda: np.where(many > 0, many, np.expm1(np.minimum(many, 0)))),
 }  # fmt: skip
-print(*(f"{title:54} {value:7.1f} ns for a number" for title, value in ns.items()), sep="\n")
+print(*(f"{title:54} {value:7.1f} ns per number" for title, value in ns.items()), sep="\n")
 
 # %% [markdown]
 # With one number per thread, most of the time goes into switching threads, and tends to grow with more threads; in a

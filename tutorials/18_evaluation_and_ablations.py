@@ -416,7 +416,7 @@ for ratio in (0.5, 1, 2, 4):
     needed = next(n for n in range(2, 1000) if stdtrit(n - 1, 0.975) / np.sqrt(n) < 1 / ratio)
     print(f"a spread of {ratio} times the difference: {needed} seeds")
 some_by_chance = float(1 - 0.95**rows_but_full)
-print(f"{rows_but_full} rows that change nothing: one looks as if it did, {some_by_chance:.0%} of the time")
+print(f"{rows_but_full} rows that change nothing: one seems to matter {some_by_chance:.0%} of the time")
 
 # %% [markdown]
 # The last line is the other trap. Compare eleven rows with the full system, at 95 % each: even if no part mattered, in

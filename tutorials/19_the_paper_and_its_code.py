@@ -210,7 +210,7 @@ for name in ("zero", "exclude"):
         float(attention.attention_scores(c * f, f, mask, choices=some).numpy()[0][inside].sum(axis=1).mean())
         for c in (1, 0.03)
     ]
-    print(f'masked="{name}": {left[name][0]:.3f} of the weight is left; of faint features {left[name][1]:.3f}')
+    print(f'masked="{name}": {left[name][0]:.3f} of the weight is left; for faint features {left[name][1]:.3f}')
 
 # %% [markdown]
 # **So:** where something matches, nothing changes; where nothing does, the code's filling fades. And pictures without
@@ -309,7 +309,9 @@ for relu in (True, False):
         y = model.layers[layer.name](y)
     s = attention.match(y, y, ksize=3).numpy()
     least[relu] = float(np.mean(y.numpy() == 0)), float(s.min())
-    print(f"attention_relu={relu}: {least[relu][0]:.0%} of the features are 0, the least score is {least[relu][1]:.2f}")
+    print(
+        f"attention_relu={relu}: {least[relu][0]:.0%} of the features are 0, the lowest score is {least[relu][1]:.2f}"
+    )
 
 # %% [markdown]
 # **So:** after a ReLU no two patches point in opposite directions. No score is below 0, the score that the code gives
