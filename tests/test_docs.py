@@ -76,7 +76,7 @@ def test_every_command_is_one_that_the_command_line_takes(page):
 
 
 def test_there_are_commands_to_be_checked():
-    assert all(commands(page) for page in USER_PAGES)
+    assert len([c for page in USER_PAGES for c in commands(page)]) > 30
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=lambda p: p.stem)
@@ -108,6 +108,7 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
     guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 7
     for block in blocks:
         exec(block, {})
     assert all(Path(name).is_file() for name in ("steps.png", "filled/a.png", "generator.safetensors"))
