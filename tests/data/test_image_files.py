@@ -223,7 +223,7 @@ class TestOneClearLine:
         file = tmp_path / f"half.{suffix}"
         Image.fromarray(noise).save(file)
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with one_line("half.", "cut short or damaged"):
+        with one_line("half.", "truncated or damaged"):
             load(file)
 
     def test_for_a_damaged_file(self, load, tmp_path):
