@@ -15,8 +15,9 @@ from ca_numpy.engine.tensor import Tensor
 from ca_numpy.models import Critic
 from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import Batch, System, complete, update_critics, update_generator
-from ca_numpy.training.loop import new_system
+from ca_numpy.training.algorithm1 import complete, update_critics, update_generator
+from ca_numpy.training.batches import Batch
+from ca_numpy.training.system import System, new_system
 
 Array = np.ndarray[Any, Any]
 TINY = TrainConfig(
@@ -43,12 +44,11 @@ def draw_system(*, recording: bool = False) -> tuple[System, list[Batch]]:
         return drawn[-1]
 
     system = new_system(TINY, np.random.default_rng(1), np.random.default_rng(2), next_batch)
-    for network in (system.generator, system.local_critic, system.global_critic):
+    for network in system.networks.values():
         for p in network.parameters().values():
             p.data = p.numpy().astype(np.float64)
     if recording:
-        adams = (Recorder(a.parameters) for a in (system.generator_adam, system.critic_adam))
-        system = system._replace(**dict(zip(("generator_adam", "critic_adam"), adams, strict=True)))
+        system.optimisers.update({name: Recorder(a.parameters) for name, a in system.optimisers.items()})
     return system, drawn
 
 
@@ -98,9 +98,9 @@ def test_every_update_draws_a_batch_of_its_own() -> None:
 
 def test_an_update_of_the_critics_leaves_the_generator_alone_and_the_other_way_round() -> None:
     system, _ = draw_system()
-    networks = {"generator": system.generator, "local": system.local_critic, "global": system.global_critic}
+    networks = system.networks
     updates: list[tuple[Callable[[], Any], set[str]]] = [
-        (lambda: update_critics(system, TINY), {"local", "global"}),
+        (lambda: update_critics(system, TINY), {"local_critic", "global_critic"}),
         (lambda: update_generator(system, TINY, rate=1e-4, adversarial=True), {"generator"}),
     ]
     for update, learns in updates:
@@ -145,7 +145,7 @@ def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties() 
         scored, penalty = both()
         return scored + 10 * penalty
 
-    adam: Any = system.critic_adam
+    adam: Any = system.optimisers["critics"]
     check_gradient(objective, adam.parameters, adam.gradients)
 
 
@@ -174,7 +174,7 @@ def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(advers
             total -= 0.001 * (scores[0].mean() + scores[1].mean())
         return float(total)
 
-    adam: Any = system.generator_adam
+    adam: Any = system.optimisers["generator"]
     check_gradient(objective, adam.parameters, adam.gradients)
 
 
