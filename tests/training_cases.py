@@ -18,8 +18,8 @@ from ca_numpy.models import Critic
 from ca_numpy.nn import Vgg16
 from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig
-from ca_numpy.training.algorithm1 import Batch, System
-from ca_numpy.training.loop import new_system
+from ca_numpy.training.batches import Batch
+from ca_numpy.training.system import System, new_system
 
 Array = np.ndarray[Any, Any]
 STEP = 1e-6
@@ -63,12 +63,11 @@ def draw_system(config: TrainConfig, *, recording: bool = False) -> tuple[System
         return drawn[-1]
 
     system = new_system(config, np.random.default_rng(1), np.random.default_rng(2), next_batch)
-    for network in (system.generator, system.local_critic, system.global_critic):
+    for network in system.networks.values():
         for p in network.parameters().values():
             p.data = p.numpy().astype(np.float64)
     if recording:
-        adams = (Recorder(a.parameters) for a in (system.generator_adam, system.critic_adam))
-        system = system._replace(**dict(zip(("generator_adam", "critic_adam"), adams, strict=True)))
+        system.optimisers.update({name: Recorder(adam.parameters) for name, adam in system.optimisers.items()})
     return system, drawn
 
 

@@ -25,10 +25,12 @@ from ca_numpy import functional as F
 from ca_numpy.models import Critic, Generator
 from ca_numpy.nn.optim import Adam
 from ca_numpy.testing import seconds_of
-from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
-from ca_numpy.training.checkpoint import load_checkpoint, restore, save_checkpoint
+from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.batches import Batch
+from ca_numpy.training.checkpoint import load_checkpoint, save_checkpoint
 from ca_numpy.training.config import TrainConfig
-from ca_numpy.training.loop import generator_rate, new_system
+from ca_numpy.training.loop import generator_rate
+from ca_numpy.training.system import System, new_system
 from ca_numpy.training.validation import Validation
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
@@ -398,7 +400,10 @@ round_by_hand(*mine, *adams, drawn_batches(), np.random.default_rng(6))
 G, D1, D2 = networks(seed=1)
 critics = D2.parameters() | D1.parameters()
 system = System(
-    G, D2, D1, Adam(G.parameters(), rate=1e-3), Adam(critics, rate=4e-4), drawn_batches(), np.random.default_rng(6)
+    networks={"generator": G, "local_critic": D2, "global_critic": D1},
+    optimisers={"generator": Adam(G.parameters(), rate=1e-3), "critics": Adam(critics, rate=4e-4)},
+    next_batch=drawn_batches(),
+    rngs={"penalty": np.random.default_rng(6)},
 )
 for _ in range(5):
     told = update_critics(system, config)
@@ -537,8 +542,7 @@ class Run:
             a_round(self.system, small, step)
 
     def weights(self):
-        s = self.system
-        return s.generator.arrays() | s.local_critic.arrays() | s.global_critic.arrays()
+        return {name: a for network in self.system.networks.values() for name, a in network.arrays().items()}
 
 
 straight = Run()
@@ -552,14 +556,13 @@ wanted = straight.weights()
 def resumed(forget):
     arrays, state, _ = load_checkpoint(folder)
     run, state = Run(), copy.deepcopy(state)
-    fresh = run.system.generator_adam.arrays("adam/generator") | run.system.critic_adam.arrays("adam/critics")
     if forget == "Adam's m and v":
-        arrays |= fresh
+        arrays |= {name: a for name, a in run.system.arrays().items() if name.startswith("adam/")}
     if forget == "Adam's t":
         state["clocks"] = {"generator": 0, "critics": 0}
     if forget == "the penalty's generator":
-        state["penalty_rng"] = run.system.penalty_rng.bit_generator.state
-    restore(run.system, arrays, state)
+        state["penalty_rng"] = run.system.state()["penalty_rng"]
+    run.system.restore(arrays, state)
     if forget != "the masks' generator":
         run.mask_rng.bit_generator.state = state["mask_rng"]
     if forget != "where the loader was":

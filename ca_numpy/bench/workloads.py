@@ -15,9 +15,10 @@ from ca_numpy.data import MaskSampler
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.engine.tensor import tensor
 from ca_numpy.models import Generator
-from ca_numpy.training.algorithm1 import Batch, update_critics, update_generator
+from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
-from ca_numpy.training.loop import new_system
+from ca_numpy.training.system import new_system
 
 Array = NDArray[Any]
 Run = Callable[[], object]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,28 +15,33 @@ from ca_numpy.registry import current_backend
 
 
 class Module:
-    """Owns parameters and other modules; `parameters()` gathers them by name in the order they were made."""
+    """Owns parameters, buffers and other modules; gathers them by name in the order they were made."""
 
     def parameters(self) -> dict[str, Tensor]:
         """{name: Tensor}, each of its own shape. They are the module's own: an optimiser replaces their `data`."""
-        found: dict[str, Tensor] = {}
+        return {name: p for child in self._children() for name, p in child.parameters().items()}
+
+    def buffers(self) -> dict[str, Tensor]:
+        """{name: Tensor}, each of its own shape: saved and restored too, but not learnt, such as running averages."""
+        return {name: b for child in self._children() for name, b in child.buffers().items()}
+
+    def _children(self) -> Iterator[Module]:
         for value in vars(self).values():
             for child in value.values() if isinstance(value, dict) else [value]:
                 if isinstance(child, Module):
-                    found |= child.parameters()
-        return found
+                    yield child
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """{name: NumPy array}, as weight files hold them: kernels H W I O."""
-        return {name: p.numpy() for name, p in self.parameters().items()}
+        """{name: NumPy array} of parameters and buffers, as weight files hold them: kernels H W I O."""
+        return {name: p.numpy() for name, p in (self.parameters() | self.buffers()).items()}
 
     def load_arrays(self, weights: Mapping[str, Any]) -> None:
-        """Take over values by name; each parameter keeps its shape and takes the array's dtype.
+        """Take over values by name; each parameter and buffer keeps its shape and takes the array's dtype.
 
         Names that the module does not have are passed over, so that one file may hold several networks. Raises
         UserError if one of the module's names is missing or has another shape; then nothing has been changed.
         """
-        mine = self.parameters()
+        mine = self.parameters() | self.buffers()
         for name, p in mine.items():
             if name not in weights:
                 raise UserError(f"the weights lack {name!r}: they are of another architecture")
@@ -49,9 +54,9 @@ class Module:
             p.data = tensor(np.array(weights[name])).data  # a copy: the caller keeps the mapping
 
     def to_current_backend(self) -> None:
-        """Carry the parameters to where the backend in use computes; another may have loaded or trained them."""
+        """Carry all arrays to where the current backend computes; another may have loaded or trained them."""
         asarray = current_backend().asarray
-        for p in self.parameters().values():
+        for p in (self.parameters() | self.buffers()).values():
             p.data = asarray(p.data)
 
     def count(self) -> int:

@@ -11,45 +11,12 @@ while G has not converged:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
 from ca_numpy import functional as F
-from ca_numpy.data import BoundingBox
-from ca_numpy.engine.autograd import as_tensors, grad, no_grad
+from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import Tensor
-from ca_numpy.models import BaseGenerator, Critic
-from ca_numpy.nn import Vgg16
-from ca_numpy.nn.optim import Adam
 from ca_numpy.training import losses
 from ca_numpy.training.config import TrainConfig
-
-
-class Batch(NamedTuple):
-    """images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
-
-    images: NDArray[np.float32]
-    masks: NDArray[np.float32]
-    boxes: list[BoundingBox]
-
-
-class System(NamedTuple):
-    """All that learns, with its optimisers, and where its batches and its randomness come from.
-
-    vgg   judges by its features, if the configuration asks for that, and does not learn
-    """
-
-    generator: BaseGenerator
-    local_critic: Critic
-    global_critic: Critic
-    generator_adam: Adam
-    critic_adam: Adam
-    next_batch: Callable[[], Batch]
-    penalty_rng: np.random.Generator
-    vgg: Vgg16 | None = None
+from ca_numpy.training.system import System
 
 
 def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
@@ -67,12 +34,12 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
     for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
         scored.append(losses.critic_loss(critic(real), critic(made), kind=config.adversarial))
         if config.adversarial == "wgan-gp":
-            t = system.penalty_rng.random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
+            t = system.rngs["penalty"].random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
             penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
     loss = scored[0] + scored[1]
     if penalty:
         loss = loss + (penalty[0] + penalty[1]) * config.penalty_weight
-    system.critic_adam.step(grad(loss, list(system.critic_adam.parameters.values())))
+    system.minimise(loss, "critics")
     # Tensors, not numbers: to read one is to wait for the GPU.
     values = (
         {"wasserstein": -(scored[0] + scored[1]), "penalty": penalty[0] + penalty[1]} if penalty else {"critic": loss}
@@ -101,7 +68,7 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
         whole, local = (losses.adversarial_loss(score, kind=config.adversarial) for score in scores)
         values["adversarial"] = whole + local
         loss = loss + values["adversarial"] * config.adversarial_weight
-    system.generator_adam.step(grad(loss, list(system.generator_adam.parameters.values())), rate=rate)
+    system.minimise(loss, "generator", rate=rate)
     return {name: value.detach() for name, value in values.items()}
 
 

@@ -10,30 +10,29 @@ from ca_numpy import weights
 from ca_numpy.atomic import write_text
 from ca_numpy.errors import UserError
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, save
-from ca_numpy.training.algorithm1 import System
 from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.system import System
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
 
 
 def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config: TrainConfig) -> None:
-    """Write `checkpoint.safetensors`: arrays by name, and the rest (plain numbers and text) as its metadata.
+    """Write `checkpoint.safetensors`: the system's arrays by name; its state and the run's own as metadata.
 
-    Beside it, `generator.safetensors` with the generator alone and `config.json` for people to read.
+    Beside it, `generator.safetensors` with the generator alone, `generator-NAME.safetensors` for each of its averages,
+    and `config.json` for people to read.
     """
-    arrays = system.generator.arrays() | system.local_critic.arrays() | system.global_critic.arrays()
-    arrays |= system.generator_adam.arrays("adam/generator") | system.critic_adam.arrays("adam/critics")
-    clocks = {"generator": system.generator_adam.clock.t, "critics": system.critic_adam.clock.t}
-    state = state | {"clocks": clocks, "penalty_rng": system.penalty_rng.bit_generator.state}
     metadata = {
         "config": config.to_json(),
-        "state": json.dumps(state, sort_keys=True),
+        "state": json.dumps(state | system.state(), sort_keys=True),
         **system.generator.describe(),
     }
     save(folder / GENERATOR, system.generator)
+    for name, average in system.averages.items():
+        save(folder / f"generator-{name}.safetensors", average.generator)
     write_text(folder / CONFIG, config.to_json())
-    weights.write(folder / CHECKPOINT, arrays, metadata=metadata)  # last: what it says is done, is done
+    weights.write(folder / CHECKPOINT, system.arrays(), metadata=metadata)  # last: what it says is done, is done
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:
@@ -50,13 +49,3 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Train
     except (KeyError, ValueError, TypeError) as e:
         raise UserError(f"{str(path)!r} is not a checkpoint of a training run ({e}): resume from another folder") from e
     return weights.read(path), state, config
-
-
-def restore(system: System, arrays: dict[str, Any], state: dict[str, Any]) -> None:
-    """Put everything that learns back to where `save_checkpoint` found it."""
-    for network in (system.generator, system.local_critic, system.global_critic):
-        network.load_arrays(arrays)
-    system.generator_adam.load_arrays("adam/generator", arrays)
-    system.critic_adam.load_arrays("adam/critics", arrays)
-    system.generator_adam.clock.t, system.critic_adam.clock.t = state["clocks"]["generator"], state["clocks"]["critics"]
-    system.penalty_rng.bit_generator.state = state["penalty_rng"]

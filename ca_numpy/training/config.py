@@ -84,6 +84,9 @@ class TrainConfig:
     """Adam's β₁ and β₂."""
     shared_clock: bool = False
     """Advance Adam's bias correction on steps of either network, as in the released code. (departure 17)"""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the generator's weights, such as 0.999, validated and saved beside the
+    weights themselves. 0 for none, as in the paper."""
 
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
@@ -146,6 +149,8 @@ class TrainConfig:
         for name in (*weights, "final_rate", "max_shrink", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} cannot be negative, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema is a decay from 0, for no average, up to but not including 1, got {self.ema}")
         if self.vgg is None and (self.perceptual_weight or self.style_weight):
             raise UserError("perceptual_weight and style_weight need vgg: give the .npz file of VGG-16 weights")
         if self.gamma is not None and not 0 < self.gamma <= 1:

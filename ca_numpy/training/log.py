@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -16,12 +17,16 @@ from ca_numpy.atomic import write_text
 from ca_numpy.errors import UserError
 from ca_numpy.training.config import TrainConfig
 
+#: What `train` calls with each record of the log: `step`, and numbers by name.
+OnRecord = Callable[[dict[str, Any]], object]
+
 
 class Log:
-    """One JSON object per line: a record per step, and one per validation."""
+    """One JSON object per line: a record per step, and one per validation. `on_record` is called with each of them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.on_record: OnRecord | None = None
         self.records: list[dict[str, Any]] = []
 
     def truncate(self, *, before: int) -> None:
@@ -41,6 +46,8 @@ class Log:
         self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        if self.on_record:
+            self.on_record(dict(record))
 
 
 class Progress:
@@ -74,12 +81,12 @@ class Progress:
         self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
         self.bar.update()
 
-    def validated(self, record: dict[str, Any]) -> None:
-        """What was measured on held-out pictures."""
-        self.say(
-            f"step {record['step']:>4}/{self.config.steps}  held out: coarse {record['validation_l1_coarse']:5.2f} %"
-            f"  refined {record['validation_l1_refined']:5.2f} %  {record['validation_psnr']:5.2f} dB"
-        )
+    def validated(self, record: dict[str, Any], *, averages: Iterable[str] = ()) -> None:
+        """What was measured on held-out pictures, of the generator and of its averages of these names."""
+        line = f"step {record['step']:>4}/{self.config.steps}  held out: coarse {record['validation_l1_coarse']:5.2f} %"
+        for title, kind in (("refined", "validation"), *((name, f"validation_{name}") for name in averages)):
+            line += f"  {title} {record[f'{kind}_l1_refined']:5.2f} %  {record[f'{kind}_psnr']:5.2f} dB"
+        self.say(line)
 
 
 class StopSignal:

@@ -15,8 +15,10 @@ from ca_numpy.errors import UserError
 from ca_numpy.models.io import CHECKPOINT
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
-from ca_numpy.training.loop import TrainResult, train, with_whole_paths
+from ca_numpy.training.log import OnRecord
+from ca_numpy.training.loop import TrainResult, train
 from ca_numpy.training.presets import STAGES
+from ca_numpy.training.run import with_whole_paths
 
 
 def train_in_stages(
@@ -26,6 +28,7 @@ def train_in_stages(
     backend: str = "auto",
     minutes: float | None = None,
     quiet: bool = False,
+    on_record: OnRecord | None = None,
     **overrides: Any,
 ) -> TrainResult:
     """Train by the stages of `STAGES[name]`, one run after the other, each beginning with what the last one learnt.
@@ -35,6 +38,7 @@ def train_in_stages(
     out         holds a run for each stage, `1-64`, `2-128`, …; `runs/NAME` if not given. The same call goes on where
                 an interrupted one was, and passes over stages that are finished
     minutes     stop with a checkpoint after this time
+    on_record   as for `train`; steps begin anew with each stage
     overrides   fields of `TrainConfig`, in all stages; not those in which the stages differ, except `data`: what
                 stands first in the stages' data is exchanged, what they add to it stays
 
@@ -58,7 +62,7 @@ def train_in_stages(
         if not quiet:
             print(f"stage {number} of {len(stages)}: {stage.size}×{stage.size} crops", file=sys.stderr, flush=True)
         left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.0)
-        options: dict[str, Any] = {"backend": backend, "minutes": left, "quiet": quiet}
+        options: dict[str, Any] = {"backend": backend, "minutes": left, "quiet": quiet, "on_record": on_record}
         if reached is not None:
             changed = {field: getattr(config, field) for field in RESUMABLE}
             result = train(resume=part, **options, **changed)

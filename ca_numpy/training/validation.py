@@ -8,7 +8,7 @@ from ca_numpy import metrics
 from ca_numpy.data import BoundingBox, Dataset, Subset, readable, validation_crops
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.models import BaseGenerator
-from ca_numpy.training.algorithm1 import Batch
+from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
 
 #: Crops to measure on.

@@ -17,9 +17,10 @@ from ca_numpy.data import MaskSampler  # noqa: E402
 from ca_numpy.geometry import nearest_index  # noqa: E402
 from ca_numpy.jit import CompilingNote  # noqa: E402
 from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
-from ca_numpy.training.algorithm1 import Batch, update_critics, update_generator  # noqa: E402
+from ca_numpy.training.algorithm1 import update_critics, update_generator  # noqa: E402
+from ca_numpy.training.batches import Batch  # noqa: E402
 from ca_numpy.training.config import TrainConfig  # noqa: E402
-from ca_numpy.training.loop import new_system  # noqa: E402
+from ca_numpy.training.system import new_system  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -89,5 +90,4 @@ def trained_weights() -> dict[str, np.ndarray]:
     system = new_system(config, rng, rng, lambda: Batch(images, *sampler(rng, 2)))
     update_critics(system, config)
     update_generator(system, config, rate=1e-4, adversarial=True)
-    parts = system.generator, system.global_critic, system.local_critic
-    return {f"{i}/{name}": x for i, part in enumerate(parts) for name, x in part.arrays().items()}
+    return system.arrays()

@@ -22,10 +22,11 @@ from PIL import Image
 
 from ca_numpy import use_backend
 from ca_numpy.data import BackgroundLoader, ImageFolder, Loader, MaskSampler, Textures
-from ca_numpy.training.algorithm1 import Batch, update_generator
+from ca_numpy.training.algorithm1 import update_generator
+from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import configured
-from ca_numpy.training.loop import new_system
 from ca_numpy.training.presets import PRESETS
+from ca_numpy.training.system import new_system
 
 
 def make_files(folder: Path, count: int) -> None:

@@ -14,7 +14,8 @@ from vgg_cases import draw_vgg
 
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import System, update_critics, update_generator
+from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.system import System
 
 TINY = TrainConfig(
     width=4, critic_width=4, size=32, box=16, max_shrink=2, batch=2, steps=3, pretrain=1, validate_every=100,
@@ -72,9 +73,9 @@ def test_every_update_draws_a_batch_of_its_own() -> None:
 
 def test_an_update_of_the_critics_leaves_the_generator_alone_and_the_other_way_round() -> None:
     system, _ = draw_system(TINY)
-    networks = {"generator": system.generator, "local": system.local_critic, "global": system.global_critic}
+    networks = system.networks
     updates: list[tuple[Callable[[], Any], set[str]]] = [
-        (lambda: update_critics(system, TINY), {"local", "global"}),
+        (lambda: update_critics(system, TINY), {"local_critic", "global_critic"}),
         (lambda: update_generator(system, TINY, rate=1e-4, adversarial=True), {"generator"}),
     ]
     for update, learns in updates:
@@ -98,7 +99,7 @@ def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties(co
         assert float(values["penalty"]) == pytest.approx(penalty)
     else:
         assert float(values["critic"]) == pytest.approx(scored)
-    slope, along = slopes(critics_loss(system, config, drawn[0]), system.critic_adam)
+    slope, along = slopes(critics_loss(system, config, drawn[0]), system.optimisers["critics"])
     assert abs(slope) > 1e-3
     assert along == pytest.approx(slope, rel=1e-4)
 
@@ -111,7 +112,7 @@ def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(
     system, drawn = draw_system(config, recording=True)
     update_generator(system, config, rate=1e-4, adversarial=adversarial)
     objective = generator_loss(system, config, drawn[0], adversarial=adversarial)
-    slope, along = slopes(objective, system.generator_adam)
+    slope, along = slopes(objective, system.optimisers["generator"])
     assert abs(slope) > 1e-3
     assert along == pytest.approx(slope, rel=1e-4)
 

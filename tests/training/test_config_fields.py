@@ -28,8 +28,9 @@ from ca_numpy.errors import UserError
 from ca_numpy.models import OFFICIAL, PAPER, Generator
 from ca_numpy.models.io import save
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import Batch, update_critics, update_generator
-from ca_numpy.training.loop import Run
+from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.batches import Batch
+from ca_numpy.training.run import Run
 from ca_numpy.training.validation import Validation
 
 #: Rows change this. Its paths are below the folder that `places` makes.
@@ -56,6 +57,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+class Other(Generator):
+    """A generator of another architecture."""
+
+    architecture = "other-for-test"
+
+
 class Deeds(NamedTuple):
     """What a run does, without learning: its updates in order, their rates, and the steps after which it does more.
 
@@ -79,11 +86,11 @@ class Seen:
     # ---- data ----
     @cached_property
     def run(self) -> Run:
-        return Run(self.config, self.folder)
+        return Run(self.config)
 
     @cached_property
     def batch(self) -> Batch:
-        with self.run.loader:
+        with self.run.batches.loader:
             return self.run.system.next_batch()
 
     def loads(self, **changed: Any) -> bool:
@@ -117,21 +124,21 @@ class Seen:
 
     @property
     def adams(self) -> list[Any]:
-        return [self.run.system.generator_adam, self.run.system.critic_adam]
+        return list(self.run.system.optimisers.values())
 
     def descends(self, **changed: Any) -> bool:
         """Whether the generator goes along the gradient of its loss by hand."""
         system, drawn = draw_system(self.config, recording=True)
         update_generator(system, self.config, rate=1.0, adversarial=True)
         loss = generator_loss(system, dataclasses.replace(self.config, **changed), drawn[0])
-        return self._along(loss, system.generator_adam)
+        return self._along(loss, system.optimisers["generator"])
 
     def criticises(self, **changed: Any) -> bool:
         """Whether the critics go along the gradient of their losses and penalties by hand."""
         system, drawn = draw_system(self.config, recording=True)
         update_critics(system, self.config)
         loss = critics_loss(system, dataclasses.replace(self.config, **changed), drawn[0])
-        return self._along(loss, system.critic_adam)
+        return self._along(loss, system.optimisers["critics"])
 
     def _along(self, loss: Callable[[], float], adam: Any) -> bool:
         slope, along = slopes(loss, adam)
@@ -203,6 +210,7 @@ JUDGED = {"vgg": "vgg-0.npz"}
 ROWS = {
     "data": Row("others", lambda s: s.holds_out("others", validation=BASE.validation) and s.loads(data="others")),
     "validation": Row(0.7, lambda s: s.holds_out("pictures", validation=0.7) and s.loads(validation=0.7)),
+    "architecture": Row("other-for-test", lambda s: type(s.generator) is Other),
     "variant": Row("paper", lambda s: s.generator.variant == PAPER),
     "attention": Row("none", lambda s: s.generator.attention == "none"),
     "propagation": Row(False, lambda s: s.generator.variant == dataclasses.replace(OFFICIAL, propagation=False)),
@@ -233,6 +241,7 @@ ROWS = {
     "critic_rate": Row(0.03, lambda s: s.adams[1].rate == 0.03),
     "betas": Row((0.3, 0.7), lambda s: [a.betas for a in s.adams] == 2 * [(0.3, 0.7)]),
     "shared_clock": Row(True, lambda s: s.adams[0].clock is s.adams[1].clock),
+    "ema": Row(0.9, lambda s: [average.decay for average in s.run.system.averages.values()] == [0.9]),
     "l1_weight": Row(0.3, lambda s: s.descends(l1_weight=0.3)),
     "known_weight": Row(0.3, lambda s: s.descends(known_weight=0.3)),
     "coarse_weight": Row(0.3, lambda s: s.descends(coarse_weight=0.3)),

@@ -7,7 +7,7 @@ from ca_numpy import grad, losses
 from ca_numpy.data import MaskSampler, Photographs, validation_crops
 from ca_numpy.models import Generator
 from ca_numpy.nn.optim import Adam
-from ca_numpy.training.algorithm1 import Batch
+from ca_numpy.training.batches import Batch
 
 STEPS = 400
 

@@ -16,10 +16,12 @@ from ca_numpy.errors import UserError
 from ca_numpy.models import Critic, Generator
 from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
+from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.batches import Batch
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.loop import generator_rate
 from ca_numpy.training.presets import PRESETS
+from ca_numpy.training.system import System
 
 #: Small enough for a second or two; the critics join at step 2.
 TINY = TrainConfig(
@@ -65,11 +67,13 @@ def test_the_run_is_algorithm_1_over_parts_built_by_hand(whole_run):
     generator = Generator(width=4, rng=weights)
     local, whole = Critic("local", size=16, width=4, rng=weights), Critic("global", size=32, width=4, rng=weights)
     loader, sampler, masks = loader_of(TINY), sampler_of(TINY), generators_of(TINY)[1]
+    critics = local.parameters() | whole.parameters()
     system = System(
-        generator, local, whole, Adam(generator.parameters(), **adams),
-        Adam(local.parameters() | whole.parameters(), rate=4e-4, **adams),
-        lambda: Batch(next(loader), *sampler(masks, 2)), generators_of(TINY)[2],
-    )  # fmt: skip
+        networks={"generator": generator, "local_critic": local, "global_critic": whole},
+        optimisers={"generator": Adam(generator.parameters(), **adams), "critics": Adam(critics, rate=4e-4, **adams)},
+        next_batch=lambda: Batch(next(loader), *sampler(masks, 2)),
+        rngs={"penalty": generators_of(TINY)[2]},
+    )
     for step in range(5):
         for _ in range(2 if step >= 2 else 0):
             update_critics(system, TINY)

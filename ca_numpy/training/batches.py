@@ -1,0 +1,55 @@
+"""The batches that a run trains on."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.data import BackgroundLoader, BoundingBox, Dataset, Loader, MaskSampler
+from ca_numpy.training.config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    boxes: list[BoundingBox]
+
+
+class Batches:
+    """Crops of a dataset, each with a hole: `batches()` is the next batch. Options are those of the configuration.
+
+    crop_rng, mask_rng   draw the crops, and the holes
+    loader               cuts the crops in the background: a context, which ends its threads
+    """
+
+    def __init__(
+        self, dataset: Dataset, config: TrainConfig, *, crop_rng: np.random.Generator, mask_rng: np.random.Generator
+    ) -> None:
+        window = (config.smallest_window, config.largest_window)
+        loader = Loader(
+            dataset, batch=config.batch, size=config.size, window=window, flip=config.flip, crops=config.crops,
+            jitter=config.jitter, rng=crop_rng,
+        )  # fmt: skip
+        self.loader = BackgroundLoader(loader)
+        self._mask_rng = mask_rng
+        self._sampler = MaskSampler(
+            config.masks, image_size=config.size, box_size=config.box, max_shrink=config.max_shrink,
+            per_batch=config.mask_per_batch,
+        )  # fmt: skip
+
+    def __call__(self) -> Batch:
+        images = next(self.loader)
+        return Batch(images, *self._sampler(self._mask_rng, len(images)))
+
+    def state(self) -> dict[str, Any]:
+        """The place in the data after the last batch, as plain numbers and text."""
+        return {"loader": self.loader.state(), "mask_rng": self._mask_rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to where `state` was asked for."""
+        self.loader.restore(state["loader"])
+        self._mask_rng.bit_generator.state = state["mask_rng"]
