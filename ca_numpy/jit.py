@@ -165,7 +165,8 @@ class _Cache:
         return hashlib.sha256(self._stamp + content).digest()
 
     def _file(self, signature: Any, target_context: Any) -> str:
-        key = repr((str(self._source), sys.version, signature, target_context.codegen().magic_tuple()))
+        python = sys.version_info[:2], getattr(sys, "abiflags", "")
+        key = repr((str(self._source), python, signature, target_context.codegen().magic_tuple()))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
     def _folders(self) -> list[Path]:
@@ -180,8 +181,8 @@ class _Cache:
             found.append(folder)
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                break
+                if os.access(folder, os.W_OK):
+                    break
         return found
 
 

@@ -100,7 +100,8 @@ tell("compiled loop", lambda: elu_compiled(x, y), len(x))
 #
 # So the exponential has to be made of what processors have vectors for: multiplications, additions, shifts of bits.
 # [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and has the ELU of one
-# number as a function that can be compiled into a loop:
+# number as a function that can be compiled into a loop. (Its decorator `@serial()` is `@njit` that keeps the compiled
+# code on disk; `@parallel()` is `@njit(parallel=True)`, one at a time: [`ca_numpy/jit.py`](../ca_numpy/jit.py).)
 
 
 # %%
