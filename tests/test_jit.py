@@ -293,6 +293,25 @@ def test_a_kernel_is_compiled_once_and_anew_when_what_it_inlines_has_changed(lit
     assert kept(little) == files  # what is out of date is written over
 
 
+def test_a_module_that_is_edited_and_reloaded_is_compiled_anew(little: Path) -> None:
+    script = RUN + dedent(
+        """
+        import importlib, pathlib
+        from little import helpers, kernels
+        source = pathlib.Path(helpers.__file__)
+        source.write_text(source.read_text().replace("FACTOR * x", "FACTOR + x"))
+        for module in (helpers, kernels):
+            fill = importlib.reload(module).__dict__.get("fill")
+        fill(np.array([10.0]), y)
+        print(y[0])
+        """
+    )
+    assert run(little).stdout == COMPILED_NOW
+    done = python("-c", script, PYTHONPATH=little.parent, PYTHONDONTWRITEBYTECODE=1)
+    assert done.stdout == FOUND + "13.0\n", done.stderr
+    assert run(little).stdout == "13.0 1\n"
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda old: b"", lambda old: old[:40], lambda old: old[: len(old) // 2], lambda old: old[:-1] + b"?"],
