@@ -13,12 +13,13 @@ once.
 from __future__ import annotations
 
 import sys
-import threading
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from ca_numpy.jit import LOCK
 
 Array = NDArray[Any]
 
@@ -35,7 +36,6 @@ class Pool:
         self._small = small
         self._buffers: list[Array] = []
         self._most = 0
-        self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """An array of any content, as from `numpy.empty`."""
@@ -43,7 +43,7 @@ class Pool:
         size = prod(shape) * dtype.itemsize
         if size < self._small:
             return np.empty(shape, dtype)
-        with self._lock:
+        with LOCK:  # the kernels' own, which a fork waits for: a child never finds it held
             return self._buffer(size)[:size].view(dtype).reshape(shape)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -54,7 +54,7 @@ class Pool:
 
     def release(self) -> None:
         """Gives everything that is free back to the system."""
-        with self._lock:
+        with LOCK:
             self._buffers, self._most = [], 0
 
     def held(self) -> int:

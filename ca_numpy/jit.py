@@ -165,7 +165,8 @@ class _Cache:
         return hashlib.sha256(self._stamp + content).digest()
 
     def _file(self, signature: Any, target_context: Any) -> str:
-        key = repr((str(self._source), sys.version, signature, target_context.codegen().magic_tuple()))
+        python = sys.version_info[:2], getattr(sys, "abiflags", "")
+        key = repr((str(self._source), python, signature, target_context.codegen().magic_tuple()))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
     def _folders(self) -> list[Path]:
@@ -180,25 +181,31 @@ class _Cache:
             found.append(folder)
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                break
+                if os.access(folder, os.W_OK):
+                    break
         return found
 
 
-@functools.cache
 def _stamp(module: str) -> bytes:
     """A digest of what compiled code is made of: the module, what it imports of its package, and the compilers."""
-    packages, sources, names = {module.partition(".")[0], "ca_numpy"}, dict[str, str](), [module, __name__]
+    packages, found, names = {module.partition(".")[0], "ca_numpy"}, dict[str, bytes](), [module, __name__]
     while names:
         name = names.pop()
-        file = _file_of(name)
-        if file and name not in sources and name.partition(".")[0] in packages:
-            sources[name] = file.read_text(encoding="utf-8")
-            for line in _IMPORTS.findall(sources[name]):
-                _, *words = re.findall(r"[\w.]+", line)
-                names += [*words, *(f"{words[0]}.{word}" for word in words)]  # "from a import b": a.b may be a module
+        if name.partition(".")[0] in packages and name not in found and (file := _file_of(name)):
+            found[name], imported = _read(file, file.stat().st_mtime_ns)
+            names += imported
     versions = numba.__version__, llvmlite.__version__, np.__version__
-    return hashlib.sha256(repr((versions, sorted(sources.items()))).encode()).digest()
+    return hashlib.sha256(repr((versions, sorted(found.items()))).encode()).digest()
+
+
+@functools.cache
+def _read(file: Path, changed: int) -> tuple[bytes, set[str]]:
+    """A source file's digest, and every name that may be a module which it imports at the top."""
+    text, names = file.read_text(encoding="utf-8"), set[str]()
+    for line in _IMPORTS.findall(text):
+        _, *words = re.findall(r"[\w.]+", line)
+        names.update(words, (f"{words[0]}.{word}" for word in words))  # "from a import b": a.b, if b is a module
+    return hashlib.sha256(text.encode()).digest(), names
 
 
 def _file_of(module: str) -> Path | None:

@@ -1,0 +1,389 @@
+"""One lock, one cache, and an answer after a fork: what threads, processes and damaged files may not do to kernels."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+
+from numba.core.dispatcher import Dispatcher  # noqa: E402  (where Numba is missing, skip)
+
+from ca_numpy import jit  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+COMPILED = [
+    *(f"ca_numpy.backends.{path.stem}" for path in sorted((ROOT / "backends").glob("numba_*.py"))),
+    "ca_numpy.peers.patchmatch_kernels",
+]
+COMPILERS = {"jit", "njit", "generated_jit", "vectorize", "guvectorize", "stencil", "cfunc"}
+
+
+def python(*arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments and environment variables; None takes a variable away."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": None, **variables}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={name: str(value) for name, value in environment.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+# ---- the lock ----------------------------------------------------------------------------------------------------
+def test_numbas_own_decorators_are_used_in_one_file_only() -> None:
+    for path in [*(ROOT / "ca_numpy").rglob("*.py"), *(ROOT / "backends").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: set[str] = set()
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "numba":
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[0] == "numba":
+                names = {node.attr}
+            assert path.name == "jit.py" or not names & COMPILERS, f"{path}: take ca_numpy.jit's"
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_no_parallel_function_can_be_called_without_the_lock(name: str) -> None:
+    for function in vars(importlib.import_module(name)).values():
+        if isinstance(function, Dispatcher):
+            assert not function.targetoptions.get("parallel"), function
+
+
+def test_a_kernel_is_numbas_dispatcher_with_a_lock_around_each_call() -> None:
+    from ca_numpy.backends.numba_elementwise import _elu
+
+    x, y = np.array([0, 2], np.float32), np.empty(2, np.float32)
+    with jit.LOCK:  # the lock lets in whoever holds it
+        _elu(x, y)
+    assert y.tolist() == [0, 2]
+    assert _elu.signatures
+    assert _elu.py_func.__name__ == _elu.__name__ == "_elu"
+    assert not hasattr(_elu, "no_such_thing")
+
+
+LAYERS = ["workqueue", "omp", "tbb"]
+
+
+@functools.cache
+def layer_missing(layer: str) -> bool:
+    return python("-c", "import numba; numba.get_num_threads()", NUMBA_THREADING_LAYER=layer).returncode != 0
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest) -> str:
+    """Each of Numba's threading layers in turn."""
+    if layer_missing(request.param):
+        pytest.skip(f"Numba finds no {request.param} here")
+    return str(request.param)
+
+
+WORK = dedent(
+    """
+    import os, signal, threading
+    import numpy as np
+    from ca_numpy.peers.patchmatch import nearest_field
+    from ca_numpy.registry import load_backend
+
+    backend = load_backend("numba")
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("f4") for shape in ((1, 12, 12, 4), (3, 3, 4, 4)))
+    hole = np.zeros((20, 20), bool)
+    hole[8:12, 8:12] = True
+    z = rng.standard_normal((20, 20, 3)).astype("f4")
+
+    def convolve():
+        how = {"stride": 2, "dilation": 1, "pads": ((1, 1), (1, 1))}
+        return backend.conv_bias_elu(x, w, np.zeros(4, "f4"), **how)
+
+    def attend():
+        valid, how = np.ones((1, 36), "f4"), {"ksize": 3, "rate": 2, "fuse_k": 3, "softmax_scale": 10.0, "fuse": True}
+        return backend.contextual_attention(x, x[:, ::-1], valid, **how)
+
+    def learn():
+        return backend.adam(w, w, w, w * w, rate=1e-3, beta1=0.5, beta2=0.9, eps=1e-8)[0]
+
+    def search():
+        return nearest_field(z, hole, rng=np.random.default_rng(0), radius=1)[1]
+
+    JOBS = convolve, attend, learn, search
+    """
+)
+
+
+def test_threads_may_run_any_kernels_at_once(layer: str) -> None:
+    """Each job by two threads at the same time as every other; the results are those of one thread, to the bit."""
+    script = WORK + dedent(
+        """
+        right, wrong = [job() for job in JOBS], []
+        def repeat(number):
+            for _ in range(30):
+                if not np.array_equal(JOBS[number](), right[number]):
+                    wrong.append(number)
+        threads = [threading.Thread(target=repeat, args=[number]) for number in [0, 1, 2, 3] * 2]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print("wrong:", wrong)
+        """
+    )
+    done = python("-c", script, NUMBA_THREADING_LAYER=layer)
+    assert (done.returncode, done.stdout) == (0, "wrong: []\n"), done.stderr
+
+
+# ---- forks -------------------------------------------------------------------------------------------------------
+POOL = dedent(
+    """
+    import multiprocessing, sys
+    import numpy as np
+    from ca_numpy import UserError, use_backend
+
+    def elu(x):
+        try:
+            with use_backend("numba") as backend:
+                return "numba", backend.elu(np.array([x], "f4")).item()
+        except UserError as e:
+            with use_backend("numpy") as backend:
+                return str(e), backend.elu(np.array([x], "f4")).item()
+
+    if __name__ == "__main__":
+        method, before = sys.argv[1:]
+        if before == "used":
+            elu(1.0)
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            for said, y in pool.map(elu, [1.0, 2.0]):
+                print(y, said)
+    """
+)
+
+
+def pooled(tmp_path: Path, layer: str, method: str, before: str) -> list[str]:
+    """What two processes of a pool say: the value, and by which backend or why not."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL, encoding="utf-8")
+    done = python(script, method, before, NUMBA_THREADING_LAYER=layer)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_processes_that_are_spawned_run_kernels(tmp_path: Path, layer: str) -> None:
+    assert pooled(tmp_path, layer, "spawn", "used") == ["1.0 numba", "2.0 numba"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_processes_forked_before_the_first_kernel_run_kernels(tmp_path: Path, layer: str) -> None:
+    assert pooled(tmp_path, layer, "fork", "unused") == ["1.0 numba", "2.0 numba"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_processes_forked_later_run_kernels_or_say_what_to_do_instead(tmp_path: Path, layer: str) -> None:
+    """OpenMP's threads do not come back after a fork; the NumPy backend, which the line names, works there."""
+    lines = pooled(tmp_path, layer, "fork", "used")
+    if layer == "omp" and sys.platform == "linux":
+        assert [line.split()[0] for line in lines] == ["1.0", "2.0"]
+        assert all("get_context('spawn')" in line and "'numpy'" in line for line in lines)
+    else:
+        assert lines == ["1.0 numba", "2.0 numba"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_until_no_kernel_runs() -> None:
+    """A child of a process whose other thread was in a kernel would find the workqueue busy for ever."""
+    script = WORK + dedent(
+        """
+        right = convolve()
+        def keep_busy():
+            while True: search()
+        threading.Thread(target=keep_busy, daemon=True).start()
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)  # a child that waits for ever outlives the test otherwise
+                os._exit(int(not np.array_equal(convolve(), right)))
+            assert os.waitpid(child, 0)[1] == 0
+        print("fine", flush=True)
+        os._exit(0)
+        """
+    )
+    done = python("-W", "ignore", "-c", script, NUMBA_THREADING_LAYER="workqueue")
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+# ---- the cache ---------------------------------------------------------------------------------------------------
+PACKAGE = {
+    "__init__": "",
+    "numbers": "FACTOR = 2\n",
+    "helpers": """
+        from ca_numpy.jit import serial
+        from little.numbers import FACTOR
+
+        @serial()
+        def times(x):
+            return FACTOR * x
+    """,
+    "kernels": """
+        from numba import prange
+        from ca_numpy.jit import parallel
+        from little import (
+            helpers,
+        )
+
+        times = helpers.times
+
+        @parallel()
+        def fill(x, y):
+            for i in prange(len(x)):
+                y[i] = times(x[i]) + 1
+    """,
+    "unrelated": "",
+}
+RUN = """
+import os, sys
+if "read-only" in sys.argv: os.access = lambda *_: False
+import numpy as np
+from little.kernels import fill
+y = np.empty(1)
+fill(np.array([10.0]), y)
+print(y[0], *fill.stats.cache_hits.values())
+"""
+#: What RUN prints where the kernel was compiled, and where it was found on disk.
+COMPILED_NOW, FOUND = "21.0\n", "21.0 1\n"
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Path:
+    """The folder of a package of one kernel."""
+    folder = tmp_path / "little"
+    folder.mkdir()
+    for name, source in PACKAGE.items():
+        (folder / f"{name}.py").write_text(dedent(source), encoding="utf-8")
+    return folder
+
+
+def run(little: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    done = python("-c", RUN, *arguments, **{"PYTHONPATH": little.parent, "PYTHONDONTWRITEBYTECODE": 1, **variables})
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.nbc"))
+
+
+def test_a_kernel_is_compiled_once_and_anew_when_what_it_inlines_has_changed(little: Path) -> None:
+    assert [run(little).stdout, run(little).stdout] == [COMPILED_NOW, FOUND]
+    files = kept(little)
+    (little / "unrelated.py").write_text("FACTOR = 3\n", encoding="utf-8")
+    assert run(little).stdout == FOUND
+    for name, old, new, result in [("helpers", "FACTOR * x", "FACTOR + x", 13.0), ("numbers", "2", "5", 16.0)]:
+        path = little / f"{name}.py"
+        text, times = path.read_text(encoding="utf-8"), path.stat()
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        os.utime(path, (times.st_atime, times.st_mtime))  # as old and as long as before: only the content tells
+        assert [run(little).stdout, run(little).stdout] == [f"{result}\n", f"{result} 1\n"]
+    assert kept(little) == files  # what is out of date is written over
+
+
+def test_a_module_that_is_edited_and_reloaded_is_compiled_anew(little: Path) -> None:
+    script = RUN + dedent(
+        """
+        import importlib, pathlib
+        from little import helpers, kernels
+        source = pathlib.Path(helpers.__file__)
+        source.write_text(source.read_text().replace("FACTOR * x", "FACTOR + x"))
+        for module in (helpers, kernels):
+            fill = importlib.reload(module).__dict__.get("fill")
+        fill(np.array([10.0]), y)
+        print(y[0])
+        """
+    )
+    assert run(little).stdout == COMPILED_NOW
+    done = python("-c", script, PYTHONPATH=little.parent, PYTHONDONTWRITEBYTECODE=1)
+    assert done.stdout == FOUND + "13.0\n", done.stderr
+    assert run(little).stdout == "13.0 1\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda old: b"", lambda old: old[:40], lambda old: old[: len(old) // 2], lambda old: old[:-1] + b"?"],
+    ids=["empty", "cut-off-early", "cut-off", "changed"],
+)
+def test_a_damaged_file_is_passed_over_and_replaced(little: Path, damage: object) -> None:
+    run(little)
+    whole = {path: path.read_bytes() for path in kept(little)}
+    assert len(whole) == 2
+    for path, content in whole.items():
+        path.write_bytes(damage(content))
+    done = run(little)
+    assert (done.stdout, done.stderr) == (COMPILED_NOW, "")
+    assert kept(little) == list(whole)
+    assert run(little).stdout == FOUND
+
+
+def test_processes_that_compile_at_once_leave_one_whole_cache(little: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(little.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    command = [sys.executable, "-c", RUN]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.communicate()[0] in (COMPILED_NOW, FOUND)
+    assert run(little).stdout == FOUND
+    assert {path.suffix for path in (little / "__pycache__").iterdir()} == {".nbc"}
+
+
+def test_without_a_folder_to_write_to_it_compiles_and_says_so_in_one_line(little: Path, tmp_path: Path) -> None:
+    """Neither beside the package nor at home: both names are taken by what is no folder, which stops even root."""
+    (little / "__pycache__").write_text("", encoding="utf-8")
+    for _ in range(2):
+        done = run(little, XDG_CACHE_HOME=os.devnull)
+        assert done.stdout == COMPILED_NOW
+        assert done.stderr.count("\n") == 1
+        assert "NUMBA_CACHE_DIR" in done.stderr
+    for result in (COMPILED_NOW, FOUND):
+        done = run(little, XDG_CACHE_HOME=os.devnull, NUMBA_CACHE_DIR=tmp_path / "elsewhere" / "new")
+        assert (done.stdout, done.stderr) == (result, "")
+
+
+def test_an_install_that_cannot_be_written_uses_what_was_compiled_there_or_the_users_cache(
+    little: Path, tmp_path: Path
+) -> None:
+    run(little)
+    done = run(little, "read-only", XDG_CACHE_HOME=os.devnull)
+    assert (done.stdout, done.stderr) == (FOUND, "")
+    for path in kept(little):
+        path.unlink()
+    (little / "__pycache__").rmdir()
+    (little / "__pycache__").write_text("", encoding="utf-8")
+    assert [run(little, XDG_CACHE_HOME=tmp_path).stdout for _ in range(2)] == [COMPILED_NOW, FOUND]
+    assert kept(tmp_path / "ca_numpy")
+
+
+def test_a_user_without_a_home_gets_no_folder_named_after_one(little: Path, tmp_path: Path) -> None:
+    (little / "__pycache__").write_text("", encoding="utf-8")
+    script = f"import os; os.chdir({str(tmp_path)!r}); os.path.expanduser = lambda path: path\n" + RUN
+    done = python("-c", script, PYTHONPATH=tmp_path, XDG_CACHE_HOME=None)
+    assert done.stdout == COMPILED_NOW
+    assert not (tmp_path / "~").exists()
+
+
+def _doubled(x):  # type: ignore[no-untyped-def]
+    return x + x
+
+
+def test_numbas_own_cache_is_used_where_its_internals_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "_OWN_CACHE", False)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    doubled = jit.serial()(_doubled)
+    assert doubled(2) == 4
+    assert list(tmp_path.rglob("*.nbi"))
