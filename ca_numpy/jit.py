@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -196,6 +197,7 @@ def _stamp(module: str) -> bytes:
             sources[name] = file.read_text(encoding="utf-8")
             for line in _IMPORTS.findall(sources[name]):
                 _, *words = re.findall(r"[\w.]+", line)
+                words[0] = resolve_name(words[0], sys.modules[name].__package__)
                 names += [*words, *(f"{words[0]}.{word}" for word in words)]  # "from a import b": a.b may be a module
     versions = numba.__version__, llvmlite.__version__, np.__version__
     return hashlib.sha256(repr((versions, sorted(sources.items()))).encode()).digest()
