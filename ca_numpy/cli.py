@@ -31,19 +31,18 @@ from ca_numpy.training.stages import refuse_set
 
 @dataclass
 class Train:
-    """Train the whole system by Algorithm 1 of the paper. Without options: a few minutes on two cores."""
+    """Train the whole system with Algorithm 1 of the paper. Without options: a few minutes on two cores."""
 
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     preset: str = "quick"
-    """Named starting point for all options below: quick; medium, for a folder of pictures; finetune, for one that the
-    weights that ship are to learn; paper; or scenes, as these were trained: in stages, of which the same command does
-    what is left."""
+    """Defaults for all options below: quick; medium, for a folder of pictures; finetune, to train the bundled weights
+    on a folder; paper; or scenes, how the bundled weights were trained, in stages: repeat the command to resume."""
     out: Path | None = None
-    """Folder of the run, made anew; runs/001, runs/002, … if not given. For stages runs/scenes."""
+    """Folder of the run, to be created. Default: runs/001, runs/002, …; for stages runs/scenes."""
     resume: Path | None = None
-    """Folder of an interrupted run, to go on with exactly."""
+    """Folder of an interrupted run to resume, bit for bit."""
     backend: str = "auto"
-    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
+    """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
     minutes: float | None = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
@@ -73,29 +72,29 @@ class Inpaint:
     """Fill the hole of a picture. The mask is white where something is missing."""
 
     image: Positional[Path]
-    """The picture: any format that Pillow reads."""
+    """The picture, in any format that Pillow reads."""
     mask: Positional[Path]
-    """A picture of the same size, white = hole; or with transparency where the hole is."""
+    """An image of the same size, white = hole; or with the hole transparent."""
     model: Path | None = None
-    """A run's folder or a weight file; the weights that come with the package if not given."""
+    """A run folder or weight file. Default: the bundled weights."""
     out: Path | None = None
-    """Where to write the result; photo-inpainted.png beside photo.jpg if not given."""
+    """Output file. Default: photo-inpainted.png next to photo.jpg."""
     invert: bool = False
-    """Black is the hole."""
+    """The hole is black, not white."""
     largest_hole: int | None = None
-    """Largest hole, in pixels, that the model was trained on; as its file says if not given. Larger holes are filled
-    at a smaller size, from their surroundings alone; 0: the whole picture as it is."""
+    """Largest hole, in pixels, the model was trained on. Default: as its file says. Larger holes are filled at a
+    reduced size, from their surroundings alone; 0 fills the whole picture at full size."""
     blend: bool = True
-    """Shift what is filled in until it meets the known pixels at the edge, so that no seam shows."""
+    """Shift the fill to match the known pixels at the edge, so that no seam shows."""
     backend: str = "auto"
-    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
+    """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
         if out.resolve() in (self.image.resolve(), self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
-        if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # told before the work, not after
-            raise UserError(f"cannot write {str(out)!r}: give a file in an existing folder, as {', '.join(WRITABLE)}")
+        if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
+            raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
         filled = inpaint(
             self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend,
             largest_hole=self.largest_hole, blend=self.blend,
@@ -106,32 +105,32 @@ class Inpaint:
 
 @dataclass
 class Evaluate:
-    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over the hole and the whole."""
+    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over hole and whole picture."""
 
     model: Positional[Path | None] = None
-    """A run's folder or a weight file; the weights that come with the package if not given."""
+    """A run folder or weight file. Default: the bundled weights."""
     methods: tuple[str, ...] = ()
-    """Which to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. The first two if not given."""
+    """Methods to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. Default: the first two."""
     data: str | None = None
-    """As for training: a folder, "photographs", a set in its folder, … For a run: the pictures it held out."""
+    """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
     size: int | None = None
-    """Side of the crops in pixels. For a run: that of its training; else 256."""
+    """Side of the crops in pixels. Default: the training size for a run, else 256."""
     count: int = 32
-    """How many crops."""
+    """Number of crops."""
     holes: Holes = "centre"
-    """A square in the centre, or drawn from the seed: one box, several, or brush strokes; or these by turns."""
+    """A centred square, or drawn from the seed: one box, several, brush strokes, or these in turn."""
     seed: int = 0
-    """Of the holes."""
+    """Seed of the holes."""
     pairs: Path | None = None
-    """List of pictures and holes, .json: measured on if it is there, else written, for others to repeat it."""
+    """List of pictures and holes, .json: used if it exists, else written, for others to repeat the evaluation."""
     out: Path | None = None
-    """Also write the table here, as .md or .json."""
+    """Also write the table to this .md or .json file."""
     sheet: Path | None = None
-    """Also draw the first pictures here, as .png: input, each method, truth."""
+    """Also draw the first pictures to this .png file: input, each method, truth."""
     against: Path | None = None
-    """A second model, to compare with on the same pictures."""
+    """A second model to compare with on the same pictures."""
     backend: str = "auto"
-    """What computes: numpy, numba, cupy or cupy:tf32; auto is the best that works. `ca-numpy backends` lists them."""
+    """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
         table = evaluate(
@@ -144,16 +143,16 @@ class Evaluate:
 
 @dataclass
 class Data:
-    """Get pictures to train on: `scenes`, landscapes in the public domain. Called again, it finishes."""
+    """Get training pictures: `scenes`, landscapes in the public domain. Repeat the command to resume."""
 
     what: Positional[Literal["scenes"]]
     """scenes: photographs of 1440×720 pixels from a Debian package of 136 MB."""
     out: Path = Path("scenes")
-    """Folder to make."""
+    """Folder to create."""
     licence: scenes.Licence = "public-domain"
-    """Take what is in the public domain, or all: the others are under CC BY-SA. licences.csv tells them apart."""
+    """Only pictures in the public domain, or all, including those under CC BY-SA. licences.csv lists each licence."""
     deb: Path | None = None
-    """The package's file, if you have it; apt-get downloads it if not given."""
+    """The package file, if you have it. Default: download it with apt-get."""
 
     def run(self) -> None:
         made = scenes.fetch(self.out, licence=self.licence, deb=self.deb)
@@ -165,34 +164,34 @@ class Data:
 
 @dataclass
 class Bench:
-    """Time the parts of the system on each backend, turn by turn, and on PyTorch where it is installed."""
+    """Time the parts of the system on each backend in turn, and on PyTorch if it is installed."""
 
     backend: tuple[str, ...] = ()
-    """Which backends, also as cupy:tf32; all that are fast if not given. The last is compared with the others."""
+    """Backends, also as cupy:tf32. Default: all fast ones. The last is compared with the others."""
     what: tuple[str, ...] = GROUPS
-    """Which works: layers, attention, forward, critic, iteration."""
+    """What to time: layers, attention, forward, critic, iteration."""
     sizes: tuple[int, ...] = (256, 512, 1024)
-    """Sides of the picture in pixels, for layers, attention and forward."""
+    """Picture sides in pixels, for layers, attention and forward."""
     batch: int = 2
     """Pictures in a batch, for critic and iteration."""
     rounds: int = 5
-    """Each round runs everything once; medians are shown. What takes long runs once."""
+    """Each round runs everything once; medians are reported. Slow parts run once."""
     peer: bool | None = None
-    """Compare with PyTorch; by default if it is installed."""
+    """Compare with PyTorch. Default: if it is installed."""
     peer_device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where PyTorch runs; auto is its CUDA, where it has that and a cupy backend is timed."""
+    """Device for PyTorch; auto uses CUDA if available and a cupy backend is timed."""
     json: Path | None = None
     """Also write every measured second to this file."""
 
     def run(self) -> None:
         if any(size < 64 or size % 32 for size in self.sizes) or self.rounds < 1 or self.batch < 1:
-            raise UserError(f"sizes must be multiples of 32 from 64 on, rounds and batch positive, got {self}")
-        if self.json:  # found out before the hours of work
+            raise UserError(f"sizes must be multiples of 32, at least 64; rounds and batch positive; got {self}")
+        if self.json:  # fail before hours of work, not after
             try:
                 write_text(self.json, "{}\n")
             except OSError as e:
                 raise UserError(f"cannot write {self.json}: {e.strerror}") from e
-        fast = [name for name in backends.available_backends() if name != "cupy-emulated"]  # which is for reading
+        fast = [name for name in backends.available_backends() if name != "cupy-emulated"]
         report = bench(
             self.backend or fast, groups=self.what, sizes=self.sizes, batch=self.batch,
             rounds=self.rounds, peer=self.peer, peer_device=self.peer_device,
@@ -205,7 +204,7 @@ class Bench:
 
 @dataclass
 class Backends:
-    """List the backends, whether they work here, and what would make them work or work faster."""
+    """List the backends, whether they work here, and how to make them work, or work faster."""
 
     def run(self) -> None:
         for name in backends.registered_backends():
@@ -228,11 +227,11 @@ Command = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. Bad input is one line on stderr and status 2."""
+    """Run a command. Invalid input gives one line on stderr and status 2."""
     args = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ℓ shows ? and not a traceback
+            stream.reconfigure(errors="replace")  # print ? where the terminal has no ℓ
     if args == ["--version"]:
         print("ca-numpy", version("ca-numpy"))
         return 0
@@ -247,11 +246,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as e:
         where = f" {e.filename!r}" if e.filename else ""
-        print(f"ca-numpy: the system refuses to read or write{where}: {e.strerror or e}", file=sys.stderr)
+        print(f"ca-numpy: cannot read or write{where}: {e.strerror or e}", file=sys.stderr)
         return 2
     except MemoryError as e:
         detail = " ".join(str(e).split()) or "an allocation failed"
-        print(f"ca-numpy: not enough memory ({detail}): make the batch or the pictures smaller", file=sys.stderr)
+        print(f"ca-numpy: not enough memory ({detail}): use smaller batches or pictures", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -259,11 +258,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train_defaults(args: list[str]) -> Train:
-    """What the other options start from: the run that is resumed, or a preset."""
+    """Defaults of the other options: those of the resumed run, or of a preset."""
     resumed, preset = _value(args, "--resume"), _value(args, "--preset") or "quick"
     if resumed and _value(args, "--preset"):
-        raise UserError("a resumed run keeps its options: leave out --preset")
-    if preset in STAGES:  # also what is given as the first stage has it
+        raise UserError("a resumed run keeps its options: omit --preset")
+    if preset in STAGES:  # even if the value equals the first stage's
         refuse_set(preset, (option.removeprefix("no_") for option in _options(args)))
     return Train(config=_default_config(preset, Path(resumed) if resumed else None), preset=preset)
 
@@ -279,12 +278,12 @@ def _default_config(preset: str, resume: Path | None) -> TrainConfig:
 
 
 def _options(args: list[str]) -> list[str]:
-    """The names of all options that are there, as fields have them."""
+    """The names of all given options, spelled as fields."""
     return [arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg.startswith("--")]
 
 
 def _value(args: list[str], option: str) -> str | None:
-    """The value of `--option value` or `--option=value`, if it is there."""
+    """The value of `--option value` or `--option=value`, if given."""
     for arg, following in zip(args, [*args[1:], ""], strict=True):
         if arg == option or arg.startswith(option + "="):
             return arg.partition("=")[2] or following

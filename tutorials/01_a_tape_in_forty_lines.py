@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 01 · A tape in forty lines
 #
-# **One idea:** a program that computes a number can also compute that number's derivatives by *all* its inputs, in a
-# few times the time of the program itself, if it writes down what it does.
+# **One idea:** a program that computes a number can also compute that number's derivatives with respect to *all* its
+# inputs, for a few times the cost of the program itself, if it records what it does.
 #
-# You need NumPy and the chain rule. You will read forty lines that differentiate programs, and check them in two ways
-# that know nothing of each other.
+# You need NumPy and the chain rule. You will read forty lines that differentiate programs, and check them in two
+# independent ways.
 
 # %%
 import json
@@ -29,7 +29,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # $$ L(A, b) = \sum_n \Big( \sum_k \tanh\big( \textstyle\sum_i X_{ni} A_{ik} \big)\, b_k - t_n \Big)^2 $$
 #
-# To make $L$ smaller we want to know, for each of the 180 weights, which way $L$ changes with it: 180 derivatives.
+# To make $L$ smaller we need to know how $L$ changes with each of the 180 weights: 180 derivatives.
 
 # %%
 rng = np.random.default_rng(0)
@@ -48,11 +48,11 @@ print(f"the error is {error(A, b):.4f}, and it depends on {A.size + b.size} weig
 # %% [markdown]
 # ## Loops: move each weight a little
 #
-# The definition of a derivative, taken at its word, with a step $h$ to both sides so that the first error cancels:
+# This is the definition of a derivative, with a step $h$ to either side so that the first-order error cancels:
 #
 # $$ \frac{\partial L}{\partial A_{ik}} = \frac{L(A_{ik} + h) - L(A_{ik} - h)}{2h} + O(h^2) $$
 #
-# It asks for nothing but the function itself, and for two runs of it per weight.
+# It needs only the function itself, evaluated twice per weight.
 
 
 # %%
@@ -72,19 +72,19 @@ dA_differences = by_differences(lambda A: error(A, b), A)
 print(dA_differences[0, :4])
 
 # %% [markdown]
-# This is our oracle: slow, a little inexact, and hard to get wrong. The full network of this library has 3.6 million
-# weights: seven million runs of it for one step of training.
+# This is our oracle: slow, slightly inexact, and hard to get wrong. The full network of this library has 3.6 million
+# weights, so one training step would take seven million forward passes.
 #
-# ## The equation: the chain rule, from the end
+# ## The equation: the chain rule, backwards
 #
-# Cut the program into steps, each making one array $v$ from earlier ones. Write $\bar v$ for the derivative of the
-# final number $L$ by $v$ (an array of $v$'s shape). If $v$ was made from $u$, then what $u$ does to $L$ *through $v$*
-# is
+# Split the program into steps, each computing one array $v$ from earlier ones. Write $\bar v$ for the derivative of the
+# final number $L$ with respect to $v$ (an array of $v$'s shape). If $v$ was computed from $u$, the effect of $u$ on $L$
+# *through $v$* is
 #
 # $$ \bar u_j \mathrel{+}= \sum_i \bar v_i \, \frac{\partial v_i}{\partial u_j} $$
 #
-# Start with $\bar L = 1$ and walk the steps backwards. Each step needs one *rule*: from $\bar v$ to its share of
-# $\bar u$.
+# Start with $\bar L = 1$ and go through the steps backwards. Each step needs one *rule*, which turns $\bar v$ into its
+# contribution to $\bar u$.
 #
 # | step | rule for $\bar u$ | rule for $\bar w$ |
 # |---|---|---|
@@ -95,17 +95,17 @@ print(dA_differences[0, :4])
 # | $v = \tanh u$ | $\bar v \odot (1 - v^2)$ | |
 # | $v = \sum_i u_i$ | $\bar v$, repeated in $u$'s shape | |
 #
-# Two things make this fast. The walk visits every step once, however many weights there are. And a rule never builds
-# the table $\partial v_i / \partial u_j$; it only multiplies by it.
+# Two things make this fast. The backward pass visits every step once, however many weights there are. And a rule never
+# builds the Jacobian $\partial v_i / \partial u_j$; it only multiplies by it.
 #
 # ## The tape
 #
-# A `Var` is an array that remembers what it was made from. Together these memories are the tape.
+# A `Var` is an array that remembers what it was computed from. Together these records form the tape.
 
 
 # %%
 class Var:
-    """An array, and for each array it was made from the rule that passes its gradient on."""
+    """An array, and a rule for passing the gradient on to each array it was made from."""
 
     def __init__(self, data, made_from=()):
         self.data = np.asarray(data, dtype=float)
@@ -146,14 +146,14 @@ def gradients(y, xs):
     visit(y)
     g = {id(v): np.zeros_like(v.data) for v in order}
     g[id(y)] = np.ones_like(y.data)
-    for v in reversed(order):  # what is made from v has passed everything on before v does
+    for v in reversed(order):  # everything made from v comes before v
         for maker, rule in v.made_from:
             g[id(maker)] = g[id(maker)] + rule(g[id(v)])
     return [g[id(x)] for x in xs]
 
 
 # %% [markdown]
-# Fewer than forty lines, not counting blank ones. The network is written as before, only in `Var`s:
+# Fewer than forty lines, not counting blank ones. The network is written as before, with `Var`s:
 
 # %%
 A_, b_ = Var(A), Var(b)
@@ -165,8 +165,8 @@ print(f"the same error: {float(L.data):.4f}")
 print(dA[0, :4])
 
 # %% [markdown]
-# **Predict, then run.** Near the end, `g[id(maker)] + rule(...)` *adds*. What would the gradient of $x \cdot x + x$
-# at $x = 3$ be if the line *overwrote* what was there? Decide on a number, then run both.
+# **Predict, then run.** Near the end, `g[id(maker)] + rule(...)` *adds*. What would the gradient of $x \cdot x + x$ at
+# $x = 3$ be if that line *overwrote* the previous value? Decide on a number, then run both.
 
 # %% tags=["predict"]
 x = Var(3.0)
@@ -175,7 +175,7 @@ print("adding:", float(gradients(y, [x])[0]))
 
 
 def overwriting(y, x):
-    """As `gradients`, for one x and a tape this short, with = in place of +."""
+    """As `gradients`, for one x and a tape this short, with = instead of +."""
     g = {id(y): np.ones_like(y.data)}
     steps = [y, y.made_from[0][0]]  # the sum, then the product
     for v in steps:
@@ -187,13 +187,13 @@ def overwriting(y, x):
 print("overwriting:", float(overwriting(y, x)))
 
 # %% [markdown]
-# $x$ reaches $y$ along three ways: twice through the product, once directly. The derivative $2x + 1 = 7$ is the sum
-# over the ways. Overwriting keeps the last way only, and gives 3. It is the commonest error in a first tape, and it
-# shows only where something is used twice.
+# $x$ reaches $y$ along three paths: twice through the product, once directly. The derivative $2x + 1 = 7$ is the sum
+# over the paths. Overwriting keeps only the last path, and gives 3. This is the most common bug in a first tape, and it
+# shows only where a value is used twice.
 #
-# **Predict, then run.** `reversed(order)` hands out $\bar v$ only after everything made from $v$ has added to it. Take
-# $y = x^2 \cdot x + x^2$, whose steps are $x^2$, $x^3$ and $y$, and walk them from left to right, in the order
-# $y, x^3, x^2, x$ and in the order $y, x^2, x^3, x$. Which of the two gives a wrong gradient, and why?
+# **Predict, then run.** `reversed(order)` passes $\bar v$ on only after everything computed from $v$ has added to it.
+# Take $y = x^2 \cdot x + x^2$, whose steps are $x^2$, $x^3$ and $y$, and visit them in the order $y, x^3, x^2, x$ and
+# in the order $y, x^2, x^3, x$. Which of the two gives a wrong gradient, and why?
 
 # %% tags=["predict"]
 x = Var(2.0)
@@ -216,13 +216,13 @@ for order in ([y, cube, square, x], [y, square, cube, x]):
     print(" → ".join(names[id(v)] for v in order), "   dy/dx =", walked(order))
 
 # %% [markdown]
-# The true derivative is $3x^2 + 2x = 16$. In the second order, $x^2$ passes on what it has before $x^3$ has given it
-# its share. An order in which makers always come before what they made is called *topological*.
+# The true derivative is $3x^2 + 2x = 16$. In the second order, $x^2$ passes its gradient on before $x^3$ has
+# contributed to it. An order in which inputs always come before what is computed from them is called *topological*.
 #
-# ## Checked against an oracle, twice
+# ## Checked against two oracles
 #
-# Finite differences know nothing of our rules; and the library's own engine, `ca_numpy.grad`, was written and tested
-# apart from them. The first agrees up to the error of the differences, the second up to the last digits of float64.
+# Finite differences do not use our rules, and the library's own engine, `ca_numpy.grad`, was written and tested
+# separately. The first agrees up to the error of the differences, the second up to the last digits of float64.
 
 # %%
 A_ca, b_ca = ca.tensor(A), ca.tensor(b)
@@ -243,16 +243,16 @@ assert apart(dA, dA_differences) < 1e-6
 assert max(apart(dA, dA_ca), apart(db, db_ca)) < 1e-12
 
 # %% [markdown]
-# (`ca_numpy` has no tanh, since the paper's networks have none: we composed it as $2/(1 + e^{-2x}) - 1$. A composite
-# needs no rule of its own.)
+# (`ca_numpy` has no tanh, since the paper's networks do not use one: we composed it as $2/(1 + e^{-2x}) - 1$. A
+# composite function needs no rule of its own.)
 #
 # ## Numbers or arrays: the same tape, timed
 #
-# Nothing in `gradients` asks for arrays. With one `Var` per *number* the same lines work; each addition and each
-# product of the matrix product is then a step of its own on the tape.
+# Nothing in `gradients` requires arrays. The same code works with one `Var` per *number*; each addition and
+# multiplication in the matrix product is then a separate step on the tape.
 #
-# **Predict, then run.** One matrix product 16 × 16 by 16 × 16 holds 4096 multiplications. How much slower is the tape
-# of numbers? Ten times, a hundred, a thousand?
+# **Predict, then run.** A 16 × 16 by 16 × 16 matrix product takes 4096 multiplications. How much slower is the tape of
+# numbers? Ten times, a hundred, a thousand?
 
 # %% tags=["predict", "timed"]
 n = 6 if QUICK else 16
@@ -283,10 +283,10 @@ slow, fast = seconds_of(numbers, rounds=1), seconds_of(arrays, rounds=20)
 print(f"numbers {1e3 * slow:.1f} ms, arrays {1e3 * fast:.3f} ms: {slow / fast:.0f} times")
 
 # %% [markdown]
-# The arithmetic is the same. What differs is how often Python is asked to do something: thousands of times, or five
-# times. So this library's tape holds arrays, and its steps are as large as convolutions.
+# The arithmetic is the same. What differs is the number of Python calls: thousands, or five. So this library's tape
+# holds arrays, and its steps are as large as convolutions.
 #
-# Now all ways against each other, on networks of growing width.
+# Now we compare all methods on networks of increasing width.
 
 # %% tags=["timed"]
 widths = [5, 10, 20] if QUICK else [5, 10, 20, 40, 80, 160]
@@ -319,20 +319,20 @@ viz.show(
 
 # %% [markdown]
 # The tape costs a small multiple of one run, whatever the number of weights. Finite differences cost two runs *per
-# weight*, and each run grows too. This is why networks can be trained at all.
+# weight*, and each run gets slower too. This is why networks can be trained at all.
 #
 # ## What the library does differently
 #
-# Read [`tensor.py`](../ca_numpy/engine/tensor.py) and [`autograd.py`](../ca_numpy/engine/autograd.py) now: 300
-# lines, and you know the idea of each. They differ from ours in four ways.
+# Read [`tensor.py`](../ca_numpy/engine/tensor.py) and [`autograd.py`](../ca_numpy/engine/autograd.py) now: 300 lines,
+# all built on ideas you now know. They differ from ours in four ways.
 #
-# 1. **Rules are kept beside the operation's name**, not in a closure on each `Var`: `defvjp(mul, …)`. One can print,
-#    test and count them.
+# 1. **Rules are registered by operation**, not kept in a closure on each `Var`: `defvjp(mul, …)`. They can be printed,
+#    tested and counted.
 # 2. **Rules are written in operations**, not in NumPy, so gradients have gradients: that is
 #    [notebook 02](02_gradients_of_gradients.ipynb).
-# 3. **Only paths that lead from `y` to `xs` are walked.** Ours computes the gradient by the data $X$, too, and throws
-#    it away.
-# 4. **The walk is a loop**, not a recursion. A tape may be deeper than Python's stack:
+# 3. **Only paths that lead from `y` to `xs` are visited.** Ours also computes the gradient with respect to the data
+#    $X$, and throws it away.
+# 4. **The traversal is a loop**, not a recursion. A tape may be deeper than Python's stack:
 
 # %%
 deep = Var(1.0)
@@ -368,23 +368,23 @@ def division_rules(g, u, w):
 check("01.division", division_rules)
 
 # %% [markdown]
-# **2.** Broadcasting. `Var(a) + Var(c)` with $a$ of shape (4, 3) and $c$ of shape (3,) computes the right sum, and
-# then hands $c$ a gradient of shape (4, 3). Each number of $c$ was used four times, so its gradient is the sum over
-# the four. Write the function that undoes broadcasting: it takes a gradient and the shape that the array had before.
+# **2.** Broadcasting. `Var(a) + Var(c)` with $a$ of shape (4, 3) and $c$ of shape (3,) computes the right sum, and then
+# hands $c$ a gradient of shape (4, 3). Each element of $c$ was used four times, so its gradient is the sum of four.
+# Write the function that undoes broadcasting: it takes a gradient and the original shape of the array.
 
 
 # %%
 def sum_to(g, shape):
-    """g, summed over everything that broadcasting an array of this shape repeated."""
+    """g, summed over everything that broadcasting repeated in an array of this shape."""
     raise NotImplementedError
 
 
 check("01.sum_to", sum_to)
 
 # %% [markdown]
-# **3.** One rule for a step that is used everywhere in this library: $v = \mathrm{softmax}(u)$ along the last axis,
-# $v_i = e^{u_i} / \sum_j e^{u_j}$. Every $v_i$ depends on every $u_j$ of its row. Find the rule from $\bar v$ and $v$
-# alone, without building the table of $\partial v_i / \partial u_j$.
+# **3.** The rule for an operation used throughout this library: $v = \mathrm{softmax}(u)$ along the last axis, $v_i =
+# e^{u_i} / \sum_j e^{u_j}$. Every $v_i$ depends on every $u_j$ of its row. Find the rule from $\bar v$ and $v$ alone,
+# without building the Jacobian $\partial v_i / \partial u_j$.
 
 
 # %%

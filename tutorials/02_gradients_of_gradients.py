@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 02 · Gradients of gradients
 #
-# **One idea:** if the rules of derivatives are written in the same operations as the program, then a gradient is a
-# program too, and can be differentiated like any other. Every order comes for free.
+# **One idea:** if the rules for derivatives are written in the same operations as the program, then a gradient is a
+# program too, and can be differentiated like any other. Derivatives of every order come for free.
 #
 # You need notebook 01.
 
@@ -24,15 +24,15 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# The networks of this library are judged by *critics*, and a critic $f$ must not be too steep: its slope is kept near
-# 1 by adding to its loss a penalty on the slope itself,
+# The networks of this library are judged by *critics*, and a critic $f$ must not be too steep: its slope is kept near 1
+# by a penalty on the slope itself, added to its loss,
 #
 # $$ P(w) = \frac{1}{N} \sum_n \big( \lVert \nabla_x f(x_n; w) \rVert - 1 \big)^2 $$
 #
-# (Notebook 07 says why.) To train the critic we need $\partial P / \partial w$. But $P$ already contains a gradient,
-# by $x$. So we need the gradient, by $w$, of a gradient by $x$.
+# (Notebook 07 explains why.) To train the critic we need $\partial P / \partial w$. But $P$ already contains a gradient
+# with respect to $x$. So we need the gradient with respect to $w$ of a gradient with respect to $x$.
 #
-# The tape of notebook 01 cannot do it. Here it is again, as short as it goes: sums and products.
+# The tape of notebook 01 cannot do this. Here it is again, reduced to sums and products.
 
 
 # %%
@@ -50,7 +50,7 @@ class Number:
 
 
 def in_order(y):
-    """All that y was made from, makers first, and y."""
+    """Everything y was made from, inputs first, then y."""
     order, seen = [], set()
 
     def visit(v):
@@ -65,7 +65,8 @@ def in_order(y):
 
 
 def gradient(y, x):
-    """The gradient of y by x, in whatever the rules are written in. Var comes in the next cell."""
+    """The gradient of y with respect to x, in the type that the rules are written in. Var is defined in the next "
+    "cell."""
     g = {id(y): 1.0 if isinstance(y, Number) else Var(1.0)}
     for v in reversed(in_order(y)):
         for maker, rule in v.made_from:
@@ -78,12 +79,12 @@ def gradient(y, x):
 # ## The equation: write the rule in the operations themselves
 #
 # The rule of a product $v = u \cdot w$ is $\bar u = \bar v \cdot w$. That is a product again. Written as `g *
-# other.data`, it is a product of NumPy's, and NumPy keeps no tape. Written as `g * other`, it is a product of ours:
-# the result remembers that it came from $\bar v$ and $w$, and
+# other.data`, it is a NumPy product, and NumPy keeps no tape. Written as `g * other`, it is a product on our tape: the
+# result remembers that it came from $\bar v$ and $w$, and
 #
 # $$ \frac{\partial \bar u}{\partial w} = \bar v, \qquad \frac{\partial \bar u}{\partial \bar v} = w $$
 #
-# are found by the rule of the product, which we already have. Leave out `.data` twice:
+# follow from the product rule, which we already have. Leave out `.data` twice:
 
 
 # %%
@@ -121,26 +122,26 @@ assert derivatives == [4 * 2**3, 12 * 2**2, 24 * 2, 24, 0]
 
 # %% [markdown]
 # We wrote no rule for a second derivative, let alone a fourth. Every gradient is a program like the one it came from,
-# a little longer, and is walked in the same way.
+# only slightly longer, and is differentiated in the same way.
 #
 # **What it takes.** Rules may only use operations that have rules. The sum of an array, for instance, has the rule
-# "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is: sum. The two name each
-# other, and the family is closed. In [`ca_numpy/engine/ops/shapes.py`](../ca_numpy/engine/ops/shapes.py) it says
+# "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is a sum. Each refers to the
+# other, so the family is closed. In [`ca_numpy/engine/ops/shapes.py`](../ca_numpy/engine/ops/shapes.py) this reads
 #
 # ```python
 # defvjp(sum_to, lambda g, y, x, shape: broadcast_to(g, shape=x.shape))
 # defvjp(broadcast_to, lambda g, y, x, shape: sum_to(g, shape=x.shape))
 # ```
 #
-# and all rules of the library look like this. Convolution, in the next notebook, is a closed family of three.
+# and all rules in the library look like this. Convolution, in the next notebook, is a closed family of three.
 #
 # ## In the library
 #
-# `ca.grad(..., create_graph=True)` records the gradient on the tape. Without it the gradient is a constant, which
-# saves memory when nobody is going to differentiate it.
+# `ca.grad(..., create_graph=True)` records the gradient on the tape. Without it the gradient is a constant, which saves
+# memory when it will not be differentiated again.
 #
 # **Predict, then run.** What does the second `ca.grad` give in each case? The function is $x^3$ at 2, so the answer
-# ought to be $6x = 12$.
+# should be $6x = 12$.
 
 # %% tags=["predict"]
 x = ca.tensor(2.0)
@@ -149,16 +150,16 @@ for create_graph in (True, False):
     print(f"create_graph={create_graph!s:5}  first {float(dy):.0f}, second {float(ca.grad(dy, x)):.0f}")
 
 # %% [markdown]
-# Without the graph the gradient is a number that came from nowhere, and what does not depend on $x$ has the
-# derivative 0. No error is raised. Keep this in mind when a penalty does not seem to do anything.
+# Without the graph the gradient is a constant, and a constant has derivative 0. No error is raised. Remember this when
+# a penalty seems to have no effect.
 #
 # ## Loops: the whole Hessian
 #
-# For a function $L$ of $n$ numbers, second derivatives form a matrix, the Hessian
+# For a function $L$ of $n$ variables, the second derivatives form a matrix, the Hessian
 #
 # $$ H_{ij} = \frac{\partial^2 L}{\partial x_i \, \partial x_j} $$
 #
-# Row $i$ is the gradient of the $i$-th number of the gradient. Take $L(x) = \sum_k \mathrm{elu}(\sum_j W_{kj}
+# Row $i$ is the gradient of the $i$-th component of the gradient. Take $L(x) = \sum_k \mathrm{elu}(\sum_j W_{kj}
 # x_j)^2$, with the activation of the paper's networks, $\mathrm{elu}(z) = z$ where $z > 0$, else $e^z - 1$.
 
 # %%
@@ -188,13 +189,13 @@ print("symmetric:", np.allclose(H, H.T), "  trace:", round(float(np.trace(H)), 6
 # %% [markdown]
 # ## Vectorised: the Hessian times a vector
 #
-# The whole matrix is hardly ever wanted. What the penalty needs, and Newton's method, and a test of a gradient, is
-# $H$ times some vector $v$. With $v$ held fixed,
+# The whole matrix is rarely needed. The penalty, Newton's method and a gradient test need only $H$ times some vector
+# $v$. With $v$ held fixed,
 #
 # $$ H v = \nabla_x \big\langle \nabla_x L(x), v \big\rangle $$
 #
-# because the $j$-th number on the right is $\sum_i v_i \, \partial^2 L / \partial x_j \partial x_i$. One number is
-# differentiated, once: a single backward pass in place of $n$.
+# because the $j$-th component on the right is $\sum_i v_i \, \partial^2 L / \partial x_j \partial x_i$. One scalar is
+# differentiated once: a single backward pass instead of $n$.
 
 
 # %%
@@ -211,11 +212,11 @@ assert np.allclose(H @ v, hessian_times(x, v, W), rtol=1e-12, atol=1e-13)
 # %% [markdown]
 # ## Checked against oracles
 #
-# By hand: with $h(z) = \mathrm{elu}(z)^2$ and $z = Wx$, the Hessian is $W^\top \mathrm{diag}(h''(z))\, W$, and $h''$
-# is 2 on the right, $4e^{2z} - 2e^z$ on the left.
+# Analytically: with $h(z) = \mathrm{elu}(z)^2$ and $z = Wx$, the Hessian is $W^\top \mathrm{diag}(h''(z))\, W$, and
+# $h''$ is 2 for $z > 0$ and $4e^{2z} - 2e^z$ otherwise.
 #
-# And by differences, which know no formula: `gradcheck` compares the gradient with finite differences, then treats
-# the gradient as a new function and does the same with that, to any order.
+# And numerically: `gradcheck` compares the gradient with finite differences, then treats the gradient as a new function
+# and does the same again, to any order.
 
 # %%
 z = W @ x
@@ -230,8 +231,8 @@ print("orders 1, 2 and 3 agree with finite differences to one part in a million"
 # %% [markdown]
 # ## Timed
 #
-# **Predict, then run.** How does the time for $Hv$ grow with $n$, beside the time for all of $H$? And how many times
-# one evaluation of $L$ does $Hv$ take?
+# **Predict, then run.** How does the time for $Hv$ grow with $n$, compared with the time for all of $H$? And how many
+# evaluations of $L$ does $Hv$ cost?
 
 # %% tags=["predict", "timed"]
 sizes = [8, 16] if QUICK else [8, 16, 32, 64, 128, 256]
@@ -258,15 +259,15 @@ viz.show(
 )
 
 # %% [markdown]
-# Each order costs a small multiple of the one before it, and the multiple does not depend on how many inputs there are.
-# (That the curves are flat is Python's doing: at these sizes the steps on the tape take longer than their arithmetic.
-# With larger ones all of them would rise like $n^2$, as the product $W x$ does, and the Hessian by rows like $n^3$.)
+# Each order costs a small multiple of the one before it, and the multiple does not depend on the number of inputs. (The
+# curves are flat because of Python's overhead: at these sizes the steps on the tape take longer than their arithmetic.
+# At larger sizes they would all grow like $n^2$, as the product $W x$ does, and the Hessian by rows like $n^3$.)
 #
 # ## The penalty, on a toy
 #
-# A critic of one number: $f(x) = \sum_k c_k\, \mathrm{elu}(a_k x + b_k)$. Its slope by $x$ is a gradient. All samples
-# $x_n$ are put through at once, and since sample $n$ touches only $f(x_n)$, the gradient of the *sum* holds every
-# sample's own slope.
+# A critic of one variable: $f(x) = \sum_k c_k\, \mathrm{elu}(a_k x + b_k)$. Its slope is a gradient with respect to
+# $x$. All samples $x_n$ are evaluated at once, and since sample $n$ affects only $f(x_n)$, the gradient of the *sum*
+# contains each sample's own slope.
 
 # %%
 K = 16
@@ -294,10 +295,12 @@ def penalty(*weights):
 weights = [ca.tensor(w) for w in start]
 P = penalty(*weights)
 gradients = ca.grad(P, weights)
-print(f"penalty {float(P):.4f}; norms of its gradients by a, b, c:", *(f"{np.linalg.norm(g):.4f}" for g in gradients))
+print(
+    f"penalty {float(P):.4f}; norms of its gradients w.r.t. a, b, c:", *(f"{np.linalg.norm(g):.4f}" for g in gradients)
+)
 
 # %% [markdown]
-# That was a gradient of a gradient, by 48 weights, and we can follow it downhill.
+# That was a gradient of a gradient, with respect to 48 weights, and we can follow it downhill.
 
 # %%
 figures_before = float(P), [float(np.linalg.norm(g)) for g in gradients]
@@ -322,21 +325,20 @@ right.legend(frameon=False)
 viz.show(
     figure,
     alt="Left, the critic before and after; right, its slope. Before, the slope lies between zero and minus one half; "
-    "after, about a tenth around the dotted line at minus one.",
+    "after, within about a tenth of the dotted line at minus one.",
 )
 
 # %% [markdown]
-# Nowhere did we say what the critic's values should be, only how steep it should be. Two gradients did the rest. In
-# the library this is [`losses.gradient_penalty`](../ca_numpy/training/losses.py), with pictures for $x$ and a critic of
-# convolutions.
+# We never specified the critic's values, only how steep it should be. Two gradients did the rest. In the library this
+# is [`losses.gradient_penalty`](../ca_numpy/training/losses.py), with pictures for $x$ and a convolutional critic.
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_02.py`.
 #
-# **1.** The rule of softmax from notebook 01, written so that gradients of it have gradients. `g` and `y` are
-# Tensors, and so must be the answer. NumPy's functions do not take Tensors: it is `t.sum(axis=-1, keepdims=True)`, not
+# **1.** The softmax rule from notebook 01, written so that its gradients have gradients. `g` and `y` are Tensors, and
+# the answer must be one too. NumPy's functions do not take Tensors: write `t.sum(axis=-1, keepdims=True)`, not
 # `np.sum(t, …)`.
 
 
@@ -354,20 +356,20 @@ check("02.softmax", softmax_rule)
 
 # %%
 def hessian_vector(f, x, v):
-    """H·v at the array x, where f maps a Tensor to a Tensor of one number; v is an array of x's shape."""
+    """H·v at the array x, where f maps a Tensor to a scalar Tensor; v is an array of x's shape."""
     raise NotImplementedError
 
 
 check("02.hessian_vector", hessian_vector)
 
 # %% [markdown]
-# **3.** The penalty for samples of several numbers each. `critic` maps a Tensor (N, D) to a Tensor (N, 1), row by
-# row; `x` is an array (N, D). Give $P$ as a Tensor, so that it can be differentiated by the critic's weights.
+# **3.** The penalty for vector-valued samples. `critic` maps a Tensor (N, D) to a Tensor (N, 1), row by row; `x` is an
+# array (N, D). Return $P$ as a Tensor, so that it can be differentiated with respect to the critic's weights.
 
 
 # %%
 def gradient_penalty(critic, x):
-    """The mean over the rows of (‖gradient of the critic by that row‖₂ − 1)²."""
+    """The mean over the rows of (‖gradient of the critic with respect to that row‖₂ − 1)²."""
     raise NotImplementedError
 
 

@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 03 · Convolution and its two gradients
 #
-# **One idea:** a convolution and its two gradients are three readings of *one* sum, which is linear in the picture,
-# in the weights and in the gradient. Leave one of the three out, and what remains is the kernel that computes it.
+# **One idea:** a convolution and its two gradients are three views of *one* sum, which is linear in the picture, in the
+# weights and in the gradient. Leave out one of the three, and what remains is the kernel that computes the gradient
+# with respect to it.
 #
-# You need notebook 01 for what a gradient's rule is, and `np.einsum` or patience.
+# You need notebook 01 for what a gradient rule is, and `np.einsum` or patience.
 
 # %%
 import json
@@ -26,20 +27,20 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# Nearly all that the paper's networks do is convolution: slide a small window over a picture, and at each place take
-# a weighted sum of what lies under it. Pictures are arrays N H W C (picture, row, column, channel), and weights are
-# KH KW C O: one small picture for each pair of an input channel $c$ and an output channel $o$.
+# Nearly everything the paper's networks do is convolution: slide a small window over a picture, and at each position
+# take a weighted sum of the pixels under it. Pictures are arrays N H W C (picture, row, column, channel), and weights
+# are KH KW C O: one small picture for each pair of input channel $c$ and output channel $o$.
 #
 # $$ y_{n i j o} = \sum_{u, v, c} x_{n,\; i s + u,\; j s + v,\; c} \; w_{u v c o} $$
 #
-# The window moves by the *stride* $s$. One place $(u, v)$ of it is called a *tap*: a 3 × 3 window has nine. (The field
-# calls this a convolution. A mathematician would turn $w$ around first and call ours a correlation. And the word
-# *kernel* has two uses: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in the three kernels
-# above. Both occur here.)
+# The window moves by the *stride* $s$. One position $(u, v)$ within it is called a *tap*: a 3 × 3 window has nine. (The
+# field calls this a convolution. A mathematician would flip $w$ first and call ours a correlation. And the word
+# *kernel* has two meanings: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in the three
+# kernels above. Both occur here.)
 #
 # ## Loops
 #
-# Seven indices, seven loops. `np.ndindex` runs through several at once.
+# Seven indices, seven loops. `np.ndindex` iterates over several at once.
 
 
 # %%
@@ -66,29 +67,29 @@ for axes, (title, picture) in zip(figure.subplots(1, 3), pictures.items(), stric
     axes.set(title=f"{title}, {picture.shape[0]} × {picture.shape[1]}", xticks=[], yticks=[])
 viz.show(
     figure,
-    alt="An astronaut's face in grey, and two convolutions of it: in one, upright edges stand out in black and white, "
-    "in the other, level ones. The results are two pixels smaller.",
+    alt="An astronaut's face in grey, and two convolutions of it: in one, vertical edges stand out in black and "
+    "white, in the other, horizontal ones. The results are two pixels smaller.",
 )
 
 # %% [markdown]
-# A network does not know such weights; it finds them. So it needs, from the gradient $g = \bar y$, the two gradients
-# $\bar x$ and $\bar w$.
+# A network is not given such weights; it learns them. To do so it needs, from the gradient $g = \bar y$, the two
+# gradients $\bar x$ and $\bar w$.
 #
-# ## The equation: one number, three readings
+# ## The equation: one number, three views
 #
-# A gradient's rule concerns the number $\langle y, g \rangle = \sum y_{nijo}\, g_{nijo}$: whatever the program does
-# with $y$, near this point it acts like this product. Put in what $y$ is:
+# A gradient rule concerns the number $\langle y, g \rangle = \sum y_{nijo}\, g_{nijo}$: whatever the program does with
+# $y$, to first order it behaves like this product. Substitute $y$:
 #
 # $$ T(x, w, g) = \sum_{n,i,j,o,u,v,c} x_{n,\; i s + u,\; j s + v,\; c} \; w_{u v c o} \; g_{n i j o} $$
 #
-# $T$ is *trilinear*: double $x$, or $w$, or $g$, and it doubles. The derivative of a linear function is whatever
-# stands beside its argument. So
+# $T$ is *trilinear*: double $x$, or $w$, or $g$, and it doubles. The derivative of a linear function is the coefficient
+# of its argument. So
 #
 # $$ T = \langle \underbrace{\mathrm{conv}(x, w)}_{\partial T / \partial g},\; g \rangle
 # = \langle x,\; \underbrace{\mathrm{dx}(g, w)}_{\partial T / \partial x} \rangle
 # = \langle w,\; \underbrace{\mathrm{dw}(g, x)}_{\partial T / \partial w} \rangle $$
 #
-# In loops, nothing changes but which array stands on the left of `+=`.
+# In loops, only the array on the left of `+=` changes.
 
 
 # %%
@@ -112,8 +113,8 @@ def dw_loops(g, x, ksize, stride=1):
 
 
 # %% [markdown]
-# **Predict, then run.** Two pictures 9 × 8 with 3 channels, a 3 × 2 kernel to 4 channels, stride 2. Which shapes have
-# $y$, $\bar x$ and $\bar w$? And what do the three inner products have to do with each other?
+# **Predict, then run.** Two pictures 9 × 8 with 3 channels, a 3 × 2 kernel to 4 channels, stride 2. What are the shapes
+# of $y$, $\bar x$ and $\bar w$? And how are the three inner products related?
 
 # %% tags=["predict"]
 x, w = rng.standard_normal((2, 9, 8, 3)), rng.standard_normal((3, 2, 3, 4))
@@ -126,8 +127,8 @@ print("⟨y, g⟩ = {:.12f}   ⟨x, dx⟩ = {:.12f}   ⟨w, dw⟩ = {:.12f}".for
 assert np.allclose(T, T[0], rtol=1e-12)
 
 # %% [markdown]
-# A gradient has the shape of what it is the gradient of; and the three products are one number, $T$. This is the
-# *adjoint test*, and it needs no derivative and no small step: with random arrays, a wrong `dx` or `dw` fails it with
+# The gradient with respect to an array has that array's shape, and the three products are the same number, $T$. This is
+# the *adjoint test*. It needs no derivatives and no small step: with random arrays, a wrong `dx` or `dw` fails it with
 # probability one.
 #
 # ## A picture of the adjoint
@@ -163,19 +164,19 @@ for row, stride in zip(figure.subplots(2, 2, width_ratios=[12, 10]), (1, 2), str
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="k" if value < 3 else "w")
 viz.show(
     figure,
-    alt="Four matrices. Convolution has the weights 1 2 3 in each row, one place further right from row to row, two "
-    "with stride 2. The matrices of dx are their transposes: in each column 1 2 3, from top to bottom.",
+    alt="Four matrices. Convolution has the weights 1 2 3 in each row, shifted right by one place per row, or two "
+    "with stride 2. The matrices of dx are their transposes: each column reads 1 2 3 from top to bottom.",
 )
 
 # %% [markdown]
-# Read a *row* on the right: with stride 1, the row of a pixel in the middle holds 3 2 1. `dx` is a convolution, too,
-# with the kernel turned around. With stride 2, a pixel is seen by two windows or by one, and the rows take turns. The
-# last row is empty: no window reaches the last pixel, so it has no say in $y$, and its gradient is 0.
+# Read a *row* on the right: with stride 1, the row of a pixel in the middle holds 3 2 1. `dx` is also a convolution,
+# with the kernel flipped. With stride 2, a pixel is covered by two windows or by one, and the rows alternate. The last
+# row is empty: no window reaches the last pixel, so it does not affect $y$, and its gradient is 0.
 #
 # ## Vectorised: one view, three products
 #
-# All windows can be seen at once, without copying a pixel. An array is memory and *strides*: how many bytes to go for
-# one step along each axis. Let the axes $u, v$ go by a pixel, and $i, j$ by $s$ pixels:
+# All windows can be viewed at once, without copying a pixel. An array is memory and *strides*: the number of bytes per
+# step along each axis. Let the axes $u, v$ step by one pixel, and $i, j$ by $s$ pixels:
 
 
 # %%
@@ -205,10 +206,10 @@ assert np.allclose(dw_windows(g, x, (3, 2), stride=2), dw, rtol=1e-12)
 
 # %% [markdown]
 # One row of the matrix is a window, so $y = \text{patches} \cdot w$ and $\bar w = \text{patches}^\top g$: two matrix
-# products, in which NumPy is fast. And $\bar x$? By the same reading, $\bar{\text{patches}} = g\, w^\top$, and each
-# window's gradient has to be *added* to the pixels it came from. Windows overlap.
+# products, which NumPy does fast. And $\bar x$? In the same way, $\bar{\text{patches}} = g\, w^\top$, and each window's
+# gradient has to be *added* to the pixels it came from. Windows overlap.
 #
-# **Predict, then run.** What does `total[places] += 1` do where a place is named twice?
+# **Predict, then run.** What does `total[places] += 1` do where an index occurs twice?
 
 # %% tags=["predict"]
 total = np.zeros(4)
@@ -216,9 +217,9 @@ total[[0, 1, 1, 2]] += 1
 print(total)
 
 # %% [markdown]
-# NumPy adds to a copy and writes the copy back, so a place named twice gets one share. In-place addition into
-# overlapping windows would lose most of $\bar x$. But for a *fixed* place $(u, v)$ in the window, different windows
-# touch different pixels. So we go through the few places of the window in a loop, and add for all windows at once:
+# NumPy adds to a copy and writes the copy back, so an index that occurs twice is incremented once. In-place addition
+# into overlapping windows would lose most of $\bar x$. But for a *fixed* tap $(u, v)$, different windows touch
+# different pixels. So we loop over the few taps, and add for all windows at once:
 
 
 # %%
@@ -235,13 +236,13 @@ assert np.allclose(dx_windows(g, w, (9, 8), stride=2), dx, rtol=1e-12)
 print("the same as by loops")
 
 # %% [markdown]
-# This is the whole of [`backends/numpy_conv.py`](../backends/numpy_conv.py), but for padding, dilation, and taking
-# the patches in bands that fit the cache.
+# This is all of [`backends/numpy_conv.py`](../backends/numpy_conv.py), except for padding, dilation, and processing the
+# patches in bands that fit in the cache.
 #
 # ## Checked against oracles
 #
-# Four that know little of each other: the library's plain loops (`testing.oracles`), its kernels, the adjoint test,
-# and finite differences.
+# Four largely independent ones: the library's plain loops (`testing.oracles`), its kernels, the adjoint test, and
+# finite differences.
 
 # %%
 geometry = ConvGeometry(stride=2)  # no dilation, no zeros around
@@ -264,8 +265,8 @@ gradcheck(lambda x, w: ops.conv2d(x, w, geometry=geometry), [x, w], rng=rng, ord
 print("adjoint test and finite differences pass")
 
 # %% [markdown]
-# **Predict, then run.** A plausible mistake: `dx` with $u$ and $v$ exchanged for the kernel's other end, `w[kh-1-u,
-# kw-1-v]`. The shapes stay right. Does the adjoint test find it? Does it find it when the kernel is symmetric?
+# **Predict, then run.** A plausible mistake: `dx` with the kernel flipped, `w[kh-1-u, kw-1-v]`. The shapes are still
+# right. Does the adjoint test find it? Does it find it when the kernel is symmetric?
 
 # %% tags=["predict"]
 for name, kernel in {"random": w, "symmetric": w + w[::-1, ::-1]}.items():
@@ -281,22 +282,23 @@ for name, kernel in {"random": w, "symmetric": w + w[::-1, ::-1]}.items():
         print(f"{name} kernel:", str(e).split(";")[0][:96], "…")
 
 # %% [markdown]
-# A test sees only what its inputs let it see. Random ones hide nothing; blur kernels, ones and squares do.
+# A test sees only what its inputs reveal. Random inputs hide nothing; blur kernels, ones and squares do.
 #
 # ## The family is closed
 #
-# Notebook 02 asked that rules be written in operations with rules. Here are convolution's, from
+# Notebook 02 required rules to be written in operations that have rules. Here are those of convolution, from
 # [`ca_numpy/engine/ops/convolution.py`](../ca_numpy/engine/ops/convolution.py), without the geometry:
 #
-# | operation | derivative by its first input | by its second |
+# | operation | derivative w.r.t. its first input | w.r.t. its second |
 # |---|---|---|
 # | `conv2d(x, w)` | `conv2d_dx(g, w)` | `conv2d_dw(g, x)` |
 # | `conv2d_dx(g, w)` | `conv2d(h, w)` | `conv2d_dw(g, h)` |
 # | `conv2d_dw(g, x)` | `conv2d(x, h)` | `conv2d_dx(g, h)` |
 #
-# No fourth kernel is ever needed, at no order: every one of them is $T$ with one argument left out.
+# No fourth kernel is needed at any order: each of them is $T$ with one argument left out.
 #
-# **Predict, then run.** `dx` is made by `conv2d_dx`. Which operations make its gradients by $g$ and by $w$?
+# **Predict, then run.** `dx` is computed by `conv2d_dx`. Which operations compute its gradients with respect to $g$ and
+# $w$?
 
 # %% tags=["predict"]
 g_ = ca.tensor(g)
@@ -354,29 +356,29 @@ viz.show(
 )
 
 # %% [markdown]
-# The rest of the way, from here to a hundredth of a nanosecond, is notebook 06's.
+# The rest of the way, from here to a hundredth of a nanosecond, is the subject of notebook 06.
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_03.py`.
 #
-# **1.** How many places are there? A line of $n$ pixels gets `before` and `after` zeros at its ends; a window of $k$
+# **1.** How many positions are there? A line of $n$ pixels is padded with `before` and `after` zeros; a window of $k$
 # pixels moves by `stride`.
 
 
 # %%
 def output_size(n, k, stride, before, after):
-    """The number of positions at which the window lies wholly inside the padded line."""
+    """The number of positions at which the window lies entirely inside the padded line."""
     raise NotImplementedError
 
 
 check("03.output_size", output_size)
 
 # %% [markdown]
-# **2.** `dw` once more, without copying windows: a loop over the taps $u, v$ only, and for each one matrix product of a
-# slice of $x$ with $g$. The slice holds the pixels that this tap meets, one for each place of $g$: where does it begin,
-# and where does it end?
+# **2.** `dw` again, without copying windows: loop over the taps $u, v$ only, and for each tap multiply a slice of $x$
+# with $g$ in one matrix product. The slice holds the pixels under this tap, one for each position of $g$: where does it
+# begin, and where does it end?
 
 
 # %%
@@ -388,9 +390,8 @@ def dw_by_taps(g, x, ksize, stride):
 check("03.dw", dw_by_taps)
 
 # %% [markdown]
-# **3.** The picture of the matrices said that at stride 1 `dx` is a convolution itself. Write it as one. Your
-# function gets `conv`, the convolution of this notebook at stride 1, and must not loop. What has to be done to $g$,
-# and what to $w$?
+# **3.** The matrices showed that at stride 1 `dx` is itself a convolution. Write it as one. Your function gets `conv`,
+# the convolution of this notebook at stride 1, and must not loop. What has to be done to $g$ and to $w$?
 
 
 # %%

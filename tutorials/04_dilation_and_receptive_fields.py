@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 04 · Dilation and receptive fields
 #
-# **One idea:** an output sees exactly the pixels at which its gradient is not zero. Spreading a kernel's taps apart
-# lets it see further, at no cost in weights or time.
+# **One idea:** an output sees exactly the pixels where its gradient is not zero. Spreading a kernel's taps apart lets
+# it see further, at no cost in weights or time.
 #
 # You need notebook 03.
 
@@ -29,10 +29,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# The paper fills holes of 128 × 128 pixels. What should stand in the middle of one? Whatever computes it has to see
-# something that is *known*, and the nearest known pixel is 64 away. A 3 × 3 convolution sees one pixel further to
-# each side than the layer before it; it would take 64 of them. Larger kernels see further, but their weights grow
-# with the square of the size.
+# The paper fills holes of 128 × 128 pixels. What belongs in the middle of one? Whatever computes it has to see
+# something that is *known*, and the nearest known pixel is 64 away. A 3 × 3 convolution sees one pixel further on each
+# side than the layer before it, so it would take 64 of them. Larger kernels see further, but their weights grow with
+# the square of the size.
 #
 # ## The equation
 #
@@ -44,7 +44,7 @@ rng = np.random.default_rng(0)
 #
 # ## Loops
 #
-# Notebook 03's loops with one factor more. (Stride 1, to keep to the point.)
+# Notebook 03's loops with one extra factor. (Stride 1, for simplicity.)
 
 
 # %%
@@ -59,9 +59,9 @@ def dilated_loops(x, w, dilation):
 
 
 # %% [markdown]
-# ## Vectorised: in the strides of the view
+# ## Vectorised: change the strides of the view
 #
-# In the view of all windows, the axes $u, v$ went by one pixel. Now they go by $d$. Nothing else changes.
+# In the view of all windows, the axes $u, v$ stepped by one pixel. Now they step by $d$. Nothing else changes.
 
 
 # %%
@@ -76,8 +76,8 @@ def dilated(x, w, dilation):
 # %% [markdown]
 # ## Checked against an oracle, and timed
 #
-# Another way to say the same: an ordinary convolution whose kernel has zeros between its taps. It knows nothing of
-# strides in memory, and it multiplies by all those zeros.
+# An equivalent definition: an ordinary convolution whose kernel has zeros between its taps. It does not rely on memory
+# strides, and it multiplies by all those zeros.
 
 
 # %%
@@ -99,8 +99,8 @@ for d in (1, 2, 3, 4):
 print("loops, view, zeros between, oracle and library agree at dilations 1 to 4")
 
 # %% [markdown]
-# **Predict, then run.** A 3 × 3 kernel at dilation 8 spans 17 × 17 pixels. How many times slower is the kernel with
-# zeros between?
+# **Predict, then run.** A 3 × 3 kernel at dilation 8 spans 17 × 17 pixels. How many times slower is the kernel filled
+# with zeros?
 
 # %% tags=["predict", "timed"]
 side, channels = (24, 4) if QUICK else (48, 8)
@@ -112,17 +112,17 @@ print(f"{W[..., 0, 0].size} taps {1e3 * by_view:.2f} ms, {spread[..., 0, 0].size
 print(f"{by_zeros / by_view:.0f} times slower, with {spread.size / W.size:.0f} times as many multiplications")
 
 # %% [markdown]
-# Copied window by window, 289 taps also leave the cache, so it is slower than the multiplications alone would have
-# it.
+# Copied window by window, 289 taps also overflow the cache, so the slowdown exceeds the ratio of multiplications.
 #
 # ## What does an output see?
 #
-# Stack a few layers. The *receptive field* of an output is the set of pixels that can change it. By the definition,
-# in loops: change one pixel at a time and look whether the output changes. That is one run of the network per pixel.
+# Stack a few layers. The *receptive field* of an output is the set of pixels that can change it. Following the
+# definition, in loops: change one pixel at a time and see whether the output changes. That takes one run of the network
+# per pixel.
 #
-# But "changes when this pixel changes" is what a derivative is about. One backward pass gives the derivative by *all*
-# pixels. (It may be zero by accident at a pixel that matters. With random weights and ELU, whose slope is zero
-# nowhere, that has probability zero.)
+# But "changes when this pixel changes" is what a derivative measures. One backward pass gives the derivative with
+# respect to *all* pixels. (It may happen to be zero at a pixel that matters. With random weights and ELU, whose slope
+# is nowhere zero, that has probability zero.)
 
 
 # %%
@@ -162,8 +162,8 @@ print(
 )
 
 # %% [markdown]
-# **Predict, then run.** Three layers of 3 × 3. Which pixels does the middle output see with the dilations 1, 2, 4?
-# And with 2, 2, 2, or 4, 4, 4? Sketch it on paper.
+# **Predict, then run.** Three layers of 3 × 3. Which pixels does the middle output see with dilations 1, 2, 4? And with
+# 2, 2, 2, or 4, 4, 4? Sketch them on paper.
 
 # %% tags=["predict"]
 side, middle = 27, 13
@@ -181,26 +181,27 @@ for axes, dilations in zip(figure.subplots(1, 4), choices, strict=True):
     axes.set(xticks=[], yticks=[])
 viz.show(
     figure,
-    alt="Four squares of pixels around an output. Dilations 1, 1, 1 see a solid square of 7 by 7; 1, 2, 4 a solid one "
-    "of 15 by 15; 2, 2, 2 every second pixel of 13 by 13; 4, 4, 4 every fourth of 25 by 25.",
+    alt="Four squares of pixels around an output. Dilations 1, 1, 1 see a solid square of 7 by 7; 1, 2, 4 a solid "
+    "square of 15 by 15; 2, 2, 2 every second pixel of 13 by 13; 4, 4, 4 every fourth of 25 by 25.",
 )
 
 # %% [markdown]
-# Equal dilations see a grid with holes: 49 pixels, however far apart. Doubling them leaves no gaps, because each
-# layer's step is no longer than what the layers before it already fill. So the paper takes 2, 4, 8, 16, *after*
-# ordinary convolutions.
+# Equal dilations see a grid with gaps: 49 pixels, however far apart. Doubling them leaves no gaps, because each layer's
+# step is no longer than the field of the layers before it. So the paper uses 2, 4, 8, 16, *after* ordinary
+# convolutions.
 #
 # ## The rule for the size
 #
-# Let a layer have $k$ taps, stride $s$ and dilation $d$. Keep two numbers: $r$, the width of the field in pixels, and
-# $j$, by how many pixels the field moves for one step in the layer's output (the *jump*). Both start at 1.
+# Let a layer have $k$ taps, stride $s$ and dilation $d$. Keep track of two numbers: $r$, the width of the field in
+# pixels, and $j$, the number of pixels by which the field moves per step in the layer's output (the *jump*). Both start
+# at 1.
 #
 # $$ r \leftarrow r + (k - 1)\, d \, j, \qquad j \leftarrow j\, s $$
 #
-# The new layer has $k$ taps, $d$ of *its own* steps apart, each of which is $j$ pixels.
+# The new layer has $k$ taps, $d$ steps apart in *its own* input, where each step is $j$ pixels.
 #
-# **Predict, then run.** Here are the layers of the paper's coarse network, up to its last dilated one. How wide is
-# the field at the end? The pictures are 256 wide.
+# **Predict, then run.** Here are the layers of the paper's coarse network, up to the last dilated one. How wide is the
+# field at the end? The pictures are 256 pixels wide.
 
 # %% tags=["predict"]
 model = Generator(width=4, attention=False, rng=np.random.default_rng(0), dtype=np.float64)
@@ -215,12 +216,12 @@ for layer in layers:
 # %% [markdown]
 # ## Drawn from gradients
 #
-# A rule is a claim. We hold it against the network itself: at each layer, the gradient by the input of one position
-# in the middle. Random weights do, since which pixels are seen does not depend on what was learnt. (The input has five
-# channels. Notebook 05 says what the one that is 1 everywhere is good for.)
+# A rule is a claim. We test it on the network itself: at each layer, we take the gradient of one position in the middle
+# with respect to the input. Random weights suffice, since which pixels are seen does not depend on training. (The input
+# has five channels. Notebook 05 explains the one that is 1 everywhere.)
 
 # %%
-side = 288  # the largest field has to fit, and 256 would cut it off
+side = 288  # the largest field must fit; 256 would cut it off
 x = ca.tensor(rng.standard_normal((1, side, side, 5)))  # the network's input: colours, ones, the mask
 y, gradients = x, {}
 for layer in layers:
@@ -231,7 +232,7 @@ for layer in layers:
 
 
 def extent(gradient):
-    """(first row, first column, rows, columns) of the smallest box around all that is not zero."""
+    """(first row, first column, rows, columns) of the bounding box of the nonzero values."""
     rows, columns = np.flatnonzero(gradient.any(axis=1)), np.flatnonzero(gradient.any(axis=0))
     return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
@@ -242,7 +243,7 @@ print("the rule and the gradients agree at all", len(layers), "layers")
 
 # %% [markdown]
 # Now the pictures, one before the dilated layers and one after each. The dashed square is a hole of 128 × 128 around
-# the position, the solid one the rule's field.
+# the position, the solid one the field predicted by the rule.
 #
 # **Predict, then run.** After which of the layers does the middle of the hole see its first known pixel?
 
@@ -276,18 +277,18 @@ viz.show(
 )
 
 # %% [markdown]
-# Without dilation, the four layers would end at 63 pixels: nothing but hole. With it, the third brings a rim of known
-# pixels into view, and the fourth the whole picture of 256.
+# Without dilation, the four layers would end at 63 pixels, all inside the hole. With it, the third brings a rim of
+# known pixels into view, and the fourth the whole picture of 256.
 #
-# ## To see is not yet to listen
+# ## Seeing is not yet listening
 #
-# Ordinary layers get as far, if there are enough of them: 30 more 3 × 3 layers at jump 4 have a field of 31 + 30 · 8
-# = 271 pixels, too. They have 30 layers' weights in place of four's.
+# Enough ordinary layers reach just as far: 30 more 3 × 3 layers at jump 4 also have a field of 31 + 30 · 8 = 271
+# pixels. They have 30 layers of weights instead of four.
 #
-# **Predict, then run.** Where in that field does the output listen: is it as even as the last picture?
+# **Predict, then run.** Where in that field does the output listen? As evenly as in the last picture?
 
 # %% tags=["predict"]
-glorot = np.sqrt(6 / (2 * 9 * 16))  # the bound of the network's own initial weights, 16 channels to 16
+glorot = np.sqrt(6 / (2 * 9 * 16))  # bound of the network's own initial weights, 16 channels to 16
 plain_rng = np.random.default_rng(1)
 z = x
 for layer in layers[:6]:
@@ -316,17 +317,17 @@ axes.legend(fontsize=8)
 viz.show(
     figure,
     alt="Share of the gradient in each column of pixels. With dilation it is spread evenly over the whole field; with "
-    "thirty plain layers it is a bell that has nearly gone at the edge of the hole.",
+    "thirty plain layers it is bell-shaped and has nearly vanished at the edge of the hole.",
 )
 
 # %% [markdown]
-# Through many small steps, few paths lead to a far pixel and many to a near one, as with a coin thrown thirty times.
-# Through four steps of very different lengths, each pixel is reached by about as many paths as any other. That is
-# what doubling dilations buy, besides 26 layers: the output not only sees what lies around the hole, it listens to
-# it.
+# With many small steps, few paths lead to a distant pixel and many to a near one, as in thirty tosses of a coin. With
+# four steps of very different lengths, every pixel is reached by about the same number of paths. That is what doubling
+# the dilation buys, besides saving 26 layers: the output not only sees the surroundings of the hole, it listens to
+# them.
 #
-# What it cannot do is choose: the same weights stand everywhere, so where it listens does not depend on what is
-# there. That takes attention (notebook 09).
+# What it cannot do is choose: the weights are the same everywhere, so where it listens does not depend on the content.
+# That takes attention (notebook 09).
 #
 # ## Exercises
 #
@@ -345,8 +346,8 @@ def receptive_field(layers):
 check("04.receptive_field", receptive_field)
 
 # %% [markdown]
-# **2.** Which pixels, not only how many: for one dimension and stride 1, the sorted distances from the output's own
-# pixel to all pixels it sees. A layer with $k$ taps (odd) and dilation $d$ sees the distances $-\frac{k-1}{2} d,
+# **2.** Which pixels, not just how many: in one dimension with stride 1, find the sorted distances from the output's
+# own pixel to all pixels it sees. A layer with $k$ taps (odd) and dilation $d$ sees the distances $-\frac{k-1}{2} d,
 # \dots, -d, 0, d, \dots, \frac{k-1}{2} d$ of the layer before it.
 
 
@@ -359,14 +360,14 @@ def distances(layers):
 check("04.distances", distances)
 
 # %% [markdown]
-# **3.** How many dilated layers does a hole need? The layers before them see `field` pixels and have jump `jump`;
-# then come 3 × 3 layers with the dilations 2, 4, 8, and so on. Give the smallest number of them with which the field
-# is wider than the hole.
+# **3.** How many dilated layers does a hole need? The layers before them see `field` pixels and have jump `jump`; then
+# come 3 × 3 layers with dilations 2, 4, 8, and so on. Find the smallest number of them that makes the field wider than
+# the hole.
 
 
 # %%
 def layers_needed(hole, field, jump):
-    """The smallest n such that n layers with the dilations 2, 4, …, 2ⁿ see more than `hole` pixels."""
+    """The smallest n such that n layers with dilations 2, 4, …, 2ⁿ see more than `hole` pixels."""
     raise NotImplementedError
 
 

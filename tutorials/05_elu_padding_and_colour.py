@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 05 · ELU, padding and colour
 #
-# **One idea:** what stands *around* a convolution (the curve after it, what lies beyond the border, the units and the
-# order of the colours) is part of the function that the weights were trained for. A file of weights does not say it,
-# nothing stops when it is wrong, and the shapes are right all the same.
+# **One idea:** what surrounds a convolution (the activation after it, the padding, the units and the order of the
+# colours) is part of the function that the weights were trained for. A weight file does not record it, getting it wrong
+# raises no error, and the shapes are right all the same.
 #
 # You need notebook 03.
 
@@ -30,20 +30,19 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# You have downloaded the kernels and biases of a trained generator, and know how to convolve. What else has to be
-# known to compute what its authors computed? Each layer is
+# You have downloaded the kernels and biases of a trained generator, and know how to convolve. What else do you need to
+# know to compute what its authors computed? Each layer is
 #
 # $$ y = \mathrm{elu}\left( \mathrm{conv}(\mathrm{pad}(x), w) + b \right) $$
 #
-# and at the front stands a picture. We take the three from the inside of a layer outwards: the curve, the border, the
-# picture.
+# and the input is a picture. We work outwards from the inside of a layer: the activation, the border, the picture.
 #
 # ## ELU: the equation
 #
 # $$ \mathrm{elu}(x) = \begin{cases} x & x > 0 \\ e^x - 1 & x \le 0 \end{cases} \qquad\qquad
 # \mathrm{elu}'(x) = \begin{cases} 1 & x > 0 \\ e^x & x \le 0 \end{cases} $$
 #
-# In loops, and vectorised as one would write it first:
+# In loops, and vectorised in the obvious way:
 
 
 # %%
@@ -62,8 +61,8 @@ x = rng.standard_normal((4, 5))
 assert np.array_equal(elu_first_try(x), elu_loops(x))
 
 # %% [markdown]
-# **Predict, then run.** `np.where` chooses between two arrays. What has the second one at $x = 1000$? Is the result
-# wrong?
+# **Predict, then run.** `np.where` chooses between two arrays. What does the second one contain at $x = 1000$? Is the
+# result wrong?
 
 # %% tags=["predict"]
 with np.errstate(over="raise"):
@@ -81,17 +80,17 @@ with np.errstate(all="raise"):
     print(elu(np.array([-1.0, 1000.0])))
 
 # %% [markdown]
-# Both arrays are computed, everywhere, and one of them overflows. Its infinity is not chosen, so the result is right;
-# but a warning appears, and a gradient that multiplies that infinity by 0 is not a number. In the second form each
-# part is 0 on the other's side, and nothing can overflow.
+# Both arrays are computed everywhere, and one of them overflows. The infinity is not selected, so the result is right;
+# but a warning appears, and a gradient that multiplies that infinity by 0 is NaN. In the second form each term is 0
+# where the other is active, and nothing can overflow.
 #
 # ## Why ELU?
 #
-# ReLU, $\max(x, 0)$, is simpler. But its slope is 0 on the left: a unit that has gone there *for all inputs* has no
-# gradient, and never comes back. ELU's slope is zero nowhere.
+# ReLU, $\max(x, 0)$, is simpler. But its slope is 0 for negative inputs: a unit that is negative *for all inputs* has
+# no gradient, and never recovers. ELU's slope is nowhere zero.
 #
-# **Predict, then run.** One unit, $y = \mathrm{act}(w x + b)$, shall learn $y = x$ for $x$ in $[0, 1]$ by
-# gradient descent. It starts at $w = 1$, $b = -2$. What becomes of it with ReLU, and what with ELU?
+# **Predict, then run.** One unit, $y = \mathrm{act}(w x + b)$, is to learn $y = x$ for $x$ in $[0, 1]$ by gradient
+# descent. It starts at $w = 1$, $b = -2$. What happens with ReLU, and what with ELU?
 
 # %% tags=["predict"]
 inputs = np.linspace(0, 1, 11)
@@ -128,21 +127,21 @@ for name, run in losses.items():
     print(f"{name}: loss {run[0]:.3f} at the start, {run[-1]:.1e} at the end")
 viz.show(
     figure,
-    alt="Three graphs. ELU, a solid line, ends at minus 1 on the left, ReLU, dashed, at 0. ELU's slope falls to 0 "
-    "slowly, ReLU's in a jump. Of the two units, ReLU's error stays level from the first step on; ELU's falls.",
+    alt="Three graphs. ELU, a solid line, approaches minus 1 on the left; ReLU, dashed, is 0. ELU's slope falls to 0 "
+    "slowly, ReLU's in a jump. Of the two units, ReLU's error stays constant from the first step on; ELU's falls.",
 )
 
 # %% [markdown]
-# Two more reasons, read off the same graphs: ELU's values lie on both sides of 0, so their mean can be near 0, and the
-# next layer does not start with an offset; and its slope does not jump. (The critics have leaky ReLU instead. In the
-# released code one ReLU stands in the generator all the same: before the attention.)
+# The same graphs show two more reasons: ELU's values lie on both sides of 0, so their mean can be near 0 and the next
+# layer does not see an offset; and its slope is continuous. (The critics use leaky ReLU instead. In the released code
+# the generator still has one ReLU, before the attention.)
 #
-# ## Its slope, from its output
+# ## The slope from the output
 #
-# A gradient's rule needs $\mathrm{elu}'(x)$, so the tape would have to keep $x$. But where $x \le 0$, $e^x = y + 1$,
-# and where $x > 0$ so is $y$. The output knows its slope, so the input can be forgotten. Convolution, bias and ELU can
-# then be *one* operation. As three they leave three arrays on the tape, $\mathrm{conv}(x, w)$, the same plus $b$, and
-# $y$; as one they leave $y$ alone, a third of the memory. And the slope from $y$ needs no exponential.
+# The gradient rule needs $\mathrm{elu}'(x)$, so the tape would have to keep $x$. But where $x \le 0$, $e^x = y + 1$,
+# and $x > 0$ exactly where $y > 0$. The output determines the slope, so the input can be discarded. Convolution, bias
+# and ELU can then be *one* operation. As three they leave three arrays on the tape, $\mathrm{conv}(x, w)$, the same
+# plus $b$, and $y$; as one they leave only $y$, a third of the memory. And the slope from $y$ needs no exponential.
 #
 # **Predict, then run.** How many times faster is the slope from $y$ than $e^{\min(x, 0)}$?
 
@@ -160,8 +159,8 @@ print(
 )
 
 # %% [markdown]
-# Oracles: the library, and finite differences, which know nothing of the slope's formula (order 2: of the slope's
-# slope, either).
+# Oracles: the library, and finite differences, which do not use the formula for the slope (nor, at order 2, its
+# derivative).
 
 # %%
 x = rng.standard_normal((4, 5))
@@ -172,14 +171,14 @@ print("elu and its first two derivatives are right")
 # %% [markdown]
 # ## The border: how many zeros, and where?
 #
-# Every layer of the network keeps the size, or halves it: $n$ pixels become $\lceil n / s \rceil$. For that, something
-# has to be put around the picture. How much? The last window starts $(\lceil n/s \rceil - 1)\,s$ pixels after the first
-# and spans $(k - 1)\,d + 1$ pixels, so what is missing is
+# Every layer of the network keeps the size or halves it: $n$ pixels become $\lceil n / s \rceil$. This requires padding
+# the picture. By how much? The last window starts $(\lceil n/s \rceil - 1)\,s$ pixels after the first and spans $(k -
+# 1)\,d + 1$ pixels, so the padding required is
 #
 # $$ \text{total} = \max\left( \left( \lceil n/s \rceil - 1 \right) s + (k - 1)\, d + 1 - n,\; 0 \right) $$
 #
-# Half goes before, half behind. Where does the odd one go? TensorFlow's rule, which is called SAME: **behind**. The
-# oracle in loops knows no formula: it adds a zero at a time, behind and before in turn, until enough windows fit.
+# Half goes before, half after. Where does the odd one go? TensorFlow's rule, called SAME, puts it **after**. The oracle
+# in loops uses no formula: it adds one zero at a time, alternately after and before, until enough windows fit.
 
 
 # %%
@@ -206,8 +205,8 @@ for n, k, s, d in cases:
 print(f"formula, loops and library agree on {len(cases)} cases")
 
 # %% [markdown]
-# **Predict, then run.** A kernel of three taps: how many zeros before and behind for 256 pixels at stride 1, for 256 at
-# stride 2, and for 255 at stride 2? PyTorch's usual `padding=1` puts one at each side, always. Where does that differ?
+# **Predict, then run.** A kernel of three taps: how many zeros before and after for 256 pixels at stride 1, for 256 at
+# stride 2, and for 255 at stride 2? PyTorch's usual `padding=1` always puts one on each side. Where does that differ?
 
 # %% tags=["predict"]
 for n, stride in ((256, 1), (256, 2), (255, 2)):
@@ -235,25 +234,25 @@ for axes, (rule, pads) in zip(figure.subplots(1, 2), rules.items(), strict=True)
 print(seen)
 viz.show(
     figure,
-    alt="Eight pixels in a row and four windows of three below them, two pixels apart. By SAME the zero stands behind "
-    "pixel 8 and middle taps lie on 2, 4, 6, 8; with a zero at both ends they lie on 1, 3, 5, 7.",
+    alt="Eight pixels in a row and four windows of three below them, two pixels apart. With SAME the zero follows "
+    "pixel 8 and the middle taps lie on 2, 4, 6, 8; with a zero at both ends they lie on 1, 3, 5, 7.",
 )
 
 # %% [markdown]
-# Both give four outputs, and no error. But the windows are one pixel further to the left: at an even size and
-# stride 2, weights that were trained by one rule see a picture *shifted by a pixel* under the other, and after the
-# second such layer by another two. That is one of the ways in which a port gets a little blurred and nobody knows why.
+# Both give four outputs and no error. But the windows are one pixel further to the left: at an even size and stride 2,
+# weights trained with one rule see a picture *shifted by a pixel* under the other, and by another two after the second
+# such layer. This is one of the ways in which a port ends up slightly blurred and nobody knows why.
 #
 # ## The border: zeros or a mirror?
 #
 # The paper says mirror padding; the released code pads with zeros. What does an output at the border see?
 #
-# There are two mirrors. "reflect" stands on the border pixel, which is not repeated, "symmetric" behind it, so that it
-# is: beyond 1 2 3 4 comes 3 2, or 4 3. (The zeros are called "same", after TensorFlow's rule.)
+# There are two mirrors. "reflect" mirrors at the border pixel, which is not repeated; "symmetric" mirrors beyond it, so
+# it is: 1 2 3 4 continues with 3 2, or with 4 3. (Zero padding is called "same", after TensorFlow's rule.)
 #
-# **Predict, then run.** A wall of one colour, 0.5 everywhere, and the mean of 3 × 3 pixels. What comes out inside, at
-# an edge and in a corner, with zeros and with a mirror? And half the difference right minus left, the slope, of a
-# *ramp* 3 4 5 6 7 8: what does it become at its two ends?
+# **Predict, then run.** Take a wall of one colour, 0.5 everywhere, and the mean of 3 × 3 pixels. What is the result
+# inside, at an edge and in a corner, with zeros and with a mirror? And for a *ramp* 3 4 5 6 7 8 and half the difference
+# right minus left, the slope: what is it at the two ends?
 
 # %% tags=["predict"]
 wall, ramp = np.full((1, 6, 6, 1), 0.5), np.broadcast_to(np.arange(6.0)[None, None, :, None] + 3, (1, 6, 6, 1))
@@ -270,15 +269,15 @@ for mode in ("constant", "reflect", "symmetric"):
     print(f"{mode:10}", np.pad([1, 2, 3, 4], 2, mode=mode))
 
 # %% [markdown]
-# With zeros a border looks like an edge of the picture's contents: the wall fades, the ramp falls off a cliff.
-# A mirror invents no edge, but it has an invention of its own: what rises towards the border falls behind it, and
-# with "reflect" the slope there is always 0, with "symmetric" half of what it was.
+# With zeros the border looks like an edge in the picture: the wall fades, the ramp falls off a cliff. A mirror invents
+# no edge, but it introduces an artefact of its own: what rises towards the border falls beyond it, so with "reflect"
+# the slope there is always 0, and with "symmetric" half of what it was.
 #
-# Is one wrong pixel at the border worth a thought? Through the layers it moves inwards by each layer's reach. The
-# generator's dilated layers reach 2, 4, 8 and 16 pixels of a picture that is a quarter as large.
+# Does one wrong pixel at the border matter? Each layer spreads it inwards by that layer's reach. The generator's
+# dilated layers reach 2, 4, 8 and 16 pixels in a picture a quarter as wide.
 #
-# **Predict, then run.** On a wall of 96 × 96, after four layers with dilations 2, 4, 8, 16: how many pixels are as they
-# would be without any border?
+# **Predict, then run.** On a wall of 96 × 96, after four layers with dilations 2, 4, 8, 16: how many pixels are
+# unaffected by the border?
 
 # %% tags=["predict"]
 
@@ -305,16 +304,16 @@ profile.legend(frameon=False)
 print(f"pixels untouched, of {96 * 96}: {untouched}")
 viz.show(
     figure,
-    alt="A wall of even grey after four dilated layers. With zeros it darkens towards its borders, steeply in the last "
-    "thirty pixels and most in the corners; with a mirror it is the same grey everywhere.",
+    alt="A uniformly grey wall after four dilated layers. With zeros it darkens towards its borders, steeply in the "
+    "last thirty pixels and most in the corners; with a mirror it is the same grey everywhere.",
 )
 
 # %% [markdown]
 # Thirty pixels from each side. In the generator these layers see a picture of 256 × 256 as 64 × 64: they alone leave
-# 4 × 4 positions out of the border's reach, and the layers around them take those, too. It is not only harm. A border
-# that can be told apart says where in the picture one is. That is what the channel of **ones** in the released code is
-# good for, beside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, and a layer can take the
-# two apart. With a mirror it would be 1 everywhere, and say nothing.
+# only 4 × 4 positions beyond the border's reach, and the surrounding layers affect those too. This is not only harmful.
+# A recognisable border tells the network where in the picture it is. That is the purpose of the channel of **ones** in
+# the released code, alongside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, so a layer can
+# distinguish the two. With a mirror it would be 1 everywhere, and carry no information.
 
 # %%
 ones = np.ones((1, 5, 6, 1))
@@ -325,30 +324,30 @@ for padding in ("same", "reflect"):
 # %% [markdown]
 # ## The picture: [-1, 1]
 #
-# Files hold bytes, networks see $x = \text{byte} / 127.5 - 1$. In these units 0 is middle grey, so a hole or a border
-# of zeros is grey; in $[0, 1]$ the same zeros would be *black*. And outputs are clipped to the same range.
+# Files hold bytes, networks see $x = \text{byte} / 127.5 - 1$. In these units 0 is mid-grey, so a hole or a border of
+# zeros is grey; in $[0, 1]$ the same zeros would be *black*. Outputs are clipped to the same range.
 #
-# **Predict, then run.** Which byte becomes exactly 0? Do all bytes survive the way there and back in float32? What does
-# a network that expects $[-1, 1]$ take a picture in $[0, 1]$ for?
+# **Predict, then run.** Which byte becomes exactly 0? Do all bytes survive the round trip in float32? What does a
+# picture in $[0, 1]$ look like to a network that expects $[-1, 1]$?
 
 # %% tags=["predict"]
 every = np.arange(256, dtype=np.uint8)
 as_float = data.to_float(every)
 print("exactly 0:", every[as_float == 0], "  nearest:", {int(b): round(float(as_float[b]), 4) for b in (127, 128)})
-print("all 256 come back:", np.array_equal(data.to_uint8(as_float), every))
+print("all 256 survive:", np.array_equal(data.to_uint8(as_float), every))
 photograph = data.Photographs()[0][:256, 128:384]
 in_01 = (photograph + 1) / 2
 for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
-    print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, least {x.min():.2f}")
+    print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, minimum {x.min():.2f}")
 
 # %% [markdown]
-# No byte is grey, so an erased pixel can be told from every pixel of a photograph. And a picture in $[0, 1]$ is a
-# perfectly good picture to the network: pale, of half the contrast, with nothing darker than grey.
+# No byte is exactly grey, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
+# perfectly valid picture to the network: pale, with half the contrast and nothing darker than grey.
 #
 # ## The picture: RGB or BGR
 #
-# The released code reads files with OpenCV, whose arrays have blue first. Its networks never saw anything else, so
-# blue first is what its weights expect.
+# The released code reads files with OpenCV, whose arrays have blue first. Its networks were trained on these, so its
+# weights expect blue first.
 #
 # | weights | colours | units |
 # |---|---|---|
@@ -356,11 +355,11 @@ for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
 # | daa233's port | RGB | [-1, 1] |
 # | trained here | RGB | [-1, 1] |
 #
-# [`docs/weights.md`](../docs/weights.md) has the details; `ca_numpy.weights.channel_order(path)` says it of a file.
-# Inside the library pictures are RGB: weights trained on BGR are turned once, when they are loaded.
+# [`docs/weights.md`](../docs/weights.md) has the details; `ca_numpy.weights.channel_order(path)` reports it for a file.
+# Inside the library pictures are RGB: weights trained on BGR are converted once, when they are loaded.
 #
-# **Predict, then run.** A small generator's random weights, loaded as RGB and as BGR. Are the two fillings of the
-# same photograph the same with red and blue exchanged? Are they if the *photograph* has red and blue exchanged, too?
+# **Predict, then run.** Take a small generator's random weights, loaded as RGB and as BGR. Are the two results for
+# the same photograph equal up to swapping red and blue? And if red and blue are swapped in the *photograph* too?
 
 # %% tags=["predict"]
 as_rgb = Generator(width=4, rng=np.random.default_rng(2))
@@ -376,29 +375,29 @@ def filled(model, picture):
 
 mine, theirs = filled(as_rgb, picture), filled(as_bgr, picture)
 hole = mask[:, :, 0] == 1
-print("the same, red and blue exchanged:", np.array_equal(theirs, mine[:, :, ::-1]))
+print("equal up to swapping red and blue:", np.array_equal(theirs, mine[:, :, ::-1]))
 apart = np.abs(theirs.astype(int) - mine)
 print(f"in the hole they are {apart[hole].mean():.1f} of 255 levels apart, and outside {apart[~hole].max()}")
 exchanged = filled(as_rgb, picture[:, :, ::-1])[:, :, ::-1]
 alike = np.abs(theirs.astype(int) - exchanged).max() <= 1  # to rounding: the sums run in another order
-print("exchanged before and after:", alike)
+print("swapped before and after:", alike)
 assert alike
 with TemporaryDirectory() as folder:
     path = Path(folder) / "model.safetensors"
-    for order in ("rgb", "bgr"):  # a file may say it; the authors' are known by their format
+    for order in ("rgb", "bgr"):  # a file may record it; the authors' are recognised by format
         ca.weights.write(path, as_rgb.arrays(), metadata={"channel_order": order})
         kernel = ca.load(path).arrays()["inpaint_net/conv1/kernel"]
-        turned = np.array_equal(kernel[:, :, :3], as_rgb.arrays()["inpaint_net/conv1/kernel"][:, :, 2::-1])
-        print(f"a file that says {ca.weights.channel_order(path)}: turned when loaded: {turned}")
+        swapped = np.array_equal(kernel[:, :, :3], as_rgb.arrays()["inpaint_net/conv1/kernel"][:, :, 2::-1])
+        print(f"the file says {ca.weights.channel_order(path)}; channels swapped when loaded: {swapped}")
 
 # %% [markdown]
-# A network is not symmetric in its colours. To exchange them in the picture is one thing; to exchange them in the
-# *weights* is as good, since the first kernel is linear and sums over its input channels in any order:
+# A network is not symmetric in its colours. Swapping them in the *weights* is equivalent to swapping them in the
+# picture, since the first kernel is linear and sums over its input channels in any order:
 #
 # $$ \sum_c x_{2 - c}\, w_c = \sum_c x_c\, w_{2 - c} $$
 #
-# So the first kernel of each encoder can be turned once, and the last kernel of each stage, with its bias, and the
-# file is an RGB file. For a plain convolution:
+# So reversing the channels of the first kernel of each encoder, and of the last kernel and bias of each stage, turns
+# the file into an RGB file. For a plain convolution:
 
 # %%
 x, w = rng.standard_normal((1, 6, 6, 3)), rng.standard_normal((3, 3, 3, 4))
@@ -407,12 +406,12 @@ assert np.allclose(turned_picture, turned_weights, rtol=1e-12, atol=1e-12)
 print("first kernels in the generator:", {n: a.shape for n, a in as_rgb.arrays().items() if n.endswith("conv1/kernel")})
 
 # %% [markdown]
-# ## A list for the next port
+# ## A checklist for the next port
 #
-# What to ask of any file of weights, beside the order of a kernel's axes: which curve, and where none; how many zeros,
-# on which side; zeros or a mirror; which units; which order of colours; what is put into the hole. Where the paper and
-# its code answer differently, the answer is a line of `Variant` in
-# [`ca_numpy/models/variants.py`](../ca_numpy/models/variants.py), and all such differences stand in
+# Questions to ask about any weight file, besides the order of a kernel's axes: which activation, and where none; how
+# many zeros, on which side; zeros or a mirror; which units; which order of colours; what fills the hole. Where the
+# paper and its code give different answers, the choice is a field of `Variant` in
+# [`ca_numpy/models/variants.py`](../ca_numpy/models/variants.py), and all such differences are listed in
 # [`docs/departures.md`](../docs/departures.md).
 #
 # ## Exercises
@@ -420,7 +419,7 @@ print("first kernels in the generator:", {n: a.shape for n, a in as_rgb.arrays()
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_05.py`.
 #
-# **1.** The gradient of ELU's input, from the gradient $g$ of its output and the *output* $y$; without an exponential.
+# **1.** The gradient of ELU's input, from the gradient $g$ of its output and the *output* $y$, without an exponential.
 
 
 # %%
@@ -432,8 +431,8 @@ def elu_gradient(g, y):
 check("05.elu_gradient", elu_gradient)
 
 # %% [markdown]
-# **2.** A port to a library whose convolution does not know SAME puts `(k − 1)·d // 2` zeros at *both* sides, for odd
-# $k$. By how many pixels do its windows lie further to the left than SAME's? (0 says that the two rules agree.)
+# **2.** A port to a library whose convolution lacks SAME puts `(k − 1)·d // 2` zeros on *both* sides, for odd $k$. By
+# how many pixels are its windows further to the left than SAME's? (0 means that the two rules agree.)
 
 
 # %%
@@ -445,7 +444,7 @@ def shift(n, k, stride, dilation):
 check("05.shift", shift)
 
 # %% [markdown]
-# **3.** Turn the first kernel of a BGR network, 5 × 5 from *five* channels (picture, ones, mask), into one for RGB
+# **3.** Convert the first kernel of a BGR network, 5 × 5 from *five* channels (picture, ones, mask), into one for RGB
 # pictures.
 
 

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 06 · From loops to Winograd
 #
-# **One idea:** a sum of products does not need all its products. One 3 × 3 convolution climbs from loops to one matrix
-# product, where every multiplication runs at full speed; and from there on it only gets faster by *doing fewer*: a
-# quarter of them, for about half a digit of precision.
+# **One idea:** a sum of products does not need all its products. We take one 3 × 3 convolution from loops to a single
+# matrix product, where every multiplication runs at full speed; from there it only gets faster by *doing fewer*: a
+# quarter of them, at a cost of about half a digit of precision.
 #
-# You need notebook 03: windows, and the trilinear form.
+# You need notebook 03: windows and the trilinear form.
 
 # %%
 import json
 import os
 
-for library in ("OPENBLAS", "MKL", "OMP", "NUMBA"):  # one core for everybody: so ratios mean something
+for library in ("OPENBLAS", "MKL", "OMP", "NUMBA"):  # one core for all, so that ratios are meaningful
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -31,17 +31,17 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# In the middle of the generator, ten layers (and eight dilated ones) do the same: 128 channels in, 128 channels out,
-# 3 × 3, on a picture a quarter of the size. How fast can one of them be? We take one picture, so x is H W C, stride 1,
-# and no padding: what is missing has been put around it beforehand.
+# In the middle of the generator, ten layers (and eight dilated ones) do the same thing: 128 channels in, 128 channels
+# out, 3 × 3, on a picture a quarter of the size. How fast can one of them be? We take one picture, so x is H W C, with
+# stride 1 and no padding: the picture is padded beforehand.
 #
 # ## The equation, and its products
 #
 # $$ y_{i j o} = \sum_{u, v, c} x_{i + u,\; j + v,\; c} \; w_{u v c o} $$
 #
-# With $C$ channels in and $K$ out, each of the $H W K$ outputs has $9\,C$ products. We climb a ladder of programs for
-# this sum, and measure the speed of each rung in products of *this* sum per second, whatever it really computes: time
-# is what counts.
+# With $C$ channels in and $K$ out, each of the $H W K$ outputs takes $9\,C$ products. We climb a ladder of programs for
+# this sum, and measure the speed of each rung in products of *this* sum per second, whatever it actually computes: only
+# time counts.
 #
 # ## Rung 1: loops
 
@@ -57,13 +57,13 @@ def by_loops(x, w):
 
 
 # %% [markdown]
-# Python spends about half a microsecond to find out what is to be multiplied by what. The product itself takes a
-# fraction of a nanosecond.
+# Python spends about half a microsecond working out what to multiply by what. The product itself takes a fraction of a
+# nanosecond.
 #
-# ## Rung 2: im2col, one place at a time
+# ## Rung 2: im2col, one position at a time
 #
-# Lay each window out as a row (*image to columns*, im2col; in our order, to rows). A place's outputs are then one row
-# times one matrix of weights: Python is asked once per place, not once per product.
+# Lay out each window as a row (*image to columns*, im2col; in our layout, rows). The outputs at one position are then a
+# row times a matrix of weights: one Python call per position, not one per product.
 
 
 # %%
@@ -83,10 +83,10 @@ def by_rows(x, w):
 # %% [markdown]
 # ## Rung 3: one matrix product
 #
-# All rows below each other make a matrix, and the convolution is one product of two matrices.
+# Stack all rows into a matrix, and the convolution is one product of two matrices.
 #
-# **Predict, then run.** The products are the same, and in rung 2 they are NumPy's already. With 128 channels, how much
-# is left to gain: nothing, twice, ten times? (How often does each of the two read the weights from memory?)
+# **Predict, then run.** The products are the same, and in rung 2 NumPy already computes them. With 128 channels, how
+# much is left to gain: nothing, a factor of two, of ten? (How often does each version read the weights from memory?)
 
 
 # %%
@@ -111,30 +111,30 @@ assert np.allclose(by_rows(X, W), by_product(X, W), atol=1e-4)
 print(f"place by place {1e3 * one_by_one:.1f} ms, one product {1e3 * at_once:.2f} ms: {one_by_one / at_once:.0f} times")
 
 # %% [markdown]
-# A row times a matrix reads all weights to use each *once*. In a product of two matrices a weight that has come into a
-# register meets many rows. That is all that BLAS is about, and a good one reaches nearly what the processor can
-# do: so many products per second, and not one more. **There is no faster way to do these products. Is there a way to
-# do fewer?**
+# A row times a matrix reads all weights and uses each *once*. In a product of two matrices, a weight loaded into a
+# register is used for many rows. This is the whole point of BLAS, and a good one comes close to the processor's peak
+# rate of products per second. **There is no faster way to do these products. Is there a way to do fewer?**
 #
 # ## Two outputs with four products
 #
-# In one dimension, with three taps, two neighbouring outputs read four pixels:
+# In one dimension, with three taps, two adjacent outputs read four pixels:
 #
 # $$ y_0 = d_0 w_0 + d_1 w_1 + d_2 w_2, \qquad y_1 = d_1 w_0 + d_2 w_1 + d_3 w_2 $$
 #
-# Six products. Shmuel Winograd does it with four:
+# Six products. Shmuel Winograd needs four:
 #
 # $$ m_1 = (d_0 - d_2)\, w_0, \quad m_2 = (d_1 + d_2)\, \tfrac{w_0 + w_1 + w_2}{2}, \quad
 # m_3 = (d_2 - d_1)\, \tfrac{w_0 - w_1 + w_2}{2}, \quad m_4 = (d_1 - d_3)\, w_2 $$
 #
 # $$ y_0 = m_1 + m_2 + m_3, \qquad y_1 = m_2 - m_3 - m_4 $$
 #
-# On paper: $m_2 + m_3 = d_1 w_1 + d_2 (w_0 + w_2)$, and with $m_1$ only $d_0 w_0 + d_1 w_1 + d_2 w_2$ is left. And
-# $m_2 - m_3 = d_1 (w_0 + w_2) + d_2 w_1$; take $m_4$ away. It needs more additions, but the sums of *weights* are made
-# once for all pixels, and the sums of *pixels* once for all output channels. Only the products are made for each pair.
+# To check: $m_2 + m_3 = d_1 w_1 + d_2 (w_0 + w_2)$, and adding $m_1$ leaves $d_0 w_0 + d_1 w_1 + d_2 w_2$. And $m_2 -
+# m_3 = d_1 (w_0 + w_2) + d_2 w_1$, from which $m_4$ is subtracted. This takes more additions, but the sums of *weights*
+# are computed once for all pixels, and the sums of *pixels* once for all output channels. Only the products are
+# computed for each pair.
 #
-# To be sure that four means four, let us count: numbers that know when two of them are multiplied. (A pixel times a
-# constant of the method is not counted.)
+# To be sure that four means four, we use numbers that count their own multiplications. (A pixel times a constant of the
+# method is not counted.)
 
 
 # %%
@@ -162,7 +162,7 @@ class Number:
 
 
 def counted(run, *arrays):
-    """(what run gives for the arrays, how many products it made)."""
+    """(the result of run on the arrays, the number of products)."""
     Number.products = 0
     y = run(*(np.vectorize(Number, otypes=[object])(a) for a in arrays))
     return np.vectorize(lambda number: float(number.value))(y), Number.products
@@ -188,38 +188,39 @@ for run in (direct, four_products):
 # %% [markdown]
 # ## Where it comes from
 #
-# Nobody has to guess this. Forget convolutions for a moment and multiply two polynomials, $a(t) = a_0 + a_1 t$ and
-# $w(t) = w_0 + w_1 t + w_2 t^2$. By the schoolbook that is six products of coefficients. But their product $s(t)$ has
-# four coefficients, and *four values determine it*: take both polynomials at $t = 0, 1, -1$, multiply value by value,
-# and find the one polynomial that has these values. For the fourth, take "$t = \infty$": what grows fastest there is
-# the leading coefficient, and $s_3 = a_1 w_2$. Four products. In matrices:
+# This can be derived. Forget convolutions for a moment and multiply two polynomials, $a(t) = a_0 + a_1 t$ and $w(t) =
+# w_0 + w_1 t + w_2 t^2$. The schoolbook method takes six products of coefficients. But their product $s(t)$ has four
+# coefficients, and *four values determine it*: evaluate both polynomials at $t = 0, 1, -1$, multiply the values, and
+# find the unique polynomial with these values. For the fourth point, take "$t = \infty$": there the leading term
+# dominates, and $s_3 = a_1 w_2$. Four products. In matrices:
 #
 # $$ s = V^{-1} \left[ (E a) \odot (G w) \right] $$
 #
-# $E$ and $G$ evaluate polynomials of two and three coefficients at the four points, $V$ one of four coefficients, and
-# $\odot$ multiplies element by element.
+# $E$, $G$ and $V$ evaluate polynomials with two, three and four coefficients at the four points, and $\odot$ is the
+# elementwise product.
 #
-# Now notebook 03's trick. Multiply $s$ by any $d$: one number, linear in $a$, in $w$ and in $d$.
+# Now apply the trick of notebook 03. The inner product of $s$ with any $d$ is a number, linear in $a$, in $w$ and in
+# $d$.
 #
 # $$ T = \sum_{i, j} a_i\, w_j\, d_{i + j} = \langle s, d \rangle
 # = \langle (E a) \odot (G w),\; V^{-\top} d \rangle
 # = \langle a,\; E^\top \left[ (G w) \odot (V^{-\top} d) \right] \rangle $$
 #
-# Beside $a_i$ stands $\sum_j w_j d_{i + j}$, which is $y_i$, a convolution in our sense! So
+# The coefficient of $a_i$ is $\sum_j w_j d_{i + j}$, which is $y_i$, a convolution in our sense! So
 #
 # $$ y = A^\top \left[ (G w) \odot (B^\top d) \right] \quad \text{with} \quad A = E, \quad B^\top = V^{-\top} $$
 #
-# This works for $m$ outputs and $r$ taps at any $m + r - 1$ different points, and is called $F(m, r)$.
+# This works for $m$ outputs and $r$ taps at any $m + r - 1$ distinct points, and is called $F(m, r)$.
 
 
 # %%
 def values_at(points, k):
-    """The matrix that takes k coefficients to the polynomial's values at the points, and at infinity."""
+    """The matrix that maps k coefficients to the polynomial's values at the points and at infinity."""
     return np.vstack([np.power.outer(np.array(points, float), np.arange(k)), np.eye(k)[-1]])
 
 
 def winograd_matrices(m, points, r=3):
-    """Aᵀ, G and Bᵀ for m outputs and r taps; m + r − 2 points, to which infinity is added."""
+    """Aᵀ, G and Bᵀ for m outputs and r taps; m + r − 2 points, plus infinity."""
     assert len(points) == m + r - 2
     return values_at(points, m).T, values_at(points, r), np.linalg.inv(values_at(points, m + r - 1)).T
 
@@ -229,11 +230,11 @@ for name, matrix in zip(("Aᵀ", "G", "Bᵀ"), F2, strict=True):
     print(f"{name} =", np.array2string(matrix + 0.0, prefix=f"{name} = "), "\n")
 
 # %% [markdown]
-# They are the four lines above, but for factors: where $B^\top$ has ½, we had put it to the weights, and signs come
-# in pairs. Row $s$ of $B^\top$ may be multiplied by anything if row $s$ of $G$ is divided by it.
+# These are the four lines above, up to factors: the ½ in $B^\top$ was with the weights, and signs come in pairs. Row
+# $s$ of $B^\top$ may be multiplied by any factor if row $s$ of $G$ is divided by it.
 #
-# **Predict, then run.** How many products does $F(4, 3)$ make, for four outputs of three taps, and how many the
-# direct sum? How many points does it need?
+# **Predict, then run.** How many products does $F(4, 3)$ take for four outputs of three taps, and how many does the
+# direct sum take? How many points does it need?
 
 # %% tags=["predict"]
 F4 = winograd_matrices(4, (0, 1, -1, 2, -2))
@@ -248,21 +249,21 @@ for m, matrices in ((2, F2), (4, F4)):
     d = rng.standard_normal(m + 2)
     y, count = counted(in_one_dimension(matrices), d, taps)
     assert np.allclose(y, np.correlate(d, taps))
-    print(f"F({m}, 3): {count} products in place of {3 * m}, right to {np.max(abs(y - np.correlate(d, taps))):.0e}")
+    print(f"F({m}, 3): {count} products instead of {3 * m}, right to {np.max(abs(y - np.correlate(d, taps))):.0e}")
 
 # %% [markdown]
-# One product for each point: four points, or six, infinity among them.
+# One product per point: four points, or six, including infinity.
 #
-# ## Nested, to two dimensions
+# ## Nested, in two dimensions
 #
-# A tile of $4 \times 4$ pixels is four pixels in one dimension, each of which is a row; a $3 \times 3$ kernel is three
-# taps, each of which is a row; and the "product" of two rows is a convolution again. $F(2, 3)$ never asks what it
-# multiplies. So use it on rows, and for each of its four products use it once more:
+# A tile of $4 \times 4$ pixels is a one-dimensional signal of four "pixels", each of which is a row; a $3 \times 3$
+# kernel is three taps, each of which is a row; and the "product" of two rows is again a convolution. $F(2, 3)$ does not
+# care what it multiplies. So apply it to rows, and again to each of its four products:
 #
 # $$ Y = A^\top \left[ (G\, w\, G^\top) \odot (B^\top d\, B) \right] A $$
 #
-# **Predict, then run.** How many products for a tile, in place of the direct sum's 2 · 2 · 9 = 36? And with
-# $F(4, 3)$, in place of 144?
+# **Predict, then run.** How many products per tile, instead of the direct sum's 2 · 2 · 9 = 36? And with $F(4, 3)$,
+# instead of 144?
 
 # %% tags=["predict"]
 
@@ -278,19 +279,20 @@ for m, matrices in ((2, F2), (4, F4)):
     tile = rng.standard_normal((m + 2, m + 2))
     y, counts[m] = counted(in_two_dimensions(matrices), tile, kernel)
     assert np.allclose(y, np.einsum("ijuv,uv->ij", sliding_window_view(tile, (3, 3)), kernel))
-    print(f"F({m}×{m}, 3×3): {counts[m]} products in place of {9 * m * m}, {9 * m * m / counts[m]:.2f} times fewer")
+    print(f"F({m}×{m}, 3×3): {counts[m]} products instead of {9 * m * m}, {9 * m * m / counts[m]:.2f} times fewer")
 
 # %% [markdown]
 # ## Vectorised: channels make it a matrix product again
 #
-# With channels, each number of the transformed tile meets its number of the transformed kernel for every pair
-# of channels, and sums over $c$. For place $s$ of the tile (16 of them, or 36), with all tiles below each other,
+# With channels, each element of the transformed tile is multiplied by the corresponding element of the transformed
+# kernel for every pair of channels, and summed over $c$. For position $s$ in the tile (16 of them, or 36), with all
+# tiles stacked,
 #
 # $$ M_s = V_s\, U_s \qquad V_s: \text{tiles} \times C, \quad U_s: C \times K $$
 #
-# which is 16 or 36 matrix products, at BLAS's speed. ($V_s$ and $U_s$ are what everybody calls the transformed pixels
-# and weights, $B^\top d\, B$ and $G\, w\, G^\top$. The matrix $V$ of values further up is another one; we are done with
-# it.) Tiles overlap by two pixels, so they start $m$ apart.
+# which is 16 or 36 matrix products, at BLAS speed. ($V_s$ and $U_s$ are the usual names for the transformed pixels and
+# weights, $B^\top d\, B$ and $G\, w\, G^\top$. The evaluation matrix $V$ above is a different one, no longer needed.)
+# Tiles overlap by two pixels, so they start $m$ apart.
 
 
 # %%
@@ -305,7 +307,7 @@ def by_winograd(x, w, matrices, block=None):
     At, G, Bt = (matrix.astype(x.dtype) for matrix in matrices)
     (m, n), (_, _, c, k) = At.shape, w.shape
     height, width = x.shape[0] - 2, x.shape[1] - 2
-    x = np.pad(x, ((0, -height % m), (0, -width % m), (0, 0)))  # whole tiles; what is too much is cut off again
+    x = np.pad(x, ((0, -height % m), (0, -width % m), (0, 0)))  # whole tiles; the excess is cut off again
     U = both_ways(G, w).reshape(n * n, c, k)
     tiles = windows(x, n, m)
     y = np.empty((len(tiles), m, tiles.shape[1], m, k), x.dtype)
@@ -322,7 +324,7 @@ def by_winograd(x, w, matrices, block=None):
 # %% [markdown]
 # ## Checked against an oracle
 #
-# In float64, where a mistake cannot hide behind roundings; with sizes that are no multiple of four.
+# We use float64, where a mistake cannot hide behind rounding, and sizes that are not multiples of four.
 
 # %%
 x, w = rng.standard_normal((13, 16, 5)), rng.standard_normal((3, 3, 5, 4))
@@ -343,15 +345,15 @@ for name, y in ways.items():
 # %% [markdown]
 # ## What it costs: precision
 #
-# In float32 every operation is off by up to $6 \cdot 10^{-8}$ of its result. Winograd's sums are of large numbers
-# that nearly cancel: $A^\top$ of $F(4, 3)$ has an 8 in it, which is $2^3$, a power of the point 2. The points are ours
-# to choose. The usual ones are $0, \pm 1, \pm 2, \infty$: small whole numbers, convenient on paper. A computer does not
-# care for whole numbers.
+# In float32 every operation has a relative error of up to $6 \cdot 10^{-8}$. Winograd's sums involve large numbers that
+# nearly cancel: $A^\top$ of $F(4, 3)$ contains an 8, which is $2^3$, a power of the point 2. We are free to choose the
+# points. The usual ones are $0, \pm 1, \pm 2, \infty$: small integers, convenient on paper. A computer gains nothing
+# from integers.
 #
-# Let us keep the pattern $0, \pm\alpha, \pm 2\alpha, \infty$ and measure each $\alpha$ against float64.
+# We keep the pattern $0, \pm\alpha, \pm 2\alpha, \infty$ and measure each $\alpha$ against float64.
 #
-# **Predict, then run.** Which $\alpha$ is best: larger than 1, or smaller? Powers up to the fourth occur, of both
-# points, and their inverses too.
+# **Predict, then run.** Which $\alpha$ is best: larger than 1, or smaller? Powers of both points up to the fourth
+# occur, and their inverses.
 
 # %% tags=["predict"]
 size, c = (16, 16) if QUICK else (32, 64)
@@ -387,9 +389,9 @@ axes.minorticks_off()
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
 viz.show(
     figure,
-    alt="The error of F(4×4, 3×3) over alpha, on logarithmic scales, is a valley with steep sides. Its bottom is near "
-    "the square root of a half; at 1, the usual points, the error is several times larger. Even the bottom lies above "
-    "two level lines close together, the direct sum and F(2×2, 3×3).",
+    alt="The error of F(4×4, 3×3) over alpha, on logarithmic scales, is a valley with steep sides. Its minimum is "
+    "near the square root of one half; at 1, the usual points, the error is several times larger. Even the minimum "
+    "lies above two horizontal lines close together, the direct sum and F(2×2, 3×3).",
 )
 
 # %%
@@ -407,10 +409,10 @@ assert error(lambda x, w: by_winograd(x, w, F4_BETTER)) < error(lambda x, w: by_
 
 # %% [markdown]
 # Two surprises. $F(2 \times 2)$ loses nothing: each of its sums over channels has a ninth of the terms of the direct
-# sum, and short sums round less. And another choice of points, with $\alpha\beta = 1$ for points $\pm\alpha, \pm\beta$,
-# is worth a factor of several for free: where one point's powers grow, the other's shrink. $F(6 \times 6)$ saves little
-# more and loses more. So the library takes $F(4 \times 4)$ at $\pm\sqrt{1/2}, \pm\sqrt 2$: 36 products in place of 144,
-# for about half a digit. Its matrices are ours but for a factor for each point:
+# sum, and short sums accumulate less rounding. And a better choice of points, with $\alpha\beta = 1$ for points
+# $\pm\alpha, \pm\beta$, reduces the error several times for free: where one point's powers grow, the other's shrink.
+# $F(6 \times 6)$ saves little more and loses more precision. So the library uses $F(4 \times 4)$ at $\pm\sqrt{1/2},
+# \pm\sqrt 2$: 36 products instead of 144, for about half a digit. Its matrices are ours up to one factor per point:
 
 # %%
 if why_unavailable("numba") is None:
@@ -428,13 +430,13 @@ else:
 # %% [markdown]
 # ## Blocks of tiles
 #
-# A quarter of the products should take a quarter of the time. But now we have three arrays that were not there
-# before: tiles, $V$ and $M$, each 36/16 of the picture. If they do not fit the cache, they go to memory and come back.
-# So take a few rows of tiles, go all the way to $y$ with them, and use the same memory for the next. The matrix product
-# of rung 3 profits, too: its copied windows are nine pictures.
+# A quarter of the products should take a quarter of the time. But now there are three additional arrays: tiles, $V$ and
+# $M$, each 36/16 the size of the picture. If they do not fit in the cache, they go to memory and back. So process a few
+# rows of tiles all the way to $y$, and reuse the memory for the next ones. The matrix product of rung 3 benefits too:
+# its copied windows amount to nine pictures.
 #
-# **Predict, then run.** What is the best number of rows of tiles at once? With one row, the matrices get
-# narrow; with all, they do not fit.
+# **Predict, then run.** How many rows of tiles at once are best? With one row, the matrices are narrow; with all, they
+# do not fit.
 
 # %% tags=["predict", "timed"]
 rounds = 2 if QUICK else 7
@@ -448,8 +450,8 @@ best = min(by_block, key=by_block.get)
 # %% [markdown]
 # ## All rungs, timed
 #
-# The loops compute a few outputs and their time is scaled. The last rung is the library's Numba backend: the
-# same algorithm, in blocks, but its transforms are compiled, while NumPy's write each half of them to memory.
+# The loops compute only a few outputs, and their time is scaled up. The last rung is the library's Numba backend: the
+# same algorithm in blocks, but with compiled transforms, while NumPy writes each half of a transform to memory.
 
 # %% tags=["timed"]
 products = side * side * channels * W[..., 0].size
@@ -476,7 +478,7 @@ seconds = {}
 for name, run in rungs.items():
     run()
     seconds[name] = seconds_of(run, rounds=1 if name == "loops" else rounds) * (share if name == "loops" else 1)
-    print(f"{name:28}{1e3 * seconds[name]:12.2f} ms{products / seconds[name] / 1e9:12.4f} products a nanosecond")
+    print(f"{name:28}{1e3 * seconds[name]:12.2f} ms{products / seconds[name] / 1e9:12.4f} products per nanosecond")
 
 figure = Figure(figsize=(7.5, 3.2), layout="constrained", dpi=100)
 axes = figure.subplots()
@@ -495,23 +497,24 @@ axes.invert_yaxis()
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
 viz.show(
     figure,
-    alt="Bars on a logarithmic scale, one for each rung. From loops to one matrix product speed grows by more than "
-    "four powers of ten; Winograd's rungs add a small factor at the end.",
+    alt="Bars on a logarithmic scale, one for each rung. From loops to one matrix product, speed grows by more than "
+    "four orders of magnitude; Winograd's rungs add a small factor at the end.",
 )
 
 # %% [markdown]
-# The steps shrink: the first ones were Python's, the last are the machine's. Winograd's quarter of the products is not
-# four times the speed, because transforms take time that a count of products does not see. The same ladder on two
-# cores, at 128 × 128 and with more care, is in [`docs/performance.md`](../docs/performance.md); how the last rung is
-# built, in [`backends/numba_winograd.py`](../backends/numba_winograd.py).
+# The steps get smaller: the first removed Python's overhead, the last approach the limits of the machine. A quarter of
+# the products does not give four times the speed, because the transforms take time that a count of products ignores.
+# The same ladder on two cores, at 128 × 128 and measured more carefully, is in
+# [`docs/performance.md`](../docs/performance.md); the implementation of the last rung is in
+# [`backends/numba_winograd.py`](../backends/numba_winograd.py).
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_06.py`.
 #
-# **1.** By what factor does $F(m \times m, r \times r)$ save products? Check yourself: 4 for $m = 4$, $r = 3$. What
-# does it tend to for large $m$, and why does nobody go there?
+# **1.** By what factor does $F(m \times m, r \times r)$ reduce the number of products? As a check: 4 for $m = 4$, $r =
+# 3$. What is its limit for large $m$, and why does nobody go there?
 
 
 # %%
@@ -523,22 +526,22 @@ def saving(m, r):
 check("06.saving", saving)
 
 # %% [markdown]
-# **2.** How many tiles does `by_winograd` work on for H × W outputs and tiles of m × m outputs?
+# **2.** How many tiles does `by_winograd` process for H × W outputs and tiles of m × m outputs?
 
 
 # %%
 def count_tiles(height, width, m):
-    """The number of tiles that cover all outputs; those at the far borders may stick out."""
+    """The number of tiles that cover all outputs; those at the far borders may extend beyond them."""
     raise NotImplementedError
 
 
 check("06.count_tiles", count_tiles)
 
 # %% [markdown]
-# **3.** $T$ once more, with the third argument left out. Given a tile $d$ of $n \times n$ pixels and the gradient $g$
-# of its $m \times m$ outputs, give the gradient of the $r \times r$ kernel with $n^2$ products: only one `*` between
-# what comes from $d$ and what comes from $g$. (In one dimension first: $\langle g, A^\top [(G w) \odot (B^\top d)]
-# \rangle$. What stands beside $w$?)
+# **3.** $T$ again, with the third argument left out. Given a tile $d$ of $n \times n$ pixels and the gradient $g$ of
+# its $m \times m$ outputs, compute the gradient of the $r \times r$ kernel with $n^2$ products: a single `*` between
+# the terms derived from $d$ and from $g$. (In one dimension first: $\langle g, A^\top [(G w) \odot (B^\top d)]
+# \rangle$. What is the coefficient of $w$?)
 
 
 # %%

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 07 · From GANs to WGAN-GP
 #
-# **One idea:** a critic that may not be steeper than 1 measures how far fakes have to be moved to become real, and
-# its slope says which way. A penalty on the slope, a gradient of a gradient, is what keeps it so.
+# **One idea:** a critic whose slope is at most 1 measures how far fakes have to be moved to become real, and its slope
+# says in which direction. A penalty on the slope, a gradient of a gradient, enforces this bound.
 #
 # You need notebook 02.
 
@@ -27,19 +27,19 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # ## The problem
 #
 # A generator makes fakes, a second network gives each picture a score, and the generator follows the gradient of the
-# score. What should the second network be trained for?
+# score. What should the second network be trained to do?
 #
-# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It gives a number $s(x)$, the *logit*, and
-# $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator lowers $\log(1 - D)$, averaged over its
+# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It outputs a number $s(x)$, the *logit*, and
+# $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator minimises $\log(1 - D)$, averaged over its
 # fakes.
 #
-# To see what becomes of this, take pictures of a single pixel. Fakes are spread normally around 0, real ones around
-# $d$, both with standard deviation ½. Then the best logit is known, the logarithm of the ratio of the densities:
+# To see what happens then, take pictures of a single pixel. Fakes are normally distributed around 0, real ones around
+# $d$, both with standard deviation ½. The optimal logit is then known: the logarithm of the ratio of the densities,
 #
 # $$ s(x) = \log \frac{p_{\text{real}}(x)}{p_{\text{fake}}(x)} = \frac{d\,x - d^2 / 2}{\sigma^2} $$
 #
-# **Predict, then run.** The generator asks at $x = 0$, in the middle of its fakes, which way to go. How large is the
-# gradient it is given if the real ones are 1, 2, 4, 8 away? (Large gaps are where help is needed most.)
+# **Predict, then run.** The generator needs a direction at $x = 0$, in the middle of its fakes. How large is its
+# gradient if the real ones are 1, 2, 4, 8 away? (Help is needed most where the gap is large.)
 
 # %% tags=["predict"]
 SIGMA = 0.5
@@ -55,29 +55,29 @@ for d in gaps:
     print(f"real ones {d:.0f} away: D(0) = {D:.0e}, gradient {slope_of_gan[-1]:.1e}, on the tape {on_tape:.1e}")
 
 # %% [markdown]
-# The slope is $-D(x)\, s'(x)$. The better $D$ knows a fake, the smaller the first factor, and it shrinks like
-# $e^{-d^2 / 2\sigma^2}$ while the second only grows like $d$. At 8 the tape's rounding (one part in $10^{16}$)
-# swallows it altogether. A discriminator that does its work well leaves the generator without direction.
+# The slope is $-D(x)\, s'(x)$. The better $D$ recognises a fake, the smaller the first factor, which shrinks like
+# $e^{-d^2 / 2\sigma^2}$ while the second only grows like $d$. At 8, rounding on the tape (one part in $10^{16}$)
+# swallows it completely. A discriminator that does its job well leaves the generator without direction.
 #
-# (There is a way around it: raise $\log D$ instead, with the slope $-(1 - D)\, s'$. In the library this is
-# `adversarial_loss(..., kind="dcgan")`. It does not vanish, but here it is about $-4d$: the further, the wilder,
-# without a bound as $\sigma$ shrinks. And neither loss says *how far* it is.)
+# (There is a workaround: maximise $\log D$ instead, with the slope $-(1 - D)\, s'$. In the library this is
+# `adversarial_loss(..., kind="dcgan")`. It does not vanish, but here it is about $-4d$: it grows with distance, and
+# without bound as $\sigma$ shrinks. And neither loss says *how far* to go.)
 #
 # ## The equation
 #
-# Measure instead how far the fakes are: the *Wasserstein distance*, the smallest mean distance by which they must be
-# moved so that they lie as the real ones do. It is also (Kantorovich and Rubinstein) the largest difference in mean
-# score that any critic can make,
+# Instead, measure how far away the fakes are: the *Wasserstein distance* is the smallest mean distance by which they
+# must be moved to match the distribution of the real ones. It is also (Kantorovich and Rubinstein) the largest
+# difference in mean score that any critic can achieve,
 #
 # $$ W = \max_{f \text{ 1-Lipschitz}} \; \mathbb{E}\, f(x_{\text{real}}) - \mathbb{E}\, f(x_{\text{fake}}) $$
 #
-# among all $f$ nowhere steeper than 1: $|f(x) - f(y)| \le \lVert x - y \rVert$. That it cannot be more is easy: over
-# a way of length $\ell$, such an $f$ rises by $\ell$ at most. For our two normal distributions $W = d$, the best
-# critic is $f(x) = x$, and its slope is 1 at any distance.
+# among all $f$ nowhere steeper than 1: $|f(x) - f(y)| \le \lVert x - y \rVert$. One direction is easy: over a path of
+# length $\ell$, such an $f$ rises by at most $\ell$. For our two normal distributions $W = d$, the best critic is $f(x)
+# = x$, and its slope is 1 at any distance.
 #
 # ## Loops
 #
-# For $n$ real and $n$ fake numbers, each fake is moved to one real place. Try all $n!$ ways.
+# For $n$ real and $n$ fake numbers, each fake is moved to a different real one. Try all $n!$ assignments.
 
 
 # %%
@@ -94,8 +94,8 @@ def wasserstein_loops(real, fake):
 # %% [markdown]
 # ## Vectorised
 #
-# On a line two ways that cross can be uncrossed, and that never makes them longer. So the smallest fake goes to the
-# smallest real one, the next to the next. Sorting is all there is to it.
+# On a line, two crossing moves can be uncrossed, which never makes them longer. So the smallest fake goes to the
+# smallest real one, the next to the next, and so on: all it takes is sorting.
 
 
 # %%
@@ -105,21 +105,21 @@ def wasserstein(real, fake):
 
 rng = np.random.default_rng(0)
 few_real, few_fake = rng.normal(2, SIGMA, 6), rng.normal(0, SIGMA, 6)
-print("all 720 ways:", wasserstein_loops(few_real, few_fake), "  sorted:", wasserstein(few_real, few_fake))
+print("all 720 assignments:", wasserstein_loops(few_real, few_fake), "  sorted:", wasserstein(few_real, few_fake))
 assert np.isclose(wasserstein_loops(few_real, few_fake), wasserstein(few_real, few_fake), rtol=1e-12)
 
 # %% [markdown]
-# ## Checked against an oracle: the best critic, by hand
+# ## Checked against an oracle: the best critic, constructed
 #
-# The equation promises a critic that reaches this number and is nowhere steeper than 1. On a line it can be written
-# down. Between two neighbouring samples let it rise with slope $+1$ if more fakes than real ones lie to the left (they
-# have to cross to the right), and fall with $-1$ if fewer do. If as many do, nobody has to cross, and any slope is as
-# good: take 0.
+# The equation promises a critic that attains this number and is nowhere steeper than 1. On a line it can be written
+# down. Between adjacent samples let it rise with slope $+1$ if more fakes than real ones lie to the left (they have to
+# cross to the right), and fall with slope $-1$ if fewer do. If the numbers are equal, none has to cross, and any slope
+# will do: take 0.
 
 
 # %%
 def best_critic(real, fake):
-    """All samples in order, and the scores that the best critic gives them."""
+    """All samples in order, and the best critic's scores for them."""
     places = np.sort(np.concatenate([real, fake]))
     more_fakes = [np.sum(fake <= x) - np.sum(real <= x) for x in places[:-1]]
     rises = np.sign(more_fakes) * np.diff(places)
@@ -129,7 +129,7 @@ def best_critic(real, fake):
 real_mixed, fake_mixed = rng.normal(0, 1, 200), rng.normal(0, 0.3, 200) + np.repeat([-1.0, 1.5], 100)
 places, scores = best_critic(real_mixed, fake_mixed)
 difference = np.interp(real_mixed, places, scores).mean() - np.interp(fake_mixed, places, scores).mean()
-print("the critic's difference:", difference, "  ways, sorted:", wasserstein(real_mixed, fake_mixed))
+print("the critic's difference:", difference, "  sorted assignment:", wasserstein(real_mixed, fake_mixed))
 assert np.isclose(difference, wasserstein(real_mixed, fake_mixed), rtol=1e-12)
 
 figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
@@ -149,13 +149,13 @@ viz.show(
 )
 
 # %% [markdown]
-# Every fake that walks uphill at slope 1 walks to where it is needed. Two numbers, equal to twelve digits, from two
-# ideas that do not mention each other.
+# A fake that moves uphill at slope 1 moves to where it is needed. The two numbers agree to twelve digits, although they
+# come from unrelated definitions.
 #
 # ## A network as the critic
 #
-# For pictures nobody can write the best critic down. A network has to learn it, and something must keep it from being
-# steeper than 1. Here is one with three layers, for pictures $N \times H \times W \times C$ of one pixel or two.
+# For pictures the best critic cannot be written down. A network has to learn it, and something must keep its slope from
+# exceeding 1. Here is one with three layers, for pictures $N \times H \times W \times C$ of one or two pixels.
 
 
 # %%
@@ -177,24 +177,24 @@ def critic_with(w):
 
 
 # %% [markdown]
-# **Clipping** (Arjovsky et al., 2017). After each step, force every weight into $[-c, c]$. Then the slope is bounded by
-# *something*: with $k$ inputs to a layer at most $k c$ per layer (ELU's own is 1 at most). For one pixel that is
-# $c \cdot 32c \cdot 32c$.
+# **Clipping** (Arjovsky et al., 2017). After each step, clip every weight to $[-c, c]$. Then the slope is bounded by
+# *something*: at most $k c$ per layer with $k$ inputs (ELU's own slope is at most 1). For one pixel that is $c \cdot
+# 32c \cdot 32c$.
 #
 # **The penalty** (Gulrajani et al., 2017). Add to the loss, at random points $\hat x = (1 - t)\, x_{\text{real}} +
 # t\, x_{\text{fake}}$ between the two,
 #
 # $$ \lambda \; \mathbb{E} \big( \lVert \nabla_{\hat x} f(\hat x) \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
 #
-# It contains a gradient and is minimised by its gradient; notebook 02 showed how. What it is added to,
-# `losses.critic_loss`, is the mean score of the fakes less that of the real ones: a critic lowers it, and its negative
-# is the distance that the critic *says*. Executed:
+# It contains a gradient and is minimised by its gradient; notebook 02 showed how. It is added to `losses.critic_loss`,
+# the mean score of the fakes minus that of the real ones: the critic minimises this, and its negative is the critic's
+# *estimate* of the distance. In code:
 
 
 # %%
 def penalty(critic, real, fake, t):
     x = ca.tensor((1 - t) * real + t * fake)
-    slope = ca.grad(critic(x).sum(), x, create_graph=True)  # a sum, since each score has its own picture
+    slope = ca.grad(critic(x).sum(), x, create_graph=True)  # a sum, since each score depends on its own picture
     return (((slope * slope).sum((1, 2, 3)) ** 0.5 - 1) ** 2).mean()
 
 
@@ -202,7 +202,7 @@ LAMBDA = 10.0
 
 
 def trained(real, fake, *, steps, clip=None, mask=None, rate=1e-2, seed=0):
-    """Weights of a critic, kept from being steep by clipping, or else by the library's penalty."""
+    """Weights of a critic whose slope is limited by clipping, or else by the library's penalty."""
     w, rng = first_weights(real[0].size, seed=seed), np.random.default_rng(seed)
     adam, critic = Adam(w, rate=rate), critic_with(w)
     mask = np.ones((1, *real.shape[1:3], 1)) if mask is None else mask
@@ -224,9 +224,9 @@ def estimate(w, real, fake):
 
 
 # %% [markdown]
-# **Is the penalty right?** Finite differences know nothing of tapes. First its value: the slope of each picture,
-# pixel by pixel, by differences of the critic. Then its gradient by the weights: `gradcheck` compares it with
-# differences of the penalty.
+# **Is the penalty right?** Finite differences do not depend on the tape. First its value: the slope at each picture,
+# pixel by pixel, by differences of the critic. Then its gradient with respect to the weights: `gradcheck` compares it
+# with differences of the penalty.
 
 
 # %%
@@ -254,16 +254,16 @@ print(f"on the tape  {P:.10f}\ndifferences  {P_differences:.10f}\nthe library  {
 assert np.isclose(P, P_differences, rtol=1e-7)
 assert np.isclose(P, P_library, rtol=1e-12)
 
-three = slice(3)  # units a layer: differences take two evaluations a weight
+three = slice(3)  # units per layer: differences take two evaluations per weight
 places_of = {"a": (slice(None), three), "b": three, "c": (three, three), "d": three, "e": three}
 few_weights = [w[name].numpy()[place] for name, place in places_of.items()]
 gradcheck(lambda *p: penalty(critic_with(dict(zip(w, p, strict=True))), real_4, fake_4, t_4), few_weights, rng=rng)
-print("and its gradient by all weights agrees with differences, on three units a layer")
+print("and its gradient w.r.t. all weights agrees with differences, with three units per layer")
 
 # %% [markdown]
-# **Predict, then run.** The real pixels are 2 away from the fakes, so $W \approx 2$. What will critics with $c =
-# 0.05$, $0.1$ and $0.2$ say? And one with the penalty? It weighs every bit of slope against $W$: a slope $s$ earns
-# $s\,d$ and costs $\lambda (s - 1)^2$. Where is the best $s$, and what does the critic then say?
+# **Predict, then run.** The real pixels are 2 away from the fakes, so $W \approx 2$. What will critics with $c = 0.05$,
+# $0.1$ and $0.2$ estimate? And one with the penalty? It trades slope against $W$: a slope $s$ gains $s\,d$ and costs
+# $\lambda (s - 1)^2$. What is the best $s$, and what does the critic then estimate?
 
 # %% tags=["predict"]
 rng = np.random.default_rng(2)
@@ -275,32 +275,32 @@ for c in (0.05, 0.1, 0.2):
     w = trained(real_1, fake_1, steps=steps, clip=c)
     at_bound = np.mean([np.abs(v) > 0.999 * c for p in w.values() for v in p.numpy().ravel()])
     says = estimate(w, real_1, fake_1)
-    print(f"clipped to {c}: says {says:.3f}; slope at most {HIDDEN**2 * c**3:.2f}; {at_bound:.0%} of weights at ±c")
+    print(f"clipped to {c}: estimate {says:.3f}; slope at most {HIDDEN**2 * c**3:.2f}; {at_bound:.0%} of weights at ±c")
 for seed in (3, 0):
     says = estimate(trained(real_1, fake_1, steps=steps, seed=seed), real_1, fake_1)
-    print(f"penalty, first weights {seed}: says {says:.3f}")
+    print(f"penalty, first weights {seed}: estimate {says:.3f}")
 pays_best = 1 + exact / (2 * LAMBDA)
-print(f"the slope that pays best: {pays_best:.3f}; with it a critic says {pays_best * exact:.3f}")
+print(f"the optimal slope: {pays_best:.3f}; with it the estimate is {pays_best * exact:.3f}")
 
 # %% [markdown]
-# A clipped critic measures in a unit of its own, that of $c^3$: twice the $c$, and the "distance" is about seven times
-# as large (the bound says eight), with another power of $c$ for each further layer. Almost all weights end at $\pm c$,
-# which leaves them nothing to say but their sign.
+# A clipped critic measures in arbitrary units of $c^3$: doubling $c$ makes the "distance" about seven times as large
+# (the bound says eight), with another power of $c$ for each further layer. Almost all weights end up at $\pm c$, so
+# that only their signs carry information.
 #
-# The penalty's first critic knows the unit. It says a little too much, by the slope $1 + d / 2\lambda$ that pays
-# best.
+# The first critic with the penalty gets the unit right. It overestimates slightly, by the optimal slope $1 + d /
+# 2\lambda$.
 #
 # The second says the distance is negative! The penalty asks for a slope of norm 1, and on a line there are two: $+1$
-# and $-1$. This critic began with the wrong one; to turn round it would have to pass through slope 0, where the
-# penalty is $\lambda$. With two pixels and more a slope can turn without becoming smaller, and there is a way around.
-# Toys on a line are honest about much, but not about everything.
+# and $-1$. This critic started with the wrong one; to change sign it would have to pass through slope 0, where the
+# penalty is $\lambda$. With two or more pixels a slope can rotate without becoming smaller, and so get around this.
+# One-dimensional toys show much, but not everything.
 #
 # ## On the plane
 #
-# A point of the plane is a picture of two pixels. The real ones lie in eight lumps on a circle of radius 2, the fakes
-# in the middle. Every fake has about 2 to go, in eight directions.
+# A point of the plane is a picture of two pixels. The real ones form eight clusters on a circle of radius 2, with the
+# fakes in the middle. Every fake has to move by about 2, in one of eight directions.
 #
-# **Predict, then run.** Which of the two critics sees the lumps?
+# **Predict, then run.** Which of the two critics sees the clusters?
 
 # %% tags=["predict"]
 rng = np.random.default_rng(3)
@@ -337,7 +337,7 @@ for axes, (name, w) in zip(surfaces, critics.items(), strict=True):
     axes.set(title=f"The critic {name}", xlabel="first pixel", ylabel="second pixel", aspect="equal")
     steep = np.linalg.norm(slopes(w, between), axis=1)
     print(f"{name}: slope {steep.mean():.2f} on average, 8 of 10 from {np.quantile(steep, 0.1):.2f} to "
-          f"{np.quantile(steep, 0.9):.2f}; says {estimate(w, real_2, fake_2):.2f}")  # fmt: skip
+          f"{np.quantile(steep, 0.9):.2f}; estimate {estimate(w, real_2, fake_2):.2f}")  # fmt: skip
     filled = {"color": "0.75"} if name == "with the penalty" else {"histtype": "step", "color": "k", "hatch": "///"}
     last.hist(steep, np.linspace(0, 2, 41), label=name, **filled)
 last.axvline(1, color="k", linestyle=":", label="wanted: 1")
@@ -347,33 +347,33 @@ surfaces[0].legend(loc="upper left", fontsize=7)
 figure.suptitle("Two critics of two pixels: lighter is a higher score, arrows point uphill", fontsize=10)
 viz.show(
     figure,
-    alt="Two surfaces over the plane with level lines, and a histogram. The clipped critic is a tilted sheet: straight "
-    "parallel lines, all arrows to the lower left. The one with the penalty is a round bowl with its bottom at the "
-    "fakes; its arrows point outwards to all eight lumps. Its slopes crowd around one, the clipped critic's lie "
-    "anywhere from 0.3 to 1.05.",
+    alt="Two surfaces over the plane with level lines, and a histogram. The clipped critic is a tilted plane: "
+    "straight parallel lines, all arrows to the lower left. The one with the penalty is a round bowl with its bottom "
+    "at the fakes; its arrows point outwards to all eight clusters. Its slopes are concentrated around one; the "
+    "clipped critic's range from 0.3 to 1.05.",
 )
 
 # %% [markdown]
-# The clipped critic sends all fakes the same way, though real ones lie all around them. The bowl sends each to the
-# lumps nearest to it, at slope 1: at the bottom, half way up, and where fakes are still far from anything real.
+# The clipped critic sends all fakes in the same direction, although real ones lie all around them. The bowl sends each
+# to its nearest clusters, at slope 1: at the bottom, halfway up, and where fakes are still far from anything real.
 #
 # ## Masked to the hole
 #
-# In inpainting a fake differs from its picture in the hole only; what is known is pasted back. So the fakes can only
-# be moved *within the hole*, and the paper's penalty counts the slope there only. With $m = 1$ in the hole, as in the
-# library,
+# In inpainting a fake differs from its picture only in the hole; the known pixels are pasted back. So the fakes can
+# only be moved *within the hole*, and the paper's penalty counts only the slope there. With $m = 1$ in the hole, as in
+# the library,
 #
 # $$ \lambda \; \mathbb{E} \big( \lVert \nabla_{\hat x} f(\hat x) \odot \sqrt{m} \rVert_2 - 1 \big)^2 $$
 #
-# (The paper writes $1 - m$, with $m = 0$ in the hole; for holes without grey the root changes nothing.)
+# (The paper writes $1 - m$, with $m = 0$ in the hole; for binary masks the root changes nothing.)
 #
-# Three pixels: one is known, $k$ between $-1$ and 1, two are missing. In real pictures these are $\frac32 (\cos \pi
-# k, \sin \pi k)$, so what is known says exactly what is missing. In fakes they are noise. Within the hole each fake
-# has exactly one place to go, so the distance is the mean of those ways. If the known pixel may change too, there are
-# shorter ways: the noise need not go where its $k$ wants it, if $k$ can come along.
+# Take three pixels: one is known, $k$ between $-1$ and 1, and two are missing. In real pictures these are $\frac32
+# (\cos \pi k, \sin \pi k)$, so the known pixel determines the missing ones exactly. In fakes they are noise. Within the
+# hole each fake has exactly one target, so the distance is the mean of these moves. If the known pixel may change too,
+# there are shorter moves: the noise need not go to the target for its $k$ if $k$ can move as well.
 #
-# **Predict, then run.** Two critics, one with the penalty on all pixels, one with the masked. Which says the distance
-# within the hole?
+# **Predict, then run.** Two critics, one with the penalty on all pixels, one with the masked penalty. Which one
+# estimates the distance within the hole?
 
 # %% tags=["predict"]
 rng = np.random.default_rng(4)
@@ -383,25 +383,25 @@ fake_3 = np.stack([known, *rng.normal(0, 0.7, (2, 256))], 1)
 within = float(np.linalg.norm(real_3 - fake_3, axis=1).mean())
 real_3, fake_3 = real_3[:, None, :, None], fake_3[:, None, :, None]
 hole = np.array([0.0, 1.0, 1.0]).reshape(1, 1, 3, 1)
-print(f"mean way within the hole: {within:.2f}")
+print(f"mean distance within the hole: {within:.2f}")
 for name, m in (("all pixels", None), ("the hole", hole)):
     w = trained(real_3, fake_3, steps=5 if QUICK else 800, mask=m)
     t = np.random.default_rng(5).random((256, 1, 1, 1))
     square = slopes(w, (1 - t) * real_3 + t * fake_3) ** 2
-    print(f"penalty on {name:10}: says {estimate(w, real_3, fake_3):.2f}; root mean square slope along the known pixel "
+    print(f"penalty on {name:10}: estimate {estimate(w, real_3, fake_3):.2f}; RMS slope along the known pixel "
           f"{np.sqrt(square[:, 0].mean()):.2f}, in the hole {np.sqrt(square[:, 1:].sum(1).mean()):.2f}")  # fmt: skip
 
 # %% [markdown]
-# The masked critic says a little too much again, and is as steep along the known pixel as it likes to be. It has to
-# be steep there, since a small change of what is known changes what should stand in the hole a lot. The other one
-# pays for that slope from the same purse, and so finds less distance than there is to go.
+# The masked critic again overestimates slightly, and its slope along the known pixel is unconstrained. It has to be
+# steep there, since a small change in the known pixel greatly changes what belongs in the hole. The other critic has to
+# share its slope of 1 between the two, and so underestimates the distance.
 #
 # ## Timed
 #
-# **Predict, then run.** The value of the penalty by differences takes two evaluations of the critic per picture and
-# pixel. On the tape it takes one evaluation of all pictures and one walk back. How do the times grow with the number of
-# pixels? And to train, its gradient is wanted, too: a walk back along the first walk. How many times as long as a step
-# with clipping does a step with the penalty take?
+# **Predict, then run.** By differences, the value of the penalty takes two evaluations of the critic per picture and
+# pixel. On the tape it takes one evaluation of all pictures and one backward pass. How do the times grow with the
+# number of pixels? Training also needs its gradient: a backward pass through the first backward pass. How many times as
+# long as a step with clipping does a step with the penalty take?
 
 # %% tags=["predict", "timed"]
 pixels = [2, 8] if QUICK else [2, 8, 32, 128]
@@ -430,9 +430,9 @@ viz.show(
 )
 
 # %% [markdown]
-# The paper's critics are trained by exactly this: [`update_critics`](../ca_numpy/training/algorithm1.py) calls
-# [`gradient_penalty`](../ca_numpy/training/losses.py) twice, on whole pictures and on the box around the hole,
-# five updates for each of the generator's. A picture there has 196,608 numbers.
+# The paper's critics are trained in exactly this way: [`update_critics`](../ca_numpy/training/algorithm1.py) calls
+# [`gradient_penalty`](../ca_numpy/training/losses.py) twice, on whole pictures and on the box around the hole, five
+# updates for each generator update. A picture there has 196,608 values.
 #
 # ## Exercises
 #
@@ -440,8 +440,8 @@ viz.show(
 # `solutions/notebook_07.py`.
 #
 # **1.** The exact distance on a line, for *different* numbers of samples. Sorting no longer pairs them. But the best
-# critic's equation still holds: between neighbours of all samples together it earns the gap times the difference of
-# the two shares that lie to the left.
+# critic's equation still holds: between adjacent samples of the pooled set it gains the gap times the difference
+# between the two fractions that lie to the left.
 
 
 # %%
@@ -459,21 +459,21 @@ check("07.distance", wasserstein_any)
 
 # %%
 def masked_penalty(critic, real, fake, mask, t):
-    """The mean over the rows of (‖slope at (1 − t)·real + t·fake, in the hole only‖₂ − 1)²."""
+    """The mean over the rows of (‖slope at (1 − t)·real + t·fake, only in the hole‖₂ − 1)²."""
     raise NotImplementedError
 
 
 check("07.masked_penalty", masked_penalty)
 
 # %% [markdown]
-# **3.** On a line all real pixels are `d` away from the fakes, and a critic $f(x) = s\,x$ starts at $s = $ `start`.
-# It follows the gradient of $-s\,d + \lambda (|s| - 1)^2$ downhill, in small steps, until it stops. What distance
-# does it then *say*? (Where does it stop if it starts below 0? And if $d$ is large, is there still a trap?)
+# **3.** On a line all real pixels are at distance `d` from the fakes, and a critic $f(x) = s\,x$ starts at $s = $
+# `start`. It descends the gradient of $-s\,d + \lambda (|s| - 1)^2$ in small steps until it converges. What distance
+# does it then *estimate*? (Where does it converge if it starts below 0? And if $d$ is large, is there still a trap?)
 
 
 # %%
 def says(d, lam, start):
-    """The distance s·d that the critic says in the end; d > 0, lam > 0, start is not 0."""
+    """The critic's final estimate s·d of the distance; d > 0, lam > 0, start is not 0."""
     raise NotImplementedError
 
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08 · Masks and the discounted ℓ1
 #
-# **One idea:** near what is known, an error is a mistake; far from it, it may be another right answer. So an error
-# counts the less, the further it lies from the nearest known pixel.
+# **One idea:** near known pixels, an error is a mistake; far from them, it may be another valid answer. So the weight
+# of an error decreases with its distance from the nearest known pixel.
 #
 # You need notebook 01.
 
@@ -26,9 +26,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## Holes
 #
-# A mask says for each pixel whether it is missing: here 1 in the hole, 0 where the picture is known. (The paper's
-# text has it the other way round.) The library draws three kinds. Around each hole lies a *box* of fixed size, which
-# the second critic looks at and over which the loss is taken.
+# A mask says for each pixel whether it is missing: here 1 in the hole, 0 where the picture is known. (The paper's text
+# uses the opposite convention.) The library draws three kinds. Each hole is enclosed in a *box* of fixed size, which
+# the second critic sees and over which the loss is computed.
 
 # %%
 figure = Figure(figsize=(8.6, 3.1), layout="constrained", dpi=100)
@@ -48,25 +48,25 @@ viz.show(
 )
 
 # %% [markdown]
-# The first is the paper's. It is drawn in two steps. The box, 128 × 128, is put anywhere; then it loses 0 to 16
-# pixels above and as many below, another 0 to 16 left and as many right. The rest is the hole. Were the box itself
-# the hole, the critic that sees just the box would learn to look for the seam at its edge.
+# The first is the paper's. It is drawn in two steps. The 128 × 128 box is placed at random; then it is shrunk by 0 to
+# 16 pixels at both top and bottom, and by another 0 to 16 at both left and right. The rest is the hole. If the box
+# itself were the hole, the critic that sees only the box would learn to look for the seam at its edge.
 #
 # ## The problem
 #
-# The plainest loss is the mean of $|x - y|$ over the box, $x$ what the network filled in and $y$ what was there. But
-# the middle of a hole can be filled in many ways, and only one of them happened to be there. How much can be known at
-# all?
+# The simplest loss is the mean of $|x - y|$ over the box, where $x$ is the network's output and $y$ the original. But
+# the middle of a hole can be filled in many ways, and the original is only one of them. How much of it can be predicted
+# at all?
 #
-# Take pictures of which we know everything. In a row, each pixel is $\rho$ times its left neighbour and some fresh
-# noise, such that all pixels have variance 1:
+# Take pictures with a known distribution. In a row, each pixel is $\rho$ times its left neighbour plus independent
+# noise, scaled so that all pixels have variance 1:
 #
 # $$ y_i = \rho \, y_{i-1} + \sqrt{1 - \rho^2} \; e_i $$
 #
-# If all up to $y_0$ is known, the best guess of the pixel $l$ further on is $\rho^l \, y_0$. All the rest is noise
-# that came later, and no network, however large, can know it.
+# If everything up to $y_0$ is known, the best prediction of the pixel at distance $l$ is $\rho^l \, y_0$. The rest is
+# noise added later, and no network, however large, can predict it.
 #
-# **Predict, then run.** $\rho$ is 0.97. Of a pixel's variance, which share can be known at a distance of 1? Of 16? Of
+# **Predict, then run.** $\rho$ is 0.97. What share of a pixel's variance can be predicted at a distance of 1? Of 16? Of
 # 64, in the middle of the paper's box?
 
 # %% tags=["predict"]
@@ -74,7 +74,7 @@ RHO = 0.97
 
 
 def chain(n):
-    """The matrix that makes such a row out of n numbers of noise."""
+    """The matrix that turns n noise values into such a row."""
     lag = np.arange(n)[:, None] - np.arange(n)[None, :]
     made = np.where(lag >= 0, RHO ** np.maximum(lag, 0) * np.sqrt(1 - RHO**2), 0.0)
     made[:, 0] /= np.sqrt(1 - RHO**2)  # the first has no neighbour
@@ -86,25 +86,25 @@ knowable = {}
 for l in (1, 16, 64):
     error = rows[:, l] - RHO**l * rows[:, 0]
     knowable[l] = RHO ** (2 * l)
-    print(f"distance {l:2}: share {knowable[l]:.3f} can be known; in 20000 rows {1 - error.var():.3f}")
+    print(f"distance {l:2}: share {knowable[l]:.3f} can be predicted; in 20000 rows {1 - error.var():.3f}")
     assert abs(1 - error.var() - knowable[l]) < 0.03
 
 # %% [markdown]
-# The best guess has the variance $\rho^{2l}$; the rest, $1 - \rho^{2l}$, is noise. At distance 64 that is nearly all of
-# it. The gradient of such an error pulls the network towards what cannot be known, and drowns the gradient of what can
-# be.
+# The best prediction has variance $\rho^{2l}$; the rest, $1 - \rho^{2l}$, is noise. At distance 64 that is nearly all
+# of it. The gradient of such an error pulls the network towards what cannot be predicted, and drowns out the gradient
+# of what can.
 #
 # ## The equation
 #
-# The paper therefore weighs errors by the same law, a number below 1 to the power of the distance,
+# The paper therefore weights errors by the same law, a number below 1 to the power of the distance,
 #
 # $$ L = \frac{1}{hwc} \sum_{i,j,k} M_{ij} \, |x_{ijk} - y_{ijk}|, \quad M_{ij} = \gamma^{l_{ij}}, \; \gamma = 0.99 $$
 #
-# with $l_{ij}$ the distance of pixel $(i, j)$ to the nearest known pixel. Known pixels have $l = 0$ and weight 1.
+# where $l_{ij}$ is the distance from pixel $(i, j)$ to the nearest known pixel. Known pixels have $l = 0$ and weight 1.
 #
 # ## Loops
 #
-# For each pixel, look at all known ones.
+# For each missing pixel, loop over all known ones.
 
 
 # %%
@@ -122,9 +122,9 @@ def distance_loops(hole):
 # %% [markdown]
 # ## Vectorised: columns first
 #
-# That takes (pixels)² steps. But a square distance is a sum, $(i - a)^2 + (j - b)^2$, and the smallest sum can be
-# found one term at a time. In each column find the distance *down or up* to the nearest known pixel of the column,
-# $d_{ib}$, by one walk down and one walk up. Then only columns are left to choose among:
+# That takes (pixels)² steps. But a squared distance is a sum, $(i - a)^2 + (j - b)^2$, and it can be minimised one term
+# at a time. In each column find the *vertical* distance to the nearest known pixel in the column, $d_{ib}$, with one
+# pass down and one pass up. Then only the column remains to be chosen:
 #
 # $$ l_{ij}^2 = \min_b \; \big( (j - b)^2 + d_{ib}^2 \big) $$
 
@@ -132,7 +132,7 @@ def distance_loops(hole):
 # %%
 def distance(hole):
     h, w = hole.shape
-    d = np.where(hole, float(h + w), 0.0)  # further than anything
+    d = np.where(hole, float(h + w), 0.0)  # larger than any distance
     for i in range(1, h):
         d[i] = np.minimum(d[i], d[i - 1] + 1)
     for i in range(h - 2, -1, -1):
@@ -144,7 +144,7 @@ def distance(hole):
 # %% [markdown]
 # ## Checked against an oracle
 #
-# The two ways agree on each kind of hole, and both with the library.
+# The two methods agree on each kind of hole, with each other and with the library.
 
 # %%
 for kind in ("box", "boxes", "free-form"):
@@ -154,21 +154,21 @@ for kind in ("box", "boxes", "free-form"):
     library = losses.discount_by_distance(masks, gamma=0.99)[0, :, :, 0]
     assert np.allclose(l, distance_loops(hole), rtol=1e-12)
     assert np.allclose(0.99**l, library, rtol=1e-6)  # the library's weights are float32
-    print(f"{kind:9}: {hole.sum():3} missing pixels, the furthest {l.max():.2f} from what is known")
+    print(f"{kind:9}: {hole.sum():3} missing pixels, the furthest {l.max():.2f} from a known pixel")
 
 # %% [markdown]
-# ## The released code: by the box's sides
+# ## The released code: distance to the sides of the box
 #
-# The authors' code does something else ([departure 8](../docs/departures.md)): it does not look at the mask, only at
-# the box of height $h$ and width $w$, and it has $\gamma = 0.9$:
+# The authors' code does something else ([departure 8](../docs/departures.md)): it ignores the mask, uses only the box
+# of height $h$ and width $w$, and has $\gamma = 0.9$:
 #
 # $$ M_{ij} = \max\big( \gamma^{\min(i,\, h - i)}, \; \gamma^{\min(j,\, w - j)} \big) $$
 #
-# with $i$ and $j$ counted from 0. The weights the authors published were trained with it.
+# with $i$ and $j$ counted from 0. The weights published by the authors were trained with it.
 #
-# **Predict, then run.** Write down the exponents $\min(i, h - i)$ for a box of height 8. Are the first and the last
-# the same? And if all of a box of 128 × 128 is missing, what is the weight in its middle, by either rule? What share of
-# all weight lies on the outermost 16 pixels, which are 44 % of the area?
+# **Predict, then run.** Write down the exponents $\min(i, h - i)$ for a box of height 8. Are the first and the last the
+# same? And if all of a box of 128 × 128 is missing, what is the weight in the middle under each rule? What share of the
+# total weight lies on the outermost 16 pixels, which are 44 % of the area?
 
 # %% tags=["predict"]
 i = np.arange(8)
@@ -191,11 +191,12 @@ for name, m in weights.items():
 
 # %% [markdown]
 # Counted from 0, the first row is 0 away from its side and the last is 1 away: $h - i$ is 1 for $i = h - 1$. So the
-# bottom and the right side weigh a little less than the top and the left. Nobody meant that, and it does little harm.
-# The other difference is large: the paper's rule halves the weight towards the middle, the code's all but switches
-# the middle off.
+# bottom and right sides weigh slightly less than the top and left. This is presumably unintended, and does little harm.
+# The other difference is large: the paper's rule halves the weight towards the middle, while the code's rule almost
+# switches the middle off.
 #
-# And since holes are shrunk, a pixel at the box's side may well be *known*. Then the two rules differ in kind:
+# And since holes are shrunk, a pixel at the side of the box may well be *known*. Then the two rules differ
+# qualitatively:
 
 # %%
 shrunk = box_mask(np.random.default_rng(19), box, image_size=size, max_shrink=16)
@@ -220,18 +221,19 @@ viz.show(
     figure,
     alt="Two maps of weights over the box and a section through each. By the box's side, a bright frame and a black "
     "middle; by distance, white outside the hole and pale grey in its middle. In the section the first falls from one "
-    "to nothing within 40 pixels of a side; the second is flat at one up to the hole and sinks to 0.6 in its middle.",
+    "to almost zero within 40 pixels of a side; the second stays at one up to the hole and decreases to 0.6 in its "
+    "middle.",
 )
 
 # %% [markdown]
-# ## What it does to a gradient
+# ## The effect on the gradient
 #
-# A loss acts through its gradient alone, and that of $M\,|x - y|$ is simple:
+# A loss acts only through its gradient, and that of $M\,|x - y|$ is simple:
 #
 # $$ \frac{\partial L}{\partial x_{ijk}} = \frac{M_{ij}}{hwc} \, \mathrm{sign}(x_{ijk} - y_{ijk}) $$
 #
-# $|x - y|$ pulls every pixel with the same force, however far off it is; $M$ is that force. For a picture made as
-# above, in two directions, and a guess of plain grey:
+# $|x - y|$ pulls every pixel with the same force, however large the error; $M$ is that force. For a picture generated
+# as above, in two dimensions, and a uniform grey guess:
 
 # %%
 n, side = 96, 64
@@ -251,7 +253,7 @@ small_box.crop(m[:, :, None])[...] = losses.discount_by_box((side, side))
 assert np.allclose(pulls["box"], -m * np.sign(picture[0, :, :, 0]) / side**2, rtol=1e-6)
 
 
-corner = slice(24, 30)  # differences are slow: a corner will do
+corner = slice(24, 30)  # finite differences are slow: use one corner
 
 
 def loss_of(x):
@@ -271,16 +273,16 @@ axes.legend(loc="upper right", fontsize=8)
 figure.colorbar(shown, ax=figure.axes, label="force on a pixel (1 / hw)")
 viz.show(
     figure,
-    alt="Three maps of the force on each pixel, grey where there is none, outside the box. Without a discount, pure "
-    "white and black patches, for up and down. By the box's side the same patches, fading to grey in the middle. By "
-    "distance they are as without, only a little paler in the middle.",
+    alt="Three maps of the force on each pixel; outside the box they are grey, which means none. Without a discount, "
+    "pure white and black patches, for up and down. By the box's side the same patches, fading to grey in the middle. "
+    "By distance the same again, only slightly paler in the middle.",
 )
 
 # %% [markdown]
-# ## What it does to what is learnt
+# ## The effect on learning
 #
-# A network cannot get everything right; the discount says what it should get right *first*. Here is a very small one:
-# the box of 64 × 64 is filled with 5 × 5 cosine waves, and only their heights are learnt. That is too few.
+# A network cannot get everything right; the discount determines what it should get right *first*. Here is a very small
+# model: the 64 × 64 box is filled with 5 × 5 cosine waves, and only their amplitudes are learnt. That is too few.
 #
 # **Predict, then run.** Where will errors be smaller with a discount than without, and where larger?
 
@@ -306,14 +308,14 @@ for discount in ("none", "distance", "box"):
     print(f"{discount:8}: mean error", "; ".join(f"{name} {error[band].mean():.3f}" for name, band in bands.items()))
 
 # %% [markdown]
-# By the box's side, the known rim gets better, here at the cost of all that lies inside, and of the middle most:
-# the waves have been spent where it counts. The paper's rule hardly differs from none at this size, since $0.99^{32}$
-# is 0.73. Its weights are gentle. (And this toy fits one picture. Over many pictures what cannot be known differs from
-# each to the next, and there the discount also quiets noise. Whether that helps is a question for notebook 18.)
+# By the box's side, the known rim improves, here at the expense of everything inside, and most of all the middle: the
+# waves are used where errors count. The paper's rule hardly differs from no discount at this size, since $0.99^{32}$ is
+# 0.73. Its weights are gentle. (And this toy fits a single picture. Over many pictures the unpredictable part varies
+# from one to the next, and there the discount also reduces noise. Whether that helps is a question for notebook 18.)
 #
 # ## Timed
 #
-# **Predict, then run.** All missing against all known pixels, or columns first: how do the two grow when the side
+# **Predict, then run.** All missing against all known pixels, or columns first: how does each time grow when the side
 # doubles?
 
 # %% tags=["predict", "timed"]
@@ -339,8 +341,9 @@ viz.show(
 )
 
 # %% [markdown]
-# Doubling the side makes 16 times as many pairs, and 8 times as many terms for columns first; at these sizes even
-# those are hidden behind NumPy's calls. In training it is done once per picture, beside the network's convolutions.
+# Doubling the side makes 16 times as many pairs, and 8 times as many terms for columns first; at these sizes even those
+# are hidden by NumPy's call overhead. In training it is done once per picture, a small cost next to the network's
+# convolutions.
 #
 # ## Exercises
 #
@@ -352,15 +355,15 @@ viz.show(
 
 # %%
 def shrunk_hole(box, dy, dx, size):
-    """A mask (size, size), 1 in the hole: the box less dy rows above and below, dx columns left and right."""
+    """A mask (size, size), 1 in the hole: the box minus dy rows at top and bottom, dx columns left and right."""
     raise NotImplementedError
 
 
 check("08.hole", shrunk_hole)
 
 # %% [markdown]
-# **2.** The distance to the nearest known pixel, without loops over pixels. Any way will do; what lies outside the
-# picture does not count as known.
+# **2.** The distance to the nearest known pixel, without loops over pixels. Any method will do; pixels outside the
+# picture do not count as known.
 
 
 # %%
@@ -372,13 +375,13 @@ def distance_to_known(hole):
 check("08.distance", distance_to_known)
 
 # %% [markdown]
-# **3.** The released code's weights, repaired: by the distance to the nearest side, the same from all four. The
+# **3.** The released code's weights, corrected: by the distance to the nearest side, the same for all four. The
 # outermost pixels on each side have weight 1.
 
 
 # %%
 def symmetric_discount(h, w, gamma):
-    """Weights (h, w) that do not change when they are flipped along either axis."""
+    """Weights (h, w), unchanged when flipped along either axis."""
     raise NotImplementedError
 
 

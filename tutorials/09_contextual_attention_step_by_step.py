@@ -2,7 +2,7 @@
 # # 09 · Contextual attention, step by step
 #
 # **One idea:** a hole is filled by *copying*. Each position compares the patch around it with all patches of the
-# picture, turns the likenesses into weights, and pastes the weighted sum of those patches. Comparing is a convolution
+# picture, turns the similarities into weights, and pastes the weighted sum of those patches. Comparing is a convolution
 # whose kernels are the patches; pasting is a transposed convolution with the same patches.
 #
 # You need notebook 03 for convolutions and their transposes. This is section 4.1 of the paper, in the order of the
@@ -27,10 +27,10 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# A convolution sees what is near. What belongs into a hole, though, is often found far away: the next brick, the other
-# window. Here are bricks with a hole in them. In the paper a first network makes a *coarse* guess; ours is a stand-in
-# that no real network could make, the true picture, blurred. It says roughly where bright and dark belong, and lacks
-# all that is sharp.
+# A convolution sees what is near. But what belongs in a hole is often found far away: the next brick, the other window.
+# Here are bricks with a hole in them. In the paper a first network makes a *coarse* guess; ours is a stand-in that no
+# real network could make: the true picture, blurred. It shows roughly where bright and dark belong, but lacks all sharp
+# detail.
 
 
 # %%
@@ -64,10 +64,10 @@ viz.show(
 
 # %% [markdown]
 # **Features.** The network compares features of 128 channels. Ours has three: grey, and its slope to the right and
-# downwards. Channel 0 *is* the picture, so what is rebuilt can be looked at. Foreground $f$ and background $b$ are one
-# and the same array, as in the released code; only the mask tells which patches may be copied.
+# downwards. Channel 0 *is* the picture, so the result can be viewed. Foreground $f$ and background $b$ are the same
+# array, as in the released code; only the mask determines which patches may be copied.
 #
-# **Downscaled.** Patches are compared on features of half the size (`rate = 2`), one pixel kept of each 2 × 2: a
+# **Downscaled.** Patches are compared on features of half the size (`rate = 2`), keeping one pixel of each 2 × 2: a
 # position is one *cell* of $2 × 2$ pixels. There are a quarter as many positions, and a sixteenth as many pairs to
 # compare.
 
@@ -79,7 +79,7 @@ features = np.stack([coarse, right, down], axis=2)  # H W C
 
 
 def downscale(x, rate):
-    """The pixel nearest to where it belongs if the corners stay in the corners."""
+    """Nearest-neighbour sampling that maps corners to corners."""
     rows, columns = (np.floor(np.linspace(0, n - 1, n // rate) + 0.5).astype(int) for n in x.shape[:2])
     return x[rows[:, None], columns]
 
@@ -89,14 +89,14 @@ h, w, channels = small.shape
 assert np.array_equal(small, attention.downscale(ca.tensor(features[None]), RATE).numpy()[0])
 viz.show(
     gallery({f"grey, {h} × {w}": small[..., 0], "slope to the right": small[..., 1], "slope down": small[..., 2]}),
-    alt="The three channels of the features in half the size: the wall in grey; upright joints, white at one side and "
-    "black at the other; level joints likewise. Inside the hole all three are faint.",
+    alt="The three channels of the features in half the size: the wall in grey; vertical joints, white on one side "
+    "and black on the other; horizontal joints likewise. Inside the hole all three are faint.",
 )
 
 # %% [markdown]
 # ## The equations
 #
-# With $P_f(x)$ the $3 × 3$ patch of $f$ around position $x$, zeros outside the picture, and likewise $P_b(x')$:
+# Let $P_f(x)$ be the $3 × 3$ patch of $f$ around position $x$, with zeros outside the picture, and $P_b(x')$ likewise:
 #
 # $$ s_{x x'} = \Big\langle P_f(x),\; \frac{P_b(x')}{\lVert P_b(x') \rVert} \Big\rangle
 # \quad\text{match}\qquad
@@ -107,11 +107,11 @@ viz.show(
 # y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) \quad\text{rebuild} $$
 #
 # $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale, and
-# $R_b(x')$ the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ lays it down around $x$.
+# $R_b(x')$ is the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ places it around $x$.
 #
 # ## Step 1: match, in loops
 #
-# Every patch against every patch.
+# Compare every patch with every patch.
 
 
 # %%
@@ -122,7 +122,7 @@ def match_loops(f, b, k=3):
     for i, j, i2, j2 in np.ndindex(s.shape):
         mine, theirs = f_padded[i : i + k, j : j + k], b_padded[i2 : i2 + k, j2 : j2 + k]
         s[i, j, i2, j2] = np.sum(mine * theirs) / max(np.sqrt(np.sum(theirs * theirs)), 1e-4)
-    return s.reshape(f.shape[0] * f.shape[1], -1)  # positions in the order in which we read
+    return s.reshape(f.shape[0] * f.shape[1], -1)  # positions in row-major order
 
 
 corner = small[10:18, 12:20]
@@ -130,9 +130,9 @@ s_loops = match_loops(corner, corner)
 print("8 × 8 positions:", s_loops.shape, "scores")
 
 # %% [markdown]
-# **As a convolution.** Fix $x'$. Then $s_{x x'}$ slides one fixed little picture, the patch $P_b(x')$ of length 1, over
-# $f$ and takes inner products: it is a convolution with *that patch as its kernel*. All of $x'$ together are one
-# convolution with as many output channels as there are patches. For us: 3 × 3 × 3 → 1296.
+# **As a convolution.** Fix $x'$. Then $s_{x x'}$ slides one fixed small picture, the patch $P_b(x')$ normalised to
+# length 1, over $f$ and takes inner products: it is a convolution with *that patch as its kernel*. All $x'$ together
+# are one convolution with as many output channels as there are patches. Here: 3 × 3 × 3 → 1296.
 
 
 # %%
@@ -157,7 +157,7 @@ def match_by_convolution(f, b, k=3):
 
 
 def apart(mine, theirs):
-    """The largest difference; the checks of this notebook ask that it be below 1e-10."""
+    """The largest difference; this notebook requires it to be below 1e-10."""
     difference = float(np.max(np.abs(mine - theirs)))
     assert difference < 1e-10, difference
     return f"{difference:.0e} apart"
@@ -171,12 +171,12 @@ print("vectorised, library:    ", apart(attention.match(tensor, tensor, ksize=3)
 
 # %% [markdown]
 # **Why divide by the norm?** By Cauchy and Schwarz, $\langle p, q \rangle / \lVert q \rVert \le \lVert p \rVert$, with
-# equality only where $q$ points in the direction of $p$: so no patch scores higher than the patch itself. The released
-# code leaves out the other half of the cosine, $/ \lVert P_f(x) \rVert$: that is one factor for the whole row of $s$,
-# so who wins does not depend on it, only by how much.
+# equality only if $q$ points in the direction of $p$, so no patch scores higher than the patch itself. The released
+# code omits the other half of the cosine, $/ \lVert P_f(x) \rVert$: it is a common factor of a whole row of $s$, so it
+# does not affect which patch wins, only by how much.
 #
-# **Predict, then run.** Of the 1296 positions, how many are most like themselves: with the division, and without it?
-# Which patches win without?
+# **Predict, then run.** Of the 1296 positions, how many have themselves as the best match, with the division and
+# without it? Which patches win without it?
 
 # %% tags=["predict"]
 plain = patches(small, 3).reshape(h * w, -1) @ patches(small, 3).reshape(h * w, -1).T
@@ -184,15 +184,15 @@ itself = np.arange(h * w)
 at_home = {"divided": int(np.sum(s.argmax(1) == itself)), "not divided": int(np.sum(plain.argmax(1) == itself))}
 winners = {"divided": len(set(s.argmax(1))), "not divided": len(set(plain.argmax(1)))}
 for name in at_home:
-    print(f"{name:12} {at_home[name]:4} of {h * w} win at home; {winners[name]:4} different winners")
+    print(f"{name:12} {at_home[name]:4} of {h * w} match themselves best; {winners[name]:4} different winners")
 
 # %% [markdown]
-# Without the division patches of strong contrast win, also where others are more alike: fewer than 200 patches share
-# all wins among themselves.
+# Without the division high-contrast patches win even where others are more similar: fewer than 200 patches account for
+# all wins.
 #
 # ## Step 2: what may be copied
 #
-# A patch that touches the hole holds guessed pixels. It is *known* only if all its nine positions are.
+# A patch that touches the hole contains guessed pixels. It is *known* only if all its nine positions are.
 #
 # **Predict, then run.** The hole covers 12 × 10 positions. How many patches are lost?
 
@@ -203,9 +203,9 @@ library_known = attention.known_patches(tensor, small_hole[None], ksize=3, strid
 print(f"hole: {int(small_hole.sum())} positions; lost: {int(np.sum(known == 0))};", apart(known, library_known))
 
 # %% [markdown]
-# A ring of one position around the hole is lost as well: 14 × 12.
+# A one-position ring around the hole is lost as well: 14 × 12.
 #
-# One position inside the hole, and how much each place of the wall resembles it:
+# Here is one position inside the hole, and its similarity to every position of the wall:
 
 # %%
 query = (13, 20)  # row and column, in positions
@@ -238,14 +238,14 @@ figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", 
 viz.show(
     figure,
     alt="The wall with the hole dashed and one position in it marked by a cross, then its inner products and its "
-    "scores with every position as pictures: upright joints are bright in both. A dot marks the best known patch.",
+    "scores with every position as pictures: vertical joints are bright in both. A dot marks the best known patch.",
 )
 
 # %% [markdown]
 # ## Step 3: propagate
 #
-# If $x$ copies from $x'$, its right neighbour should copy from the right neighbour of $x'$: otherwise neighbouring
-# copies do not join. So a pair's score gets the scores of the pairs that lie one step before and behind it, *both*
+# If $x$ copies from $x'$, its right neighbour should copy from the right neighbour of $x'$: otherwise adjacent copies
+# do not join up. So to each pair's score we add the scores of the pairs one step before and after it, with *both*
 # positions moved together. In the matrix $s$ that is a sum along a **diagonal**.
 
 
@@ -266,7 +266,7 @@ def diagonal(s, k=3):
 
 
 def by_columns(s, h, w):
-    """The same scores with positions numbered down the columns; again with (w, h), and they are back."""
+    """The same scores with positions numbered by columns; applying it again with (w, h) undoes it."""
     return s.reshape(h, w, h, w).transpose(1, 0, 3, 2).reshape(h * w, h * w)
 
 
@@ -288,7 +288,7 @@ for axes, (title, matrix) in zip(figure.subplots(1, 4), panels.items(), strict=T
 viz.show(
     figure,
     alt="Four matrices of scores. One black entry becomes three on a diagonal. A matrix of 64 by 64 scores in 8 by 8 "
-    "blocks is speckled; after propagation lines along the diagonals stand out.",
+    "blocks is speckled; after propagation, lines along the diagonals stand out.",
 )
 
 # %%
@@ -298,11 +298,11 @@ library_p = attention.propagate(ca.tensor(s[None]), (h, w), (h, w), k=3).numpy()
 print("vectorised, library:", apart(p, library_p))
 
 # %% [markdown]
-# (At the end of a line this walk runs on into the next one, as the released code does; the paper's text stops. That is
-# one of its [departures](../docs/departures.md).)
+# (At the end of a row this sum continues into the next row, as in the released code; in the paper it stops. That is one
+# of the [departures](../docs/departures.md).)
 #
-# What does it do? Here are the scores of the position marked before, and what propagation makes of them: what is alike
-# only by itself fades, what is alike with its surroundings stays.
+# What is the effect? Here are the scores of the position marked before, and the same after propagation: isolated
+# matches fade, while matches supported by their surroundings remain.
 
 # %%
 figure = Figure(figsize=(5.2, 3.0), layout="constrained", dpi=100)
@@ -313,19 +313,19 @@ figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", 
 viz.show(
     figure,
     alt="Two maps of scores of one position in the hole. Before: bright stripes and single bright cells. Propagated: "
-    "smoother, bright along upright joints; the best known patch lies elsewhere, at the top right.",
+    "smoother, bright along vertical joints; the best known patch lies elsewhere, at the top right.",
 )
 
 # %% [markdown]
-# Now ask, for each position in the hole, whether its neighbour to the right and the one below copy from
-# the neighbours of what it copies.
+# Now check, for each position in the hole, whether its right and lower neighbours copy from the corresponding
+# neighbours of its own source.
 #
-# **Predict, then run.** Which share of the neighbours do, before and after?
+# **Predict, then run.** What share of the neighbours do, before and after?
 
 
 # %% tags=["predict"]
 def together(scores):
-    """1 where the right and the lower neighbour are copied along, 1/2 where one of them is, else 0."""
+    """1 where the right and lower neighbours copy along, 1/2 where one of them does, else 0."""
     best = np.where(known > 0, scores, -np.inf).argmax(axis=1).reshape(h, w)
     joined = np.zeros((h, w))
     joined[:, :-1] += (best[:, 1:] == best[:, :-1] + 1) / 2
@@ -335,27 +335,27 @@ def together(scores):
 
 inside = small_hole[..., 0] > 0
 share = {name: float(together(x)[inside].mean()) for name, x in (("before", s), ("after", p))}
-print("copied along with their neighbours: {before:.0%} before, {after:.0%} after".format(**share))
+print("neighbours that copy along: {before:.0%} before, {after:.0%} after".format(**share))
 box = np.ix_(inside.any(axis=1), inside.any(axis=0))
 viz.show(
     gallery({"before": together(s)[box], "after propagation": together(p)[box]}, width=5, vmin=0, vmax=1),
-    alt="The hole's 12 by 10 positions, white where both neighbours are copied along, grey where one is, black where "
-    "none is. Before propagation most are black; after it more than half are grey or white.",
+    alt="The hole's 12 by 10 positions, white where both neighbours copy along, grey where one does, black where "
+    "neither does. Before propagation most are black; after it more than half are grey or white.",
 )
 
 # %% [markdown]
 # ## Step 4: attend
 #
-# Softmax turns a row of scores into weights that sum to 1. The scale $\lambda$ says how sharply: for $\lambda \to 0$
-# all patches weigh the same and the result is their mean, grey; for $\lambda \to \infty$ the best one takes all. How
-# many patches share the weight? $1 / \sum a^2$ is $n$ for $n$ equal weights. (Weights of unknown patches are dropped,
-# and the others first divided by what is left, $\sum a$.)
+# Softmax turns a row of scores into weights that sum to 1. The scale $\lambda$ controls the sharpness: for $\lambda \to
+# 0$ all patches have the same weight and the result is their mean, grey; for $\lambda \to \infty$ the best one takes
+# all. How many patches share the weight? $1 / \sum a^2$ is $n$ for $n$ equal weights. (Weights of unknown patches are
+# dropped, and the others are first divided by their sum, $\sum a$.)
 
 
 # %%
 def attend(s, known, scale=10.0):
     logits = s * known * scale
-    a = np.exp(logits - logits.max(axis=1, keepdims=True))  # the same, and nothing overflows
+    a = np.exp(logits - logits.max(axis=1, keepdims=True))  # the same result without overflow
     return a / a.sum(axis=1, keepdims=True) * known
 
 
@@ -366,8 +366,8 @@ def sharing(a):
 
 
 # %% [markdown]
-# **Predict, then run.** Propagation sums nine scores, and neighbours' scores are alike. What does it do to the number
-# of patches that share the weight: nothing, more, fewer?
+# **Predict, then run.** Propagation sums nine scores, and neighbouring scores are similar. How does it change the
+# number of patches that share the weight: not at all, more, fewer?
 
 # %% tags=["predict"]
 scales = (0.1, 1.0, 10.0, 100.0)
@@ -386,24 +386,24 @@ viz.show(
 )
 
 # %% [markdown]
-# Fewer: a sum of nine alike scores is nine times as large, and so acts as a scale nine times as large. Propagation also
-# sharpens.
+# Fewer: a sum of nine similar scores is nine times as large, and so acts like a scale nine times as large. Propagation
+# also sharpens.
 #
 # Unknown patches' scores became 0 rather than $-\infty$: they stay in the denominator, and their share is dropped. As
-# long as the best score is well above 0 they take next to nothing; where nothing matches, the result gets fainter.
+# long as the best score is well above 0 that share is negligible; where nothing matches, the result gets fainter.
 #
 # ## Step 5: rebuild
 #
-# At each position lay down a patch, the sum of all raw patches weighted by the position's attention. Raw patches are of
-# 4 × 4 pixels, in steps of 2: two cells wide each way.
+# At each position, paste the sum of all raw patches weighted by the position's attention. Raw patches are 4 × 4 pixels
+# at a stride of 2: two cells in each direction.
 #
-# **Predict, then run.** If each position gives its own patch the weight 1, and all others 0, how many patches lie over
-# one pixel? What comes out at the border, if we divide by 4 everywhere?
+# **Predict, then run.** If each position gives its own patch the weight 1, and all others 0, how many patches cover one
+# pixel? What happens at the border if we divide by 4 everywhere?
 
 
 # %% tags=["predict"]
 def raw_patches(b, rate):
-    """2·rate × 2·rate pixels at steps of rate, from half a cell before: h·w, 2·rate, 2·rate, C."""
+    """2·rate × 2·rate pixels at stride rate, starting half a cell earlier: h·w, 2·rate, 2·rate, C."""
     before, after = rate // 2, rate - rate // 2
     padded = np.pad(b, ((before, after), (before, after), (0, 0)))
     seen = sliding_window_view(padded, (2 * rate, 2 * rate), axis=(0, 1))[::rate, ::rate]
@@ -425,11 +425,11 @@ ones = rebuild_loops(np.eye(16), np.ones((8, 8, 1)), RATE)[..., 0]
 print(4 * ones)
 
 # %% [markdown]
-# Four in the interior, two along the border, one in the corners: rebuilding a picture from its own patches is exact but
-# for the outermost pixels, which get darker.
+# Four in the interior, two along the border, one in the corners: rebuilding a picture from its own patches is exact
+# except at the outermost pixels, which get darker.
 #
-# **As a transposed convolution.** Each position puts down kernels, as many as there are patches, each times a number:
-# this is notebook 03's `dx`, with the raw patches as kernels. The paper calls it *deconvolution*.
+# **As a transposed convolution.** Each position adds one kernel per patch, each multiplied by a weight: this is
+# notebook 03's `dx`, with the raw patches as kernels. The paper calls it *deconvolution*.
 
 
 # %%
@@ -467,17 +467,17 @@ errors = {name: error(picture) for name, picture in panels.items()}
 viz.show(
     gallery({f"{name}\nerror {errors[name]:.3f}": picture[around] for name, picture in panels.items()}, height=2.5),
     alt="Around the hole: filled in three ways, and the truth. The coarse filling is a blur; without propagation the "
-    "joints are faint and soft; with it they are bright, but the level joint at the left is smeared.",
+    "joints are faint and soft; with it they are bright, but the horizontal joint at the left is smeared.",
 )
 
 # %% [markdown]
-# No number was learned here. The network learns *features* in which the right patch is the most alike, and convolutions
-# that mend the seams. (Error: mean absolute difference within the hole, in pixel values from −1 to 1.)
+# Nothing was learnt here. The network learns *features* in which the right patch is the most similar, and convolutions
+# that repair the seams. (Error: mean absolute difference within the hole, in pixel values from −1 to 1.)
 #
 # ## The oracle: all steps at once
 #
-# The library has the steps twice: as a composite of differentiable operations, and as one kernel of the backend that
-# forms no patches (notebook 11). Both must give what our steps give.
+# The library implements the steps twice: as a composite of differentiable operations, and as a single backend kernel
+# that forms no patches (notebook 11). Both must agree with our steps.
 
 # %%
 inputs = features[None], features[None], hole[None, :, :, None]
@@ -494,11 +494,11 @@ print("ours, kernel:   ", apart(y, kernel))
 #
 # $$ \frac{HW}{\text{rate}^2} \cdot \frac{HW}{\text{rate}^2\, \text{stride}^2} $$
 #
-# entries, of eight bytes each in this notebook: twice the rate saves sixteenfold, twice the stride fourfold. The paper
-# names both in section 4.1.
+# entries, of eight bytes each in this notebook: doubling the rate saves a factor of sixteen, doubling the stride a
+# factor of four. The paper mentions both in section 4.1.
 #
 # **Predict, then run.** From the default, rate 2 and stride 1: which loses more, doubling the rate or doubling the
-# stride? And does it help to have four times the memory, with rate 1 and stride 2?
+# stride? And does using four times the memory, with rate 1 and stride 2, help?
 
 # %% tags=["predict"]
 options = {}
@@ -511,15 +511,15 @@ titles = {f"rate {r}, stride {t}\n{8 * n / 1e6:.1f} MB": picture[around] for (r,
 viz.show(
     gallery(titles, height=2.5),
     alt="Around the hole, filled with four pairs of options, from 54 to less than 1 megabyte for the matrix. The first "
-    "two show whole bricks with bright joints; in the last two the joints are broken, some too many.",
+    "two show whole bricks with bright joints; in the last two the joints are broken, and there are some extra ones.",
 )
 
 # %% [markdown]
-# One picture is no experiment. Rate 1 with stride 2 looks as sharp as the default, and its error is larger: its joints
-# stand a pixel beside the true ones, which the eye forgives and the mean difference does not. A larger rate looks at
-# fewer pixels and pastes larger patches. A larger stride has a quarter of the candidates, on a grid: what sits on an
-# odd row cannot be copied. And propagation then moves one position by a cell and the other by two, so that what it
-# sums over are no longer the neighbours of the copy.
+# One picture is not an experiment. Rate 1 with stride 2 looks as sharp as the default, but its error is larger: its
+# joints are a pixel off, which the eye forgives and the mean difference does not. A larger rate compares fewer pixels
+# and pastes larger patches. Doubling the stride leaves a quarter of the candidates, on a grid: anything on an odd row
+# cannot be copied. And propagation then moves one position by one cell and the other by two, so it no longer sums over
+# the neighbours of the copy.
 #
 # ## Timed
 #
@@ -567,8 +567,8 @@ viz.show(
 )
 
 # %% [markdown]
-# On so few positions much of the rest is Python's overhead. With more of them the products count, and notebook 11 has
-# five times fewer.
+# With so few positions, much of the remaining time is Python's overhead. With more, the products dominate, and notebook
+# 11 reduces them fivefold.
 #
 # ## Exercises
 #
@@ -582,7 +582,7 @@ viz.show(
 def known_patches(hole, ksize):
     """hole: h w, 1 in the hole. h w: 1.0 where the ksize × ksize patch (odd) touches no hole, else 0.0.
 
-    What lies outside the picture is no hole.
+    Positions outside the picture do not count as hole.
     """
     raise NotImplementedError
 
@@ -590,8 +590,8 @@ def known_patches(hole, ksize):
 check("09.known_patches", known_patches)
 
 # %% [markdown]
-# **2.** Propagation along one axis, without running on from the end of a line: `s` has four axes, $h × w × h' × w'$,
-# and both positions move to the *right* together. What would leave the picture counts as 0.
+# **2.** Propagation along one axis, without wrapping from the end of one row into the next: `s` has four axes, $h × w ×
+# h' × w'$, and both positions move to the *right* together. Positions outside the picture count as 0.
 
 
 # %%
@@ -603,8 +603,8 @@ def propagate_right(s, k):
 check("09.propagate_right", propagate_right)
 
 # %% [markdown]
-# **3.** How large is the matrix? Features of $H × W$, rate and stride as above. Sizes that do not divide are rounded
-# up, each axis on its own: there are as many positions as *start* before the end. Single precision: four bytes a
+# **3.** How large is the matrix? Features of $H × W$, rate and stride as above. Sizes that are not divisible are
+# rounded up, each axis separately: every position that *starts* before the end counts. Single precision: four bytes per
 # number.
 
 

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 10 · Attention as style transfer
 #
-# **One idea:** contextual attention takes *what is where* from its foreground and *what it looks like* from its
-# background. Give it two different pictures, and it rebuilds the one out of patches of the other. Inpainting is the
-# special case in which the first is a coarse guess, and the second is the rest of the same photograph.
+# **One idea:** contextual attention takes *layout* from its foreground and *appearance* from its background. Given two
+# different pictures, it rebuilds one out of patches of the other. Inpainting is the special case in which the first is
+# a coarse guess and the second is the rest of the same photograph.
 #
-# You need notebook 09, whose steps these are.
+# You need notebook 09, which introduces these steps.
 
 # %%
 import json
@@ -25,8 +25,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# Two pictures to be rebuilt, the *contents*, and three whose patches may be used, the *styles*. No network, nothing
-# learnt: the features are the grey values themselves, all brought to the same mean, 0, and the same contrast.
+# There are two pictures to be rebuilt, the *contents*, and three that supply patches, the *styles*. No network, nothing
+# learnt: the features are the grey values themselves, all normalised to mean 0 and the same contrast.
 
 # %%
 SIDE, CONTRAST = 96, 0.4
@@ -63,20 +63,20 @@ styles = {"style: bricks": bricks, "style: grass": grass, "style: gravel": grave
 viz.show(
     gallery(contents, styles),
     alt="Five grey pictures of 96 by 96 pixels: a smiling woman's head and shoulders; a cat's eye and striped fur; "
-    "bricks with light upright joints; blades of grass in disorder; gravel of light and dark stones.",
+    "bricks with light vertical joints; a tangle of blades of grass; gravel of light and dark stones.",
 )
 
 # %% [markdown]
 # ## The equations
 #
-# With $P_f(x)$ the $k × k$ patch of the foreground around $x$, $P_b(x')$ that of the background around $x'$, and
-# $R_b(x')$ the raw patch of 4 × 4 pixels that is pasted (notebook 09, without a mask; $\lambda$ is the scale of the
+# Let $P_f(x)$ be the $k × k$ patch of the foreground around $x$, $P_b(x')$ that of the background around $x'$, and
+# $R_b(x')$ the raw patch of 4 × 4 pixels to be pasted (notebook 09, without a mask; $\lambda$ is the scale of the
 # softmax, 10 in the network):
 #
 # $$ a_{x x'} = \operatorname*{softmax}_{x'} \, \lambda \Big\langle P_f(x), \frac{P_b(x')}{\lVert P_b(x') \rVert}
 # \Big\rangle, \qquad y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) $$
 #
-# $f$ is asked *where*, and only $b$ is pasted. Nothing here says that the two are one picture, or of one size.
+# $f$ only selects; what is pasted comes from $b$. Nothing requires the two to be the same picture, or of the same size.
 #
 # ## Loops
 
@@ -102,7 +102,7 @@ def rebuilt_loops(f, b, scale, k=3):
 # %% [markdown]
 # ## Vectorised
 #
-# All patches as rows of a matrix; then matching is one matrix product, and so is mixing.
+# Write all patches as rows of a matrix; then matching is one matrix product, and so is mixing.
 
 
 # %%
@@ -124,7 +124,7 @@ def attend(pf, pb, scale):
 
 
 def pasted(mixed, shape):
-    """Patches of 4 × 4 pixels, one per row, added up at every second pixel: h w."""
+    """Patches of 4 × 4 pixels, one per row, summed at every second pixel: h w."""
     y, grid = np.zeros((shape[0] + 2, shape[1] + 2)), mixed.reshape(shape[0] // 2, shape[1] // 2, 4, 4)
     for u, v in np.ndindex(4, 4):
         y[u : u + shape[0] : 2, v : v + shape[1] : 2] += grid[:, :, u, v]
@@ -141,14 +141,14 @@ def raw_patches(b):
 
 
 # %% [markdown]
-# **Checked against oracles.** Loops, vectorised, and the library's two ways: its steps, and its one kernel. The
-# foreground and the background are of different sizes. (Two options with nearly one name: `fuse=False` leaves out
-# propagation, notebook 09's sums of scores along diagonals, and `fused=True` asks for the one kernel.)
+# **Checked against oracles.** Loops, vectorised, and the library's two implementations: separate steps, and a single
+# kernel. Foreground and background have different sizes. (Beware of two options with similar names: `fuse=False` omits
+# propagation, notebook 09's sums of scores along diagonals, and `fused=True` selects the single kernel.)
 
 
 # %%
 def apart(mine, theirs):
-    """The largest difference; the checks of this notebook ask that it be below 1e-10."""
+    """The largest difference; this notebook requires it to be below 1e-10."""
     difference = float(np.max(np.abs(mine - theirs)))
     assert difference < 1e-10, difference
     return f"{difference:.0e} apart"
@@ -165,14 +165,15 @@ print("vectorised, steps:  ", apart(by_library[0].numpy()[0, :, :, 0], y))
 print("vectorised, kernel: ", apart(by_library[1].numpy()[0, :, :, 0], y))
 
 # %% [markdown]
-# ## Two properties to begin with
+# ## Two basic properties
 #
 # **A picture rebuilt from itself.** By Cauchy and Schwarz $\langle p, q \rangle / \lVert q \rVert \le \lVert p \rVert$,
-# with equality only if $q$ points where $p$ does: no patch is more like $p$ than $p$. Propagation adds up nine such
-# inequalities, so it holds for propagated scores as well. The sharper the softmax, the more each patch gets itself.
+# with equality only if $q$ has the same direction as $p$: no patch matches $p$ better than $p$ itself. Propagation sums
+# nine such inequalities, so the same holds for propagated scores. The sharper the softmax, the more weight each patch
+# gives to itself.
 #
-# **Predict, then run.** How many of the 48 × 48 positions attend to themselves the most? How good is the copy at
-# $\lambda = 10$, at 100, at 1000?
+# **Predict, then run.** How many of the 48 × 48 positions attend most to themselves? How good is the copy at $\lambda =
+# 10$, at 100, at 1000?
 
 # %% tags=["predict"]
 itself = np.arange(48 * 48)
@@ -187,21 +188,21 @@ axes.loglog(scales, self_errors, "k-o", mfc="w", label="mean over the interior")
 axes.set(xlabel="scale λ", ylabel="error of the copy (grey values)")
 axes.set_title("The eye, rebuilt from itself", fontsize=10)
 axes.legend(frameon=False)
-print(f"{at_home} of {len(itself)} are most like themselves; error at λ = 10: {self_errors[1]:.3f}")
+print(f"{at_home} of {len(itself)} match themselves best; error at λ = 10: {self_errors[1]:.3f}")
 viz.show(
     figure,
-    alt="Mean error against the scale, both logarithmic: a line that falls, slowly up to a scale of ten, then ever "
+    alt="Mean error against the scale, both logarithmic: the curve falls slowly up to a scale of ten, then ever "
     "faster, to less than a millionth at ten thousand.",
 )
 
 # %% [markdown]
-# All of them; and yet the copy is off by 0.16 at $\lambda = 10$, by 0.03 at 100 and by less than 0.001 at 1000: to be
-# the most attended is not to be attended alone. (The interior only: on the outermost pixels fewer than four patches
-# lie, and we divide by four.)
+# All of them; and yet the copy is off by 0.16 at $\lambda = 10$, by 0.03 at 100 and by less than 0.001 at 1000: the
+# largest weight is not the only weight. (Interior only: fewer than four patches cover the outermost pixels, but we
+# divide by four.)
 #
-# **A background in another order.** Let us shuffle the patches of $b$, together with the raw patches that are pasted.
+# **A shuffled background.** We shuffle the patches of $b$, together with the raw patches to be pasted.
 #
-# **Predict, then run.** Does the attention change? Does the picture? And if scores are propagated?
+# **Predict, then run.** Does the attention change? Does the picture? What if scores are propagated?
 
 # %% tags=["predict"]
 order = np.random.default_rng(0).permutation(len(itself))
@@ -221,27 +222,27 @@ same_winners = int(np.sum(winners[0] == winners[1]))
 print(f"propagated: {same_winners} of {len(itself)} positions still choose the same patch")
 
 # %% [markdown]
-# Without propagation a background is a *bag* of patches. Propagation alone knows that it is a picture, and which patch
-# is to the right of which.
+# Without propagation the background is a *bag* of patches. Only propagation uses the fact that it is a picture, in
+# which some patches are neighbours.
 #
 # ## One picture out of another
 #
-# From here on the library computes, with propagation.
+# From here on we use the library, with propagation.
 #
-# There is a snag. Scores are divided by the norm of the background's patch, so they compare *directions*: a faint patch
-# and its strong double are equally alike, and faint shading is rebuilt in full contrast. A small change mends it: give
-# both pictures a second channel, a constant $c$. With $K = k^2 c^2$ the score becomes
+# There is a snag. Scores are divided by the norm of the background patch, so they compare *directions*: a patch and the
+# same patch at twice the contrast score equally, so faint shading is rebuilt at full contrast. A small change fixes
+# this: give both pictures a second channel, a constant $c$. With $K = k^2 c^2$ the score becomes
 #
 # $$ \frac{\langle P_f, P_b \rangle + K}{\sqrt{\lVert P_b \rVert^2 + K}}
 # = \sqrt K + \frac{\langle P_f, P_b \rangle - \tfrac12 \lVert P_b \rVert^2}{\sqrt K} + O(K^{-3/2}),
 # \qquad \langle P_f, P_b \rangle - \tfrac12 \lVert P_b \rVert^2
 # = \tfrac12 \lVert P_f \rVert^2 - \tfrac12 \lVert P_f - P_b \rVert^2 $$
 #
-# For large $c$ the best score is that of the *nearest* patch. Differences of scores shrink by $\sqrt K$; we multiply
+# For large $c$ the *nearest* patch has the best score. Differences between scores shrink by $\sqrt K$, so we multiply
 # $\lambda$ by it.
 #
-# **Predict, then run.** How large must $c$ be beside grey values of $\pm 0.4$ until nine of ten positions choose the
-# patch nearest to theirs? Positions inside only: beyond the border both channels are 0.
+# **Predict, then run.** How large must $c$ be, compared with grey values of $\pm 0.4$, for nine of ten positions to
+# choose the patch nearest to theirs? (Interior positions only: beyond the border both channels are 0.)
 
 # %% tags=["predict"]
 constants = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -267,15 +268,15 @@ viz.show(
 )
 
 # %% [markdown]
-# $c = 1$ will do, two or three times the grey values, and is taken from here on.
+# $c = 1$ is enough, two or three times the grey values, and is used from here on.
 #
-# The channel serves twice. Rebuilt like the picture, it says how much of its weight each pixel got from *inside* the
-# background: 1 in the middle, less near borders. Dividing by it mends the borders.
+# The channel has a second use. Rebuilt like the picture, it gives the share of each pixel's weight that came from
+# *inside* the background: 1 in the middle, less near the borders. Dividing by it corrects the borders.
 
 
 # %%
 def restyle(f, b, *, c=1.0, scale=10.0, ksize=3, rate=2, stride=1, fuse_k=3):
-    """f rebuilt out of patches of b; and the patch that each position attends to the most, by its number."""
+    """f rebuilt out of patches of b, and for each position the index of the patch that it attends to most."""
     f, b = (np.stack([x, np.full_like(x, c)], axis=2)[None] for x in (f, b))
     options = {"ksize": ksize, "rate": rate, "stride": stride}
     scale = scale * ksize * c if c else scale
@@ -297,14 +298,14 @@ viz.show(
 )
 
 # %% [markdown]
-# Every pixel is a mean of pixels of the style; no network was asked. The face keeps its shading, since grass has
-# patches of every grey. Bricks have nothing round and nothing black, so of the pupil only the outline is left. (By
-# nearness there is a frame: beyond the border the constant is 0, and a patch that reaches over is like no other but
-# those that reach over, too.)
+# Every pixel is a mean of pixels of the style; no network is involved. The face keeps its shading, since grass has
+# patches of every grey. Bricks have nothing round and nothing black, so only the outline of the pupil remains. (With
+# nearness there is a frame: beyond the border the constant is 0, so a patch that extends over the border resembles only
+# others that do.)
 #
-# Now for what each option does. We need two measures. How much of the content is left: the mean difference between
-# the result and the content, both blurred over 7 × 7 pixels. How much of the style: the share of neighbours that
-# copy *neighbours*, for only there is more than a single patch of the style to be seen.
+# Now to the effect of each option. We need two measures. How much of the content is preserved: the mean difference
+# between the result and the content, both blurred over 7 × 7 pixels. How much of the style is preserved: the share of
+# neighbours that copy *neighbours*, since only there is more than a single patch of the style visible.
 
 
 # %%
@@ -326,7 +327,7 @@ measured = {}
 
 
 def compare(family, label, f, b, settings):
-    """A gallery of one option's values; what was measured is kept for later."""
+    """A gallery of one option's values; the measurements are kept for later."""
     panels = {}
     for value, options in settings.items():
         y, best = restyle(f, b, **options)
@@ -348,15 +349,15 @@ viz.show(
 )
 
 # %% [markdown]
-# A small $\lambda$ mixes many patches. Their mean is blurred, and at last grey: the style is lost first, and of the
-# content its contrast. From about 10 on a few patches take all. Which patch is the *most* attended does not depend on
-# $\lambda$.
+# A small $\lambda$ mixes many patches. Their mean is blurred and eventually grey: the style is lost first, along with
+# the contrast of the content. From about 10 on, a few patches take all the weight. Which patch gets the *most*
+# attention does not depend on $\lambda$.
 #
 # ## The size of the patches
 #
-# Without propagation (`fuse_k=1`), so that nothing else is at work.
+# Without propagation (`fuse_k=1`), to isolate the effect.
 #
-# **Predict, then run.** Patches of 1, 3, 5 and 9 positions a side: which copies the most of the style?
+# **Predict, then run.** Patches of 1, 3, 5 and 9 positions per side: which copies the most style?
 
 # %% tags=["predict"]
 viz.show(
@@ -366,21 +367,21 @@ viz.show(
 )
 
 # %% [markdown]
-# A single pixel finds its own grey nearly everywhere. But what lies around that pixel in the style is anything, and it
-# is pasted along: the overlaps average to a dull copy of the content. A large patch is like few others; there is hardly
-# one with an eye in it. Neighbours then see almost the same, choose almost the same, and pieces of the style are copied
-# whole.
+# A single pixel finds its own grey almost everywhere. But its surroundings in the style are arbitrary, and are pasted
+# along with it: the overlaps average to a dull copy of the content. A large patch resembles few others; there is hardly
+# one with an eye in it. Neighbouring positions then see almost the same patch, choose almost the same one, and pieces
+# of the style are copied whole.
 #
 # ## Propagation
 #
-# Scores are added up over `fuse_k` neighbours, position and background patch moved together: along rows, then along
-# columns. **Predict, then run.** It also compares over a larger area. In what does it differ from a larger patch?
+# Scores are summed over `fuse_k` neighbours, moving position and background patch together: along rows, then along
+# columns. **Predict, then run.** This also compares over a larger area. How does it differ from a larger patch?
 
 # %% tags=["predict"]
 viz.show(
     compare("propagation", "fuse_k", eye, gravel, {k: {"fuse_k": k} for k in (1, 3, 7, 15)}),
-    alt="The eye from gravel with propagation over 1, 3, 7 and 15 positions: soft; made of sharp grains; little "
-    "stones in which an eye can hardly be made out; and gravel without an eye.",
+    alt="The eye from gravel with propagation over 1, 3, 7 and 15 positions: soft; made of sharp grains; small stones "
+    "in which an eye can hardly be made out; and gravel without an eye.",
 )
 
 # %%
@@ -399,16 +400,16 @@ for axes, fuse_k in zip(figure.subplots(1, 2), (1, 7), strict=True):
 figure.colorbar(drawn, ax=figure.axes, label="neighbours copied along", ticks=[0, 0.5, 1], format="{x:.0%}")
 viz.show(
     figure,
-    alt="Two maps of 24 by 24 positions, white where both neighbours are copied along, grey where one is. Without "
-    "propagation it is black with few grey specks; over 7 positions white and grey pieces fill most of it.",
+    alt="Two maps of 24 by 24 positions, white where both neighbours copy along, grey where one does. Without "
+    "propagation it is black with a few grey specks; over 7 positions white and grey pieces fill most of it.",
 )
 
 # %% [markdown]
-# A patch compares $k^2$ pixels around one place. Propagation adds the *scores* of neighbours, along a row and then a
-# column: also a comparison over a larger area, but one made of scores that are there already. Pieces of the style now
-# stay whole; what is black are the seams between them.
+# A patch compares $k^2$ pixels around one position. Propagation sums the *scores* of neighbours, along a row and then a
+# column: this also compares over a larger area, but reuses existing scores. Pieces of the style now stay whole; the
+# black areas are the seams between them.
 #
-# Both on one sheet. Best would be the lower right corner, where nothing lies: style is paid for with content.
+# Both in one plot. The lower right corner would be best, but is empty: style comes at the expense of content.
 
 # %%
 figure = Figure(figsize=(6.5, 3.6), layout="constrained", dpi=100)
@@ -428,14 +429,14 @@ axes.legend(frameon=False)
 viz.show(
     figure,
     alt="Content error against the share of neighbours copied along. With patches of 1 the error is high; from 3 on "
-    "both curves rise to the right, that of the propagation flatter and much farther.",
+    "both curves rise to the right, with propagation less steeply and much further.",
 )
 
 # %% [markdown]
-# ## Roles exchanged
+# ## Swapping the roles
 #
-# **Predict, then run.** Bricks made of the eye, gravel made of bricks, grass made of the face: what is
-# recognised in the result?
+# **Predict, then run.** Bricks made of the eye, gravel made of bricks, grass made of the face: what can be recognised
+# in the result?
 
 # %% tags=["predict"]
 swapped = {
@@ -446,20 +447,20 @@ swapped = {
 viz.show(
     gallery({name: restyle(f, b)[0] for name, (f, b) in swapped.items()}),
     alt="Bricks whose joints are soft and furry; the outlines of stones drawn in straight white joints; and grass "
-    "without a blade, in smooth grey blots as if painted with a broad brush.",
+    "without blades, in smooth grey blots as if painted with a broad brush.",
 )
 
 # %% [markdown]
-# The foreground's layout, each time; the background shows in what an edge or a flat part looks like.
+# The layout of the foreground, each time; the background determines what edges and flat areas look like.
 #
-# This is what the network does with a hole. The coarse guess says roughly what is where, and is blurred: the content.
-# The known part of the photograph is the style. Both are of one scene, so they fit; and features that are learnt say
-# better than grey values which patches are alike.
+# This is what the network does with a hole. The coarse guess gives a rough, blurred layout: the content. The known part
+# of the photograph is the style. Both show the same scene, so they fit; and learnt features measure similarity better
+# than grey values.
 #
 # ## Memory
 #
-# The attention has an entry for each pair of positions. Twice the `rate` makes it sixteen times smaller, twice the
-# `stride` between background patches, four times.
+# The attention has one entry for each pair of positions. Doubling the `rate` makes it sixteen times smaller, doubling
+# the `stride` between background patches four times.
 #
 # **Predict, then run.** Which of the two hurts more, at the same memory?
 
@@ -474,20 +475,20 @@ for rate, stride in ((2, 1), (2, 2), (2, 4), (4, 1)):
     print(f"content error {options[f'{rate}, {stride}']:.3f}")
 viz.show(
     gallery(panels),
-    alt="The face from grass with less and less memory. A stride of 2 is a little coarser; with a stride of 4 the "
-    "face is there, in a faint grey mosaic; at rate 4 strong strokes of grass are left, and no face.",
+    alt="The face from grass with less and less memory. A stride of 2 is slightly coarser; with a stride of 4 the "
+    "face is a faint grey mosaic; at rate 4 only strong strokes of grass are left, and no face.",
 )
 
 # %% [markdown]
-# Twice the stride costs little here: it thins out the *candidates*, and there are many alike. At 2.7 MB the two fail
-# each in its way. A stride of 4 leaves 144 candidates, on a grid, and propagation moves one position by a cell and the
-# other by four. What is chosen has contrast enough, but the four patches over a pixel do not fit, and their mean is
-# grey. Rate 4 compares one pixel of sixteen and pastes pieces of 8 × 8: strong patches, in the wrong places. Our
-# measure prefers these, since it counts lost contrast; would you?
+# Doubling the stride costs little here: it thins out the *candidates*, and many are similar. At 2.7 MB each option
+# fails in its own way. A stride of 4 leaves 144 candidates, on a grid, and propagation moves one position by one cell
+# and the other by four. The chosen patches have enough contrast, but the four that cover a pixel do not fit together,
+# and their mean is grey. Rate 4 compares one pixel in sixteen and pastes 8 × 8 pieces: strong patches, in the wrong
+# places. Our measure prefers these, since it penalises lost contrast; would you?
 #
 # ## Timed
 #
-# **Predict, then run.** How long does a pair of positions take, in loops, vectorised, and by the library?
+# **Predict, then run.** How long does one pair of positions take, in loops, vectorised, and in the library?
 
 # %% tags=["predict", "timed"]
 side = 12 if QUICK else 24
@@ -514,14 +515,14 @@ viz.show(
 )
 
 # %% [markdown]
-# (The library's two also propagate, which ours do not.)
+# (The library's versions also propagate; ours do not.)
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_10.py`.
 #
-# **1.** The nearest patch, without the detour over a constant channel, and without an array of n × m × d numbers.
+# **1.** The nearest patch, without the detour of a constant channel, and without an array of n × m × d numbers.
 
 
 # %%
@@ -533,9 +534,9 @@ def nearest(pf, pb):
 check("10.nearest", nearest)
 
 # %% [markdown]
-# **2.** In colour, content and style have to be brought together first: each *channel* of the content gets the mean and
-# the standard deviation (NumPy's `std`) that it has in the style. (What the content's attention then finds is in its
-# own colours.)
+# **2.** In colour, the content has to be matched to the style first: each *channel* of the content is given the mean
+# and the standard deviation (NumPy's `std`) of that channel in the style. (Attention then finds patches in matching
+# colours.)
 
 
 # %%
@@ -552,14 +553,15 @@ check("10.recoloured", recoloured)
 
 # %%
 def uses(best, n):
-    """best: h w integers, the patch that each position copies. n numbers: how many positions copy each patch."""
+    """best: h w integers, the patch that each position copies. n numbers: the number of positions that copy each "
+    "patch."""
     raise NotImplementedError
 
 
 check("10.uses", uses)
 
 # %% tags=["figures-that-matter"]
-one_pixel = "patch", 1  # has equal patches, and rounding says which of them wins
+one_pixel = "patch", 1  # has equal patches, among which rounding decides
 figures = {
     "most like themselves": at_home,
     "errors of the copy": self_errors[:3],

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 11 · The algebra that makes it cheaper
 #
-# **One idea:** patches overlap, so comparing patches multiplies the same two pixels again and again. Multiply each pair
-# of pixels *once*, and sum the products along diagonals: attention with a fifth of the multiplications, forwards and
-# backwards, and without a single patch in memory.
+# **One idea:** patches overlap, so comparing patches multiplies the same pairs of pixels repeatedly. Multiply each pair
+# *once*, and sum the products along diagonals: attention with a fifth of the multiplications, forwards and backwards,
+# and without storing a single patch.
 #
-# You need notebook 09, whose steps these are, and notebook 03 for the adjoint.
+# You need notebook 09, which introduces the steps, and notebook 03 for the adjoint.
 
 # %%
 import json
@@ -29,9 +29,9 @@ RATE, SCALE = 2, 10.0
 # %% [markdown]
 # ## The problem
 #
-# There are $N$ positions (cells of 2 × 2 pixels) and $C$ channels. Comparing all 3 × 3 patches with all costs
-# $N^2 \cdot 9C$ multiplications; pasting raw patches of 4 × 4 pixels, $N^2 \cdot 16C$. In the paper's network, for a
-# picture of 512 × 512, $N = 4096$ and $C = 128$. We let the products count themselves:
+# There are $N$ positions (cells of 2 × 2 pixels) and $C$ channels. Comparing all pairs of 3 × 3 patches costs $N^2
+# \cdot 9C$ multiplications; pasting raw patches of 4 × 4 pixels, $N^2 \cdot 16C$. In the paper's network, for a picture
+# of 512 × 512, $N = 4096$ and $C = 128$. We count the multiplications in code:
 
 
 # %%
@@ -49,7 +49,7 @@ product = Counted()
 
 
 def count(run, positions, channels):
-    """What `run` gives, and its multiplications as a multiple of N²·C."""
+    """The result of `run`, and its multiplications as a multiple of N²·C."""
     product.multiplications = 0
     result = run()
     return result, product.multiplications / (positions**2 * channels)
@@ -60,25 +60,26 @@ print(f"25·N²·C = {25 * 4096**2 * 128 / 1e9:.0f} billion multiplications for 
 # %% [markdown]
 # ## The equations
 #
-# **Match.** Write a patch's inner product out, $\Delta$ being the nine shifts of a 3 × 3 window:
+# **Match.** Write out the inner product of two patches, with $\Delta$ the nine shifts of a 3 × 3 window:
 #
 # $$ \langle P_f(x), P_b(x') \rangle = \sum_{\delta \in \Delta} \langle f(x + \delta), b(x' + \delta) \rangle
 # = \sum_{\delta \in \Delta} P_{x + \delta,\; x' + \delta}
 # \qquad\text{with}\quad P_{x x'} = \langle f(x), b(x') \rangle $$
 #
-# On the right, channels are gone: all products with $C$ in them are in $P = f b^\top$, *one* matrix product of $N^2 C$
-# multiplications. What remains are sums, in which both positions move together: along diagonals. Call that $D_\Delta$.
+# On the right, the channels are gone: all products that involve $C$ are in $P = f b^\top$, *one* matrix product of $N^2
+# C$ multiplications. What remains are sums in which both positions move together: sums along diagonals, which we call
+# $D_\Delta$.
 #
 # **Norms.** $\lVert P_b(x') \rVert^2 = \sum_{\delta} \lVert b(x' + \delta) \rVert^2$: a sum over a box.
 #
 # ## Loops
 #
-# Both sides of the equation, word by word. Terms outside a picture are zero.
+# Both sides of the equation, literally. Terms outside a picture are zero.
 
 
 # %%
 def match_loops(f, b):
-    """The left side: patches, each pair compared."""
+    """The left side: compare each pair of patches."""
     inner = np.zeros((*f.shape[:2], *b.shape[:2]))
     f, b = (np.pad(x, ((1, 1), (1, 1), (0, 0))) for x in (f, b))
     for i, j, i2, j2 in np.ndindex(inner.shape):
@@ -87,7 +88,7 @@ def match_loops(f, b):
 
 
 def diagonal_loops(P):
-    """The right side: D of the plain products, which are given."""
+    """The right side: D of the given products."""
     inner = np.zeros_like(P)
     for place in np.ndindex(P.shape):
         for d, e in np.ndindex(3, 3):
@@ -98,19 +99,19 @@ def diagonal_loops(P):
 
 
 def apart(mine, theirs):
-    """The largest difference; the checks of this notebook ask that it be below 1e-10."""
+    """The largest difference; this notebook requires it to be below 1e-10."""
     difference = float(np.max(np.abs(mine - theirs)))
     assert difference < 1e-10, difference
     return f"{difference:.0e} apart"
 
 
-f4, b4 = rng.standard_normal((5, 6, 4)), rng.standard_normal((4, 7, 4))  # two pictures, of unlike sizes
+f4, b4 = rng.standard_normal((5, 6, 4)), rng.standard_normal((4, 7, 4))  # two pictures of different sizes
 inner = match_loops(f4, b4)
 print("left side, right side:", apart(diagonal_loops(np.einsum("ijc,klc->ijkl", f4, b4)), inner))
 
 # %% [markdown]
-# In one dimension it can be seen. Two lines of 24 numbers, each 1 or −1, the second a copy of the first moved by 5:
-# their products, and the products summed along diagonals, seven at a time.
+# In one dimension this can be drawn. Take two rows of 24 numbers, each 1 or −1, the second a copy of the first shifted
+# by 5: their products, and the products summed along diagonals, seven at a time.
 
 # %%
 line = np.random.default_rng(3).choice([-1.0, 1.0], 24)
@@ -127,19 +128,20 @@ for axes, (title, matrix) in zip(
     axes.set(xlabel="x′", ylabel="x")
 viz.show(
     figure,
-    alt="Two matrices, 24 by 24. The products are a black and white weave of rows and columns in which no diagonal can "
-    "be made out. Summed, grey stripes run along diagonals, and a thin black one, five places off the middle.",
+    alt="Two matrices, 24 by 24. The products are a black and white weave of rows and columns in which no diagonal "
+    "can be made out. Summed, grey stripes run along diagonals, with a thin black one five places off the main "
+    "diagonal.",
 )
 
 # %% [markdown]
 # ## Vectorised
 #
-# The sum over a 3 × 3 window is a sum over three rows of sums over three columns: 2 + 2 additions in place of 8.
+# The sum over a 3 × 3 window is a sum over three rows of sums over three columns: 2 + 2 additions instead of 8.
 
 
 # %%
 def along(s, steps, axis):
-    """Σ_t of s with axes `axis` and `axis + 2` moved by t together, zero outside."""
+    """Σ_t of s with axes `axis` and `axis + 2` shifted by t together, zero outside."""
     out = np.zeros_like(s)
     n, m = s.shape[axis], s.shape[axis + 2]
     before = (slice(None),) * axis
@@ -168,7 +170,7 @@ def match_by_diagonals(f, b):
 
 
 def patches(x, k=3, step=1, before=1, after=1):
-    """The patch at each position, one per row: what notebook 09 compares and pastes."""
+    """The patch at each position, one per row, as compared and pasted in notebook 09."""
     seen = sliding_window_view(np.pad(x, ((before, after), (before, after), (0, 0))), (k, k), axis=(0, 1))
     return seen[::step, ::step].transpose(0, 1, 3, 4, 2).reshape(-1, k * k * x.shape[2])
 
@@ -181,8 +183,8 @@ print("patches:  ", apart(match_by_patches(f4, b4), inner))
 print("diagonals:", apart(match_by_diagonals(f4, b4), inner))
 
 # %% [markdown]
-# **Predict, then run.** Propagation in notebook 09 was a sum along diagonals, too, of the *flat* matrix, $N × N'$.
-# Could we take that sum here, over the shifts $-1, 0, 1$ along a line, and then over whole lines, $-w, 0, w$? At which
+# **Predict, then run.** Propagation in notebook 09 was also a sum along diagonals, of the *flat* matrix, $N × N'$.
+# Could we use that sum here, over the shifts $-1, 0, 1$ within a row, and then over whole rows, $-w, 0, w$? At which
 # positions would it be wrong?
 
 # %% tags=["predict"]
@@ -194,14 +196,14 @@ print("columns of x with wrong entries:", sorted({int(j) for j in np.nonzero(wro
 print("wrong when neither x nor x′ is in a first or last column:", int(wrong[:, 1:-1, :, 1:-1].sum()))
 
 # %% [markdown]
-# The flat sum runs on from the end of one line into the next: pairs with a position in a first or last column can be
-# wrong, and no others. (One of the two is enough. So every column of $x$ is named above: its $x'$ may be at an end.) In
-# propagation the released code does just this and we follow it; a patch must not.
+# The flat sum continues from the end of one row into the next: only pairs with a position in a first or last column can
+# be wrong. (One of the two is enough, which is why every column of $x$ is listed above: its $x'$ may be at an end.) In
+# propagation the released code does exactly this, and we follow it; a patch must not.
 #
 # ## Rebuilding, in phases
 #
-# The same idea in the other direction. Raw patches are 4 pixels wide at steps of 2, so each pixel lies under two of
-# them (four in the plane). Which two depends only on the pixel's *phase*, its place in its cell:
+# The same idea in the other direction. Raw patches are 4 pixels wide at a stride of 2, so each pixel is covered by two
+# of them (four in two dimensions). Which two depends only on the pixel's *phase*, its position within its cell:
 
 # %%
 figure = Figure(figsize=(7, 2.7), layout="constrained", dpi=100)
@@ -225,20 +227,20 @@ axes.legend(frameon=False, loc="upper left", fontsize=8)
 viz.show(
     figure,
     alt="Eight pixels in four cells of two. Above them four patches, each four pixels wide, from one pixel before its "
-    "cell to one behind. A dotted line above the first pixel of cell 2 meets the hatched patches of cells 1 and 2.",
+    "cell to one after. A dotted line above the first pixel of cell 2 crosses the hatched patches of cells 1 and 2.",
 )
 
 # %% [markdown]
-# Pixel $2x + p$ lies under the patch of its own cell $x$: where that copies $x'$, it gets $b(2x' + p)$ with weight
-# $A_{x x'}$. For phase 0 it also lies under the patch of the cell before, $x - 1$. Where that copies $x'_0$, our pixel,
-# one cell further on, gets what lies one cell on from $x'_0$, $b(2(x'_0 + 1) + p)$, with weight $A_{x-1,\; x'_0}$. Call
-# $x'_0 + 1$ now $x'$: the weight of $b(2x' + p)$ is $A_{x-1,\; x'-1}$. Both together are $A_{x x'} + A_{x-1,\; x'-1}$,
-# a sum along a diagonal. (For phase 1 the other cell is $x + 1$, and the shifts are 0 and 1.) In the plane, with
-# $\Delta(p)$ the 2 × 2 shifts of phase $p$:
+# Pixel $2x + p$ is covered by the patch of its own cell $x$: where that copies $x'$, it receives $b(2x' + p)$ with
+# weight $A_{x x'}$. For phase 0 it is also covered by the patch of the previous cell, $x - 1$. Where that copies
+# $x'_0$, our pixel, one cell further on, receives the pixel one cell on from $x'_0$, $b(2(x'_0 + 1) + p)$, with weight
+# $A_{x-1,\; x'_0}$. Rename $x'_0 + 1$ to $x'$: the weight of $b(2x' + p)$ is $A_{x-1,\; x'-1}$. The total is $A_{x
+# x'} + A_{x-1,\; x'-1}$, a sum along a diagonal. (For phase 1 the other cell is $x + 1$, and the shifts are 0 and 1.)
+# In two dimensions, with $\Delta(p)$ the 2 × 2 shifts of phase $p$:
 #
 # $$ y(2x + p) = \tfrac14 \sum_{x'} \big( D_{\Delta(p)} A \big)_{x x'}\; b(2x' + p) $$
 #
-# Each of the four phases is one matrix product of $N^2 C$: four in place of sixteen.
+# Each of the four phases is one matrix product of $N^2 C$: four instead of sixteen.
 
 
 # %%
@@ -263,7 +265,7 @@ def raw_patches(x):
 
 
 def laid_down(patches, size, k, step, before):
-    """Patches added up where they lie: the transpose of cutting them out."""
+    """Patches summed at their positions: the transpose of extracting them."""
     h, w = size[0] // step, size[1] // step
     channels = patches.shape[1] // (k * k)
     grid = patches.reshape(h, w, k, k, channels)
@@ -287,9 +289,9 @@ print("patches, diagonals:", apart(by_patches, by_diagonals))
 print("patches, library:  ", apart(by_patches, by_library))
 
 # %% [markdown]
-# ## All of it, checked against the library
+# ## The whole, checked against the library
 #
-# Between match and rebuild nothing has channels: divide, propagate, softmax. Both ways share it.
+# Nothing between match and rebuild involves channels: divide, propagate, softmax. Both methods share these steps.
 
 
 # %%
@@ -303,7 +305,7 @@ def nearest(x):
 
 
 def norms(b):
-    """Of the patches of b, by box sums of the squares."""
+    """The norms of the patches of b, by box sums of the squares."""
     square = np.pad(np.sum(b * b, axis=2), 1)
     return np.maximum(np.sqrt(sliding_window_view(square, (3, 3)).sum(axis=(2, 3))), 1e-4)
 
@@ -328,7 +330,7 @@ print("norms by box sums:", apart(norms(b4).ravel(), np.linalg.norm(patches(b4),
 
 
 def attend(f, b, valid, match, rebuild):
-    """Attention of notebook 09, with this way to match and this way to rebuild."""
+    """Notebook 09's attention, with the given match and rebuild."""
     f_small, b_small = downscale(f), downscale(b)
     return rebuild(softmax_of(match(f_small, b_small) / norms(b_small), valid) * valid, b)
 
@@ -340,7 +342,7 @@ hole[:, 8:16, 6:14] = 1
 valid = attention.known_patches(ca.tensor(b[None]), hole, ksize=3, stride=1, rate=RATE).numpy().reshape(12, 12)
 
 # %% [markdown]
-# **Predict, then run.** How many multiples of $N^2 C$ will be counted for each way?
+# **Predict, then run.** What multiple of $N^2 C$ will be counted for each method?
 
 # %% tags=["predict"]
 y_patches, n_patches = count(lambda: attend(f, b, valid, *PATCHES), 144, 6)
@@ -363,15 +365,15 @@ print("the library's kernel:", apart(kernel.numpy()[0], y_diagonals))
 #
 # ## And backwards
 #
-# $D_\Delta$ moves entries and adds them up; it is linear. An entry that went to $x$ from $x + \delta$ sends its
-# gradient the other way. So the transpose of $D_\Delta$ is $D_{-\Delta}$: the same sums, shifted the other way, and
-# the gradient has the same price. Let a bar mark the gradient of the loss by what is under it, and let $\bar y_p$ and
-# $b_p$ be the pixels of phase $p$. Then $\bar f$ is found by
+# $D_\Delta$ shifts entries and adds them; it is linear. An entry that went to $x$ from $x + \delta$ sends its gradient
+# the other way. So the transpose of $D_\Delta$ is $D_{-\Delta}$: the same sums, shifted the other way, and the gradient
+# has the same cost. Let a bar denote the gradient of the loss with respect to the array under it, and let $\bar y_p$
+# and $b_p$ be the pixels of phase $p$. Then $\bar f$ is given by
 #
 # $$ \bar A = \tfrac14 \sum_p D_{-\Delta(p)}\big( \bar y_p\, b_p^\top \big), \qquad
 # \bar P = D_{-\Delta}\big( \bar s / \text{norm} \big), \qquad \bar f = \bar P\, b, $$
 #
-# with $\bar s$ from $\bar A$ by way of softmax and propagation, where there are no channels.
+# with $\bar s$ obtained from $\bar A$ through softmax and propagation, which involve no channels.
 
 
 # %%
@@ -408,10 +410,10 @@ def d_match_by_patches(d_inner, b):
 
 
 def gradient_by_f(g, softmax, norm, b, valid, d_match, d_rebuild):
-    """From y's gradient to f's; softmax and norm are kept from the way forward."""
+    """From y's gradient to f's; softmax and norm are kept from the forward pass."""
     d_softmax = d_rebuild(g, b, softmax.shape) * valid
     d_logits = softmax * (d_softmax - np.sum(d_softmax * softmax, axis=(2, 3), keepdims=True))
-    d_scores = by_rows(by_columns(d_logits * valid * SCALE))  # undone in the opposite order; WINDOW is its own negative
+    d_scores = by_rows(by_columns(d_logits * valid * SCALE))  # in reverse order; WINDOW is its own negative
     d_f = np.zeros((RATE * softmax.shape[0], RATE * softmax.shape[1], b.shape[2]))
     rows, columns = nearest(d_f)
     d_f[rows[:, None], columns] = d_match(d_scores / norm, downscale(b))
@@ -419,7 +421,7 @@ def gradient_by_f(g, softmax, norm, b, valid, d_match, d_rebuild):
 
 
 # %% [markdown]
-# **Predict, then run.** How many multiples now? (The way forward is not counted again.)
+# **Predict, then run.** What multiples now? (The forward pass is not counted again.)
 
 # %% tags=["predict"]
 g = rng.standard_normal(f.shape)
@@ -443,7 +445,7 @@ print("the library's kernel:", apart(by_kernel, d_diagonals))
 side, all_channels = (24, (8, 32)) if QUICK else (48, (8, 64, 128, 256))
 of_time = np.random.default_rng(1)
 milliseconds = {"patches": [], "diagonals": []}
-for channels in reversed(all_channels):  # the largest first: by then memory is at hand
+for channels in reversed(all_channels):  # the largest first, so that memory is already allocated
     pair = 0.1 * of_time.standard_normal((2, side, side, channels))
     everywhere = np.ones((side // RATE, side // RATE))
     for name, way in (("patches", PATCHES), ("diagonals", DIAGONALS)):
@@ -462,30 +464,30 @@ axes.set_title(f"Attention over {side // RATE} × {side // RATE} positions", fon
 axes.legend(frameon=False)
 viz.show(
     figure,
-    alt="Milliseconds against channels: two rising lines. That of the diagonals begins about as high as that of the "
-    "patches or higher and is much flatter; at 256 channels patches take more than twice as long.",
+    alt="Milliseconds against channels: two rising lines. The one for diagonals starts about as high as the one for "
+    "patches or higher, and is much flatter; at 256 channels patches take more than twice as long.",
 )
 
 # %% [markdown]
-# What a further channel costs is about a fifth, as counted. (More or less, as the machine has other work; and patches
-# must also be cut out.) But the sums along diagonals, the propagation and the softmax go over $N^2$ numbers whatever
-# $C$ is, and in NumPy each goes through memory: with eight channels nothing is won. This is why the library's faster
-# backends do these sums while the numbers are in the processor's cache.
+# Each further channel costs about a fifth, as counted. (More or less, depending on what else the machine is doing; and
+# patches also have to be extracted.) But the sums along diagonals, the propagation and the softmax process $N^2$
+# numbers whatever $C$ is, and in NumPy each goes through memory: with eight channels nothing is gained. This is why the
+# library's faster backends do these sums while the numbers are in the processor's cache.
 #
 # ## Bands: why memory can be linear
 #
-# $N^2$ numbers for a picture of 2048 × 2048 are 4 billion: 17 GB in single precision. But the softmax is taken row by
-# row of $A$, and $y$ on some rows of the picture needs few rows of $A$. Read from right to left, for rows $[y_0, y_1)$
-# of cells: their pixels need $A$ one row further at each side (the phases), and these need $P$ one row further still
-# (the window). So a band of $B$ rows of cells takes matrices of $(B + 4) \cdot w \cdot N$ numbers, and then they can
-# be forgotten.
+# $N^2$ numbers for a picture of 2048 × 2048 are 4 billion: 17 GB in single precision. But the softmax is taken over
+# each row of $A$ separately, and a few rows of $y$ need only a few rows of $A$. Working backwards, for rows $[y_0,
+# y_1)$ of cells: their pixels need $A$ one row further on each side (the phases), and these need $P$ one row further
+# still (the window). So a band of $B$ rows of cells takes matrices of $(B + 4) \cdot w \cdot N$ numbers, which can then
+# be discarded.
 #
-# (Propagation widens the border by another row. To keep this short, we leave it out here, as `fuse=False` does.)
+# (Propagation widens the border by another row. For brevity, we omit it here, as `fuse=False` does.)
 
 
 # %%
 def without_propagation(f, b, rows=None):
-    """Attention to all patches, in bands of so many rows of cells; None: all at once."""
+    """Attention to all patches, in bands of `rows` rows of cells; None: all at once."""
     f_small, b_small = downscale(f), downscale(b)
     norm, h = norms(b_small), f_small.shape[0]
     rows = rows or h
@@ -513,11 +515,11 @@ for rows in (5, 2, 1):
     print(f"bands of {rows}:", apart(banded, whole), f"  {n:.2f}·N²·C multiplications")
 
 # %% [markdown]
-# A band's border also belongs to the next band. Computed anew for each, it costs multiplications, the more the narrower
-# the bands; the library's [Numba kernel](../backends/numba_attention.py) keeps the rows that the next band needs, too.
+# A band's border also belongs to the next band. Recomputing it costs multiplications, more so for narrower bands; the
+# library's [Numba kernel](../backends/numba_attention.py) keeps the rows that the next band also needs.
 #
-# **Predict, then run.** The picture gets twice as high. By how much does the largest memory in use grow, at once, and
-# in bands of two rows?
+# **Predict, then run.** The picture becomes twice as high. By how much does peak memory grow, at once, and in bands of
+# two rows?
 
 # %% tags=["predict"]
 heights = (16, 32) if QUICK else (16, 32, 64, 128)
@@ -548,11 +550,12 @@ axes.legend(frameon=False)
 viz.show(
     figure,
     alt="Left: the square of all pairs; a dark band of four rows lies in a hatched one of six and a dotted one of "
-    "eight. Right: memory against height, both logarithmic; two straight lines, at once twice as steep as in bands.",
+    "eight. Right: memory against height, both logarithmic; two straight lines, the one for all "
+    "at once twice as steep as the one for bands.",
 )
 
 # %% [markdown]
-# At once: nearly four times, for a matrix of all pairs. In bands: nearly twice.
+# At once: nearly four times, since the matrix holds all pairs. In bands: nearly twice.
 #
 # ## Exercises
 #
@@ -571,13 +574,13 @@ def squared_norms(b, k):
 check("11.squared_norms", squared_norms)
 
 # %% [markdown]
-# **2.** The transpose of a sum along diagonals, for a flat matrix and any steps.
-# Forwards it was $y_{pq} = \sum_{t} s_{p+t,\; q+t}$, with zeros outside.
+# **2.** The transpose of a sum along diagonals, for a flat matrix and any steps. The forward pass is $y_{pq} = \sum_{t}
+# s_{p+t,\; q+t}$, with zeros outside.
 
 
 # %%
 def diagonal_adjoint(g, steps):
-    """The gradient of s, of the shape of g; g is the gradient of y, and `steps` are those of the way forward."""
+    """The gradient of s, of the shape of g; g is the gradient of y, and `steps` are those of the forward pass."""
     raise NotImplementedError
 
 
@@ -585,7 +588,7 @@ check("11.diagonal_adjoint", diagonal_adjoint)
 
 # %% [markdown]
 # **3.** Count. Foreground and background have `n_f` and `n_b` positions; patches of `ksize` × `ksize` are matched, raw
-# patches of 2·`rate` × 2·`rate` pasted. How many multiplications take match and rebuild together, each way?
+# patches of 2·`rate` × 2·`rate` pasted. How many multiplications do match and rebuild take together, with each method?
 
 
 # %%

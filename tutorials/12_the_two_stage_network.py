@@ -2,11 +2,11 @@
 # # 12 · The two-stage network
 #
 # **One idea:** the generator guesses twice. A first stage fills the hole coarsely; its guess is *pasted* into the
-# picture, and a second stage sees the picture as if nothing were missing: only then can it compare what is in the hole
-# with what lies around it. All of it is a table of 42 convolutions.
+# picture, and a second stage sees the picture as if nothing were missing: only then can it compare the contents of the
+# hole with the surroundings. The whole network is a table of 42 convolutions.
 #
-# You need notebooks 03 and 04 for the layers, and 09 for the attention. This is figure 2 of the paper, and sections 3
-# and 4.2.
+# You need notebooks 03 and 04 for the layers, and 09 for the attention. This covers figure 2 and sections 3 and 4.2 of
+# the paper.
 
 # %%
 import json
@@ -31,12 +31,12 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# Attention compares patches of *features* in the hole with patches of features around it. In the hole there is nothing,
-# one grey for all of it. What does an encoder make of that?
+# Attention compares patches of *features* in the hole with patches of features around it. But the hole is empty:
+# uniformly grey. What does an encoder make of that?
 #
-# **Predict, then run.** A picture of 256 × 256 with a hole of 128 × 128 goes through an encoder of random weights, the
-# six layers before the attention, whose outputs see 31 pixels (notebook 04). The features have 64 × 64 positions, of
-# which the hole takes 32 × 32. How many *different* ones are there in the hole?
+# **Predict, then run.** A picture of 256 × 256 with a hole of 128 × 128 goes through an encoder with random weights,
+# the six layers before the attention, whose outputs see 31 pixels (notebook 04). The features have 64 × 64 positions,
+# of which the hole covers 32 × 32. How many *different* feature vectors are there in the hole?
 
 # %% tags=["predict"]
 photograph = data.Photographs()[0][64:320, 64:320].astype(np.float64)[None]  # 1 256 256 3, in [-1, 1]
@@ -60,26 +60,27 @@ def different(features):
 
 
 rng = np.random.default_rng(1)
-guess = photograph + 0.2 * rng.standard_normal(photograph.shape)  # stands in for what a first stage would say
+guess = photograph + 0.2 * rng.standard_normal(photograph.shape)  # stands in for the output of a first stage
 pasted = guess * mask + photograph * (1 - mask)
 positions = {"the hole is grey": different(encoded(erased)), "a guess is in it": different(encoded(pasted))}
 print(positions)
 
 # %% [markdown]
-# In its middle, 25 × 25 positions see nothing but grey and are one and the same: attention could only give all of them
-# the same answer. With a guess in the hole, however poor, each position has something of its own to compare. That is
-# what the first stage is for: its guess need not be good, it has to be a question.
+# In the middle, 25 × 25 positions see nothing but grey and are identical: attention could only give all of them the
+# same answer. With a guess in the hole, however poor, each position has something distinct to compare. That is the
+# purpose of the first stage: its guess need not be a good answer; it has to be a query.
 #
 # ## The equations
 #
-# With the picture $z$, whose hole is grey, its mask $m$ (1 in the hole), and $[\dots]$ for "side by side as channels":
+# Let $z$ be the picture with a grey hole and $m$ its mask (1 in the hole), and let $[\dots]$ denote concatenation along
+# channels:
 #
 # $$ x_1 = G_1\big([\,z,\, 1,\, m\,]\big) \qquad \tilde z = m \odot x_1 + (1 - m) \odot z \qquad
 # x_2 = G_2\big([\,\tilde z,\, 1,\, m\,]\big) $$
 #
-# $G_1$ is a chain of layers $y = \mathrm{elu}(\mathrm{conv}(x, w) + b)$, the last of them without ELU and clipped to
-# $[-1, 1]$. $G_2$ is made of the same layers, in two chains side by side, one of them with the attention in it, and a
-# third that reads both. The channel of ones tells picture from zero padding (notebook 05).
+# $G_1$ is a chain of layers $y = \mathrm{elu}(\mathrm{conv}(x, w) + b)$, the last without ELU and clipped to $[-1, 1]$.
+# $G_2$ consists of the same layers in two parallel chains, one of which contains the attention, and a third that reads
+# both. The channel of ones distinguishes the picture from zero padding (notebook 05).
 
 # %%
 stage_one = {"red, green, blue (here: green)": erased[0, ..., 1], "ones": np.ones((256, 256)), "mask": mask[0, ..., 0]}
@@ -93,14 +94,14 @@ figure.colorbar(shown, ax=figure.axes, shrink=0.6, label="value (no unit)")
 figure.suptitle("What stage one sees, and what stage two sees (pixels)", fontsize=10)
 viz.show(
     figure,
-    alt="Two rows of three pictures. Above, a photograph of a woman with a grey box in its middle; an even white "
-    "square; a white box on grey. Below the same, but in the box there is a noisy copy of her face.",
+    alt="Two rows of three pictures. Above, a photograph of a woman with a grey box in the middle; a plain white "
+    "square; a white box on grey. Below the same, but with a noisy copy of her face in the box.",
 )
 
 # %% [markdown]
 # ## One layer, in loops
 #
-# SAME padding, a stride, a dilation, a bias, ELU. If the layer upsamples, each pixel first becomes 2 × 2.
+# SAME padding, a stride, a dilation, a bias, ELU. If the layer upsamples, each pixel is first repeated 2 × 2.
 
 
 # %%
@@ -122,7 +123,7 @@ def layer_loops(x, kernel, bias, *, stride=1, dilation=1, upsample=False):
 
 
 def apart(mine, theirs):
-    """The largest difference; the checks of this notebook ask that it be below 1e-10."""
+    """The largest difference; this notebook requires it to be below 1e-10."""
     difference = float(np.max(np.abs(mine - theirs)))
     assert difference < 1e-10, difference
     return f"{difference:.0e} apart"
@@ -139,9 +140,9 @@ for what in ({}, {"stride": 2}, {"dilation": 2}, {"upsample_first": True}):
 # %% [markdown]
 # ## The table
 #
-# The channels are those of the paper's width, 32; of another width all but the first and the last go with it. `s` is
-# the stride, `d` the dilation; a *2* in `up` says that the picture is doubled first. An hourglass: down to a quarter,
-# four dilated layers, back up.
+# The channels are for the paper's width, 32; for other widths all but the first and the last scale with it. `s` is the
+# stride, `d` the dilation; a *2* in `up` means that the picture is upsampled first. It is an hourglass: down to a
+# quarter, four dilated layers, back up.
 
 
 # %%
@@ -156,7 +157,7 @@ class Row(NamedTuple):
 
 
 def encoder(p, narrow, last="elu"):
-    """Six layers; `narrow` are the channels of the two that halve."""
+    """Six layers; `narrow` gives the channels of the two that halve the size."""
     down = [Row(f"{p}conv1", 32, k=5), Row(f"{p}conv2_downsample", narrow[0], s=2), Row(f"{p}conv3", 64)]
     return [*down, Row(f"{p}conv4_downsample", narrow[1], s=2), Row(f"{p}conv5", 128),
             Row(f"{p}conv6", 128, activation=last)]  # fmt: skip
@@ -172,7 +173,7 @@ def decoder(p):
     return [Row(f"{p}conv11", 128), Row(f"{p}conv12", 128), up[0], Row(f"{p}conv14", 64), up[1], *ends]
 
 
-#: The released code. Each part: where its input comes from, as channels, and its layers.
+#: The released code. Each part: the number of input channels, and its layers.
 NETWORK = {
     "coarse": (5, [*encoder("", (64, 128)), *dilated(""), *decoder("")]),
     "dilated branch": (5, [*encoder("x", (32, 64)), *dilated("x")]),
@@ -183,12 +184,12 @@ NETWORK = {
 
 
 def parameters(row, channels_in):
-    """A weight for each tap, input channel and output channel; and a bias for each output channel."""
+    """One weight per tap, input channel and output channel, and one bias per output channel."""
     return row.k**2 * channels_in * row.channels + row.channels
 
 
 def printed(part, *, side=256, field=1.0, jump=1.0):
-    """The table of one part of the network: what comes out of each layer, what it learns, what it sees."""
+    """Print one part of the network: each layer's output size, parameters and receptive field."""
     channels, rows = NETWORK[part]
     print(f"{part}\n{'layer':18} k s  d up   in  out      output  parameters  field")
     for row in rows:
@@ -212,11 +213,11 @@ def learnt(part):
 _, coarse_field, _ = printed("coarse")
 
 # %% [markdown]
-# The field is that of notebook 04's rule, where doubling halves the step: at the end 301 pixels, more than the picture
-# has. (Beyond a doubling the true field depends on whether a pixel is an even or an odd one; 301 is the mean.)
+# The field follows notebook 04's rule, with upsampling halving the jump: at the end 301 pixels, wider than the picture.
+# (After upsampling, the exact field depends on whether a pixel is even or odd; 301 is the mean.)
 #
-# **Predict, then run.** The paper says 2.9 million parameters. How many has the stage above? Which four or five layers
-# would you look at, if you had to make the file smaller?
+# **Predict, then run.** The paper says 2.9 million parameters. How many does the stage above have? Which four or five
+# layers would you look at to make the file smaller?
 
 # %% tags=["predict"]
 print(f"one stage {learnt('coarse'):,}; two of them {2 * learnt('coarse'):,}")
@@ -226,8 +227,8 @@ share = sum(parameters(row, 128) for row in wide) / learnt("coarse")
 print(f"{len(wide)} layers from 128 to 128 channels, {parameters(wide[0], 128):,} each: {share:.0%} of all")
 
 # %% [markdown]
-# So the paper's 2.9 M are two such stages: that is its *baseline*, without attention. With attention the second stage
-# has two encoders, side by side, and one decoder that reads both.
+# So the paper's 2.9 M are two such stages: its *baseline*, without attention. With attention the second stage has two
+# parallel encoders and one decoder that reads both.
 #
 # ## The second stage
 #
@@ -241,17 +242,17 @@ printed("decoder of both", side=side, field=np.inf, jump=jump)
 
 # %% [markdown]
 # The attention has no parameters, and every position sees every patch. In the released code the layer before it,
-# `pmconv6`, has a ReLU in place of the ELU, and the encoders of stage two are narrower than stage one's where they
-# halve. The paper's text has ELU everywhere, equal encoders, and four input channels, without the ones.
+# `pmconv6`, has a ReLU instead of the ELU, and the downsampling layers of stage two's encoders are narrower than those
+# of stage one. The paper's text has ELU everywhere, identical encoders, and four input channels, without the ones.
 #
 # ## Counted
 #
-# **Predict, then run.** How many parameters does attention cost: the full network beside the baseline?
+# **Predict, then run.** How many parameters does attention cost, comparing the full network with the baseline?
 
 
 # %% tags=["predict"]
 def variant_count(narrow, channels_in, attention=True):
-    """Parameters of the whole generator, if the encoders of stage two halve to `narrow` channels."""
+    """Parameters of the whole generator, if the encoders of stage two downsample to `narrow` channels."""
     parts = {"coarse": (channels_in, [*encoder("", (64, 128)), *dilated(""), *decoder("")])}
     parts["dilated branch"] = channels_in, [*encoder("x", narrow[0]), *dilated("x")]
     if attention:
@@ -277,7 +278,7 @@ for (name, count), model in zip(counts.items(), library, strict=True):
 print(f"attention costs {counts['full, released code'] / counts['baseline, released code'] - 1:.0%} more")
 
 # %% [markdown]
-# The critics are larger than the network they judge: 5 × 5 kernels, and up to 512 channels.
+# The critics are larger than the network they judge: 5 × 5 kernels and up to 512 channels.
 
 # %%
 critics = {which: Critic(which) for which in ("local", "global")}
@@ -295,11 +296,11 @@ print(f"both critics {critics_count:,}")
 # %% [markdown]
 # ## Assembled by hand
 #
-# From `ca_numpy.nn`'s convolutions and nothing else. Two things besides layers: the paste, and the mask in the
-# attention's own size, a quarter.
+# From the convolutions of `ca_numpy.nn` and nothing else. Besides the layers there are only two things: the paste, and
+# the mask at the attention's resolution, a quarter.
 
 # %%
-WIDTH = 8  # in place of 32: every number of channels is a quarter
+WIDTH = 8  # instead of 32: a quarter of all channel counts
 
 
 def assemble(rng):
@@ -346,14 +347,14 @@ for part in ("conv1/", "conv13", "xconv7", "pmconv6", "allconv17"):
     print("  ", *[f"{n} {small.arrays()[n].shape}" for n in names if n.split("/", 1)[1].startswith(part)])
 
 # %% [markdown]
-# The names are those of the authors' checkpoints, so a file of weights is a dictionary, and to load is to look up by
-# name: `Generator.from_tf` is the loop below. (`xconv…` is the dilated branch, `pmconv…` the attention branch,
-# `allconv…` the decoder of both.)
+# The names are those of the authors' checkpoints, so a weight file is a dictionary, and loading is a look-up by name:
+# `Generator.from_tf` is the loop below. (`xconv…` is the dilated branch, `pmconv…` the attention branch, `allconv…` the
+# decoder of both.)
 #
 # ## The oracle: the library's generator
 #
-# **Predict, then run.** Our network gets the weights of the library's. Which of the two outputs, coarse and refined,
-# would agree if the mask were not passed to the attention?
+# **Predict, then run.** Our network gets the library's weights. Which of the two outputs, coarse and refined, would
+# agree if the mask were not passed to the attention?
 
 # %% tags=["predict"]
 weights = small.arrays()
@@ -370,7 +371,7 @@ print("coarse: ", apart(x1.numpy(), coarse.numpy()))
 print("refined:", apart(x2.numpy(), refined.numpy()))
 copying_holes = stage_two_by_hand(layers, z, m, x1, attention_sees_mask=False)
 no_mask = float(np.abs(copying_holes.numpy() - refined.numpy()).max())
-print(f"if the attention may copy from the hole, too, refined is up to {no_mask:.3f} away")
+print(f"if the attention may also copy from the hole, refined is up to {no_mask:.3f} away")
 
 # %% [markdown]
 # ## Where gradients flow
@@ -381,7 +382,7 @@ print(f"if the attention may copy from the hole, too, refined is up to {no_mask:
 # \frac{\partial L}{\partial x_1} = m \odot \frac{\partial L}{\partial \tilde z} \qquad
 # \frac{\partial L}{\partial z} = (1 - m) \odot \frac{\partial L}{\partial \tilde z} + \dots $$
 #
-# so stage one is taught twice: by its own loss, everywhere, and by stage two's, in the hole only.
+# so stage one receives two gradients: from its own loss, everywhere, and from stage two's, only in the hole.
 #
 # **Predict, then run.** Where is $\partial L / \partial x_1$ zero, for $L = \text{mean} |x_2 - \text{truth}|$ over the
 # whole picture?
@@ -398,14 +399,15 @@ print("sum of |∂L/∂x₁| over", gradients)
 print(f"conv1's kernel gets a gradient of length {np.linalg.norm(by_kernel.numpy()):.1e} from stage two")
 
 # %% [markdown]
-# Outside the hole it is not small, but *zero*. The known pixels of stage one's output are thrown away, and nothing that
-# stage two is told can improve them. (By the paper's text stage one learns from its own loss only: there $x_1$ is
-# detached before it is pasted, and what comes from stage two is zero in the hole, too. Notebook 19 tries it.)
+# Outside the hole it is not just small, but *zero*. The known pixels of stage one's output are discarded, so no
+# gradient from stage two can improve them. (In the paper's text stage one learns only from its own loss: $x_1$ is
+# detached before it is pasted, so the gradient from stage two is zero in the hole as well. Notebook 19 tries it.)
 #
-# What does a position see, by its gradient, through each of stage two's branches? Here is one position of the features,
-# in the middle of the hole, at which both branches end.
+# What does a position see, judging by its gradient, through each of stage two's branches? We take one feature position
+# in the middle of the hole, at the end of both branches.
 #
-# **Predict, then run.** Both branches see the whole picture of 256 (fields 271, and all). Do the maps look alike?
+# **Predict, then run.** Both branches see the whole 256-pixel picture (field 271, and unlimited). Do the maps look
+# alike?
 
 # %% tags=["predict"]
 tiny = Generator(width=4, rng=np.random.default_rng(3), dtype=np.float64)
@@ -440,23 +442,24 @@ axes.legend(loc="lower right", fontsize=8)
 figure.colorbar(shown, ax=figure.axes, shrink=0.8, label="|gradient|, power of ten")
 viz.show(
     figure,
-    alt="Two maps of the gradient by each pixel, the hole dashed. Through the dilated branch an even dark grey; "
-    "through the attention branch white, with about eight dark spots of about 80 pixels: one around the position, the "
-    "others outside the hole.",
+    alt="Two maps of the gradient with respect to each pixel, the hole dashed. Through the dilated branch a uniform "
+    "dark grey; through the attention branch white, with about eight dark spots of about 80 pixels: one around the "
+    "position, the others outside the hole.",
 )
 
 # %% [markdown]
-# The dilated branch listens everywhere alike, whatever is there. The attention branch listens in a few places: at home,
-# to what is asked for, and where it found answers, outside the hole, the darker the more it copied. With random
-# weights already: what is learnt is only what counts as alike.
+# The dilated branch listens everywhere equally, whatever is there. The attention branch listens in a few places: around
+# the query itself, and where it found matches outside the hole, darker the more it copied. This is so even with random
+# weights: training only determines what counts as similar.
 
 # %% [markdown]
 # ## The decoder
 #
-# Twice it doubles: each pixel is repeated, then a 3 × 3 convolution. A *transposed* convolution of stride 2 would
-# double too, at a quarter of the products.
+# It upsamples twice: each pixel is repeated, followed by a 3 × 3 convolution. A *transposed* convolution of stride 2
+# would also double the size, with a quarter of the products.
 #
-# **Predict, then run.** All ones, through a kernel of ones, by each way. What is inside, away from the borders?
+# **Predict, then run.** Apply each method to an input of ones with a kernel of ones. What is the result away from the
+# borders?
 
 # %% tags=["predict"]
 ones, kernel = np.ones((1, 6, 6, 1)), np.ones((3, 3, 1, 1))
@@ -466,16 +469,16 @@ transposed = ops.conv2d_dx(ones, kernel, size=(12, 12), geometry=geometry).numpy
 print("repeat, then convolve:\n", repeated.astype(int), "\ntransposed convolution:\n", transposed.astype(int), sep="")
 
 # %% [markdown]
-# Three taps over steps of two: pixels get one, two or four products in turn, a chessboard that the weights must learn
-# to undo. Repetition treats all pixels alike.
+# Three taps at a stride of two: pixels alternately receive one, two or four products, a checkerboard that the weights
+# must learn to undo. Repetition treats all pixels alike.
 #
 # ## Timed
 #
-# Parameters are one thing, work another. A layer multiplies $h' w' k^2\, c_\mathrm{in}\, c_\mathrm{out}$ times, and its
-# output has to be kept for the backward pass: $4\, h' w' c_\mathrm{out}$ bytes.
+# Parameters are not the same as work. A layer takes $h' w' k^2\, c_\mathrm{in}\, c_\mathrm{out}$ multiplications, and
+# its output has to be kept for the backward pass: $4\, h' w' c_\mathrm{out}$ bytes.
 #
-# **Predict, then run.** In the coarse stage, which layers learn the most, which multiply the most, and which keep the
-# most?
+# **Predict, then run.** In the coarse stage, which layers have the most parameters, which take the most
+# multiplications, and which keep the most memory?
 
 # %% tags=["predict", "timed"]
 side = 64 if QUICK else 256
@@ -508,24 +511,25 @@ figure.suptitle("The coarse stage, layer by layer, at 256 × 256 (its time: meas
 totals = {what: sum(values) for what, values in cost.items()}
 for what, values in cost.items():
     most = [name for name, value in zip(short, values, strict=True) if np.isclose(value, max(values))]
-    print(f"{what}: {totals[what]:,.0f} in all, most in {', '.join(most)}")
+    print(f"{what}: {totals[what]:,.0f} in total, most in {', '.join(most)}")
 viz.show(
     figure,
     alt="Bars for the seventeen layers, in four columns. Parameters: eight equal long bars in the middle, short ones "
-    "at both ends. Multiplications: the two layers that double are twice as long as any other. Kept: longest at both "
+    "at both ends. Multiplications: the two upsampling layers are twice as long as any other. Kept: longest at both "
     "ends. Time follows multiplications, but the layers at full size take more than their share.",
 )
 
 # %% [markdown]
-# The middle learns, the ends remember: at a quarter of the size 128 channels cost little memory, and at full size 32
-# channels cost little in parameters and much in bytes. (A doubling layer's input, four times as large once it is
-# doubled, would cost more still; the Numba and the GPU backend read it in its small form and never store it.)
+# The middle holds the parameters, the ends hold the memory: at a quarter of the size 128 channels cost little memory,
+# while at full size 32 channels cost few parameters but many bytes. (The input of an upsampling layer, four times as
+# large once repeated, would cost even more; the Numba and GPU backends read the small form and never store the large
+# one.)
 #
-# The attention is in none of these rows. It compares all pairs of the $\frac{h}{8} \cdot \frac{w}{8}$ positions, 1152
-# numbers each, and pastes 2048 for each pair.
+# None of these rows includes the attention. It compares all pairs of the $\frac{h}{8} \cdot \frac{w}{8}$ positions,
+# 1152 numbers each, and pastes 2048 for each pair.
 #
-# **Predict, then run.** At 256 × 256, is that more than the second stage's convolutions, or less? From which size on is
-# it the other way round?
+# **Predict, then run.** At 256 × 256, is that more or less than the second stage's convolutions? At what size does that
+# reverse?
 
 
 # %% tags=["predict"]
@@ -548,28 +552,29 @@ for size in (256, 512, 1024):
           f"its matrix {4 * pairs / 2**20:6,.0f} MiB")  # fmt: skip
 
 # %% [markdown]
-# Convolutions grow with the area, attention with its square: at 256 it is a quarter, at 1024 four times the rest. Hence
-# the paper's options that save memory (notebook 09), and an attention that needs a fifth of the products (notebook 11).
+# Convolutions grow with the area, attention with its square: at 256 it is a quarter of the convolutions, at 1024 four
+# times as much. Hence the paper's memory-saving options (notebook 09), and an attention that needs a fifth of the
+# products (notebook 11).
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_12.py`.
 #
-# **1.** Count a chain of layers, given as (kernel, channels) from first to last.
+# **1.** Count the parameters of a chain of layers, given as (kernel, channels) from first to last.
 
 
 # %%
 def parameters_of(channels_in, layers):
-    """How many numbers the chain learns: kernels and biases."""
+    """The number of parameters: kernels and biases."""
     raise NotImplementedError
 
 
 check("12.parameters", parameters_of)
 
 # %% [markdown]
-# **2.** Its multiplications, at SAME padding, for layers given as (kernel, stride, up, channels): with `up` 2 the
-# picture is doubled first; a stride rounds up.
+# **2.** Its multiplications, with SAME padding, for layers given as (kernel, stride, up, channels): with `up` 2 the
+# picture is upsampled first; a stride rounds up.
 
 
 # %%
@@ -581,8 +586,8 @@ def multiplications(side, channels_in, layers):
 check("12.multiplications", multiplications)
 
 # %% [markdown]
-# **3.** The paste backwards. $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the others. Only
-# the paste is asked for: that $x_1$ came from $z$ and $m$ is no matter here.
+# **3.** The backward pass of the paste, $\tilde z = m\, x_1 + (1 - m)\, z$, with one channel in $m$ and three in the
+# others. Consider only the paste: ignore that $x_1$ depends on $z$ and $m$.
 
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 13 · Algorithm 1 on photographs
 #
-# **One idea:** a picture with a hole cut into it has its answer with it. Everything else in the training is one loop
-# of a dozen lines: five turns for the critics, one for the generator. Written out by hand it does what the library
-# does, number for number.
+# **One idea:** cut a hole into a picture, and the right answer is known. The rest of the training is one loop of a
+# dozen lines: five updates of the critics, one of the generator. Written out by hand, it matches the library number for
+# number.
 #
 # You need notebooks 07 (the critics and their penalty) and 08 (masks and the discounted ℓ1).
 
@@ -37,10 +37,10 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # ## The problem
 #
 # Two kinds of networks have to be trained against each other: a generator $G$ that fills holes, and two critics $D$
-# that score what they see, one the whole picture, the other the box around the hole. Nobody has pairs of a broken
-# picture and its repair. But any picture will do: cut a hole into it, and the answer is what was there.
+# that assign scores, one to the whole picture, the other to the box around the hole. Nobody has pairs of damaged and
+# repaired pictures. But any picture will do: cut a hole into it, and the answer is the original.
 #
-# What is left to say is who learns when, and from what. The paper says it in its Algorithm 1:
+# It remains to specify which network learns when, and from what. This is the paper's Algorithm 1:
 #
 #     while G has not converged:
 #         for five turns:
@@ -52,24 +52,24 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # ## The equations
 #
-# $m = 1$ in the hole. With $D_1$ the critic of the picture and $D_2$ that of the box, the critics lower
+# $m = 1$ in the hole. With $D_1$ the critic of the picture and $D_2$ that of the box, the critics minimise
 #
 # $$ L_D = \sum_{k=1,2} \mathbb{E}\, D_k(\tilde x) - \mathbb{E}\, D_k(x)
 # + \lambda\, \mathbb{E} \big( \lVert \nabla D_k(\hat x) \odot \sqrt m \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
 #
-# and the generator, with coarse result $x_1$, refined result $x_2$ and the discount $M$ of notebook 08, lowers
+# and the generator, with coarse result $x_1$, refined result $x_2$ and the discount $M$ of notebook 08, minimises
 #
 # $$ L_G = 1.2 \big( 1.2\, \ell_{\text{box}}(x_1) + \ell_{\text{box}}(x_2) \big)
 # + 1.2 \big( 1.2\, \ell_{\text{known}}(x_1) + \ell_{\text{known}}(x_2) \big)
 # - 0.001 \sum_k \mathbb{E}\, D_k(\tilde x) $$
 #
-# with $\ell_{\text{box}}$ the mean of $M\, |x - x_i|$ over the box and $\ell_{\text{known}}$ that of $|x - x_i|$ over
-# the known pixels. (The second bracket and all weights are the released code's.)
+# where $\ell_{\text{box}}$ is the mean of $M\, |x - x_i|$ over the box and $\ell_{\text{known}}$ that of $|x - x_i|$
+# over the known pixels. (The second bracket and all weights are from the released code.)
 #
 # ## Photographs
 #
-# Seven photographs come with scikit-image. Their names decide, by a hash, which are for training and which are held
-# out to measure on: so a picture never changes sides.
+# Seven photographs come with scikit-image. A hash of their names decides which are used for training and which are held
+# out for validation, so a picture never changes sides.
 
 # %%
 train_set, held_out = data.split(data.Photographs(), validation=0.3)
@@ -78,14 +78,13 @@ print("to train on:", *train_set.names, "\nheld out:   ", *held_out.names)
 # %% [markdown]
 # ## Loops: a batch by hand
 #
-# An epoch goes once through all pictures, in a random order. From each comes one square window of random size and
-# place, resized to the training's size, and every other one mirrored. Then a box is put somewhere, and the hole is
-# the box less some rows and columns. All that is random comes from generators with a name, one for pictures and one
-# for masks.
+# An epoch passes once through all pictures, in random order. Each yields one square window of random size and position,
+# resized to the training size and mirrored with probability ½. Then a box is placed at random, and the hole is the box
+# minus some rows and columns. All randomness comes from named generators, one for pictures and one for masks.
 
 # %%
 SIZE, BOX, SHRINK, WINDOW = 64, 32, 4, (0.2, 0.5)
-# JPEG decoders may round differently, and what follows is compared from machine to machine: no JPEG, then.
+# JPEG decoders may round differently, and the following is compared across machines, so no JPEG.
 exact_set = data.Subset(train_set, [i for i, name in enumerate(train_set.names) if name != "rocket"])
 
 
@@ -125,8 +124,8 @@ def batches_by_hand(pictures, count, data_rng, mask_rng):
 
 
 # %% [markdown]
-# **Predict, then run.** Batches of four, from three pictures. How often does each picture come up in the first three
-# batches? And is it the same crop each time?
+# **Predict, then run.** Batches of four, from three pictures. How often does each picture occur in the first three
+# batches? Is it the same crop each time?
 
 # %% tags=["predict"]
 by_hand = batches_by_hand(exact_set, 4, np.random.default_rng(1), np.random.default_rng(2))
@@ -151,13 +150,13 @@ figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower ce
 figure.suptitle("A batch of Algorithm 1: four crops, their holes hatched", fontsize=10)
 viz.show(
     figure,
-    alt="Four crops of 64 by 64 pixels, one of them from the same photograph as another but of a different place. In "
-    "each a dashed box of half the side, and in the box a hatched rectangle a little smaller: the hole.",
+    alt="Four crops of 64 by 64 pixels, two of them from different parts of the same photograph. In each a dashed box "
+    "of half the side, and in the box a slightly smaller hatched rectangle: the hole.",
 )
 
 # %% [markdown]
-# Twelve crops are four epochs of three: each picture comes up four times, each time as another window. Windows and
-# holes are what a training on few pictures lives on.
+# Twelve crops are four epochs of three: each picture occurs four times, each time with a different window. Training on
+# few pictures relies on random windows and holes.
 #
 # The library's `Loader` and `MaskSampler` draw the same numbers in the same order, so from the same seeds they give
 # the same batches:
@@ -175,13 +174,13 @@ print("three batches, equal to the last bit")
 # %% [markdown]
 # ## Line by line
 #
-# Small networks in float64, so that "the same" can be asked to a dozen digits. The generator and the first layers of
-# the critics have 4 channels where the paper's have 32 and 64; all else is the paper's.
+# We use small networks in float64, so that results can be compared to a dozen digits. The generator and the first
+# layers of the critics have 4 channels where the paper's have 32 and 64; everything else is as in the paper.
 
 
 # %%
 def networks(*, seed=0, width=4, dtype=np.float64):
-    """A generator and both critics, freshly drawn."""
+    """A generator and both critics, newly initialised."""
     rng = np.random.default_rng(seed)
     options = {"rng": rng, "dtype": dtype}
     return (
@@ -196,8 +195,8 @@ parameters = {"generator": G.count(), "critics": D1.count() + D2.count()}
 print(parameters)
 
 # %% [markdown]
-# **Erase, predict, paste.** The generator is given the picture with grey (0) in its hole. It returns two whole
-# pictures, known pixels included; only what it made of the hole is kept.
+# **Erase, predict, paste.** The generator is given the picture with grey (0) in the hole. It returns two whole
+# pictures, including known pixels; only the hole is kept.
 
 # %%
 x, m = ca.tensor(images), ca.tensor(masks)
@@ -209,7 +208,7 @@ print("fake and real differ where something is known by", np.abs(fake.numpy() - 
 print("refined and real differ there by up to          ", np.abs(refined.numpy() - images)[known].max().round(2))
 
 # %% [markdown]
-# **What the local critic sees** is a box of each picture, at another place in each.
+# **What the local critic sees** is the box of each picture, at a different position in each.
 
 
 # %%
@@ -218,8 +217,8 @@ def boxed(x, boxes):
 
 
 # %% [markdown]
-# **Score.** A critic is four 5 × 5 convolutions of stride 2 with leaky ReLU, and a sum of everything that is left,
-# with weights of its own for each place.
+# **Score.** A critic is four 5 × 5 convolutions of stride 2 with leaky ReLU, followed by a weighted sum of all
+# remaining values (a dense layer).
 
 
 # %%
@@ -237,20 +236,20 @@ def wasserstein_loss(critic, real, fake):
 
 
 # %% [markdown]
-# **The penalty**, at points between real and fake. The slope is taken at each pixel; only the hole's count, since
-# only there can a fake move.
+# **The penalty**, at points between real and fake. The slope is computed at each pixel; only those in the hole count,
+# since a fake can move only there.
 
 
 # %%
 def penalty(critic, real, fake, m, t):
-    between = ca.tensor(((1 - t) * real + t * fake).numpy())  # a point, with no past of its own
+    between = ca.tensor(((1 - t) * real + t * fake).numpy())  # a constant, detached from the tape
     slope = ca.grad(score(critic, between).sum(), between, create_graph=True)
     return (((slope * slope * m).sum((1, 2, 3)) ** 0.5 - 1) ** 2).mean()
 
 
 # %% [markdown]
-# **Predict, then run.** These critics have learnt nothing yet. A penalty is $(\text{slope} - 1)^2$. Will a fresh
-# critic be too flat or too steep? And how far apart are real and fake by its scores?
+# **Predict, then run.** These critics have not been trained. The penalty is $(\text{slope} - 1)^2$. Will an untrained
+# critic be too flat or too steep? And how far apart are its scores of real and fake?
 
 # %% tags=["predict"]
 t_rng = np.random.default_rng(3)
@@ -263,16 +262,17 @@ for which in seen_by:
     print(f"{which}: fake − real {first_scores[which]:+.4f}, penalty {first_penalties[which]:.4f}")
 
 # %% [markdown]
-# Too flat: a penalty of 0.82 is a slope of $1 - \sqrt{0.82} \approx 0.1$, and 1 would be no slope at all. What the
-# penalty asks of a critic at first is to be *steeper*. The scores of real and fake can hardly be told apart yet.
+# Too flat: a penalty of 0.82 means a slope of $1 - \sqrt{0.82} \approx 0.1$, and 1 would mean no slope at all. At first
+# the penalty makes a critic *steeper*. The scores of real and fake hardly differ yet.
 #
-# **Update.** Gradients of the loss by all weights of both critics, a gradient of a gradient among them, and Adam:
+# **Update.** The gradients of the loss with respect to all weights of both critics, including a gradient of a gradient,
+# go to Adam:
 #
 # $$ g \mapsto \; m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \quad v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \quad
 # p \leftarrow p - \eta \, \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \, \frac{m}{\sqrt v + \varepsilon} $$
 #
 # with the rate $\eta$, $\beta_1 = 0.5$, $\beta_2 = 0.9$ and $\varepsilon = 10^{-8}$. (Two letters have a second meaning
-# here: $m$ is a running mean of gradients and no mask, and $t$ counts updates.)
+# here: $m$ is a running mean of gradients, not a mask, and $t$ counts updates.)
 
 
 # %%
@@ -293,8 +293,8 @@ class AdamByHand:
 
 
 # %% [markdown]
-# **Predict, then run.** The rate is 0.0004. How far does a weight move in the first update, one with a large gradient
-# and one with a small?
+# **Predict, then run.** The rate is 0.0004. How far does a weight move in the first update if its gradient is large? If
+# it is small?
 
 # %% tags=["predict"]
 critics_adam = AdamByHand(D1.parameters() | D2.parameters(), 4e-4)
@@ -308,17 +308,17 @@ for share in (0.01, 0.5, 0.99):
           f"and {share:4.0%} of the moves below {np.quantile(moved, share):.6f}")  # fmt: skip
 
 # %% [markdown]
-# All the same way, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, and what is left of the fraction is
-# $g / |g|$: the sign. Whatever the losses' scale, the first update is a step of $\eta$ for each weight. That is why
-# the *weights* of the terms matter only against each other.
+# All by the same amount, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, so the fraction reduces to $g /
+# |g|$: the sign. Whatever the scale of the losses, the first update moves each weight by $\eta$. That is why only the
+# *relative* weights of the terms matter.
 #
-# **The generator's turn.** A new batch; and now the generator's results stay on the tape, through the paste and
-# through both critics, whose weights nobody touches. $M$ is kept in float32, as the library does.
+# **The generator's turn.** A new batch; now the generator's results stay on the tape, through the paste and through
+# both critics, whose weights are not updated. $M$ is kept in float32, as in the library.
 
 
 # %%
 def discount():
-    near = np.minimum(np.arange(BOX), BOX - np.arange(BOX))  # the released code's distance to the box's sides
+    near = np.minimum(np.arange(BOX), BOX - np.arange(BOX))  # distance to the sides, as in the released code
     return np.maximum(0.9 ** near[:, None], 0.9 ** near[None, :]).astype(np.float32)[:, :, None]
 
 
@@ -347,14 +347,14 @@ def generator_loss(G, D1, D2, batch):
 
 loss, terms = generator_loss(G, D1, D2, three[1][0])
 first_terms = {name: float(term) for name, term in terms.items()}
-print(first_terms, "together", float(loss))
+print(first_terms, "total", float(loss))
 generator_adam = AdamByHand(G.parameters(), 1e-3)
 generator_adam.step(loss)
 
 # %% [markdown]
 # ## The whole algorithm
 #
-# That was all of it. Put together, one round of the loop:
+# That is everything. Put together, one round of the loop:
 
 
 # %%
@@ -377,16 +377,16 @@ def round_by_hand(G, D1, D2, critics_adam, generator_adam, next_batch, t_rng):
 # %% [markdown]
 # ## Checked against an oracle: the library
 #
-# [`update_critics` and `update_generator`](../ca_numpy/training/algorithm1.py) share nothing with the cells above but
-# the generator's network, the tape and its operations. Both start with the same weights and draw from generators with
-# the same seeds. After a whole round, five updates and one, all weights are compared.
+# [`update_critics` and `update_generator`](../ca_numpy/training/algorithm1.py) share nothing with the cells above
+# except the generator's network, the tape and its operations. Both start from the same weights and use random
+# generators with the same seeds. After a whole round of five updates plus one, all weights are compared.
 
 # %%
 config = TrainConfig(size=SIZE, box=BOX, max_shrink=SHRINK)
 
 
 def drawn_batches():
-    """A function that gives the next batch: small, and the same for everyone who begins."""
+    """A function that returns the next batch: small, and always the same sequence."""
     stream = batches_by_hand(exact_set, 2, np.random.default_rng(4), np.random.default_rng(5))
     return lambda: next(stream)[0]
 
@@ -416,13 +416,12 @@ print({name: round(float(value), 4) for name, value in told.items()})
 # %% [markdown]
 # ## A short training
 #
-# Small enough for a minute: crops of 48 × 48, a box of 24, 8 channels, in float32. As in the library's
-# [first run](../docs/results.md), the generator learns by reconstruction alone at first: scores of critics that know
-# nothing about pictures that show nothing are not worth their time. Then the critics join, five turns to one. The paper
-# trained for days.
+# Small enough for a minute: crops of 48 × 48, a box of 24, 8 channels, in float32. As in the library's [first
+# run](../docs/results.md), the generator first learns by reconstruction alone: scoring meaningless pictures with
+# untrained critics is a waste of time. Then the critics join, with five updates to one. The paper trained for days.
 #
-# **Predict, then run.** On held-out photographs, in percent of the range from black to white: will it beat filling
-# the hole with the mean of the known colours? Will the curve fall or rise when the critics join?
+# **Predict, then run.** On held-out photographs, with the error in percent of the range from black to white: will it
+# beat filling the hole with the mean of the known colours? Will the curve fall or rise when the critics join?
 
 
 # %%
@@ -491,33 +490,33 @@ figure = viz.method_sheet(
 )
 viz.show(
     figure,
-    alt="Three held-out crops, a row each: with a hatched hole; filled before the training with plain grey; filled "
-    "after reconstruction with a reddish blur that is light and dark where its surroundings are; after the critics "
-    "joined with much the same blur; and the truth.",
+    alt="Three held-out crops, one per row: with a hatched hole; filled with plain grey before training; filled after "
+    "reconstruction with a reddish blur that is light and dark where its surroundings are; after the critics joined "
+    "with much the same blur; and the truth.",
 )
 
 # %% [markdown]
-# Where it is light and where dark is learnt in a minute, from four photographs of which two are grey; texture and
-# right colours are not. It beats the mean colour, narrowly. The measured curves jump, since they are means over only
-# sixteen crops, of three photographs; and with another number of threads sums are rounded otherwise, and all curves run
-# differently. When the critics join, the measured error goes on much as before.
+# In a minute, from four photographs, two of them grey, it learns where it is light and where dark, but not texture or
+# correct colours. It narrowly beats the mean colour. The measured curves jump, since they are means over only sixteen
+# crops from three photographs; with a different number of threads, sums round differently and all curves change. When
+# the critics join, the measured error continues much as before.
 #
-# (Beside each name stands its last value. *adversarial* is the generator's term: minus what both critics give its
-# fakes. *wasserstein* is real − fake, and it and the penalty are sums over both critics.)
+# (Each name is followed by its last value. *adversarial* is the generator's term: minus both critics' scores of its
+# fakes. *wasserstein* is real − fake; it and the penalty are sums over both critics.)
 #
-# The critics' curves say how well the critics do, and not how good the pictures are. First the penalty makes them
-# steeper: it falls from 1.6, 0.8 each as before, to nearly 0. A Wasserstein estimate that *rises* is a critic that
-# finds its feet; it will fall when the generator catches up, which takes longer than twenty rounds. In the generator's
-# loss the scores weigh 0.001 against 1.2: the critics polish what the ℓ1 carries.
+# The critics' curves show how well the critics do, not how good the pictures are. First the penalty makes them steeper:
+# it falls from 1.6, 0.8 each as before, to nearly 0. A Wasserstein estimate that *rises* means that the critics are
+# improving; it will fall when the generator catches up, which takes longer than twenty rounds. In the generator's loss
+# the scores have weight 0.001 against 1.2: the ℓ1 does the main work and the critics polish it.
 #
-# ## Stop, and go on
+# ## Stopping and resuming
 #
-# A training of days will be interrupted. To go on *exactly*, to the last bit, everything must be kept that the next
-# step depends on: the weights; Adam's $m$, $v$ and $t$; the states of the random generators; where in the epoch the
-# stream of pictures is.
+# A training run that takes days will be interrupted. To resume *exactly*, to the last bit, everything the next step
+# depends on must be saved: the weights; Adam's $m$, $v$ and $t$; the states of the random generators; and the position
+# in the epoch.
 #
-# **Predict, then run.** Stop after two rounds and go on for two more, with one of these forgotten each time. Which
-# can be forgotten?
+# **Predict, then run.** Stop after two rounds and resume for two more, leaving out one of these each time. Which can be
+# left out?
 
 # %% tags=["predict"]
 small = TrainConfig(size=16, box=8, max_shrink=1, width=2, critic_width=2, batch=3, steps=4, pretrain=0, final_rate=1.0)
@@ -526,7 +525,7 @@ folder = Path(scratch.name)
 
 
 class Run:
-    """All that learns and all that draws."""
+    """All networks, optimisers and random generators."""
 
     def __init__(self):
         data_rng, self.mask_rng, penalty_rng, weight_rng = np.random.default_rng(7).spawn(4)
@@ -579,9 +578,9 @@ for forget in forgettable:
 assert [name for name, value in different.items() if value == 0] == ["nothing"]
 
 # %% [markdown]
-# None. And none of these mistakes would show in a curve. `ca_numpy.train` keeps all of it in one file, which it
-# writes under another name and moves when it is whole; on the command line it is `ca-numpy train --resume`. A run
-# that was stopped ends in the same bytes as one that was not:
+# None. And none of these mistakes would show in a curve. `ca_numpy.train` saves everything in one file, which it writes
+# under a temporary name and renames when complete; to resume on the command line, use `ca-numpy train --resume`. An
+# interrupted run ends with the same bytes as an uninterrupted one:
 
 # %%
 options = {"quiet": True, "backend": os.environ.get("CA_NUMPY_BACKEND", "numpy"), "pretrain": 1, "steps": 2}
@@ -596,7 +595,7 @@ assert first == second
 # ## Timed
 #
 # **Predict, then run.** A round is five updates of the critics and one of the generator. Each update of the critics
-# runs the generator once, forwards only. Where does the time go: to the generator's turn, or to the five?
+# runs the generator once, forward only. Where does the time go: to the generator's update, or to the five?
 
 # %% tags=["predict", "timed"]
 rounds = 1 if QUICK else 3
@@ -624,50 +623,51 @@ viz.show(
 )
 
 # %% [markdown]
-# The five turns take most of the round, and a good part of *that* is the generator, run forwards to make fakes that it
-# will not learn from. (The critics are small here; the paper's are twice the generator's size.)
+# The five critic updates take most of the round, and a good part of *that* is the generator, run forward to make fakes
+# from which it will not learn. (The critics are small here; the paper's are twice the generator's size.)
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_13.py`.
 #
-# **1.** How many pictures does a training look at? `steps` updates of the generator, of which the first `pretrain` are
-# by reconstruction alone; from then on `critic_steps` updates of the critics come before each; `batch` pictures to
-# every update, the critics' and the generator's alike.
+# **1.** How many pictures does a training run draw? There are `steps` updates of the generator, the first `pretrain` by
+# reconstruction alone; after that, `critic_steps` updates of the critics precede each one; every update, of the critics
+# or the generator, uses `batch` pictures.
 
 
 # %%
 def pictures_seen(steps, pretrain, critic_steps, batch):
-    """How many crops are drawn in all."""
+    """The total number of crops drawn."""
     raise NotImplementedError
 
 
 check("13.pictures", pictures_seen)
 
 # %% [markdown]
-# **2.** What the local critic tells the generator. It gives $g$ = ∂score/∂(what it sees), an array h w C, of a box
-# `(top, left, h, w)` in a picture H × W; the fake it looked at is $z ⊙ (1 - m) + G(z, m) ⊙ m$. What is
-# ∂score/∂G(z, m), an array H W C? `mask` is H W 1, 1 = hole.
+# **2.** The gradient from the local critic to the generator. The critic provides $g$ = ∂score/∂(its input), an array h
+# w C, for a box `(top, left, h, w)` in a picture H × W; the fake is $z ⊙ (1 - m) + G(z, m) ⊙ m$. What is ∂score/∂G(z,
+# m), an array H W C? `mask` is H W 1, 1 = hole.
 
 
 # %%
 def told_to_the_generator(g, box, mask):
-    """The gradient of the local critic's score by the generator's output, H W C."""
+    """The gradient of the local critic's score with respect to the generator's output, H W C."""
     raise NotImplementedError
 
 
 check("13.local_gradient", told_to_the_generator)
 
 # %% [markdown]
-# **3.** The released code has one Adam for both networks, so that its clock $t$ advances with every update of either,
-# six times per round. By what factor, $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$, is the generator's rate corrected in
-# round number `n`, counted from 1? `shared`: one clock for both; otherwise the generator's counts its own updates.
+# **3.** The released code uses one Adam for both networks, so its step counter $t$ advances with every update of
+# either, six times per round. By what factor, $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$, is the generator's rate
+# corrected in round `n`, counted from 1? With `shared`, there is one counter for both; otherwise the generator's counts
+# only its own updates.
 
 
 # %%
 def correction(n, critic_steps, shared, beta1, beta2):
-    """The factor in the generator's update of round n, whose critics have had their turns."""
+    """The factor in the generator's update of round n, after that round's critic updates."""
     raise NotImplementedError
 
 

@@ -2,10 +2,10 @@
 # # 14 · Reading attention maps
 #
 # **One idea:** an attention map is a *claim* about where each position copies from, and a claim can be checked. Take a
-# picture whose right answers are known, count how many of the map's claims are right, and learn what a map looks like
-# when something is wrong.
+# picture for which the right answers are known, count how many of the map's claims are right, and learn what a map
+# looks like when something is wrong.
 #
-# You need notebook 09, where the attention comes from. The maps are those of figures 4 and 16 of the paper.
+# You need notebook 09, which introduces the attention. The maps are those of figures 4 and 16 of the paper.
 
 # %%
 import json
@@ -28,15 +28,15 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# Attention gives a number to every *pair* of positions. For a small picture of 36 × 48 positions that is a matrix of
-# 1728 × 1728, three million numbers. Which of them does one look at, and how does one know that they are right?
+# Attention assigns a number to every *pair* of positions. For a small picture of 36 × 48 positions that is a matrix of
+# 1728 × 1728, three million numbers. Which of them should you look at, and how do you know that they are right?
 #
-# For a photograph nobody knows from where a patch *should* be copied. So we begin with a picture for which everybody
-# does: a tile of 12 × 16 pixels, repeated, with a little noise so that no two copies are the same to the bit. Whatever
-# is missing stands again a whole number of periods further, and nowhere else.
+# For a photograph nobody knows where a patch *should* be copied from. So we start with a picture where this is known: a
+# tile of 12 × 16 pixels, repeated, with a little noise so that no two copies are bitwise equal. Whatever is missing can
+# be found a whole number of periods away, and nowhere else.
 #
-# As in notebook 09, the hole holds a guess when the attention looks at it: the true picture, blurred twice. It stands
-# in for the coarse network, whose guesses are as soft.
+# As in notebook 09, the hole contains a guess when the attention sees it: the true picture, blurred twice. It stands in
+# for the coarse network, whose guesses are similarly soft.
 
 # %%
 RATE = 2  # attention runs on half the size: a position is 2 × 2 pixels
@@ -62,23 +62,23 @@ guess = np.where(mask, blurred(blurred(truth, 5), 5), truth)
 viz.show(
     viz.picture_grid([[truth, np.where(mask, 1, truth), guess]], titles=["the truth", "the hole", "the guess"]),
     alt="Three pictures of one tile repeated six times down and six times across: whole; with a white box in the "
-    "middle that hides about two and a half tiles each way; with the box filled by a blurred copy.",
+    "middle that hides about two and a half tiles in each direction; with the box filled by a blurred copy.",
     colours=256,
 )
 
 # %% [markdown]
 # ## The equations
 #
-# Of the attention $a_{x x'}$ that position $x$ pays to patch $x'$ a map keeps only the largest: which patch it is, and
-# where that lies, seen from $x$.
+# Of the attention $a_{x x'}$ that position $x$ pays to patch $x'$, a map keeps only the largest: which patch it is, and
+# where it lies relative to $x$.
 #
 # $$ x^*(x) = \arg\max_{x'} a_{x x'}, \qquad d(x) = x^*(x) - x $$
 #
-# $d$ has two numbers, down and right. The paper turns them into a colour: white is the position itself, pink lies to
-# the bottom left, green to the top right. It names no other, so the rest is our choice: let $t$ be the angle of $d$,
-# clockwise from the top right, and $h(t)$ the smooth curve through one colour for each diagonal (top right, bottom
-# right, bottom left, top left: $h_0 \dots h_3$). The farther, the stronger, up to $d_{\max}$, which is from corner to
-# corner:
+# $d$ has two components, down and right. The paper turns them into a colour: white means the position itself, pink the
+# bottom left, green the top right. It names no others, so the rest is our choice: let $t$ be the angle of $d$,
+# clockwise from the top right, and $h(t)$ a smooth curve through one colour for each diagonal (top right, bottom right,
+# bottom left, top left: $h_0 \dots h_3$). The colour gets stronger with distance, up to $d_{\max}$, the distance from
+# corner to corner:
 #
 # $$ c(x) = 1 - \sqrt{\lvert d \rvert / d_{\max}}\; \big(1 - h(t)\big), \qquad
 # h(t) = \tfrac14 \sum_i h_i + \tfrac12 \cos t\, (h_0 - h_2) + \tfrac12 \sin t\, (h_1 - h_3)
@@ -86,7 +86,7 @@ viz.show(
 #
 # ## Offsets: in loops, vectorised, and checked
 #
-# Positions are numbered in the order in which we read, so $x^*$ is one whole number per position.
+# Positions are numbered in row-major order, so $x^*$ is one integer per position.
 
 # %%
 h, w = 36, 48
@@ -124,7 +124,7 @@ a, index = look(guess)
 d = offsets(index)
 assert np.array_equal(d, offsets_loops(index))
 
-# The oracle: the library's colours, by their own code; and white exactly where a position looks at itself.
+# The oracle: the library's colours, computed independently; and white exactly where a position attends to itself.
 library = viz.attention_colours(index, background=(h, w))
 ours = colours(d, (TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT, TOP_LEFT), np.hypot(h - 1, w - 1))
 assert np.max(np.abs(ours - library)) < 1e-12
@@ -134,28 +134,28 @@ print("loops, vectorised and library agree; white means itself")
 # %% [markdown]
 # ## A first map
 #
-# **Predict, then run.** Which colour has the pattern outside the hole? Which colours can there be inside, and at which
-# offsets?
+# **Predict, then run.** What colour will the map have outside the hole? Which colours are possible inside, and for
+# which offsets?
 
 # %% tags=["predict"]
 inside = attention.downscale(ca.tensor(mask[None]), RATE).numpy()[0, ..., 0] > 0  # positions in the hole
 white = float((d == 0).all(axis=2)[~inside].mean())
 print(
-    f"{white:.0%} of the known positions look at themselves; of the hole's, {int((d == 0).all(axis=2)[inside].sum())}"
+    f"{white:.0%} of the known positions attend to themselves; in the hole, {int((d == 0).all(axis=2)[inside].sum())}"
 )
 viz.show(
     viz.attention_map(index, background=(h, w)),
     alt="Attention map of 36 by 48 positions: white around a coloured box in the middle. In the box, patches of every "
-    "colour, with arrows that point up, down, left and right out of it; beside it the wheel of colours.",
+    "colour, with arrows that point up, down, left and right out of it; beside it the colour wheel.",
     colours=256,
 )
 
 # %% [markdown]
-# White outside: every known patch is most like itself (notebook 09: Cauchy and Schwarz). Inside nothing can be white,
-# for a patch that touches the hole may not be copied. That also colours a rim of one position *around* the hole, the
-# few per cent that are missing from 100.
+# White outside: every known patch matches itself best (notebook 09: Cauchy and Schwarz). Inside nothing can be white,
+# since a patch that touches the hole may not be copied. That also colours a one-position rim *around* the hole, the few
+# per cent that are missing from 100.
 #
-# The box is a quilt. Is it right? A copy is right if it lies a whole number of periods away, whichever way:
+# The box is a quilt. Is it right? A copy is right if its source is a whole number of periods away, in any direction:
 #
 # $$ d \equiv 0 \pmod{(6, 8)} $$
 #
@@ -170,7 +170,7 @@ def right(index):
 
 
 def offset_chart(axes, index, title):
-    """One dot per offset, larger for more positions; where the lines cross, it is right."""
+    """One dot per offset, larger for more positions; offsets where lines cross are right."""
     found, count = np.unique(offsets(index)[inside], axis=0, return_counts=True)
     good = (found % PERIOD == 0).all(axis=1)
     for chosen, marker, face, label in ((good, "o", "0.0", "right"), (~good, "X", "1.0", "wrong")):
@@ -191,17 +191,17 @@ offset_chart(axes, index, f"where {int(inside.sum())} positions of the hole look
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), markerscale=0.6)
 viz.show(
     figure,
-    alt="Offsets as dots over a grid whose lines are a period apart. Nearly all large dots sit where lines cross; "
-    "small crosses, the wrong ones, lie mostly one position beside a crossing.",
+    alt="Offsets as dots over a grid whose lines are a period apart. Nearly all large dots lie where lines cross; "
+    "small crosses, the wrong ones, are mostly one position off a crossing.",
     colours=256,
 )
 
 # %% [markdown]
-# The quilt is right. Its colours differ because several periods compete, and noise decides between them; colour tells
-# *where* from, not how good. Most of the wrong ones are near misses: one position beside a crossing.
+# The quilt is right. Its colours differ because several periods compete, and noise decides between them; colour shows
+# *where* a copy comes from, not how good it is. Most of the wrong ones are near misses, one position off a crossing.
 #
-# Over the picture itself: the arrows of some positions in full length, and figure 16's view of one of them, in which
-# what it attends to stays bright.
+# On the picture itself: the full-length arrows of some positions, and figure 16's view of one of them, in which the
+# patches it attends to stay bright.
 
 # %%
 asks = (17, 23)  # row and column of a position in the middle of the hole
@@ -212,18 +212,18 @@ viz.attention_highlight(guess, a, at=asks, grid=(h, w), ax=axes[1])
 viz.show(
     figure,
     alt="Left: the pattern with its hole dashed and long white arrows from the hole to the known part around it. "
-    "Right: the same picture dimmed but for a few bright squares; a solid frame around the brightest, a dashed one "
-    "around the patch that asks.",
+    "Right: the same picture dimmed except for a few bright squares; a solid frame around the brightest, a dashed one "
+    "around the query patch.",
     colours=256,
 )
 
 # %% [markdown]
 # ## What does a map not show?
 #
-# Softmax with the scale $\lambda$ makes of the scores the weights, $a \propto e^{\lambda s}$.
+# Softmax with scale $\lambda$ turns scores into weights, $a \propto e^{\lambda s}$.
 #
-# **Predict, then run.** The scale goes from 10 to 1, and to 100. How many positions change their colour? How large is
-# the largest weight?
+# **Predict, then run.** The scale changes from 10 to 1, and to 100. How many positions change colour? How large is the
+# largest weight?
 
 # %% tags=["predict"]
 scales = (1.0, 10.0, 100.0)
@@ -242,35 +242,36 @@ for scale, stay, weight in zip(scales, same_colour, largest, strict=True):
     print(f"λ = {scale:3g}: {stay:.0%} keep their colour; largest weight, median over the hole: {weight:.1%}")
 viz.show(
     figure,
-    alt="The patch's attention for three scales. At 1 nearly the whole picture glows; at 10 a few squares a period "
-    "apart; at 100 a single one. The solid frame is around the same patch each time.",
+    alt="The patch's attention for three scales. At 1 nearly the whole picture is bright; at 10 a few squares a "
+    "period apart; at 100 a single one. The solid frame is around the same patch each time.",
     colours=256,
 )
 
 # %% [markdown]
-# Not one colour changes. Softmax keeps the order, so the largest stays the largest: **the map says who wins, never by
-# how much.** With $\lambda = 1$ the winner has one per cent of the weight, the rebuilt patch is a mixture of very many,
-# and the map looks the same as with a clean copy. Read a map together with the largest weight, or with figure 16's
-# view.
+# Not one colour changes. Softmax preserves order, so the largest stays the largest: **the map shows which patch wins,
+# never by how much.** With $\lambda = 1$ the winner has one per cent of the weight, the rebuilt patch is a mixture of
+# very many, and the map looks the same as for a clean copy. Read a map together with the largest weight, or with figure
+# 16's view.
 #
-# That holds for the released code, which propagates the *scores*, before the softmax. The paper's text propagates the
+# This holds for the released code, which propagates the *scores*, before the softmax. The paper's text propagates the
 # *attention*, after it ([departures](../docs/departures.md)).
 #
-# **Predict, then run.** In the text's order, does the map depend on the scale? At which is it most like the code's?
+# **Predict, then run.** In the paper's order, does the map depend on the scale? At which scale is it most like the
+# code's?
 
 # %% tags=["predict"]
 text = attention.AttentionChoices(propagate="attention")
 agrees = [float((look(guess, choices=text, softmax_scale=scale)[1] == index)[inside].mean()) for scale in scales]
-print("; ".join(f"λ = {scale:g}: {share:.0%} as by the code" for scale, share in zip(scales, agrees, strict=True)))
+print("; ".join(f"λ = {scale:g}: {share:.0%} as in the code" for scale, share in zip(scales, agrees, strict=True)))
 
 # %% [markdown]
-# It does, and the larger the scale, the more it strays. Exponentials do not keep the order of sums: at a small scale
-# a sum of them still counts how well *all* the steps match, at a large one only the best of them counts.
+# It does, and the larger the scale, the more it deviates. Exponentials do not preserve the order of sums: at a small
+# scale a sum of them still reflects how well *all* the steps match; at a large one only the best of them counts.
 #
 # ## What propagation does to a map
 #
-# **Predict, then run.** Without propagation each patch decides alone. Does the share of right copies rise or fall? And
-# the number of different offsets?
+# **Predict, then run.** Without propagation each patch is matched independently. Does the share of right copies rise or
+# fall? And the number of different offsets?
 
 # %% tags=["predict"]
 alone = look(guess, fuse=False)[1]
@@ -282,54 +283,55 @@ for axes, (name, x) in zip(figure.subplots(1, 2), maps.items(), strict=True):
     axes.set_title(f"{name}: {right(x):.0%} right, {different[name]} different offsets", fontsize=9)
 viz.show(
     figure,
-    alt="Two attention maps. Alone: the box in the middle is a salt of single cells of all colours. Propagated: the "
-    "same box in patches of one colour each, several cells wide.",
+    alt="Two attention maps. Alone: the box in the middle is salt, single cells of all colours. Propagated: the same "
+    "box in patches of one colour each, several cells wide.",
     colours=256,
 )
 
 # %% [markdown]
 # Alone, salt; propagated, a quilt. A quilt means that neighbours copy from neighbours, so whole pieces are pasted and
-# their joints fit. Salt in the map of a network is a sign to look at its features, or at its propagation.
+# their joints fit. If a network's map shows salt, look at its features, or at its propagation.
 #
 # ## A map that finds a seam
 #
-# Now let the hole hold the truth itself. All copies are then right. Still there is something to be read.
+# Now put the truth itself into the hole. All copies are then right, but the map still has something to show.
 #
 # **Predict, then run.** Draw a line through the middle of the picture, between rows 17 and 18, and one between columns
-# 23 and 24. The hole lies on both. How many of its 285 positions copy from beyond a line?
+# 23 and 24. The hole lies on both. How many of its 285 positions copy from across a line?
 
 # %% tags=["predict"]
 _, exact = look(truth)
 i, j = np.indices((h, w))
 beyond = ((i < h // 2) != (exact // w < h // 2)) | ((j < w // 2) != (exact % w < w // 2))
-print(f"{right(exact):.0%} right; {int(beyond[inside].sum())} of {int(inside.sum())} copy from beyond a middle line")
+print(f"{right(exact):.0%} right; {int(beyond[inside].sum())} of {int(inside.sum())} copy from across a middle line")
 rows = attention.downscale(ca.tensor(np.arange(72.0).reshape(1, 72, 1, 1)), RATE).numpy().ravel().astype(int)
-print("rows that are kept when the size is halved:", *rows[:4], "…", *rows[15:21], "…", *rows[-3:])
+print("rows kept when the size is halved:", *rows[:4], "…", *rows[15:21], "…", *rows[-3:])
 viz.show(
     viz.attention_map(exact, background=(h, w)),
-    alt="Attention map with the truth in the hole: larger pieces of one colour than before. The arrows point away from "
-    "the middle of the picture: up in the upper half, down in the lower, left in the left half, right in the right.",
+    alt="Attention map with the truth in the hole: larger pieces of one colour than before. The arrows point away "
+    "from the middle of the picture: up in the upper half, down in the lower, left in the left half, right in the "
+    "right.",
     colours=256,
 )
 
 # %% [markdown]
-# Two, at the crossing of the lines, whose own patches lie across them. The map has four quarters, and each keeps to
-# itself. The pattern has no such lines, so the *method* must: to halve the size the released code keeps one pixel of
-# two, with the corners staying in the corners. It takes the even rows in the upper half and the odd ones in the lower.
-# What is a whole number of periods away, but beyond the line, has been sampled one pixel beside, and is no longer the
-# same patch. Nothing here was seen in a loss, or in a filled picture; it is seen in the map.
+# Two, at the crossing of the lines, where the patches themselves straddle them. The map has four separate quarters. The
+# pattern has no such lines, so the *method* must: to halve the size, the released code keeps one pixel in two and maps
+# corners to corners. It takes the even rows in the upper half and the odd ones in the lower. A patch a whole number of
+# periods away, but across the line, has been sampled one pixel off, and is no longer the same patch. This would not
+# show in a loss, or in a filled picture; it shows in the map.
 #
 # ## Five faults, by their maps
 #
-# Below, five things are wrong, one at a time:
+# Below, we introduce five faults, one at a time:
 #
-# 1. the mask is forgotten: no hole is told to the attention;
+# 1. the mask is forgotten: the attention sees no hole;
 # 2. the mask is inverted: 1 for known;
 # 3. patches are compared by plain inner products, not divided by their norm;
 # 4. the index is read down the columns;
 # 5. there is no guess: the hole is filled with 0.
 #
-# **Predict, then run.** What does each map look like? Sketch five boxes. Which have a white surround?
+# **Predict, then run.** What does each map look like? Sketch five boxes. Which have white surroundings?
 
 
 # %% tags=["predict"]
@@ -359,32 +361,32 @@ viz.show(
     figure,
     alt="Six attention maps. As it should be: a quilt in white. Mask forgotten: all white. Mask inverted: the box is "
     "white, and everything around points into it. No norms: blotches all over. Read down the columns: stripes over "
-    "the whole picture. No guess: an even field of arrows to the top left in the middle of the box.",
+    "the whole picture. No guess: a uniform field of arrows to the top left in the middle of the box.",
     colours=256,
 )
 
 # %% [markdown]
-# Note how little the *number* tells: with a mask that is forgotten or inverted the hole may copy itself, and that
-# counts as right, for 0 is a multiple of every period. What the maps tell:
+# Note how little the *number* reveals: with a forgotten or inverted mask the hole may copy itself, which counts as
+# right, since 0 is a multiple of every period. The maps reveal more:
 #
-# | what one sees | what it is |
+# | what you see | what it means |
 # |---|---|
-# | all white, the hole too | the hole may be copied: the mask is missing |
+# | all white, including the hole | the hole may be copied: the mask is missing |
 # | a white hole, and all arrows point into it | the mask is inverted |
-# | blotches where all is known | patches win by their contrast: the norm is missing |
-# | stripes one line high | rows and columns are mixed up in the index |
-# | one even slope of colour, all arrows to one corner | all scores are equal: `argmax` takes the first |
-# | salt | every patch for itself: no propagation, or features that say little |
+# | blotches in the known area | patches win by contrast: the norm is missing |
+# | stripes one row high | rows and columns are mixed up in the index |
+# | one smooth colour gradient, all arrows to one corner | all scores are equal: `argmax` takes the first |
+# | salt | patches matched independently: no propagation, or uninformative features |
 #
-# The fifth is worth a second look. Where the hole is empty the scores are 0 and the map shows the top left corner, but
-# its *rim* is right: a 3 × 3 patch there still sees known pixels.
+# The fifth is worth a second look. Where the hole is empty the scores are 0 and the map points to the top left corner,
+# but its *rim* is right: a 3 × 3 patch there still sees known pixels.
 #
 # ## What does a network attend to?
 #
-# A network makes its own guess and its own features. To ask it the same question the pattern is enlarged, so that the
-# period is 3 × 4 of *its* positions, which are 8 pixels wide. Chance is 1 in 12. One network below has never been
-# trained: its weights are random, and so is its guess. For comparison the first map is by the pixels of the blurred
-# truth, as above. If this package holds trained weights, theirs is the third map; without, there are two.
+# A network makes its own guess and its own features. To ask it the same question, we enlarge the pattern so that the
+# period is 3 × 4 of *its* positions, which are 8 pixels wide. Chance is 1 in 12. One network below is untrained: its
+# weights are random, and so is its guess. For comparison, the first map uses the pixels of the blurred truth, as above.
+# If this package includes trained weights, theirs is the third map; otherwise there are two.
 #
 # **Predict, then run.** How many of the untrained network's copies are right?
 
@@ -393,12 +395,12 @@ large, large_mask = (x.repeat(2, axis=0).repeat(2, axis=1)[None].astype(np.float
 large_hole = attention.downscale(ca.tensor(large_mask), 8).numpy()[0, ..., 0] > 0
 untrained = Generator(width=8, rng=np.random.default_rng(0))
 looked = {"untrained": untrained.attention_map(large, large_mask)[0][0]}
-try:  # the package's own weights, if it has any
+try:  # the package's own weights, if included
     done = inpaint_details(large[0], large_mask[0], backend="numpy", largest_hole=0, attention=True)
     looked["trained"] = done.attention[0]
 except ca.UserError:
     print("no trained weights here: two maps")
-small_guess = guess[None, ::2, ::2]  # a pixel of the guess is two of the enlarged picture; features have 4 × 4 to one
+small_guess = guess[None, ::2, ::2]  # one pixel of the guess is two of the enlarged picture; one feature is 4 × 4
 scores = attention.attention_scores(small_guess, small_guess, mask[None, ::2, ::2])
 looked = {"pixels of the blurred truth": attention.attention_argmax(scores).reshape(18, 24), **looked}
 figure = Figure(figsize=(4.2 * len(looked), 3), layout="constrained", dpi=100)
@@ -409,24 +411,24 @@ for axes, (name, x) in zip(figure.subplots(1, len(looked)), looked.items(), stri
     print(f"{name}: {share:.0%} right; by chance {1 / 12:.0%}")
 viz.show(
     figure,
-    alt="Attention maps of the enlarged pattern, 18 by 24 positions, by pixels and by networks. In each there "
-    "are large pieces of one colour in the hole, and white around it; the arrows point out of the hole.",
+    alt="Attention maps of the enlarged pattern, 18 by 24 positions, by pixels and by networks. In each there are "
+    "large pieces of one colour in the hole, and white around it; the arrows point out of the hole.",
     colours=256,
 )
 
 # %% [markdown]
-# Far more than chance, with random weights and no guess worth the name. A convolution does the same everywhere: where
-# the input repeats, so do the features, whatever the weights are. And each layer sees further (notebook 04), so that a
-# position in the hole is told apart by what is known around it. So **a sensible map is no evidence of training**, least
-# of all on a picture that repeats. What training adds shows where like surroundings do *not* mean like contents; for
-# that you need pictures, and a measure of what is filled in (`ca_numpy.evaluate`).
+# Far more than chance, with random weights and no meaningful guess. A convolution does the same everywhere: where the
+# input repeats, so do the features, whatever the weights. And each layer sees further (notebook 04), so a position in
+# the hole is identified by the known pixels around it. So **a sensible map is no evidence of training**, least of all
+# on a repetitive picture. The effect of training shows where similar surroundings do *not* imply similar contents; to
+# see it you need pictures, and a measure of the filling (`ca_numpy.evaluate`).
 #
 # ## Figures 4 and 16, on a photograph
 #
-# Bricks, as in notebook 09: grey and its two slopes are the features. Nobody knows the right answers now. What the map
-# should have are the marks of a sound one: white outside, a quilt inside.
+# Bricks, as in notebook 09: the features are grey and its two slopes. Now nobody knows the right answers. But the map
+# should have the marks of a sound one: white outside, a quilt inside.
 #
-# **Predict, then run.** The long joints are upright. Does the hole look up and down along them, or to the side?
+# **Predict, then run.** The long joints are vertical. Does the hole look up and down along them, or to the side?
 
 # %% tags=["predict"]
 bricks = data.Photographs()[4].astype(float).reshape(128, 4, 128, 4, 3).mean(axis=(1, 3))[20:92, 20:92]
@@ -441,7 +443,7 @@ scores = attention.attention_scores(features[None], features[None], bricks_hole[
 looks = attention.attention_argmax(scores).reshape(36, 36)
 upright, level = np.median(np.abs(offsets(looks)[bricks_hole[::2, ::2, 0] > 0]), axis=0)
 print(f"median offset: {upright:g} positions up or down, {level:g} to the side")
-steep = np.abs(features[::2, ::2, 1]) * bricks_hole[::2, ::2, 0]  # where the guess has its steepest slope
+steep = np.abs(features[::2, ::2, 1]) * bricks_hole[::2, ::2, 0]  # where the guess is steepest
 on_joint = tuple(int(n) for n in np.unravel_index(steep.argmax(), steep.shape))
 on_brick = (13, 20)
 figure = Figure(figsize=(9.5, 5.6), layout="constrained", dpi=100)
@@ -455,15 +457,15 @@ for place, at in ((axes[1, 0], on_brick), (axes[1, 1], on_joint)):
 viz.show(
     figure,
     alt="Bricks with a hole. The attention map, white around a quilt of small pieces; arrows from the hole up, down "
-    "and across the bricks; and the wall dimmed but for what two patches attend to: one to several places within "
-    "bricks, the other, at a joint, to a single place where joints meet.",
+    "and across the bricks; and the wall dimmed except where two patches attend: one to several places within bricks, "
+    "the other, at a joint, to a single place where joints meet.",
     colours=256,
 )
 
 # %% [markdown]
-# Neither: nearly as far to the side as up and down. Joints of bricks come back in every direction, and so do bricks.
-# The last two pictures show what the map cannot: a patch within a brick is like any brick, and several share its
-# weight; a patch at a joint finds one place and takes it whole. A colour of the first means little, of the second much.
+# Neither: nearly as far to the side as up and down. Joints recur in every direction, and so do bricks. The last two
+# pictures show what the map cannot: a patch within a brick resembles any brick, and several share its weight; a patch
+# at a joint finds one place, which gets all the weight. The first patch's colour means little, the second's a lot.
 #
 # ## Timed
 #
@@ -494,18 +496,18 @@ viz.show(
 )
 
 # %% [markdown]
-# A map costs nothing beside what it shows. What it needs is the whole of $a$, or at least its largest entries: the
-# library's one-kernel attention gives neither, so `attention_scores` computes $a$ again, for looking.
+# A map costs almost nothing compared with the attention. But it needs all of $a$, or at least its largest entries: the
+# library's single-kernel attention returns neither, so `attention_scores` computes $a$ again for display.
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_14.py`.
 #
-# **1. Offsets between grids.** The background may be another picture, with a grid of its own, and the index counts in
-# *its* rows. Given `index` (h, w) and `background`, its (rows, columns), return (h, w, 2): how far down and right of
-# each position its patch lies, if the two grids are laid over each other with their top left corners together. A patch
-# is as large as a position: nothing is scaled.
+# **1. Offsets between grids.** The background may be another picture with its own grid, and the index refers to *that*
+# grid. Given `index` (h, w) and `background`, its (rows, columns), return (h, w, 2): how far down and right of each
+# position its patch lies when the two grids are superimposed at their top left corners. A patch is as large as a
+# position: nothing is scaled.
 
 
 # %%
@@ -518,8 +520,8 @@ check("14.offsets_between", offsets_between)
 
 # %% [markdown]
 # **2. Right, and not itself.** The share of right copies counted a forgotten mask as a success. Given offsets (h, w, 2)
-# and the period (down, right), return the share of positions, among all, that look a whole number of periods away *and
-# not at themselves*.
+# and the period (down, right), return the share of all positions that attend a whole number of periods away *and not to
+# themselves*.
 
 
 # %%
@@ -532,8 +534,8 @@ check("14.share_right", share_right)
 
 # %% [markdown]
 # **3. The light of figure 16.** A patch covers 3 × 3 positions. Given the weights (h, w) that one position pays to each
-# patch, return how much attention each *position* gets: the sum of the weights of all patches that cover it. What lies
-# outside is no patch.
+# patch, return how much attention each *position* receives: the sum of the weights of all patches that cover it. There
+# are no patches outside.
 
 
 # %%

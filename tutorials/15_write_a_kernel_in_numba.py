@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 15 · Write a kernel in Numba
 #
-# **One idea:** a backend is the NumPy backend with a few methods replaced. Derivatives come with it, since rules are
-# written in operations and not in loops; and whether it is right is not yours to say, but a suite's, that draws
-# inputs which nobody would think of.
+# **One idea:** a backend is the NumPy backend with a few methods replaced. Derivatives come for free, since rules are
+# written in operations and not in loops; and its correctness is judged by a test suite, which draws inputs that nobody
+# would think of.
 #
 # You need notebook 03 for convolution, and `pip install -e '.[tutorials,numba]'`.
 
@@ -26,7 +26,7 @@ try:
     from numba import get_num_threads, njit, prange, set_num_threads
     from threadpoolctl import threadpool_limits
 
-    from ca_numpy.backends.numba_elementwise import elu_one  # one number's ELU, of which more below
+    from ca_numpy.backends.numba_elementwise import elu_one  # ELU of one number, explained below
 except ImportError:
     raise SystemExit("this notebook compiles with Numba: pip install 'ca-numpy[numba]'") from None
 
@@ -46,20 +46,19 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# After each convolution of the generator comes an ELU, over millions of numbers. The textbook's kernel is three lines
-# of NumPy, and NumPy walks along the whole array for each step of them: five times, through memory that does not fit
-# the cache. One loop that does everything to a number while it has it would be enough. Python's own loop is no
-# help; but [Numba](https://numba.pydata.org) compiles such a loop to machine code when it is first called.
+# Each convolution of the generator is followed by an ELU over millions of numbers. The textbook kernel is three lines
+# of NumPy, and NumPy traverses the whole array for each step: five times, through memory that does not fit in the
+# cache. One loop that does everything to each number in turn would be enough. A Python loop is no help, but
+# [Numba](https://numba.pydata.org) compiles such a loop to machine code when it is first called.
 #
-# So the loop is easy. The question is how the *library* comes to use it, with all its derivatives, and how you come
-# to trust it.
+# So the loop is easy. The question is how to make the *library* use it, with all its derivatives, and how to trust it.
 #
 # ## The equation
 #
 # $$ y_i = \begin{cases} x_i & x_i > 0 \\ e^{x_i} - 1 & \text{otherwise} \end{cases} $$
 #
-# What a backend promises is more than the equation, and stands in [`ca_numpy/backend.py`](../ca_numpy/backend.py):
-# arrays of any shape, however they lie in memory; float32 in, float32 out; no input is changed.
+# A backend's contract, in [`ca_numpy/backend.py`](../ca_numpy/backend.py), requires more than the equation: arrays of
+# any shape and memory layout; float32 in, float32 out; no input is modified.
 #
 # ## Loops
 
@@ -70,7 +69,7 @@ def elu_python(x, y):
         y[i] = x[i] if x[i] > 0 else math.expm1(x[i])
 
 
-elu_compiled = njit(elu_python)  # the same function, compiled for each type that it is called with
+elu_compiled = njit(elu_python)  # the same function, compiled for each argument type
 
 x = rng.standard_normal(10_000 if QUICK else 100_000).astype(np.float32)
 y = np.empty_like(x)
@@ -79,29 +78,29 @@ reference = np.where(x > 0, x, np.expm1(x.astype(float)))
 assert np.abs(y - reference).max() < 1e-6
 
 # %% [markdown]
-# **Predict, then run.** How much faster is the compiled loop than Python's? And than the textbook's five walks?
+# **Predict, then run.** How much faster is the compiled loop than Python's? And than the textbook's five passes?
 
 # %% tags=["predict", "timed"]
 textbook = NumpyBackend()
 
 
 def tell(name, run, count):
-    print(f"{name:26} {1e9 * seconds_of(run) / count:7.2f} ns a number")
+    print(f"{name:26} {1e9 * seconds_of(run) / count:7.2f} ns per number")
 
 
 few_x, few_y = x[:10_000], y[:10_000]
 tell("Python's loop", lambda: elu_python(few_x, few_y), len(few_x))
-tell("NumPy, five walks", lambda: textbook.elu(x), len(x))
+tell("NumPy, five passes", lambda: textbook.elu(x), len(x))
 tell("compiled loop", lambda: elu_compiled(x, y), len(x))
 
 # %% [markdown]
-# Far ahead of Python, and no match for NumPy! What costs is not the walking but `expm1`: a call into
-# C's library for one number at a time. NumPy's `exp` takes eight numbers in one go, or sixteen. A loop becomes vector
-# instructions only if *everything* in it does, and a call does not.
+# Far faster than Python, and no match for NumPy! The cost is not the traversal but `expm1`: a call into the C library
+# for one number at a time. NumPy's `exp` processes eight or sixteen numbers at once. A loop is vectorised only if
+# *everything* in it can be, and a call cannot.
 #
-# So the exponential has to be made of what processors have vectors for: multiplications, additions, shifts of bits.
-# [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and has the ELU of one
-# number as a function that can be compiled into a loop:
+# So the exponential has to be built from operations with vector instructions: multiplications, additions, bit shifts.
+# [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and provides the ELU of
+# one number as a function that can be inlined into a loop:
 
 
 # %%
@@ -120,8 +119,8 @@ tell("compiled, without a call", lambda: elu_vectors(x, y), len(x))
 # %% [markdown]
 # ## A backend of your own
 #
-# It takes four steps: subclass, announce, be judged, be measured. The **first** is a class. Everything that it does
-# not override is the textbook's.
+# It takes four steps: subclass, register, test, measure. The **first** is a class. Everything it does not override is
+# inherited from the textbook backend.
 
 
 # %%
@@ -129,20 +128,20 @@ class First(NumpyBackend):
     name = "first"
 
     def elu(self, x):
-        y = np.zeros_like(x)  # np.empty_like would do; zeros show what is not written
+        y = np.zeros_like(x)  # np.empty_like would do; zeros reveal what is not written
         elu_compiled(x.reshape(-1), y.reshape(-1))
         return y
 
 
 # %% [markdown]
-# The **second** step: packages announce what they have by *entry points*. In a package of your own it is two lines of
+# The **second** step: packages register what they provide by *entry points*. In your own package that is two lines of
 # `pyproject.toml`,
 #
 #     [project.entry-points."ca_numpy.backends"]
 #     first = "your_package.your_module:First"
 #
-# from which `pip` writes a file into a folder beside the installed package, where Python looks for it. A notebook is no
-# package, so here is that folder, by hand. `__main__` is Python's name for what you run: this notebook.
+# from which `pip` writes a file into a folder next to the installed package, where Python finds it. A notebook is not a
+# package, so we create that folder by hand. `__main__` is Python's name for the running program: this notebook.
 
 # %%
 scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -164,10 +163,10 @@ with ca.use_backend("first"):
     print(F.elu(ca.tensor(np.array([-1.0, 0.5]))))
 
 # %% [markdown]
-# ## No derivative was written
+# ## No derivative needed
 #
-# The rule for ELU says "times the slope", and the slope is computed from y by another kernel, the textbook's. Rules
-# are made of operations, so they have rules: gradients of every order come with the kernel.
+# The rule for ELU is "multiply by the slope", and the slope is computed from y by another kernel, the textbook's. Rules
+# consist of operations, which have rules themselves: gradients of every order come with the kernel.
 
 # %%
 points = np.array([-2.0, -0.5, 0.3])
@@ -182,18 +181,18 @@ second_derivative = float(twice.numpy().sum())
 # %% [markdown]
 # ## Checked against an oracle: the suite
 #
-# The **third** step. `BackendSuite` is a class of tests for pytest. It has a table of cases, one per kernel: how to
-# draw inputs, and an oracle of plain loops. [Hypothesis](https://hypothesis.readthedocs.io) draws shapes, values and
-# *layouts*: row-major, column-major, backwards, every second number of a larger array, one entry repeated without a
-# copy. When something fails it looks for the smallest input that still fails, and tells that.
+# The **third** step. `BackendSuite` is a pytest test class. It has a table of cases, one per kernel: how to draw
+# inputs, and an oracle of plain loops. [Hypothesis](https://hypothesis.readthedocs.io) draws shapes, values and
+# *layouts*: row-major, column-major, reversed, every second number of a larger array, one entry repeated without a
+# copy. When something fails, it searches for the smallest input that still fails, and reports that.
 #
-# You would write a file with a class of two lines, and run pytest. Here this is done inside the notebook, and of what
-# pytest says only the heart is shown.
+# Normally you would write a file with a two-line class and run pytest. Here this is done inside the notebook, and only
+# the essential part of pytest's output is shown.
 
 # %%
 examples = 5 if QUICK else 20
 settings.register_profile("notebook", max_examples=examples, derandomize=True, database=None)
-settings.load_profile("notebook")  # before the suite is imported, which takes it over
+settings.load_profile("notebook")  # before the suite is imported, which inherits it
 (folder / "test_mine.py").write_text(
     "from ca_numpy.testing.backend_suite import BackendSuite\n"
     + "".join(
@@ -204,7 +203,7 @@ settings.load_profile("notebook")  # before the suite is imported, which takes i
 
 
 class Listener:
-    """A plugin for pytest that keeps what failed, and with which words."""
+    """A pytest plugin that records which tests failed, and their messages."""
 
     def __init__(self):
         self.passed, self.failed = [], {}
@@ -219,7 +218,7 @@ class Listener:
 
 
 def judged(name, *kernels):
-    """Run the suite over the backend, for these kernels, and say what it found."""
+    """Run the suite on the backend for these kernels, and print the result."""
     listener = Listener()
     chosen = f"Test{name} and ({' or '.join(f'[{kernel}]' for kernel in kernels)})"
     options = ["-s", "-q", "-p", "no:cacheprovider", "--disable-warnings", f"--rootdir={folder}"]
@@ -232,18 +231,18 @@ def judged(name, *kernels):
 
 
 # %% [markdown]
-# **Predict, then run.** `First` was right on the line of numbers above. Where is it wrong? (Read its three lines as a
-# machine would. What does `reshape(-1)` do to an array that lies column by column?)
+# **Predict, then run.** `First` was right for the one-dimensional array above. Where is it wrong? (Read its three lines
+# carefully. What does `reshape(-1)` do to a column-major array?)
 
 # %% tags=["predict"]
 first = judged("First", "elu")
 
 # %% [markdown]
-# Read the shortest (`fortran` means column by column): which array, what it gave, what it should have given. The trap:
-# `zeros_like` copies the *layout* too, and to flatten a column-major array row by row NumPy has to make a **copy**. The
-# loop fills the copy, and y keeps its zeros. On row-major arrays `reshape(-1)` is a view and all is well, so the
-# mistake waits for the first transposed array. (The tests of derivatives pass: they ask about row-major arrays only. A
-# suite is a list of questions.)
+# Read the shortest (`fortran` means column-major): which array, the result, and the expected result. The trap:
+# `zeros_like` copies the *layout* too, and to flatten a column-major array in row-major order NumPy has to make a
+# **copy**. The loop fills the copy, and y keeps its zeros. On row-major arrays `reshape(-1)` is a view and all is well,
+# so the bug waits for the first transposed array. (The derivative tests pass: they use row-major arrays only. A suite
+# tests only what it asks.)
 #
 # So make x row-major first:
 
@@ -260,15 +259,15 @@ class Second(NumpyBackend):
 
 
 # %% [markdown]
-# **Predict, then run.** This is right for all layouts. And for all shapes?
+# **Predict, then run.** This is right for all layouts. Is it right for all shapes?
 
 # %% tags=["predict"]
 second = judged("Second", "elu")
 
 # %% [markdown]
-# A number is an array of no axes, shape `()`, and `np.ascontiguousarray` gives everything at least one. Its
-# documentation says so; who reads it for that? A loss is such a number. `np.require` leaves the shape alone. (The class
-# has a second kernel already, `conv2d`. The loop that it calls, `conv_rows`, is the next section's.)
+# A scalar is an array without axes, of shape `()`, and `np.ascontiguousarray` returns at least one axis. Its
+# documentation says so, but who checks? A loss is such a scalar. `np.require` leaves the shape alone. (The class
+# already has a second kernel, `conv2d`. The loop it calls, `conv_rows`, is defined in the next section.)
 
 
 # %%
@@ -299,8 +298,8 @@ class Mine(NumpyBackend):
 #
 # $$ y_{n i j o} = \sum_{u, v, c} x_{n,\; i s + u d - \text{top},\; j s + v d - \text{left},\; c} \; w_{u v c o} $$
 #
-# with stride $s$, dilation $d$, and x zero outside. The textbook lays out patches as rows of a matrix and multiplies by
-# the kernel, k² times the memory, and BLAS does the rest. The equation itself is seven loops. In the order in which it
+# with stride $s$, dilation $d$, and x zero outside. The textbook backend lays out patches as rows of a matrix, using k²
+# times the memory, and BLAS multiplies it by the kernel. The equation itself is seven loops. In the order in which it
 # is written:
 
 
@@ -322,10 +321,10 @@ def conv_as_written(x, w, y, stride, dilation, top, left):
 
 
 # %% [markdown]
-# **Another order.** The innermost sum, over $c$ for one $o$, jumps through w, and one running total means that each
-# addition waits for the last. With $o$ innermost there are as many totals as output channels, side by side in memory
-# like the weights they need: the processor takes 4 to 16 of them in one instruction. And rows of y are independent, so
-# that cores can share them (`prange`).
+# **Another order.** The innermost sum, over $c$ for one $o$, jumps through w, and with a single running total each
+# addition waits for the previous one. With $o$ innermost there are as many totals as output channels, contiguous in
+# memory like the weights they need: the processor handles 4 to 16 of them in one instruction. And rows of y are
+# independent, so cores can share them (`prange`).
 
 
 # %%
@@ -346,19 +345,19 @@ def conv_rows(x, w, y, stride, dilation, top, left):
 
 
 # %% [markdown]
-# The suite first, then the clock: the time of a wrong kernel is of no interest. `conv_bias_elu` is in the list since
-# the textbook's calls `self.elu`, which is now ours.
+# Test first, then measure: the speed of a wrong kernel is of no interest. `conv_bias_elu` is in the list because the
+# textbook version calls `self.elu`, which is now ours.
 
 # %%
 mine = judged("Mine", "elu", "conv_bias_elu", "conv2d", "conv2d_dx", "conv2d_dw")
 assert not mine.failed
 
 # %% [markdown]
-# **A mistake, planted.** `Forgetful` is the same but for one thing: its kernel has no dilation, and each call passes
-# for right as long as nobody dilates.
+# **A planted bug.** `Forgetful` is the same except for one thing: it ignores the dilation, so it is right as long as
+# nobody dilates.
 #
 # **Predict, then run.** The suite draws dilations from 1 to 4 and kernels from 1 × 1 to 5 × 5. What will the smallest
-# failing example be? And which tests fail: only those of values?
+# failing example be? And which tests fail: only those that compare values?
 
 
 # %% tags=["predict"]
@@ -378,14 +377,14 @@ forgetful = judged("Forgetful", "conv2d")
 
 # %% [markdown]
 # One pixel with a zero on either side, a kernel of two taps, dilation 2: both taps fall on zeros, so the result is 0;
-# without dilation the second falls on the pixel. Nothing is in it that does not matter.
+# without dilation the second falls on the pixel. The example contains nothing superfluous.
 #
 # Two kinds of tests fail. Values differ from the oracle's loops. And the derivatives are wrong although no derivative
-# was touched: the rule for conv2d names `conv2d_dx` and `conv2d_dw`, the textbook's, which *do* dilate. They are the
-# adjoints of another operation: $\langle Ax, y \rangle \ne \langle x, A^\top y \rangle$. A kernel is not alone in
-# the world.
+# was touched: the rule for conv2d refers to the textbook's `conv2d_dx` and `conv2d_dw`, which *do* dilate. They are the
+# adjoints of a different operation: $\langle Ax, y \rangle \ne \langle x, A^\top y \rangle$. Kernels depend on one
+# another.
 #
-# What the mistake looks like on a picture, a ring convolved with an edge filter at dilation 4:
+# Here is the effect of the bug on a picture, a ring convolved with an edge filter at dilation 4:
 
 # %%
 line = np.arange(64) - 31.5
@@ -409,20 +408,20 @@ figure.axes[0].set_ylabel("row (pixels)")
 figure.colorbar(drawn, ax=figure.axes, label="value", shrink=0.8)
 viz.show(
     figure,
-    alt="A bright ring on grey, and two convolutions of it. With dilation 4 its upright sides appear twice, bright and "
-    "dark, eight pixels apart. With the dilation forgotten the two copies lie two pixels apart and cancel where they "
-    "overlap: thin rims remain, shifted to the right.",
+    alt="A bright ring on grey, and two convolutions of it. With dilation 4 its vertical sides appear twice, bright "
+    "and dark, eight pixels apart. With the dilation forgotten the two copies are two pixels apart and cancel where "
+    "they overlap: thin rims remain, shifted to the right.",
 )
 
 # %% [markdown]
 # ## Timed
 #
-# The **fourth** step: measure. (`ca-numpy bench` does it for backends that are installed, on every layer of the
-# networks; here are three shapes by hand.)
+# The **fourth** step: measure. (`ca-numpy bench` does this for installed backends, on every layer of the networks; here
+# we measure three shapes by hand.)
 #
-# **Predict, then run.** Three layers of the generator at the paper's width, for a picture of 64 × 64. BLAS is decades
-# of work on products of matrices; our loops are ten lines. What share of its speed do they reach, as written and
-# reordered? (All on one core, so that it is a question of loops and not of cores.)
+# **Predict, then run.** Three layers of the generator at the paper's width, for a picture of 64 × 64. BLAS embodies
+# decades of work on matrix products; our loops are ten lines. What share of its speed do they reach, as written and
+# reordered? (All on one core, to compare loops rather than cores.)
 
 # %% tags=["predict", "timed"]
 shapes = {  # name: side, channels in, channels out, kernel, stride, dilation
@@ -463,20 +462,19 @@ axes.set_xticks(range(len(shapes)), list(shapes))
 axes.legend(frameon=False)
 viz.show(
     figure,
-    alt="Bars for three layers. The loops as written can hardly be seen; reordered they reach about a third of the "
-    "speed of NumPy's product of matrices, or more.",
+    alt="Bars for three layers. The loops as written are barely visible; reordered they reach about a third of the "
+    "speed of NumPy's matrix product, or more.",
 )
 
 # %% [markdown]
-# Reordering seven loops changes not one product, and is worth ten times the speed and more. It does not reach BLAS,
-# which keeps totals in registers where ours go through memory for each product; but ten lines get within a factor of
-# three or so, and copy no patches. (Where the dilation is as large as here, more than half of the taps fall outside;
-# loops pass over them, and the speed counts them as done.) The way on is
-# [notebook 06](06_from_loops_to_winograd.ipynb)'s, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where
-# the library's own Numba backend ends up.
+# Reordering seven loops changes no product, and gives ten times the speed or more. It does not reach BLAS, which keeps
+# totals in registers while ours go through memory for each product; but ten lines get within a factor of about three,
+# and copy no patches. (With a dilation as large as here, more than half of the taps fall outside; the loops skip them,
+# while the speed counts them as done.) [Notebook 06](06_from_loops_to_winograd.ipynb) shows how to go further, and
+# [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where the library's own Numba backend ends up.
 #
-# ELU is another matter. Without a call in it, the loop is bound by memory once the array leaves the cache, and then a
-# single walk is all there is to win.
+# ELU is different. Without the call, the loop is memory-bound once the array exceeds the cache, and then the only gain
+# is a single pass instead of five.
 
 # %% tags=["timed"]
 counts = [2**k for k in ((8, 12, 16) if QUICK else (8, 10, 12, 14, 16, 18, 20))]
@@ -497,25 +495,25 @@ axes.legend(frameon=False)
 axes.grid(color="0.9")
 viz.show(
     figure,
-    alt="Nanoseconds per number against the array's length, both logarithmic. For short arrays both curves fall, since "
-    "a call costs as much as the work. For long ones both are level, the compiled loop below the textbook.",
+    alt="Nanoseconds per number against the array's length, both logarithmic. For short arrays both curves fall, "
+    "since the call overhead dominates. For long ones both are level, the compiled loop below the textbook.",
 )
 
 # %% [markdown]
-# ## What the suite does not say
+# ## What the suite does not test
 #
-# It found in seconds what a user would have found in months. But it says what it draws: no NaN, no infinity, nothing
-# about speed or threads. Try `fastmath=True` in `conv_rows`: it lets the compiler assume that there are no NaN, the
-# suite does not object, and a picture with one broken pixel may come out without a trace of it. "All passed" is a
-# sentence about a list. Read the list, it is [one page](../ca_numpy/testing/backend_suite.py).
+# It found in seconds what a user would have found in months. But it covers only what it draws: no NaN, no infinity,
+# nothing about speed or threads. Try `fastmath=True` in `conv_rows`: it lets the compiler assume that there are no
+# NaNs, the suite does not object, and a NaN pixel may vanish without a trace. "All passed" is a statement about a list
+# of tests. Read the list; it is [one page](../ca_numpy/testing/backend_suite.py).
 #
 # ## Exercises
 #
-# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
-# `solutions/notebook_15.py`. Loops may be plain Python ones; put `@njit` on them if you like.
+# Replace the line that raises; `check` says what is wrong with an answer. Solutions are in `solutions/notebook_15.py`.
+# Plain Python loops are fine; add `@njit` if you like.
 #
-# **1.** The critics' leaky ReLU: $x$ where $x > 0$, else $\alpha x$. For arrays of any shape that lie in memory in any
-# way, a new array of the same shape and type.
+# **1.** The critics' leaky ReLU: $x$ where $x > 0$, else $\alpha x$. For arrays of any shape and memory layout, return
+# a new array of the same shape and type.
 
 
 # %%
@@ -527,8 +525,8 @@ def leaky_relu(x, alpha):
 check("15.leaky_relu", leaky_relu)
 
 # %% [markdown]
-# **2.** The convolution above, for one picture: x is H W I, w is KH KW I O, and `size` = (OH, OW) says how many
-# outputs there are. What lies outside of x counts as 0.
+# **2.** The convolution above, for one picture: x is H W I, w is KH KW I O, and `size` = (OH, OW) is the number of
+# outputs. Values outside x count as 0.
 
 
 # %%
@@ -540,9 +538,9 @@ def conv(x, w, size, stride, dilation, top, left):
 check("15.conv", conv)
 
 # %% [markdown]
-# **3.** A kernel that the decoder needs: resizing by the nearest neighbour, where the outer pixels' centres stay in
-# place. Row $i$ of OH takes row $\min(\lfloor i\,(H - 1) / (OH - 1) + \tfrac12 \rfloor,\; H - 1)$ of H; row 0 if there
-# is only one. Columns alike.
+# **3.** A kernel that the decoder needs: nearest-neighbour resizing with the centres of the outer pixels aligned. Row
+# $i$ of OH takes row $\min(\lfloor i\,(H - 1) / (OH - 1) + \tfrac12 \rfloor,\; H - 1)$ of H; row 0 if there is only
+# one. Columns likewise.
 
 
 # %%

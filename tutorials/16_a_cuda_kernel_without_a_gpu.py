@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 16 · A CUDA kernel without a GPU
 #
-# **One idea:** a CUDA kernel says what *one* thread does. What thousands do together is decided by three things that
-# need no GPU to be understood or tested: who takes which number, who waits for whom, and in which order they run.
+# **One idea:** a CUDA kernel describes what *one* thread does. What thousands do together is determined by three things
+# that can be understood and tested without a GPU: which thread takes which number, which waits for which, and in which
+# order they run.
 #
-# You need Python's generators (`yield`), and to read a line of C. The kernels are compiled for the CPU, by `g++`.
+# You need Python's generators (`yield`) and a little C. The kernels are compiled for the CPU, by `g++`.
 
 # %%
 import json
@@ -36,30 +37,30 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 rng = np.random.default_rng(0)
 scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 folder = Path(scratch.name)  # for the kernels written here
-os.environ["CA_NUMPY_CACHE"] = scratch.name  # and for what the compiler makes of them
+os.environ["CA_NUMPY_CACHE"] = scratch.name  # and for their compiled form
 
 # %% [markdown]
 # ## The problem
 #
-# After each convolution of the paper's networks comes an ELU, $y = x$ where $x > 0$ and $e^x - 1$ elsewhere, of some
-# millions of numbers that have nothing to do with one another. A GPU has room for a hundred thousand *threads* at
-# once, each as simple as a loop's body. How does a thread know which numbers are its own?
+# Each convolution of the paper's networks is followed by an ELU, $y = x$ where $x > 0$ and $e^x - 1$ elsewhere, applied
+# to millions of independent numbers. A GPU has room for a hundred thousand *threads* at once, each as simple as a loop
+# body. How does a thread know which numbers are its own?
 #
 # ## The equation: whose number is it?
 #
-# Threads come in *blocks*, and all blocks of a launch are the *grid*. Those of a block can wait for one another and
-# share some memory; blocks know nothing of each other, and run in any order. A thread is told four numbers: its place
-# $t$ in its block, the block's place $b$ in the grid, how many threads $T$ a block has and how many blocks $B$ there
-# are. It takes
+# Threads are grouped in *blocks*, and all blocks of a launch form the *grid*. Threads in a block can wait for one
+# another and share some memory; blocks are independent, and run in any order. A thread knows four numbers: its index
+# $t$ in its block, the block's index $b$ in the grid, the number of threads $T$ per block and the number of blocks $B$.
+# It takes
 #
 # $$ i \;=\; bT + t, \quad bT + t + BT, \quad bT + t + 2BT, \quad \dots \quad < n $$
 #
-# so that neighbouring threads work on neighbouring numbers, and the whole grid goes on together. In CUDA's words
-# $t$, $b$, $T$, $B$ are `threadIdx.x`, `blockIdx.x`, `blockDim.x`, `gridDim.x`.
+# so that adjacent threads work on adjacent numbers, and the whole grid advances together. In CUDA, $t$, $b$, $T$, $B$
+# are `threadIdx.x`, `blockIdx.x`, `blockDim.x`, `gridDim.x`.
 #
 # ## Loops
 #
-# A launch is two loops around the kernel. On a GPU they run at the same time, here one round after another.
+# A launch is two loops around the kernel. On a GPU the iterations run in parallel, here one after another.
 
 
 # %%
@@ -97,14 +98,14 @@ axes.tick_params(length=0)
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 viz.show(
     figure,
-    alt="Numbers 0 to 21 in two rows of twelve. Block 0 takes 0 to 3, block 1 takes 4 to 7, block 2 takes 8 to 11, one "
-    "number to a thread; the second time around it is 12 to 23, where 22 and 23 do not exist and two threads are idle.",
+    alt="Numbers 0 to 21 in two rows of twelve. Block 0 takes 0 to 3, block 1 takes 4 to 7, block 2 takes 8 to 11, "
+    "one number per thread; in the second round it is 12 to 23, where 22 and 23 do not exist and two threads are idle.",
 )
 
 # %% [markdown]
 # ## The same in CUDA C++
 #
-# A kernel is a function marked `__global__`, and `T` is float or double. Loop and condition are those of above.
+# A kernel is a function marked `__global__`, and `T` is float or double. Loop and condition are as above.
 
 # %%
 (folder / "elu.cu").write_text("""
@@ -123,13 +124,13 @@ elu_kernels = EmulatedKernels(instances={"elu.cu": NAMES}, folder=folder)
 
 
 def launch(kernels, file, expression, grid, threads, *arguments):
-    """Launch a grid of blocks. The compiler is called when a file is first needed, and says so."""
+    """Launch a grid of blocks. A file is compiled when first needed, with a message."""
     with redirect_stderr(sys.stdout):
         kernels.launch(file, expression, (grid,), threads, arguments)
 
 
 x = rng.standard_normal(1000)
-x_there = arrays.asarray(x)  # "there" is where a GPU's memory would be: NumPy may not touch it
+x_there = arrays.asarray(x)  # "there" stands for GPU memory: NumPy may not touch it
 y_there = arrays.asarray(np.full(1000, np.nan))
 launch(elu_kernels, "elu.cu", "elu<double>", 4, 256, x_there, y_there, 1000)
 print("equal to NumPy's:", np.allclose(arrays.asnumpy(y_there), np.where(x > 0, x, np.expm1(x)), rtol=1e-14))
@@ -139,12 +140,12 @@ except TypeError as e:
     print(type(e).__name__ + ":", e)
 
 # %% [markdown]
-# `EmulatedKernels` puts your file and [`cuda_on_cpu.h`](../backends/cupy_backend/emulation/cuda_on_cpu.h), where
-# CUDA's words are defined in C++, before an ordinary compiler: `__global__` means nothing, `threadIdx` is a variable,
-# and a launch is the two loops of above.
+# `EmulatedKernels` passes your file and [`cuda_on_cpu.h`](../backends/cupy_backend/emulation/cuda_on_cpu.h), which
+# defines CUDA's keywords in C++, to an ordinary compiler: `__global__` means nothing, `threadIdx` is a variable, and a
+# launch is the two loops above.
 #
-# **Predict, then run.** Both kernels for 1000 numbers: on how many is each right when a block has 256 threads and the
-# grid 4, 3 or 1 blocks? And with 5, where 280 threads have nothing to do?
+# **Predict, then run.** Both kernels process 1000 numbers: how many does each get right with 256 threads per block and
+# 4, 3 or 1 blocks? And with 5, where 280 threads have nothing to do?
 
 # %% tags=["predict"]
 right = {}
@@ -157,18 +158,18 @@ for name in ("elu<double>", "elu_once<double>"):
 print(*(f"{name}: {count} right" for name, count in right.items()), sep="\n")
 
 # %% [markdown]
-# With the loop any grid is right, so its size is a question of speed alone. Without it the grid has to be
-# $\lceil n / T \rceil$ blocks. Starting y as NaN is worth a habit: what nobody writes shows.
+# With the loop any grid size works, so it affects only speed. Without it the grid needs $\lceil n / T \rceil$ blocks.
+# Initialising y with NaN is a good habit: it reveals what was never written.
 #
 # ## Threads that wait for one another
 #
-# Now a sum. In CUDA the threads of a block have an array in common, `__shared__`, and a *barrier*, `__syncthreads()`:
-# nobody goes on before all have come. A generator is a thread that can wait, and `yield` its barrier:
+# Now a sum. In CUDA the threads of a block can share an array, `__shared__`, and have a *barrier*, `__syncthreads()`:
+# no thread continues until all have reached it. A generator can model a thread that waits, with `yield` as the barrier:
 
 
 # %%
 def run_block(thread, numbers, *, backwards=False):
-    """Run a block of threads: what each returns, and what lay in shared memory at each barrier."""
+    """Run a block of threads: the result of each, and the shared memory at each barrier."""
     n, shared = len(numbers), np.full(len(numbers), np.nan)
     running = {t: thread(t, n, numbers[t], shared) for t in (range(n)[::-1] if backwards else range(n))}
     results, seen = [None] * n, []
@@ -224,15 +225,15 @@ axes.spines[:].set_visible(False)
 axes.tick_params(length=0)
 viz.show(
     figure,
-    alt="Five rows of sixteen numbers. The first holds 1 to 16. In each later one the front half of what counted "
-    "before, marked grey, has had the back half added: 10 to 24 by twos, then 28, 32, 36, 40, then 64 and 72, then "
-    "136, the sum.",
+    alt="Five rows of sixteen numbers. The first holds 1 to 16. In each later row the first half of the active "
+    "numbers, marked grey, has had the second half added: 10 to 24 in steps of two, then 28, 32, 36, 40, then 64 and "
+    "72, then 136, the sum.",
 )
 
 # %% [markdown]
-# Four steps in place of fifteen. This tree is what `sums.cu` and `common.cuh` of the library are built on. In CUDA,
-# with each barrier numbered so that one can be left out (`LEFT_OUT` = 0 leaves out none), and with a second kernel in
-# which each thread subtracts its neighbour's number from its own:
+# Four steps instead of fifteen. The library's `sums.cu` and `common.cuh` are built on this tree. Here it is in CUDA,
+# with numbered barriers so that one can be left out (`LEFT_OUT` = 0 leaves out none), and with a second kernel in which
+# each thread subtracts its neighbour's number from its own:
 
 # %%
 (folder / "block.cu").write_text("""
@@ -289,13 +290,12 @@ print("with all barriers both are right, in both orders")
 # %% [markdown]
 # ## A missing barrier
 #
-# A thread runs on until it has to wait. With no barrier between a write and a read, what is read depends on who came
-# first. The emulation lets the threads of a block take turns from first to last, or with `backwards=True` from last
-# to first.
+# A thread runs until it has to wait. Without a barrier between a write and a read, the value read depends on which came
+# first. The emulation runs the threads of a block from first to last, or with `backwards=True` from last to first.
 #
-# **Predict, then run.** Three mistakes: the sum without the barrier after the first write, the sum without the one in
-# the loop, the differences without theirs. Which of them shows forwards, and which backwards? (Ask for each read:
-# whose write does it need, that of a thread with a smaller $t$ or with a larger one?)
+# **Predict, then run.** Three bugs: the sum without the barrier after the first write, the sum without the one in the
+# loop, the differences without theirs. Which of them shows forwards, and which backwards? (For each read, ask whether
+# it needs a write by a thread with a smaller or a larger $t$.)
 
 # %% tags=["predict"]
 wanted = {"block_sum": blocks.sum(axis=1), "differences": np.diff(x, prepend=0)}
@@ -311,19 +311,18 @@ for title, expression in {
     print(f"{title:34}", *(f"{order}: {n} of {len(goal)} wrong   " for order, n in count.items()))
 
 # %% [markdown]
-# A sum reads from a *larger* $t$ ($t + \text{half}$): forwards that has not been written yet, and backwards it always
-# has. The differences read from a *smaller* one ($t - 1$), and only backwards shows it. (In the loop both orders show
-# it, and backwards only by chance: the thread that comes last to a barrier is the first to go on, and that is thread
-# 0.) A test in one order would have passed one kernel or another; this is why the library's own kernels are tested in
-# both.
+# A sum reads from a *larger* $t$ ($t + \text{half}$): forwards that has not been written yet, backwards it always has.
+# The differences read from a *smaller* one ($t - 1$), and the bug shows only backwards. (In the loop it shows in both
+# orders, backwards only by chance: the thread that reaches a barrier last is the first to continue, and that is thread
+# 0.) A test in one order would have missed some bug; this is why the library's own kernels are tested in both.
 #
-# On a GPU the order is neither. Threads run 32 at a time, in a *warp*, and such a mistake may show once in a thousand
+# On a GPU the order is neither. Threads run 32 at a time, in a *warp*, and such a bug may show once in a thousand
 # launches.
 #
 # ## A backend of your own
 #
-# A backend overrides what it does faster and leaves the rest to NumPy. An entry point tells the library of it, which
-# is a line in a package's metadata; two small files on `sys.path` are such a package.
+# A backend overrides what it does faster and leaves the rest to NumPy. It is registered by an entry point, a line in a
+# package's metadata; two small files on `sys.path` suffice as a package.
 
 
 # %%
@@ -360,18 +359,18 @@ with ca.use_backend("mine") as backend:
     print(f"ELU on {backend.name}: {y.numpy()}   its gradient: {ca.grad(y.sum(), t).numpy()}")
 
 # %% [markdown]
-# The gradient is right too: a backend knows no calculus, rules are written once for all.
+# The gradient is right too: a backend contains no calculus; rules are written once for all backends.
 #
 # ## Checked against oracles, by the suite
 #
-# `check_kernel` is one of the checks that every backend of the library is held to: values against an oracle, shape,
-# dtype, inputs unchanged, with inputs that lie in memory in any way. It takes drawn inputs: here 40 small ones against
-# the oracle, then 20 large ones against NumPy.
+# `check_kernel` is one of the checks that every backend must pass: values against an oracle, shape, dtype, inputs
+# unchanged, with inputs of any memory layout. It uses random inputs: here 40 small ones against the oracle, then 20
+# large ones against NumPy.
 
 
 # %%
 def judged(backend):
-    """None, or what the suite says of this backend's ELU. The same draws each time."""
+    """None, or the suite's message about this backend's ELU. The same draws each time."""
     case = CASES["elu"]
     for seed in range(60):
         pick = RandomChooser(np.random.default_rng(seed), large=seed >= 40)
@@ -389,9 +388,9 @@ assert judged("mine") is None
 assert all(np.isclose(Mine().elu(np.array([v]))[0], oracles.elu(v)) for v in (-3.0, -1e-9, 0.0, 2.0))
 
 # %% [markdown]
-# **Predict, then run.** Six mistakes, each in one line of the kernel or its caller. Which does the suite find, and in
-# what words? One of them it does not. (`np.ascontiguousarray` stood in the first version of this notebook, in good
-# faith. What is wrong with it?)
+# **Predict, then run.** Six bugs, each in one line of the kernel or its caller. Which does the suite find, and what
+# does it report? It misses one. (`np.ascontiguousarray` was in the first version of this notebook, in good faith. What
+# is wrong with it?)
 
 # %% tags=["predict"]
 (folder / "wrong.cu").write_text("""
@@ -431,12 +430,11 @@ for title, change in planted.items():
 assert judged("mine") is None
 
 # %% [markdown]
-# NumPy makes a number (an array without axes) into an array of one by `ascontiguousarray`. It is the smallest of
-# inputs, and nobody thinks of it; the suite draws it again and again.
+# `ascontiguousarray` turns a scalar (an array without axes) into an array of one. A scalar is the smallest possible
+# input, and nobody thinks of it; the suite draws it often.
 #
-# The last mistake is one of *relative* accuracy: near 0, $e^x - 1$ keeps hardly a digit in float32, while its
-# *absolute* error stays below a rounding of 1, which is what the suite allows. A suite is a statement of what is
-# promised, and what it does not promise it does not test:
+# The last bug is one of *relative* accuracy: near 0, $e^x - 1$ keeps hardly a digit in float32, while its *absolute*
+# error stays below the rounding error of 1, which the suite allows. A suite tests only what it specifies:
 
 # %%
 tiny = arrays.asarray(np.float32([-1e-9, -1e-8, -1e-6]))
@@ -448,9 +446,9 @@ for file, name, kernels in (("elu.cu", "elu", elu_kernels), ("wrong.cu", "cancel
     print(f"{name:8}", *(f"{value:14.6e}" for value in near_zero[name]))
 
 # %% [markdown]
-# ## What emulation cannot tell
+# ## What emulation cannot show
 #
-# `careless_sum` above has all its barriers, and lets every thread do `total += x[i]` on one shared number.
+# `careless_sum` above has all its barriers, but every thread does `total += x[i]` on one shared number.
 #
 # **Predict, then run.** Is it right forwards, backwards, on a GPU?
 
@@ -464,43 +462,43 @@ def careless_thread(t, n, mine, shared):
         shared[0] = 0
     yield
     total = shared[0]  # "total += mine" is a read, an addition and a write:
-    yield  # not a barrier here, but all threads of a warp in step
+    yield  # not a barrier here, but the lockstep of a warp
     shared[0] = total + mine
     yield
     return shared[0]
 
 
 lost = run_block(careless_thread, np.arange(1.0, 17))[0][0]
-print(f"16 threads in step: 1 + … + 16 is {lost:.0f}, in place of 136")
+print(f"16 threads in step: 1 + … + 16 is {lost:.0f}, instead of 136")
 
 # %% [markdown]
-# Emulated threads stop at barriers only, so nothing ever comes between a read and its write, and the sum is right by
-# luck. In step all read 0, and the last write wins. `atomicAdd` exists for this.
+# Emulated threads stop only at barriers, so nothing ever comes between a read and its write, and the sum is right by
+# luck. In lockstep all read 0, and the last write wins. `atomicAdd` exists for this.
 #
-# So emulation shows whether indices, bounds and barriers are right, in two orders of the many. It cannot show
+# So emulation shows whether indices, bounds and barriers are right, in two of many orders. It cannot show
 #
-# - races that both orders hide, as this one;
-# - that a kernel asks for more registers or shared memory than there are: CUDA's own compiler tells, NVRTC, which needs
-#   no GPU either, and by which the tests compile it;
-# - reads beyond an array, which on the CPU may find something harmless (y of NaN shows the writes that are missing);
-# - the last bits: a GPU's `exp` is another one, and fuses products with sums;
+# - races that both orders hide, like this one;
+# - that a kernel exceeds the available registers or shared memory: that is reported by CUDA's own compiler, NVRTC,
+#   which needs no GPU either, and which the tests use;
+# - reads beyond an array, which on the CPU may find something harmless (a y of NaN reveals missing writes);
+# - the last bits: a GPU has a different `exp`, and fuses products with sums;
 # - anything about time.
 #
 # ## Timed
 #
-# **Predict, then run.** Nanoseconds for a number: Python's loops, the emulated kernel, NumPy. Does the emulated one
-# get faster with more threads, or slower?
+# **Predict, then run.** Nanoseconds per number: Python's loops, the emulated kernel, NumPy. Does the emulated one get
+# faster with more threads, or slower?
 
 # %% tags=["predict", "timed"]
 n = 20_000 if QUICK else 200_000
 many, result = rng.standard_normal(n), np.empty(n)
 many_there, result_there = arrays.asarray(many), arrays.asarray(result)
 done_by = [[] for _ in many[:2000]]
-launch(elu_kernels, "elu.cu", "elu<double>", 1, 1024, many_there, result_there, n)  # its stacks are there
+launch(elu_kernels, "elu.cu", "elu<double>", 1, 1024, many_there, result_there, n)  # its stacks are now allocated
 ns = {
     "loops in Python": 1e6 * seconds_of(lambda: launch_in_loops(elu_thread, 4, 32, many[:2000], result)) / 2
 } | {
-    f"emulated, {threads} threads to a block, one number each": 1e9 / n * seconds_of(
+    f"emulated, {threads} threads per block, one number each": 1e9 / n * seconds_of(
         lambda threads=threads: launch(
             elu_kernels, "elu.cu", "elu<double>", -(-n // threads), threads, many_there, result_there, n
         )
@@ -512,43 +510,43 @@ ns = {
     ),
     "NumPy": 1e9 / n * seconds_of(lambda: np.where(many > 0, many, np.expm1(np.minimum(many, 0)))),
 }  # fmt: skip
-print(*(f"{title:54} {value:7.1f} ns for a number" for title, value in ns.items()), sep="\n")
+print(*(f"{title:54} {value:7.1f} ns per number" for title, value in ns.items()), sep="\n")
 
 # %% [markdown]
-# Where a thread has one number, most of this is the cost of going from thread to thread, and with more threads to go
-# around it rather rises; in a loop it is the ELU itself, one number after another. A GPU has neither cost. There, this
-# kernel is limited by memory alone: a number is read and written, 8 bytes in float32, and at 3.35 TB/s (an H100's data
-# sheet) that is 0.0024 ns. None of the figures above says so.
+# With one number per thread, most of the time goes into switching threads, and tends to grow with more threads; in a
+# loop it is the ELU itself, one number after another. A GPU has neither cost. There, this kernel is limited by memory
+# alone: a number is read and written, 8 bytes in float32, and at 3.35 TB/s (H100 data sheet) that takes 0.0024 ns. None
+# of the figures above shows this.
 #
-# How the convolution goes from one thread to tensor cores, in four rungs, is in
-# [`kernels/README.md`](kernels/README.md); they run emulated too.
+# [`kernels/README.md`](kernels/README.md) takes convolution from simple threads to tensor cores in four rungs, which
+# also run emulated.
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_16.py`.
 #
-# **1.** Which numbers does a thread work on, when a grid shares $n$ numbers in a loop?
+# **1.** Which numbers does a thread work on when a grid shares $n$ numbers in a loop?
 
 
 # %%
 def numbers_of(block, thread, blocks, threads, n):
-    """The list of their places, in the order in which the thread takes them."""
+    """The list of their indices, in the order in which the thread takes them."""
     raise NotImplementedError
 
 
 check("16.numbers_of", numbers_of)
 
 # %% [markdown]
-# **2.** Prefix sums: thread $t$ returns the sum of the numbers of threads $0, \dots, t$. It knows its own, `mine`, and
-# shared memory, one number at a time and at most $2 \log_2 n + 1$ reads, so go in doubling steps: after the step of
-# length $s$, `shared[t]` holds the sum of the last $2s$ numbers. `yield` is the barrier, and both orders are tried.
-# Before it is written, shared memory holds what somebody else left there.
+# **2.** Prefix sums: thread $t$ returns the sum of the numbers of threads $0, \dots, t$. It has its own number, `mine`,
+# and shared memory, accessed one number at a time with at most $2 \log_2 n + 1$ reads, so use doubling steps: after the
+# step of length $s$, `shared[t]` holds the sum of the last $2s$ numbers. `yield` is the barrier, and both orders are
+# tested. Shared memory is not initialised: it contains leftovers of other blocks.
 
 
 # %%
 def prefix_sums(t, n, mine, shared):
-    """A thread, as `sum_thread` above."""
+    """A thread, like `sum_thread` above."""
     raise NotImplementedError
     yield
 

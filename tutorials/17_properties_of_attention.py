@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 17 · Properties of attention
 #
-# **One idea:** an example says what one input gives. A *property* is an equation that holds for any input; let a
-# program search for inputs where it does not, and make what it finds as simple as it gets.
+# **One idea:** an example tests a single input. A *property* is an equation that holds for any input; let a program
+# search for inputs where it fails, and reduce them to the simplest ones.
 #
-# You need to know what contextual attention computes (notebook 09; it is repeated below), and what a test is.
+# You need to know what contextual attention computes (notebook 09; repeated below), and what a test is.
 
 # %%
 import json
@@ -32,22 +32,22 @@ from ca_numpy.testing.backend_suite import check_kernel
 from ca_numpy.testing.strategies import attention_problems, problems
 
 QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
-# The same examples in each run, and none remembered between runs: a test suite would keep them.
+# The same examples in each run, and none stored between runs: a test suite would keep them.
 settings.register_profile("notebook", derandomize=True, database=None, deadline=None, max_examples=100)
 settings.load_profile("notebook")
 
 # %% [markdown]
 # ## The problem
 #
-# For each patch of the foreground $f$, contextual attention asks which patches of the background $b$ look like it.
-# How would you test it? There is no table of right answers. A second program gives one only where it is right itself,
-# and hand-made examples are as tidy as their author: square pictures, no flat patch, no mask that covers everything.
+# For each patch of the foreground $f$, contextual attention asks which patches of the background $b$ resemble it. How
+# would you test it? There is no table of right answers. A second program provides one only where it is right itself,
+# and hand-made examples are too tidy: square pictures, no flat patch, no mask that covers everything.
 #
 # ## Loops
 #
-# A patch is a pixel with what lies around it, $k \times k$, zeros beyond the border. $m_{x'} = 1$ says that the patch
-# $x'$ touches no hole, and 0 that it does. (In the code it is `known`; the argument `mask` is true in the hole.)
-# $\lambda = 10$ and $\varepsilon = 10^{-4}$.
+# A patch is the $k \times k$ neighbourhood of a pixel, with zeros beyond the border. $m_{x'}$ is 1 if the patch $x'$
+# touches no hole, and 0 if it does. (In the code this is `known`; the argument `mask` is true in the hole.) $\lambda =
+# 10$ and $\varepsilon = 10^{-4}$.
 #
 # $$ s_{x x'} = \Big\langle f_x, \frac{b_{x'}}{\max(\lVert b_{x'} \rVert, \varepsilon)} \Big\rangle, \qquad
 # a_{x x'} = m_{x'} \frac{e^{\lambda m_{x'} s_{x x'}}}{\sum_z e^{\lambda m_z s_{x z}}} $$
@@ -98,22 +98,19 @@ def attend(f, b, mask, k, scale=10.0):
 # %% [markdown]
 # ## What holds for any input
 #
-# The equation above promises much that can be said without computing it. As equations, and as the code that executes
-# them:
+# The equation above has many consequences that can be stated without computing it. As equations, and as code:
 #
 # $$
-# \begin{aligned}
-# \textstyle\sum_{x'} a_{x x'} &\le 1, \quad a_{x x'} \ge 0 &&\text{and the sum is 1 where nothing is masked} \\
-# a_{x x'} &= 0 &&\text{where } x' \text{ touches the hole} \\
-# a(f, b \circ \pi)_{x x'} &= a(f, b)_{x \, \pi(x')} &&\text{for patches of one pixel, in any order } \pi \\
-# a(f, c\, b) &= a(f, b) &&\text{a brighter background is not more alike} \\
-# a(2 f, b; \lambda) &= a(f, b; 2 \lambda) &&\text{a stronger foreground is a lower temperature} \\
-# a(b, b)_{x x} &= \textstyle\max_{x'} a(b, b)_{x x'} &&\text{nothing is more like a patch than itself}
+# \begin{aligned} \textstyle\sum_{x'} a_{x x'} &\le 1, \quad a_{x x'} \ge 0 &&\text{and the sum is 1 where nothing is
+# masked} \\ a_{x x'} &= 0 &&\text{where } x' \text{ touches the hole} \\ a(f, b \circ \pi)_{x x'} &= a(f, b)_{x \,
+# \pi(x')} &&\text{for patches of one pixel, in any order } \pi \\ a(f, c\, b) &= a(f, b) &&\text{brightening the
+# background changes nothing} \\ a(2 f, b; \lambda) &= a(f, b; 2 \lambda) &&\text{a stronger foreground lowers the
+# temperature} \\ a(b, b)_{x x} &= \textstyle\max_{x'} a(b, b)_{x x'} &&\text{no patch matches better than itself}
 # \end{aligned}
 # $$
 #
-# Three of the six compare *two runs*: if the input changes so, the output changes so, or not at all. Such properties
-# are called metamorphic. None of the six needs to know a single right value.
+# Three of the six compare *two runs*: if the input changes in one way, the output changes in another, or not at all.
+# Such properties are called metamorphic. None of the six needs a single right value.
 
 
 # %%
@@ -167,8 +164,8 @@ PROPERTIES = [
 ]  # fmt: skip
 
 # %% [markdown]
-# Each takes the attention it is to judge and a case. What remains is to draw cases. Hypothesis calls a source of
-# inputs a *strategy*; strategies are built of others. Small whole numbers will do, and can be read.
+# Each takes an attention to be tested and a case. It remains to draw cases. Hypothesis calls a source of inputs a
+# *strategy*; strategies are composed of others. Small integers suffice, and are readable.
 
 
 # %%
@@ -178,7 +175,7 @@ def cases(draw, largest=4, sparse=False):
     h, w, h2, w2, channels = draw(side), draw(side), draw(side), draw(side), draw(st.integers(1, 2))
 
     def picture(*shape):
-        fill = None if sparse else st.nothing()  # None: most entries get one value, drawn once
+        fill = None if sparse else st.nothing()  # None: most entries share one value, drawn once
         return draw(hnp.arrays(float, shape, elements=st.integers(-3, 3), fill=fill))
 
     mask = draw(hnp.arrays(bool, (h2, w2)))
@@ -201,7 +198,7 @@ kinds = {
     "some hole": ("+", [c for c in tried if c.mask.any() and not c.mask.all()]),
     "all hole": ("x", [c for c in tried if c.mask.all()]),
 }
-aside = np.random.default_rng(0)  # cases of one size lie beside each other
+aside = np.random.default_rng(0)  # jitter, to separate cases of the same size
 figure = Figure(figsize=(6.5, 3.4), layout="constrained", dpi=100)
 axes = figure.subplots()
 for name, (marker, those) in kinds.items():
@@ -220,22 +217,22 @@ viz.show(
 )
 
 # %% [markdown]
-# `@given` makes of a function with an argument a test without one, and calls it with a hundred cases. What a person
-# would leave out is there: pictures of one pixel, backgrounds that are all hole, or all black. (Hypothesis also varies
-# what it drew before, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` half of the
-# backgrounds are black, and judge little.)
+# `@given` turns a function with an argument into a test without one, and calls it with a hundred cases. They include
+# what a person would leave out: one-pixel pictures, backgrounds that are all hole, or all black. (Hypothesis also
+# varies earlier draws, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` half of the
+# backgrounds are black, and test little.)
 #
 # ## Checked against oracles
 #
-# That loops, product and library agree is a property, too. So is that the library's one fused kernel gives what its
-# steps give, for any options. And two more:
+# That loops, matrix product and library agree is a property too. So is that the library's fused kernel agrees with its
+# separate steps, for any options. And two more:
 #
 # $$ \mathrm{softmax}(s + c) = \mathrm{softmax}(s), \qquad
 # \langle u, y(x) \rangle \le \max\big(0,\; \max_{x'} \langle u, b(x') \rangle\big) \quad \text{for any direction } u $$
 #
-# The second says where the *rebuilt* picture $y$ can lie. The weights of a pixel are positive and sum to at most 1, so
-# it is a mixture of background pixels and of the zeros beyond the border: it lies in their convex hull. A point does
-# so if in no direction $u$ it lies further out than all of them.
+# The second bounds the *rebuilt* picture $y$. The weights of a pixel are positive and sum to at most 1, so it is a
+# mixture of background pixels and of the zeros beyond the border: it lies in their convex hull. A point lies in the
+# hull if it is not further out than all of them in any direction $u$.
 
 
 # %%
@@ -259,7 +256,7 @@ def test_composite_equals_fused(problem):
 
 
 @given(s=hnp.arrays(float, (2, 3), elements=st.integers(-(10**6), 10**6)), c=st.integers(-(10**6), 10**6))
-def test_softmax_sees_differences(s, c):  # whole numbers: s + c is exact
+def test_softmax_sees_differences(s, c):  # integers: s + c is exact
     assert np.array_equal(ops.softmax(s + c).numpy(), ops.softmax(s).numpy())
 
 
@@ -278,10 +275,10 @@ for test in (test_three_agree, test_composite_equals_fused, test_softmax_sees_di
 # %% [markdown]
 # ## What a property is worth
 #
-# A property that every wrong program has as well is worth nothing. So here are nine other programs, each one slip away
-# from ours.
+# A property that every wrong program also has is worthless. So here are nine other programs, each one slip away from
+# ours.
 #
-# **Predict, then run.** Which property finds which slip, and which slip is found by none?
+# **Predict, then run.** Which property detects which slip, and which slip is detected by none?
 
 
 # %% tags=["predict"]
@@ -325,7 +322,7 @@ def with_slip(slip):
 
 
 def share_found(properties):
-    """On how many of the cases drawn above each property fails, for each slip."""
+    """The share of the cases above on which each property fails, for each slip."""
     return np.array([[np.mean([not p(with_slip(slip), c) for c in tried]) for p in properties] for slip in SLIPS])
 
 
@@ -352,11 +349,12 @@ viz.show(
 )
 
 # %% [markdown]
-# The last one is no mistake but another choice: the paper's text lets only known patches compete, the released code
-# keeps the hidden ones in the sum with a score of 0 ([departure 4](../docs/departures.md)). Both have all six
-# properties. **Properties do not make a specification.** An oracle, such as our loops, tells the two apart; a further
-# property can, once one knows what to say. In our equation a hidden patch counts as much as a black one, whose score is
-# 0 as well. (For patches of one pixel: larger ones would bring the black pixels into their neighbours.)
+# The last one is not a mistake but a different choice: in the paper's text only known patches compete, while the
+# released code keeps the hidden ones in the sum with a score of 0 ([departure 4](../docs/departures.md)). Both have all
+# six properties. **Properties are not a specification.** An oracle, such as our loops, distinguishes the two; so can a
+# further property, once you know what to state. In our equation a hidden patch counts as much as a black one, whose
+# score is also 0. (This holds for one-pixel patches: with larger ones the black pixels would appear in neighbouring
+# patches.)
 
 
 # %%
@@ -373,11 +371,11 @@ print("found by “hidden is black”:", [slip for slip, share in zip(SLIPS, fin
 # %% [markdown]
 # ## Shrinking
 #
-# A failure on pictures of 64 pixels says little. Hypothesis does not stop there: it leaves out, halves and lowers what
-# it has drawn, and keeps what still fails. `find` gives the end of that walk; let us write down the way.
+# A failure on pictures of 64 pixels is not very informative. Hypothesis does not stop there: it removes, halves and
+# lowers what it has drawn, and keeps what still fails. `find` returns the end of that search; we record the path.
 #
-# **Predict, then run.** A patch is masked by its middle pixel only. What is the smallest input on which holes get
-# something?
+# **Predict, then run.** A patch is masked only by its middle pixel. What is the smallest input on which holes get some
+# weight?
 
 
 # %% tags=["predict"]
@@ -394,7 +392,7 @@ def told(case):
 
 
 def walk_of(strategy):
-    """Where shrinking ends, and the numbers in each input on the way, with 1 where it fails."""
+    """The end of the shrinking, and the size of each input on the way, with 1 where it fails."""
     walk = []
 
     def gives_holes_something(case):
@@ -424,17 +422,17 @@ axes.legend(fontsize=8)
 print(f"{len(sizes)} inputs tried, {failing.sum()} of them fail; the smallest:\n    {told(smallest)}")
 viz.show(
     figure,
-    alt="Numbers in the input against the input tried, about a hundred of them. Failing inputs lie on a line that "
-    "falls in steps from about thirty to five; others lie on it or anywhere. A dotted line stays near seventy.",
+    alt="Size of the input against the number of inputs tried, about a hundred. Failing inputs lie on a line that "
+    "falls in steps from about thirty to five; others are scattered. A dotted line stays near seventy.",
 )
 
 # %% [markdown]
-# A pixel beside a hole, and a patch that reaches over to it: the mistake can be read off.
+# A pixel next to a hole, and a patch that extends over it: the mistake is obvious.
 #
-# With each entry drawn for itself (dotted) the walk ends where it began. A shorter side there gives every later number
-# another place, and what failed fails no more. Where most entries share one value, sides can be shortened. A strategy
-# is judged by what it draws *and* by how it shrinks; the library's own draw sizes one by one and all values from
-# one seed.
+# With each entry drawn separately (dotted) the search ends where it began. There, a shorter side moves every later
+# number to another position, and the failure disappears. Where most entries share one value, sides can be shortened. A
+# strategy is judged by what it draws *and* by how it shrinks; the library's own strategies draw sizes one by one and
+# all values from one seed.
 #
 # The smallest counterexamples to three other slips:
 
@@ -454,10 +452,10 @@ for slip, case in tiny.items():
 # %% [markdown]
 # ## What does not hold
 #
-# A property that fails says something about the program or about us. “A brighter background is not more alike” held a
-# hundred times for a factor of 7.
+# A property that fails says something about the program or about us. “Brightening the background changes nothing” held
+# a hundred times for a factor of 7.
 #
-# **Predict, then run.** Does it hold for a background $10^{-n}$ times as bright, for any whole $n$?
+# **Predict, then run.** Does it hold for a background $10^{-n}$ times as bright, for any integer $n \ge 0$?
 
 
 # %% tags=["predict"]
@@ -471,13 +469,13 @@ case, exponent = counterexample(st.tuples(cases(2, sparse=True), st.integers(0, 
 print(f"n = {exponent}: {told(case)}")
 
 # %% [markdown]
-# A patch of a norm below $\varepsilon = 10^{-4}$ is divided by $\varepsilon$ instead, so that nothing is divided by 0.
-# The equation said so, and whole numbers never come near it. *What a strategy cannot draw, a property does not see.*
+# A patch whose norm is below $\varepsilon = 10^{-4}$ is divided by $\varepsilon$ instead, to avoid division by 0. The
+# equation said so, but integers never come near it. *A property cannot test what the strategy never draws.*
 #
-# Another: features are downscaled by `rate` before they are compared. So a foreground that moves right by `rate` pixels
-# should have its attention move right by one position. (All is black around it, so that nothing leaves.)
+# Another: features are downscaled by `rate` before they are compared. So if the foreground moves right by `rate`
+# pixels, its attention should move right by one position. (It is surrounded by black, so nothing leaves the picture.)
 #
-# **Predict, then run.** Does it, for rate 2 and pictures of 12, 13, … 17 pixels a side?
+# **Predict, then run.** Does it, for rate 2 and square pictures with sides of 12, 13, … 17 pixels?
 
 
 # %% tags=["predict"]
@@ -503,15 +501,15 @@ for rate in (1, 2, 3):
     print(f"rate {rate}: any side – {said[0]}; one more than a multiple of {rate} – {said[1]}")
 
 # %% [markdown]
-# Downscaling keeps the corners in the corners, as TensorFlow does. Only if `rate` divides side − 1 are the kept pixels
-# evenly spaced; of 12 pixels it keeps 0, 2, 4, 7, 9 and 11. In the released network, whose sides are even, attention
-# therefore does *not* move with the picture. That is no mistake here: weights were trained so. But who knew?
+# Downscaling maps corners to corners, as TensorFlow does. Only if `rate` divides side − 1 are the sampled pixels evenly
+# spaced; of 12 pixels it keeps 0, 2, 4, 7, 9 and 11. In the released network, whose sides are even, attention therefore
+# does *not* move with the picture. This is not a bug here: the weights were trained that way. But who knew?
 #
 # ## What the library ships
 #
-# Strategies for all that the library computes with (`ca_numpy.testing.strategies`), and a table, `CASES`, with one row
-# per kernel: how to draw its inputs, what it should give. The suite for backends is properties over that table. Here is
-# a backend in which one kernel is wrong, the way a much used port of this network has it: it downscales by `x[::2]`.
+# The library ships strategies for all its inputs (`ca_numpy.testing.strategies`), and a table, `CASES`, with one row
+# per kernel: how to draw its inputs, and the expected result. The backend suite consists of properties over that table.
+# Here is a backend with one wrong kernel, as in a widely used port of this network: it downscales by `x[::2]`.
 
 
 # %%
@@ -522,7 +520,7 @@ class Sliced(NumpyBackend):
         return super().resize_nearest(x, size=size, align_corners=False)
 
 
-with TemporaryDirectory() as folder:  # an entry point tells the library of a backend: notebook 15
+with TemporaryDirectory() as folder:  # an entry point registers a backend: see notebook 15
     package = Path(folder) / "sliced-0.1.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Name: sliced\nVersion: 0.1\n")
@@ -534,7 +532,7 @@ with TemporaryDirectory() as folder:  # an entry point tells the library of a ba
 
 
 def objection(case, problem):
-    """What the suite says of one call of a kernel of ours, or None."""
+    """The suite's objection to one call of our kernel, or None."""
     try:
         check_kernel("sliced", case, problem)
     except AssertionError as e:
@@ -542,7 +540,7 @@ def objection(case, problem):
 
 
 # %% [markdown]
-# **Predict, then run.** Which kernels does the suite object to? What is the smallest input on which it does? And does
+# **Predict, then run.** Which kernels does the suite reject? What is the smallest input on which it does? And does
 # attention on this backend have the properties above?
 
 # %% tags=["predict"]
@@ -561,11 +559,11 @@ with ca.use_backend("sliced"):
     print("rate 2 moves along for sides of", sliced_sides)
 
 # %% [markdown]
-# Three pixels, of which two are to be kept: the first and the last, not the first two. The wrong backend has every
-# property that the right one has, and for even sides, one more. With released weights it gives wrong pictures all the
-# same. Properties find mistakes; the oracle says what is meant. A test suite wants both.
+# Three pixels, of which two should be kept: the first and the last, not the first two. The wrong backend has every
+# property of the right one and, for even sides, one more. With released weights it still gives wrong pictures.
+# Properties find mistakes; the oracle defines what is intended. A test suite needs both.
 #
-# For a backend of your own, the whole suite, derivatives and adjoints included, is three lines for `pytest`:
+# For your own backend, the whole suite, including derivatives and adjoints, is three lines for `pytest`:
 #
 #     from ca_numpy.testing.backend_suite import BackendSuite
 #     class TestMine(BackendSuite):
@@ -573,7 +571,7 @@ with ca.use_backend("sliced"):
 #
 # ## Timed
 #
-# **Predict, then run.** A test of a hundred cases: does it spend its time drawing them, or computing?
+# **Predict, then run.** Does a test of a hundred cases spend its time drawing them, or computing?
 
 
 # %% tags=["predict", "timed"]
@@ -610,35 +608,35 @@ axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 print("; ".join(f"{name}: {t:.0f} µs" for name, t in microseconds.items()))
 viz.show(
     figure,
-    alt="Five bars of microseconds per case, logarithmic. The two of drawing cases are the longest, several times as "
-    "long as attention in loops or by the library; vectorised attention is the shortest.",
+    alt="Five bars of microseconds per case, logarithmic. The two that include drawing are the longest, several times "
+    "as long as attention in loops or by the library; vectorised attention is the shortest.",
 )
 
 # %% [markdown]
-# On inputs so small, drawing costs more than computing. That is the price of many unlike cases; and nearly every
-# mistake shows on small ones.
+# For inputs this small, drawing costs more than computing. That is the price of diverse cases; and nearly every mistake
+# shows on small ones.
 #
 # ## Exercises
 #
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_17.py`.
 #
-# **1.** Write a property: each background patch may get brighter *by a factor of its own*. Here `attend` takes patches
-# as rows, `f` n × d and `b` m × d, gives n × m weights, and you judge it. The checker gives your property right
-# attentions and wrong ones.
+# **1.** Write a property: each background patch may be scaled *by its own factor*. Here `attend` takes patches as rows,
+# `f` n × d and `b` m × d, and returns n × m weights, which your property judges. The checker tries your property on
+# right and wrong attentions.
 
 
 # %%
 def scaled(attend, f, b):
-    """True if attend(f, b) stays the same when each row of b is multiplied by a positive factor of its own."""
+    """True if attend(f, b) is unchanged when each row of b is multiplied by its own positive factor."""
     raise NotImplementedError
 
 
 check("17.scaled", scaled)
 
 # %% [markdown]
-# **2.** Write a metamorphic relation. `a` is an attention, n × m, of rows that sum to 1, with nothing hidden. In the
-# paper's text only known patches compete: the softmax runs over them alone. What is the attention once some patches are
+# **2.** Write a metamorphic relation. `a` is an n × m attention whose rows sum to 1, with nothing hidden. In the
+# paper's text only known patches compete: the softmax is over them alone. What is the attention once some patches are
 # hidden? No scores are needed.
 
 
@@ -651,14 +649,14 @@ def hide(a, hidden):
 check("17.hide", hide)
 
 # %% [markdown]
-# **3.** Shrink. `fails` is a test that takes a list of whole numbers and is true if it fails. Simpler than a list is
-# the same list without one of its numbers, or with one of them moved by 1 towards 0. Go on until nothing simpler fails.
-# Try first to leave out, from left to right, then to move, from left to right; take the first that fails.
+# **3.** Shrinking. `fails` takes a list of integers and returns True if the test fails. A list is made simpler by
+# removing one of its numbers, or moving one of them by 1 towards 0. Continue until nothing simpler fails. Try removals
+# first, from left to right, then moves, from left to right; take the first list that fails.
 
 
 # %%
 def shrink(fails, numbers):
-    """A list that fails, and none of whose simpler neighbours does, reached from `numbers`, which fails."""
+    """A failing list none of whose simpler neighbours fails, reached from `numbers`, which fails."""
     raise NotImplementedError
 
 

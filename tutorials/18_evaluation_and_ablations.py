@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 18 · Evaluation and ablations
 #
-# **One idea:** a figure for a method is worth what it was measured on, and how far another measurement would fall from
-# it. So write measures out, measure methods on the *same* pictures and holes, look at their differences, and ask of
+# **One idea:** a score is only as good as the data it was measured on, and as the spread between measurements. So
+# define measures precisely, compare methods on the *same* pictures and holes, look at their differences, and ask of
 # every interval what it was taken over.
 #
-# You need notebook 08 for masks. Notebook 13 trains what is compared at the end.
+# You need notebook 08 for masks. Notebook 13 explains the training compared at the end.
 
 # %%
 import json
@@ -39,20 +39,20 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # | baseline | 9.4 % | 2.4 % | 18.15 dB | 25.7 % |
 # | full model | 8.6 % | 2.1 % | 18.91 dB | 25.3 % |
 #
-# Percent of what? Over the hole or the picture? Is 0.76 dB much? Would it be there for other pictures, or for another
-# random seed? To answer questions like these for results of your own is what this notebook is about.
+# Percent of what? Over the hole or the picture? Is 0.76 dB a lot? Would it hold for other pictures, or for another
+# random seed? This notebook is about answering such questions for your own results.
 #
 # ## The equations
 #
-# For a picture $x$, its truth $y$, both from 0 to 1, with $n$ numbers (pixels × channels) that count:
+# For a picture $x$ and its truth $y$, both from 0 to 1, with $n$ values counted (pixels × channels):
 #
 # $$ \ell_1 = \frac{100}{n} \sum |x - y|, \qquad \ell_2 = \frac{100}{n} \sum (x - y)^2, \qquad
 # \text{PSNR} = -10 \log_{10} \frac1n \sum (x - y)^2 $$
 #
 # $$ \text{TV} = 100 \cdot \text{mean of } |x_p - x_q| \text{ over neighbours } p, q $$
 #
-# TV looks at the result alone: smooth is low, rough is high. The last, SSIM, is not in the paper, but in all that came
-# after. In a Gaussian window around each pixel take means $\mu$, variances $\sigma^2$ and the covariance
+# TV depends on the result alone: smooth is low, rough is high. The last measure, SSIM, is not in the paper, but in most
+# later ones. In a Gaussian window around each pixel take means $\mu$, variances $\sigma^2$ and the covariance
 # $\sigma_{xy}$ of both pictures; then average over the windows
 #
 # $$ \frac{(2 \mu_x \mu_y + C_1)(2 \sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 + \sigma_y^2 + C_2)},
@@ -62,7 +62,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 
 # %%
 astronaut = (data.Photographs()[0].astype(float) + 1) / 2
-truth = astronaut[100:124, 200:224]  # a piece of a face
+truth = astronaut[100:124, 200:224]  # part of a face
 noisy = np.clip(truth + 0.05 * np.random.default_rng(0).standard_normal(truth.shape), 0, 1)
 
 
@@ -104,8 +104,8 @@ print(", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, looped, stri
 # %% [markdown]
 # ## Vectorised, and checked against oracles
 #
-# The library's are in [`metrics.py`](../ca_numpy/metrics.py), for pictures from −1 to 1 as everywhere in it. PSNR and
-# SSIM are in scikit-image too; its SSIM has the same windows if asked for the original paper's.
+# The library's measures are in [`metrics.py`](../ca_numpy/metrics.py), for pictures from −1 to 1 as everywhere in the
+# library. PSNR and SSIM are in scikit-image too; its SSIM uses the same windows if set to the original paper's.
 
 
 # %%
@@ -133,9 +133,9 @@ assert np.isclose(structural_similarity(truth, noisy, data_range=1, channel_axis
 print("loops, vectorised, the library, scikit-image: the same to nine digits")
 
 # %% [markdown]
-# ## The hole, or the whole?
+# ## The hole or the whole?
 #
-# What is known is pasted into every result, so outside of the hole all methods are perfect.
+# The known pixels are pasted into every result, so outside the hole all methods are perfect.
 #
 # **Predict, then run.** A hole of half the side in the middle is a quarter of the picture. By how much does PSNR rise
 # if it is taken over the whole picture? And ℓ1, TV, SSIM?
@@ -154,19 +154,19 @@ gain = float(over["whole"][0, 2] - over["hole"][0, 2])
 print(f"PSNR: {gain:.4f} dB more, 10 log10(4) = {10 * np.log10(4):.4f}")
 
 # %% [markdown]
-# Errors are spread over four times as many numbers: ℓ1 and ℓ2 are a quarter, and PSNR is higher by $10 \log_{10} 4
-# \approx 6.02$ dB, whatever the method. So a PSNR says nothing as long as nobody says over what; a small hole flatters
-# everybody. TV and SSIM have no such rule: neighbours and windows reach across the rim. (TV over the hole counts
-# pairs inside it: of a plain colour, 0.)
+# Errors are spread over four times as many values: ℓ1 and ℓ2 are a quarter, and PSNR is higher by $10 \log_{10} 4
+# \approx 6.02$ dB, whatever the method. So a PSNR is meaningless without its region; a small hole flatters every
+# method. TV and SSIM have no such rule: neighbours and windows reach across the rim. (TV over the hole counts pairs
+# inside it: for a plain colour, 0.)
 #
 # ## The same pictures, the same holes
 #
-# To compare methods, take a fixed list of crops and holes. `make_pairs` makes one, and can save it as a file with the
-# hashes of all pictures, so that others measure on the same. Here it is two crops from each photograph, with a hole in
-# the middle, and methods that learn nothing: the mean colour; smooth continuation (biharmonic); OpenCV's two, if it
-# is installed; and PatchMatch, which copies patches, if Numba is.
+# To compare methods, take a fixed list of crops and holes. `make_pairs` creates one, and can save it to a file with the
+# hashes of all pictures, so that others can measure on the same data. Here we use two crops from each photograph, with
+# a hole in the middle, and methods without learning: the mean colour; smooth continuation (biharmonic); OpenCV's two,
+# if it is installed; and PatchMatch, which copies patches, if Numba is.
 #
-# **Predict, then run.** Before you look at numbers: which will have the best PSNR? Whose TV comes closest to the
+# **Predict, then run.** Before you look at the numbers: which will have the best PSNR? Whose TV will be closest to the
 # truth's?
 
 # %% tags=["predict"]
@@ -191,18 +191,18 @@ figure = viz.method_sheet(
 viz.show(
     figure,
     alt="Three crops in rows, a column for each method. The mean colour is a flat square; biharmonic and OpenCV's two "
-    "are smooth smears from the rim; PatchMatch is as rough as the surroundings, with edges in wrong places.",
+    "are smooth smears from the rim; PatchMatch is as rough as the surroundings, with edges in the wrong places.",
 )
 
 # %% [markdown]
 # ## An interval by hand
 #
-# "± " is half of a 95 % interval: of $n$ values with mean $\bar v$ and standard deviation $s$ (with $n - 1$),
+# "±" is half of a 95 % interval: for $n$ values with mean $\bar v$ and standard deviation $s$ (with $n - 1$),
 #
 # $$ \bar v \pm t_{n-1} \frac{s}{\sqrt n} $$
 #
-# where $t$ comes from Student's distribution, since $s$ is only an estimate. It is 1.96 for very many values, 2.16
-# for fourteen, 4.30 for three, 12.7 for two.
+# where $t$ comes from Student's distribution, since $s$ is only an estimate. It is 1.96 for very many values, 2.16 for
+# fourteen, 4.30 for three and 12.7 for two.
 
 
 # %%
@@ -218,8 +218,8 @@ print({n: round(float(stdtrit(n - 1, 0.975)), 2) for n in (2, 3, 5, 14, 1000)})
 
 # %% [markdown]
 # **Predict, then run.** The intervals of the mean colour and of Telea's method (OpenCV's; without it, biharmonic's)
-# overlap widely. Does that mean that one cannot say which is better here? (Look at pictures one by one. What do both
-# methods find hard?)
+# overlap widely. Does that mean that we cannot tell which is better here? (Look at the pictures one by one. Which are
+# hard for both methods?)
 
 # %% tags=["predict"]
 ONE, OTHER = "telea" if "telea" in psnr else "biharmonic", "mean colour"
@@ -247,24 +247,24 @@ right.set(title="Their differences", ylabel="dB", xticks=[], xlim=(-0.5, 0.6))
 right.legend(frameon=False, fontsize=8, loc="upper left")
 viz.show(
     figure,
-    alt="Left: for each crop a line from its PSNR by the mean colour to that by Telea's method. The crops lie far "
-    "apart, some lines rise steeply and others fall a little; the two intervals overlap. Right: the differences, from "
+    alt="Left: for each crop a line from its PSNR by the mean colour to that by Telea's method. The crops are far "
+    "apart, some lines rise steeply and others fall slightly; the two intervals overlap. Right: the differences, from "
     "minus one to plus five decibels, with their interval, which lies above zero.",
 )
 
 # %% [markdown]
-# Crops differ by ten decibels and more, and *the same* crops are hard for both. In the difference that cancels: its
-# interval is half as long, and leaves 0 outside. What was measured on pairs has to be looked at in pairs. Two
-# overlapping intervals answer a question that nobody asked, whether two methods on *different* pictures could be told
-# apart.
+# Crops differ by ten decibels or more, and *the same* crops are hard for both. In the difference this cancels: its
+# interval is half as long, and excludes 0. Paired measurements must be compared in pairs. Two overlapping intervals
+# answer a question that nobody asked: whether two methods could be distinguished on *different* pictures.
 #
 # ## When an interval is too narrow
 #
-# It takes the values for independent. Ours are two crops each of seven photographs. Two crops of gravel are hardly
-# two pictures.
+# It assumes independent values. Ours are two crops each of seven photographs. Two crops of gravel are hardly two
+# pictures.
 #
 # **Predict, then run.** Suppose pictures differ as much as crops of one picture do, and there are seven pictures with
-# twelve crops each. How often does a "95 %" interval of 84 values hold the truth? And one of the seven means?
+# twelve crops each. How often does a "95 %" interval from 84 values contain the true mean? And one from the seven
+# means?
 
 # %% tags=["predict"]
 simulated = np.random.default_rng(1)
@@ -283,21 +283,20 @@ print("                of photographs: {:.2f} ± {:.2f} dB".format(*interval(by_
 # %% [markdown]
 # Hardly more than half of the time. More crops do not help: they measure the seven pictures ever more precisely, but
 # the question is about pictures in general. One value per picture is the honest sample; and what seemed settled above
-# is not, since over photographs 0 lies inside the interval. The same holds for holes drawn anew on one picture and for
-# frames of a film. And of what was *chosen*, pictures, holes, or the best of several runs, no interval knows at all.
+# is not, since over photographs the interval contains 0. The same holds for several holes in one picture and for frames
+# of a film. And no interval accounts for what was *chosen*: pictures, holes, or the best of several runs.
 #
 # ## PSNR likes blur
 #
-# The ℓ2 error of a guess $c$ for a number that is spread around $\mu$ with variance $\sigma^2$ is
-# $\sigma^2 + (c - \mu)^2$: the best guess is the mean. A guess that is *as spread as the truth*, but independent of
-# it, misses by
+# The ℓ2 error of a guess $c$ for a number with mean $\mu$ and variance $\sigma^2$ is $\sigma^2 + (c - \mu)^2$: the best
+# guess is the mean. A guess with *the same distribution as the truth*, but independent of it, has the error
 #
 # $$ \mathbb{E} (x - y)^2 = 2 \sigma^2 $$
 #
-# Everyone would call gravel in a hole a better repair than a grey square.
+# Yet everyone would consider gravel a better repair than a grey square.
 #
-# **Predict, then run.** What does PSNR say of gravel, by how many decibels? And of mixtures of the two, a pale
-# gravel? What does TV say?
+# **Predict, then run.** How does gravel compare with grey in PSNR, and by how many decibels? And mixtures of the two, a
+# pale gravel? What does TV say?
 
 # %% tags=["predict"]
 gravel = (data.Photographs()[6].astype(float) + 1) / 2
@@ -329,21 +328,22 @@ right.imshow(np.concatenate(strip, axis=1), extent=(0, 4, 0, 1))
 right.set(title="truth, grey, half, gravel", xticks=[], yticks=[])
 viz.show(
     figure,
-    alt="Left: against the share of gravel PSNR falls in a curve, by three decibels in all, while TV rises in a "
-    "straight line from zero to the truth's. Right: four squares: the truth, grey, pale gravel, and other gravel.",
+    alt="Left: as the share of gravel grows, PSNR falls along a curve, by three decibels in total, while TV rises in "
+    "a straight line from zero to the truth's. Right: four squares: the truth, grey, pale gravel, and other gravel.",
 )
 
 # %% [markdown]
-# PSNR prefers the grey square by nearly 3 dB, almost four times what separates the full model from the baseline in
-# table 1. (A little less than 3.01, since this gravel is a little less spread than that.) For a texture the best answer
-# *by this measure* is blur, and a network that is trained by ℓ1 or ℓ2 alone learns just that. TV shows it: far below
-# the truth's is blurred. But it is no measure of its own either; noise has any TV you like. In the table of methods
-# above, read both columns together: who has the best PSNR, with a quarter of the truth's TV, has smeared.
+# PSNR prefers the grey square by nearly 3 dB, almost four times the difference between the full model and the baseline
+# in table 1. (Slightly less than 3.01, since this gravel has slightly less variance than the truth.) For a texture the
+# best answer *by this measure* is blur, and a network trained by ℓ1 or ℓ2 alone learns exactly that. TV reveals it: far
+# below the truth's means blurred. But TV alone is no measure either, since noise can have any TV. In the table of
+# methods above, read both columns together: a method with the best PSNR but a quarter of the truth's TV has smeared.
 #
 # ## Ablations
 #
-# An ablation asks what a part is worth: train the whole system, and again with one thing changed, all else alike. The
-# comparisons of the paper's section 5.1 are such rows. In the library a row is a few fields of `TrainConfig`:
+# An ablation measures the contribution of a part: train the whole system, then again with one thing changed and
+# everything else equal. The comparisons in section 5.1 of the paper are such rows. In the library a row is a few fields
+# of `TrainConfig`:
 
 # %%
 for row, fields in ABLATIONS.items():
@@ -351,11 +351,11 @@ for row, fields in ABLATIONS.items():
 rows_but_full = len(ABLATIONS) - 1
 
 # %% [markdown]
-# A training draws: first weights, order of pictures, windows, holes. Another `seed`, another result. So each row is
-# trained with several seeds, and each seed gives one value. Two rows here, three seeds, a few seconds each: that is
-# how it is done, at a size at which nothing can be expected of it.
+# Training is random: initial weights, order of pictures, windows, holes. Another `seed` gives another result. So each
+# row is trained with several seeds, and each seed gives one value. Here are two rows with three seeds, a few seconds
+# each: this shows the procedure, at a size too small for conclusions.
 #
-# **Predict, then run.** Will three seeds show what the attention is worth? What is Student's factor for three?
+# **Predict, then run.** Will three seeds show whether attention helps? What is Student's factor for three?
 
 # %% tags=["predict"]
 scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -370,7 +370,7 @@ for row in ("full", "baseline"):
         folder = Path(scratch.name) / row / f"seed-{seed}"
         folder.parent.mkdir(exist_ok=True)
         ca.train(TrainConfig(**tiny, seed=seed, **ABLATIONS[row]), out=folder, quiet=True, backend=backend)
-        found = ca.evaluate(folder, count=12, backend=backend).rows  # on what the run held out
+        found = ca.evaluate(folder, count=12, backend=backend).rows  # on the run's held-out pictures
         table[row].append(found["refined"]["hole"]["l1"][0])
     mean, half = interval(table[row])
     print(
@@ -395,39 +395,40 @@ axes.set_xticks([0, 1], list(table))
 axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 viz.show(
     figure,
-    alt="The error of the full system and of the baseline, a line for each seed; the lines do not agree on which is "
+    alt="The error of the full system and of the baseline, a line for each seed; the lines disagree about which is "
     "lower. The intervals are longer than any difference between the rows.",
 )
 
 # %% [markdown]
-# Read it as it stands: with three seeds each, this *cannot tell* the rows apart, neither that the attention helps nor
-# that it does not. The factor is 4.30, and the seeds differ. (Pairing by seed gains little, where pairing by picture
-# gained much: the same seed gives the same pictures and holes, but weights are drawn for another network.) The interval
-# is one over seeds, for these held-out photographs; it would say nothing of other pictures, even were it narrow. And
-# look at the mean colour's error: what is compared here has hardly learnt anything yet. What a part is worth at the
-# start of a training need not be what it is worth at the end.
+# Read it literally: with three seeds each, this *cannot distinguish* the rows; it shows neither that attention helps
+# nor that it does not. The factor is 4.30, and the seeds differ. (Pairing by seed gains little, while pairing by
+# picture gained much: the same seed gives the same pictures and holes, but the weights belong to different networks.)
+# The interval is over seeds, for these held-out photographs; it would say nothing about other pictures, even if it were
+# narrow. And look at the mean colour's error: the networks compared here have hardly learnt anything yet. The
+# contribution of a part at the start of training need not equal its contribution at the end.
 #
-# What would be enough? To see a difference $d$ if its spread from seed to seed is $s$, the half width has to come
-# below $d$: $n \ge (t s / d)^2$. (Student's $t$ depends on $n$, too, so we try one $n$ after the other.)
+# How many seeds would be enough? To detect a difference $d$ whose standard deviation between seeds is $s$, the half
+# width has to be below $d$: $n \ge (t s / d)^2$. (Student's $t$ also depends on $n$, so we try successive values of
+# $n$.)
 
 # %%
 for ratio in (0.5, 1, 2, 4):
     needed = next(n for n in range(2, 1000) if stdtrit(n - 1, 0.975) / np.sqrt(n) < 1 / ratio)
     print(f"a spread of {ratio} times the difference: {needed} seeds")
 some_by_chance = float(1 - 0.95**rows_but_full)
-print(f"{rows_but_full} rows that change nothing: one looks as if it did, {some_by_chance:.0%} of the time")
+print(f"{rows_but_full} rows that change nothing: one seems to matter {some_by_chance:.0%} of the time")
 
 # %% [markdown]
 # The last line is the other trap. Compare eleven rows with the full system, at 95 % each: even if no part mattered, in
-# two tables of five one would seem to (if rows were independent; ours share the full system's runs, which makes it
-# rarer, though not rare). Say how many rows were looked at, and look again, with new seeds, at the one that won.
+# two out of five such tables one would seem to (if rows were independent; ours share the full system's runs, which
+# makes it rarer, but not rare). Report how many rows were compared, and test the winner again with new seeds.
 #
 # The whole table is `python tests/benchmarks/ablations.py --seeds 5 --steps 1000`; what each row changes and what the
-# paper reports of it stands in [docs/ablations.md](../docs/ablations.md).
+# paper reports about it is in [docs/ablations.md](../docs/ablations.md).
 #
 # ## Timed
 #
-# **Predict, then run.** What does each method cost, per crop of 64 × 64? And the measures?
+# **Predict, then run.** How long does each method take per crop of 64 × 64? And the measures?
 
 # %% tags=["predict", "timed"]
 one, its_hole = images[0], masks[0]
@@ -443,9 +444,9 @@ for name, run in runs.items():
 # Replace the line that raises; `check` says what is wrong with an answer. Solutions are in
 # `solutions/notebook_18.py`.
 #
-# **1.** TV over the hole: of a picture x, H W C from 0 to 1, and a hole, H W true where missing, 100 times the mean of
-# $|x_p - x_q|$ over all pairs of neighbours, side by side or one above the other, that both lie in the hole, and over
-# channels.
+# **1.** TV over the hole: for a picture x, H W C from 0 to 1, and a hole, H W, True where missing, compute 100 times
+# the mean of $|x_p - x_q|$ over channels and over all pairs of horizontal or vertical neighbours that both lie in the
+# hole.
 
 
 # %%
@@ -457,8 +458,8 @@ def tv_in_hole(x, hole):
 check("18.tv", tv_in_hole)
 
 # %% [markdown]
-# **2.** A paper reports PSNR over the whole picture, and you have it over the hole, `share` of the picture. Known
-# pixels are pasted. What would the paper have written?
+# **2.** A paper reports PSNR over the whole picture, and you have it over the hole, which is `share` of the picture.
+# Known pixels are pasted. What would the paper have reported?
 
 
 # %%
@@ -470,8 +471,8 @@ def over_the_whole(psnr_in_hole, share):
 check("18.whole", over_the_whole)
 
 # %% [markdown]
-# **3.** Two methods were measured on the same crops: `a` and `b`, (n,). `picture[i]` says from which picture crop $i$
-# is. Give the mean difference $a - b$ and half of its 95 % interval, as it should be: paired, and with one value per
+# **3.** Two methods were measured on the same crops: `a` and `b`, (n,). `picture[i]` is the picture that crop $i$ comes
+# from. Return the mean difference $a - b$ and half of its 95 % interval, done properly: paired, and with one value per
 # picture. (`stdtrit(degrees, 0.975)` gives Student's factor.)
 
 

@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 19 · The paper and its code
 #
-# **One idea:** a paper's text and its authors' code are two descriptions of one thing, and they differ. Weights come
-# from the code. So each difference has to be known, tried, and made a choice with a name: here are seventeen.
+# **One idea:** a paper's text and its authors' code are two descriptions of the same thing, and they differ. The
+# weights come from the code. So each difference has to be known, tested, and turned into a named option: here are
+# seventeen.
 #
-# You need notebooks 08, 09 and 12. The list, and the numbers, are those of
+# You need notebooks 08, 09 and 12. The list and its numbering are those of
 # [`docs/departures.md`](../docs/departures.md).
 
 # %%
@@ -33,8 +34,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # ## The problem
 #
 # You implement the paper, load the authors' weights, and the result is wrong everywhere. Or you train your own, and it
-# is never as good as theirs. Neither says *where* the text and the code part. In this library each such place is one
-# field with two values, so that one can be changed at a time:
+# is never as good as theirs. Neither shows *where* the text and the code diverge. In this library each such point is
+# one field with two values, so that you can change one at a time:
 
 # %%
 pairs = [(CODE, TEXT), (OFFICIAL, PAPER)]
@@ -50,24 +51,23 @@ for name, (code, text) in choices.items():
 
 # %% [markdown]
 # `Generator(variant="official")` takes the first column, `variant="paper"` the second, and `dataclasses.replace` any
-# mixture. What belongs to training is in `TrainConfig`. In the headings below the text's way stands first, then
-# the code's.
+# mixture. Options for training are in `TrainConfig`. The headings below give the text's choice first, then the code's.
 #
 # ## Six about the attention: the equations
 #
-# With scores $s$ between patches, $P$ for propagation, $v$ for 1 where a patch may be copied and 0 where not, and
+# Let $s$ be the scores between patches, $P$ propagation, $v$ 1 where a patch may be copied and 0 where not, and
 # $\lambda = 10$:
 #
 # $$ \text{code:}\quad a = v \odot \mathrm{softmax}\big(\lambda\; v \odot P s\big) \qquad\qquad
 # \text{text:}\quad a = v \odot P\, \mathrm{softmax}\big(\lambda\; (s + \log v)\big) $$
 #
-# Two of the six can be read there: the text propagates weights after the softmax and not scores before it (1), and
-# leaves unknown patches out rather than giving them the score 0 (4). The others are in $s$, in $P$ and in what is done
-# with $a$: the text divides by both patches' norms (2), stops propagation at the end of a line (3), pastes the 3 × 3
-# patches that were compared (5), and halves the foreground's size alone (6).
+# Two of the six can be seen there: the text propagates weights after the softmax, not scores before it (1), and
+# excludes unknown patches instead of giving them the score 0 (4). The others are in $s$, in $P$ and in how $a$ is used:
+# the text divides by both patches' norms (2), stops propagation at the end of a row (3), pastes the 3 × 3 patches that
+# were compared (5), and halves only the foreground (6).
 #
-# The bricks of notebook 09, a hole, and a blurred copy of the truth for a coarse guess. One departure at a time is
-# changed from the code's to the text's, and then all six.
+# We use the bricks of notebook 09, a hole, and a blurred copy of the truth as coarse guess. We change one departure at
+# a time from the code's choice to the text's, and then all six.
 #
 # **Predict, then run.** Which one of the six changes the picture the most?
 
@@ -104,16 +104,16 @@ for axes, (title, picture) in zip(figure.subplots(2, 5).flat, panels.items(), st
 figure.suptitle("A hole of 20 × 20 pixels in bricks, filled (error: mean difference in the hole, −1 to 1)", fontsize=9)
 viz.show(
     figure,
-    alt="Ten pictures of bricks around a hole: whole; blurred in the hole; filled. By the code's choices joints are "
+    alt="Ten pictures of bricks around a hole: whole; blurred in the hole; filled. With the code's choices joints are "
     "sharp and one of them is broken; the same with 2, 3 and 4. With 1 the hole is black and white; with 5 joints end "
     "in steps; with 6 they are grey streaks; with all six, black and white streaks.",
 )
 
 # %% [markdown]
-# ### 1 · Softmax, then propagation; or the other way round
+# ### 1 · Softmax, then propagation; or the reverse
 #
-# In the code $P$ sums nine *scores*; in the text nine positions' *weights*, after the softmax, and they are not
-# normalised again. What does a position's attention sum to?
+# In the code $P$ sums nine *scores*; in the text it sums nine positions' *weights*, after the softmax, without
+# renormalising. What does a position's attention sum to?
 
 # %%
 sums = {}
@@ -128,14 +128,14 @@ for name in ("scores", "attention"):
     )
 
 # %% [markdown]
-# **So:** by the text what is rebuilt is up to nine times too strong, and the layers behind it have to live with that.
-# But for the strength it is a filling, here a softer one: nine neighbours' wishes are mixed.
+# **So:** with the text's choice the result is up to nine times too strong, and later layers have to cope with that.
+# Apart from its strength it is a valid filling, here a softer one: it mixes the choices of nine neighbours.
 #
-# ### 2 · Cosine; or one norm only
+# ### 2 · Cosine; or only one norm
 #
-# The code divides by the background patch's norm, not by the foreground's. That norm then multiplies the whole row of
-# scores, as $\lambda$ does. How many patches share the weight ($1 / \sum a^2$, without propagation) at a half, and at
-# twice the contrast?
+# The code divides by the background patch's norm, not the foreground's. The latter then multiplies the whole row of
+# scores, like $\lambda$. How many patches share the weight ($1 / \sum a^2$, without propagation) at half and at twice
+# the contrast?
 
 
 # %%
@@ -152,12 +152,14 @@ for name in ("background", "both"):
     print(f'normalize="{name}": {sharers[name][0]:.1f}, {sharers[name][1]:.1f}, {sharers[name][2]:.1f} patches share')
 
 # %% [markdown]
-# **So:** in the code strong features ask sharply and weak ones vaguely, and the network can learn how sharply to ask.
+# **So:** in the code strong features give sharp attention and weak ones diffuse attention, and the network can learn
+# how sharp it should be.
 #
-# ### 3 · Stopping at the end of a line; or running on
+# ### 3 · Stopping at the end of a row; or wrapping
 #
-# The code propagates by a convolution with a 3 × 3 identity over the matrix of scores, whose rows number the positions
-# as we read: behind the end of a line comes the beginning of the next. In loops, both ways, with the library as oracle:
+# The code propagates by a convolution with a 3 × 3 identity over the matrix of scores, whose rows are positions in
+# row-major order: the end of one row is followed by the start of the next. In loops, both versions, with the library as
+# oracle:
 
 
 # %%
@@ -166,7 +168,7 @@ def propagate_loops(s, h, w, *, wrap):
     for down in (False, True):
         out = np.zeros_like(s)
         number = np.arange(h * w).reshape(h, w)
-        order = (number.T if down else number).ravel()  # positions in the order of the walk
+        order = (number.T if down else number).ravel()  # positions in traversal order
         place = np.argsort(order)
         for x, x2 in np.ndindex(s.shape):
             for t in (-1, 0, 1):
@@ -189,15 +191,16 @@ for wrap in (True, False):
     print(f"wrap={wrap}: a score at the end of the first line reaches\n{reached}")
 ones = ca.tensor(np.ones((1, 24 * 24, 24 * 24)))
 on, stopped = (float(attention.propagate(ones, (24, 24), (24, 24), wrap=wrap).sum()) for wrap in (True, False))
-print(f"on 24 × 24 positions {1 - stopped / on:.1%} of what is summed comes from behind a line's end")
+print(f"on 24 × 24 positions {1 - stopped / on:.1%} of the sum comes from beyond the end of a line")
 
 # %% [markdown]
-# **So:** a picture's left side hears a little of its right side, one line up. Nobody sees it but who compares numbers.
+# **So:** the left side of a picture is slightly influenced by the right side, one row up. It only shows when you
+# compare numbers.
 #
-# ### 4 · Known patches only; or zeros in the denominator
+# ### 4 · Only known patches; or zeros in the denominator
 #
-# The code multiplies the hole's scores by 0 before the softmax. $e^0 = 1$ is not 0: they take their share, which is
-# then dropped. How much is left of the weight, where features are as here, and where they are faint?
+# The code multiplies the hole's scores by 0 before the softmax. But $e^0 = 1$, not 0: they take a share of the weight,
+# which is then dropped. How much of the weight is left, for features as here, and for faint ones?
 
 # %%
 left = {}
@@ -207,16 +210,16 @@ for name in ("zero", "exclude"):
         float(attention.attention_scores(c * f, f, mask, choices=some).numpy()[0][inside].sum(axis=1).mean())
         for c in (1, 0.03)
     ]
-    print(f'masked="{name}": {left[name][0]:.3f} of the weight is left; of faint features {left[name][1]:.3f}')
+    print(f'masked="{name}": {left[name][0]:.3f} of the weight is left; for faint features {left[name][1]:.3f}')
 
 # %% [markdown]
-# **So:** where something matches, nothing changes; where nothing does, the code's filling fades. It costs no special
-# case for pictures without any known patch.
+# **So:** where something matches, nothing changes; where nothing does, the code's filling fades. And pictures without
+# any known patch need no special case.
 #
 # ### 5 · The matched patches; or larger raw ones
 #
-# The text pastes the 3 × 3 patches that were compared, overlaps averaged. The code pastes 4 × 4 pixels of the features
-# in *full* size, and divides by 4 everywhere. Each position copying itself ought to give back the picture:
+# The text pastes the 3 × 3 patches that were compared, averaging overlaps. The code pastes 4 × 4 pixels of the
+# *full-size* features, and divides by 4 everywhere. If each position copies itself, the result should be the picture:
 
 # %%
 itself = ca.tensor(np.eye(32 * 32)[None])
@@ -230,13 +233,13 @@ for name in ("raw", "matched"):
 
 # %% [markdown]
 # **So:** the code is exact inside and keeps all detail, but darkens the outermost pixels to a half and a quarter; the
-# text has borders as good as the rest, and loses what lies between the positions.
+# text treats borders like the rest, but loses the detail between positions.
 #
-# ### 6 · Downscale the foreground; or both
+# ### 6 · Downscale only the foreground; or both
 #
-# By the text the background keeps its size, and the attention is scaled up again.
+# In the text the background keeps its size, and the attention is scaled up again.
 #
-# **Predict, then run.** How much larger is the matrix of attention, and how much longer does it take?
+# **Predict, then run.** How much larger is the attention matrix, and how much longer does it take?
 
 # %% tags=["predict", "timed"]
 side = 32 if QUICK else 64
@@ -249,14 +252,15 @@ for name in ("both", "foreground"):
 entries = {name: 32 * 32 * (32 * 32 if name == "both" else 64 * 64) for name in ("both", "foreground")}
 
 # %% [markdown]
-# **So:** four times the pairs, and what was made smaller is compared with what was not: a joint of one position in the
-# foreground is two wide in the background. Such a match can only work for features that have learnt it.
+# **So:** four times the pairs, and a downscaled foreground is compared with a full-size background: a joint one
+# position wide in the foreground is two wide in the background. Such a match works only for features that have learnt
+# it.
 #
 # ## Three about the layers
 #
 # ### 7 · Mirror padding; or zeros, and a channel of ones
 #
-# An even grey picture without a hole, through a first stage of random weights. Does its border show?
+# Pass a uniformly grey picture without a hole through a first stage with random weights. Does the border show?
 
 # %%
 grey, no_hole = np.full((1, 96, 96, 3), 0.5), np.zeros((1, 96, 96, 1))
@@ -269,10 +273,10 @@ for padding in ("same", "reflect"):
     print(f'padding="{padding}": values differ by {uneven[padding][0]:.4f}, in the middle by {uneven[padding][1]:.4f}')
 
 # %% [markdown]
-# **So:** zeros are seen at the border and, with fields of 301 pixels, in the middle too. The channel of ones (1 inside,
-# 0 outside) lets the network tell the border from dark contents. It is the fifth input channel.
+# **So:** zeros are visible at the border and, with fields of 301 pixels, in the middle too. The channel of ones (1
+# inside, 0 outside), the fifth input channel, lets the network distinguish the border from dark contents.
 #
-# ### 9 · Encoders like stage one's; or narrower ones
+# ### 9 · Encoders as in stage one; or narrower ones
 #
 # The channels of the second stage's two encoders, layer by layer:
 
@@ -285,11 +289,11 @@ wide = Generator(variant=dataclasses.replace(OFFICIAL, wide_encoders=True)).coun
 print(f"narrower encoders save {wide:,} parameters, {wide / Generator().count():.1%}")
 
 # %% [markdown]
-# **So:** weights fit one of the two only. It is seen at once: the shapes differ.
+# **So:** weights fit only one of the two. This is noticed at once: the shapes differ.
 #
 # ### 10 · ELU everywhere; or one ReLU
 #
-# What comes out of the last layer before the attention, and what are its scores?
+# What is the output of the last layer before the attention, and what are the scores?
 
 # %%
 photograph = data.Photographs()[0][64:320, 64:320][None]
@@ -305,17 +309,19 @@ for relu in (True, False):
         y = model.layers[layer.name](y)
     s = attention.match(y, y, ksize=3).numpy()
     least[relu] = float(np.mean(y.numpy() == 0)), float(s.min())
-    print(f"attention_relu={relu}: {least[relu][0]:.0%} of the features are 0, the least score is {least[relu][1]:.2f}")
+    print(
+        f"attention_relu={relu}: {least[relu][0]:.0%} of the features are 0, the lowest score is {least[relu][1]:.2f}"
+    )
 
 # %% [markdown]
-# **So:** after a ReLU no two patches point away from each other. No score is below 0, which is what the code gives to
-# unknown patches (4): with an ELU, these would be more alike than many a known one.
+# **So:** after a ReLU no two patches point in opposite directions. No score is below 0, the score that the code gives
+# to unknown patches (4): with an ELU, these would outscore many known ones.
 #
 # ## Three about the losses
 #
-# ### 8 · Distance to the nearest known pixel; or to the box's sides
+# ### 8 · Distance to the nearest known pixel; or to the sides of the box
 #
-# The weight of an error at depth $l$ is $\gamma^l$, 0.99 by the text and 0.9 by the code.
+# The weight of an error at depth $l$ is $\gamma^l$, with $\gamma$ 0.99 in the text and 0.9 in the code.
 
 # %%
 weights = {
@@ -331,16 +337,16 @@ axes.set(title="Weight of an error, down the middle of the box", xlabel="row (pi
 axes.legend(frameon=False)
 viz.show(
     figure,
-    alt="Two curves over 128 rows. The code's falls from 1 at both ends to nearly nothing within 40 rows; the text's "
-    "sinks evenly to a half in the middle.",
+    alt="Two curves over 128 rows. The code's falls from 1 at both ends to nearly zero within 40 rows; the text's "
+    "falls gradually to a half in the middle.",
 )
 
 # %% [markdown]
-# **So:** by the code the middle of a hole is left to the critics; and its weights are not symmetric.
+# **So:** in the code the middle of a hole is left to the critics; and its weights are not symmetric.
 #
-# ### 11 · Discounted ℓ1; or ℓ1 of the known pixels besides
+# ### 11 · Only discounted ℓ1; or also ℓ1 of the known pixels
 #
-# A loss is its gradient. A prediction of plain grey: where is it pulled at all?
+# What matters in a loss is its gradient. For a uniform grey prediction: where is it pulled at all?
 
 # %%
 config = TrainConfig()
@@ -358,10 +364,10 @@ for known_weight in (1.2, 0.0):
     print(f"known_weight={known_weight}: sum of all forces on", *told)
 
 # %% [markdown]
-# **So:** by the text, as it is read here, nothing is learnt from the known three quarters of each picture; by the code
-# that is most of what the network hears, and it learns to see by copying what it is given.
+# **So:** with the text, as read here, nothing is learnt from the known three quarters of each picture; with the code
+# they provide most of the gradient, and the network learns features by copying its input.
 #
-# ### 14 · Stage one taught by reconstruction; or by stage two as well
+# ### 14 · Stage one trained by reconstruction; or by stage two as well
 
 # %%
 taught = {}
@@ -376,14 +382,14 @@ for detached in (False, True):
     )
 
 # %% [markdown]
-# **So:** by the code the first guess need not be the likeliest picture: it may become what the second stage can use
-# best.
+# **So:** in the code the first guess need not be the most likely picture: it may become whatever the second stage can
+# use best.
 #
 # ## Five about inputs and numbers
 #
 # ### 12 · White hole, mask 0 = hole; or grey hole, mask 1 = hole
 #
-# What do the networks see at a pixel that is missing, and at one that is known and white?
+# What do the networks see at a missing pixel, and at a known white one?
 
 # %%
 white, holes = np.ones((1, 8, 8, 3)), np.zeros((1, 8, 8, 1))
@@ -399,8 +405,8 @@ for variant in (OFFICIAL, PAPER):
     print(f"{variant.name:8} missing {seen[variant.name][0]}, white {seen[variant.name][1]}")
 
 # %% [markdown]
-# **So:** with a white hole only the mask tells erased from white; and a mask given the wrong way round stops nothing,
-# it just fills what was known.
+# **So:** with a white hole only the mask distinguishes erased from white; and an inverted mask raises no error, it just
+# fills the known part.
 #
 # ### 13 · 2.9 million parameters; or 3.6
 
@@ -413,11 +419,11 @@ counts = {
 print({name: f"{count:,}" for name, count in counts.items()})
 
 # %% [markdown]
-# **So:** the paper's figure is that of its baseline, without the attention branch (notebook 12).
+# **So:** the paper's number is that of its baseline, without the attention branch (notebook 12).
 #
 # ### 15 · Table 1 in percent; of what?
 #
-# The same filling by readings of "percent" that the text allows:
+# The same filling under different readings of "percent" that the text allows:
 
 # %%
 smooth = np.stack([blurred(truth[0, :, :, c], 9) for c in range(3)], axis=2)[None] * whole + truth * (1 - whole)
@@ -430,15 +436,15 @@ percents = {
 }
 for name, value in percents.items():
     print(f"ℓ1 {name:28} {value:5.2f} %")
-print(f"TV of the truth {metrics.tv(truth)[0]:.1f} %; in Table 1 results have 25")
+print(f"TV of the truth {metrics.tv(truth)[0]:.1f} %; results in Table 1 have 25")
 
 # %% [markdown]
-# **So:** the table compares its own rows and nothing else. `ca_numpy.metrics` writes its definitions down.
+# **So:** the table compares its own rows and nothing else. `ca_numpy.metrics` documents its definitions.
 #
 # ### 16 · A mask per image; or one per batch
 #
 # How much of the picture is missing at least once in a batch of 16? And what if, as in the code's attention, the first
-# sample's mask is taken for all?
+# sample's mask is used for all?
 
 # %%
 covered = {}
@@ -453,14 +459,14 @@ first_mask = [float(np.abs(own[n] - first[n]).max()) for n in range(2)]
 print(f"with the first mask for all, sample 0 is {first_mask[0]:.2f} off and sample 1 {first_mask[1]:.2f}")
 
 # %% [markdown]
-# **So:** one mask per batch is an economy, and the default here is the paper's. With masks that differ, the first
-# sample's would let the others copy their own holes.
+# **So:** one mask per batch saves work; the default here is the paper's. With different masks, the first sample's would
+# let the others copy from their own holes.
 #
-# ### 17 · What no text mentions: BGR, one clock for two networks, and a validation that changes the training
+# ### 17 · Not in the text: BGR, one clock for two networks, and a validation that changes the training
 #
 # **Predict, then run.** Adam's first step has length 1 (in units of the rate) whatever the gradient. In the code both
-# networks share one optimiser, whose $t$ in $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$ counts the critics' five updates
-# too, with $\beta_1 = 0.5$ and $\beta_2 = 0.9$. How long are the generator's first steps?
+# networks share one optimiser, whose $t$ in $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$ also counts the critics' five
+# updates, with $\beta_1 = 0.5$ and $\beta_2 = 0.9$. How long are the generator's first steps?
 
 # %% tags=["predict"]
 rgb = Generator(width=4, rng=np.random.default_rng(0))
@@ -500,13 +506,13 @@ except dataclasses.FrozenInstanceError as e:
 
 # %% [markdown]
 # **So:** blue comes first in the released weights; the generator's first steps are up to 1.55 times as long as Adam
-# means them to be, and after forty the difference is gone; and in the code, masks after the first validation are drawn
-# by other settings than before it, which nobody will want to repeat.
+# intends, a difference that is gone after forty; and in the code, masks after the first validation are drawn with
+# different settings than before it, which nobody will want to reproduce.
 #
-# ## Which to take?
+# ## Which to choose?
 #
-# To run released weights: the code, in everything that touches the networks. To train: choose one by one, and change
-# *one* at a time (notebook 18 says how to tell whether it matters). On the command line:
+# To run released weights: the code, for everything that affects the networks. To train: decide one by one, and change
+# *one* at a time (notebook 18 explains how to find out whether it matters). On the command line:
 #
 #     ca-numpy train --variant paper --discount distance --known-weight 0
 #
@@ -520,15 +526,15 @@ except dataclasses.FrozenInstanceError as e:
 
 # %%
 def masked_attention(s, known, scale):
-    """s: L L', known: L' of 1 and 0. The weights L L'; whatever the size of s, nothing overflows."""
+    """s: L L', known: L' of 1 and 0. The weights L L'; must not overflow, however large s is."""
     raise NotImplementedError
 
 
 check("19.masked_attention", masked_attention)
 
 # %% [markdown]
-# **2.** Departure 5: by what is each pixel multiplied where every position copies itself? Patches of 4 × 4 lie at steps
-# of 2 from one pixel before the picture, overlaps are divided by 4; `h` and `w` are even.
+# **2.** Departure 5: by what factor is each pixel multiplied if every position copies itself? Patches of 4 × 4 are
+# placed at a stride of 2, starting one pixel before the picture, and overlaps are divided by 4; `h` and `w` are even.
 
 
 # %%
@@ -540,8 +546,8 @@ def attenuation(h, w):
 check("19.attenuation", attenuation)
 
 # %% [markdown]
-# **3.** Departure 17: the factor on Adam's rate at the generator's update number `n` (1, 2, …), if the clock also
-# counts `critic_steps` updates of the critics before each.
+# **3.** Departure 17: the factor on Adam's rate at the generator's `n`-th update (1, 2, …) if the clock also counts
+# `critic_steps` critic updates before each.
 
 
 # %%

@@ -1,11 +1,11 @@
-"""The loader's batches, made ahead of time while training computes.
+"""The loader's batches, prepared in background threads while training computes.
 
-    draw 1 ── draw 2 ── draw 3 ── …        one thread: order, windows, mirroring, all that is random
+    draw 1 ── draw 2 ── draw 3 ── …        one thread: order, windows, mirroring, everything random
        │         │         │
      cut 1     cut 2     cut 3             several: decoding before the draw, cropping after it
 
-Decoding and resizing let go of Python's lock, so they run beside the arithmetic and beside each other. What is random
-is drawn by one thread in one order; so a batch is the same to the bit as `Loader`'s, however many threads help.
+Decoding and resizing release the GIL, so they run in parallel with the arithmetic and with each other. One thread
+draws all random numbers in one order, so batches are bit-identical to those of `Loader`, for any number of threads.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Crop = NDArray[np.float32]
 
 
 class BackgroundLoader:
-    """What a `Loader` gives, the same batches for the same generator, up to `ahead` of them made before their turn.
+    """The batches of a `Loader`, the same for the same generator, with up to `ahead` of them prepared in advance.
 
         with BackgroundLoader(Loader(dataset, batch=16, size=256, rng=rng)) as loader:
             images = next(loader)
 
-    Threads start with the first batch and end with `close` or the `with` block. `workers` of them decode and crop;
-    as many as there are cores, but at most four, if not given. While they run the `Loader` is theirs: do not use it.
-    `state` is that of the last batch handed out, not of those that wait, so that `restore` loses none.
+    Threads start with the first batch and end with `close` or the `with` block; `workers` of them decode and crop, by
+    default one per core, but at most four. Do not use the `Loader` while they run. `state` is that of the last batch
+    returned, not of those in the queue, so `restore` loses none.
 
-    Raises `UserError` for numbers below 1, and from `next` what the `Loader` raises.
+    Raises `UserError` for numbers below 1; `next` raises what the `Loader` raises.
     """
 
     def __init__(self, loader: Loader, *, workers: int | None = None, ahead: int = 2) -> None:
@@ -64,7 +64,7 @@ class BackgroundLoader:
             self._running = _Running(self._loader, workers=self.workers, ahead=self.ahead)
         try:
             images, self._state = self._running.take()
-        except BaseException:  # also Ctrl-C: whatever it was, the next call starts from the last batch handed out
+        except BaseException:  # also Ctrl-C: the next call then starts from the last batch returned
             self.close()
             raise
         return images
@@ -75,17 +75,17 @@ class BackgroundLoader:
         return dict(self._loader.skipped)
 
     def state(self) -> dict[str, Any]:
-        """As `Loader.state`, after the last batch that was handed out."""
+        """As `Loader.state`, after the last batch returned."""
         return self._state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As `Loader.restore`. Batches that wait are thrown away."""
+        """As `Loader.restore`. Batches in the queue are discarded."""
         self.close()
         self._loader.restore(state)
         self._state = self._loader.state()
 
     def close(self) -> None:
-        """End the threads, and put the `Loader` back to the last batch handed out. It may be asked again after."""
+        """Stop the threads, and rewind the `Loader` to the last batch returned. `next` may be called again."""
         if self._running is not None:
             self._running.stop()
             self._running = None
@@ -93,7 +93,7 @@ class BackgroundLoader:
 
 
 class _Running:
-    """The threads at work, and the batches that wait: at most `ahead`, since one starts only where there is room."""
+    """The running threads and a queue of at most `ahead` batches; one starts only when there is room."""
 
     def __init__(self, loader: Loader, *, workers: int, ahead: int) -> None:
         self._loader, self._ahead_of_draw = loader, 2 * workers
@@ -110,7 +110,7 @@ class _Running:
         self._thread.start()
 
     def take(self) -> tuple[Crop, dict[str, Any]]:
-        """The next batch and the loader's state after it; raises what went wrong in a thread."""
+        """The next batch and the loader's state after it. Re-raises errors from the threads."""
         item = self._waiting.get()
         if isinstance(item, BaseException):
             raise item
@@ -120,7 +120,7 @@ class _Running:
         return images, state
 
     def stop(self) -> None:
-        """No thread is left when this returns."""
+        """Stop and join all threads."""
         self._stopping = True
         self._room.release()
         self._thread.join()
@@ -138,13 +138,13 @@ class _Running:
                     pixels, window = self._loader.draw(self._decoded)
                     crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
                 self._waiting.put((crops, self._loader.state()))
-        except BaseException as error:  # told to whoever waits for the batch
+        except BaseException as error:  # re-raised by `take`
             self._waiting.put(error)
 
     def _decoded(self, index: int) -> NDArray[np.uint8]:
-        """A picture whose decoding began some pictures ago; and those that come next begin now.
+        """The picture, decoded in advance; also starts decoding the next ones.
 
-        An epoch's order is drawn after the windows of the one before it, so looking ahead ends at its end.
+        The order of an epoch is drawn after the last window of the previous one, so lookahead stops at its end.
         """
         for later in (index, *self._loader.upcoming(self._ahead_of_draw)):
             if later not in self._decoding:

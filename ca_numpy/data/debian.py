@@ -1,7 +1,7 @@
-"""Debian packages, read by the standard library alone: what is in the archive, and under which licence each file is.
+"""Reading Debian packages with the standard library: the files in the archive, and each file's licence.
 
-A package is an `ar` archive: a line that says so, and members, each after a header of 60 bytes. Its `data.tar` holds
-the files. Nothing is executed and nothing is unpacked by name: whoever reads decides what to write, and where.
+A package is an `ar` archive: a magic line, then members, each after a 60-byte header. Its `data.tar` holds the files.
+Nothing is executed or unpacked by name: the caller decides what to write, and where.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ca_numpy.data.images import quoted
 from ca_numpy.errors import UserError
 
 MAGIC = b"!<arch>\n"
-HEADER = 60  # name 16, time 12, owner 6, group 6, mode 8, size 10, two bytes that end it
+HEADER = 60  # name 16, time 12, owner 6, group 6, mode 8, size 10, two final bytes
 
-#: How a `data.tar` may be packed, as far as Python's own library reads it.
+#: Compressions of `data.tar` that Python's standard library reads.
 PACKED = ("data.tar", "data.tar.xz", "data.tar.gz", "data.tar.bz2")
 
 
 class _Part(io.RawIOBase):
-    """`size` bytes of an open file from where it stands, as a file that can only be read onwards."""
+    """The next `size` bytes of an open file, as a file that is read sequentially."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self._left = file, size
@@ -42,10 +42,10 @@ class _Part(io.RawIOBase):
 
 
 def files(package: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Every plain file in the package, in its order: path without "./", size in bytes, and the open content.
+    """Every regular file in the package, in order: path without "./", size in bytes, and the open content.
 
-    The content is to be read before the next file is asked for; links, devices and folders are passed over.
-    Raises `UserError` for what is no package, one that is cut short, or one packed in another way.
+    Read the content before advancing to the next file; links, devices and folders are skipped.
+    Raises `UserError` for a file that is not a package, is truncated, or uses an unsupported compression.
     """
     try:
         with (
@@ -59,25 +59,25 @@ def files(package: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError, zlib.error) as e:
         if isinstance(e, UserError):
             raise
-        raise UserError(f"cannot read the package {quoted(package)} ({e}): it may be cut short, get it anew") from e
+        raise UserError(f"cannot read the package {quoted(package)} ({e}): get it again, it may be truncated") from e
 
 
 def _data_size(file: IO[bytes], package: Path) -> int:
-    """Goes to where `data.tar` begins; its size in bytes."""
+    """Seek to the start of `data.tar`; return its size in bytes."""
     if file.read(len(MAGIC)) != MAGIC:
-        raise UserError(f"{quoted(package)} is no Debian package: name the .deb file")
+        raise UserError(f"{quoted(package)} is not a Debian package: give the .deb file")
     while len(header := file.read(HEADER)) == HEADER:
         name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
         if name in PACKED:
             return size
         if name.startswith("data.tar"):
-            raise UserError(f"{quoted(package)} is packed as {name}, which Python does not read: unpack it yourself")
-        file.seek(size + size % 2, 1)  # members begin at even places
-    raise UserError(f"{quoted(package)} holds no data.tar: it may be cut short, get it anew")
+            raise UserError(f"{quoted(package)} holds {name}, which Python cannot read: unpack it yourself")
+        file.seek(size + size % 2, 1)  # members start at even offsets
+    raise UserError(f"{quoted(package)} has no data.tar: get it again, it may be truncated")
 
 
 class Terms(NamedTuple):
-    """What a copyright file says about a file: the licence's short name, whose it is, and where it comes from."""
+    """What a copyright file says about a file: the licence's short name, the copyright holders, and the source."""
 
     licence: str
     copyright: str
@@ -85,12 +85,11 @@ class Terms(NamedTuple):
 
 
 class Copyright:
-    """A package's machine-readable copyright file (Debian's format 1.0): patterns of files, each with its terms.
+    """A package's machine-readable copyright file (Debian's format 1.0): file patterns, each with its terms.
 
-    The format's rule is that the last paragraph that matches a file speaks for it. Patterns written in haste match too
-    much: `mountain1*`, "public domain", also matches `mountain10-somebody`, which is somebody's. So we add a rule to
-    err on the safe side: a file that any paragraph except those for whole folders (`images/land/*`) puts under a
-    licence other than public domain is not public domain.
+    By the format's rule, the last paragraph that matches a file applies. Some patterns match too much: `mountain1*`,
+    "public domain", also matches `mountain10-somebody`, which is not. To be safe we add a rule: a file is not in the
+    public domain if any paragraph, except those for whole folders (`images/land/*`), gives it another licence.
     """
 
     def __init__(self, text: str) -> None:
@@ -103,7 +102,7 @@ class Copyright:
                 terms = Terms(short.strip(), " ".join(fields.get("copyright", "").split()), source)
                 self._rules += [(pattern, terms) for pattern in fields["files"].split()]
         if not self._rules:
-            raise UserError("the package's copyright file has no paragraphs of files: it is not in Debian's format 1.0")
+            raise UserError("the package's copyright file names no files: it is not in Debian's format 1.0")
 
     def terms(self, path: str) -> Terms | None:
         """The terms of a file, by its path in the source; None if no paragraph matches."""
@@ -116,7 +115,7 @@ class Copyright:
 
 
 def _fields(paragraph: str) -> dict[str, str]:
-    """`Name: value` with lines that go on where they begin with a blank; names in small letters."""
+    """Parse `Name: value` fields; indented lines continue a value. Names are lower-cased."""
     fields: dict[str, str] = {}
     name = ""
     for line in paragraph.splitlines():

@@ -1,7 +1,7 @@
-"""Pictures and masks: from files to the arrays that the networks take, and back.
+"""Reading and writing pictures and masks.
 
-Inside the library an image is RGB float32 in [-1, 1], H W 3, and a mask is float32, H W 1, 1 = hole. Files
-come in every shape that cameras and paint programs write; this is the one place that knows about them.
+Inside the library an image is RGB float32 in [-1, 1], H W 3, and a mask is float32, H W 1, 1 = hole. All knowledge
+of the formats that cameras and image editors write is in this module.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ca_numpy.atomic import write_bytes
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
-# Formats that are read. EPS is left out on purpose: Pillow hands such a file to Ghostscript, which runs it.
+# Formats that are read. Not EPS: Pillow passes it to Ghostscript, which executes it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
 
-# What each suffix is written as. JPEG at quality 95 with full colour resolution, WebP without loss.
+# Format and options for each suffix. JPEG has quality 95 without chroma subsampling, WebP is lossless.
 WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -39,9 +39,9 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Bytes to the networks' range: x / 127.5 − 1, float32 in [-1, 1]; any shape.
+    """Convert bytes to the networks' range: x / 127.5 − 1, float32 in [-1, 1]; any shape.
 
-    Raises `UserError` where the array does not hold bytes.
+    Raises `UserError` for another dtype than uint8.
     """
     if pixels.dtype != np.uint8:
         raise UserError(f"to_float takes uint8 pixels, not {pixels.dtype}: floats need no conversion")
@@ -52,9 +52,9 @@ def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The networks' range to bytes: round(127.5 (x + 1)), clipped to 0..255; any shape, finite values.
+    """Convert the networks' range to bytes: round(127.5 (x + 1)), clipped to 0..255; any shape, finite values.
 
-    The inverse of `to_float`, exactly. Raises `UserError` where the array does not hold floats.
+    The exact inverse of `to_float`. Raises `UserError` for a dtype that is not floating.
     """
     if not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"to_uint8 takes floats in [-1, 1], not {image.dtype}")
@@ -66,20 +66,20 @@ def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def load_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """The picture in a file: RGB float32 in [-1, 1], H W 3.
+    """Read a picture from a file: RGB float32 in [-1, 1], H W 3.
 
-    Whatever way it was stored: black and white, grey, palette, RGB, CMYK, YCbCr, LAB, 16-bit, 32-bit, float.
-    It is turned upright as its EXIF tag asks, and what is transparent is laid over white. Of an animation
-    the first frame is taken; colour profiles are not applied. Deep pixels are scaled by the smallest usual
-    full scale that holds them: integers 255, 65535 or 2³¹ − 1 (16-bit files always 65535), floats 1, 255 or 65535.
+    All pixel formats are supported: black and white, grey, palette, RGB, CMYK, YCbCr, LAB, 16-bit, 32-bit, float.
+    The EXIF orientation is applied, and transparent pixels are composited over white. Only the first frame of an
+    animation is read; colour profiles are ignored. Deep pixels are scaled by the smallest usual full scale that
+    holds them: integers 255, 65535 or 2³¹ − 1 (16-bit files always 65535), floats 1, 255 or 65535.
 
-    Raises `UserError`, naming the file, where it is missing, no image, damaged, too large or not finite.
+    Raises `UserError`, naming the file, if it is missing, not an image, damaged, too large or not finite.
     """
     return _on_white(*_read(path))
 
 
 def load_pixels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The picture in a file as bytes, RGB uint8, H W 3: `to_uint8` of `load_image`, but for most files faster.
+    """Read a picture as bytes, RGB uint8, H W 3: as `to_uint8(load_image(path))`, but usually faster.
 
     Raises `UserError` as `load_image` does.
     """
@@ -88,14 +88,14 @@ def load_pixels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 
 def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[np.float32]:
-    """The mask in a file: float32, H W 1, every value 0 or 1, with 1 = hole.
+    """Read a mask from a file: float32, H W 1, every value 0 or 1, with 1 = hole.
 
-    White is the hole, cut at the middle grey, so JPEG's noise does no harm. Where the file has transparency
-    that tells pixels apart (some below one half, some not), it decides: transparent is the hole, as an eraser
-    leaves it; or, if all that is opaque is white, the white paint on its empty layer. A file of 0s and 1s, as
-    label tools write, counts 1 as white. `invert` swaps hole and known.
+    White is the hole, thresholded at mid-grey, so JPEG noise is harmless. If the file has an alpha channel with
+    values on both sides of one half, it decides: transparent pixels are the hole, as erased; or, if all opaque
+    pixels are white, those are, as painted on an empty layer. In a file of 0s and 1s, as written by labelling
+    tools, 1 is white. `invert` swaps hole and known.
 
-    Raises `UserError` as `load_image` does. (That there is a hole, and not only hole, `check_mask` asks.)
+    Raises `UserError` as `load_image` does. `check_mask` rejects empty and full masks.
     """
     colour, alpha = _read(path)
     erased = None if alpha is None else alpha < 0.5
@@ -109,20 +109,20 @@ def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[
 
 
 def _all_white(colour: NDArray[Any], opaque: NDArray[np.bool_]) -> bool:
-    """Whether all opaque pixels are white, or nearly."""
+    """Whether all opaque pixels are white or nearly so."""
     levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
     return bool(levels[opaque[..., 0]].min() >= 224)
 
 
 def _on_white(colour: NDArray[Any], alpha: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The colours as float32 in [-1, 1], laid over white where the opacity `alpha` leaves room."""
+    """The colours as float32 in [-1, 1], composited over white."""
     image = to_float(colour) if colour.dtype == np.uint8 else colour
     return image if alpha is None else image * alpha + (1 - alpha)
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """A file's colours, H W 3, as uint8 or, where it is deeper, float32 in [-1, 1]; and its opacity, float32
-    in [0, 1], H W 1, if it has any."""
+    """A file's colours, H W 3, uint8 or, if deeper, float32 in [-1, 1]; and its alpha channel, float32 in [0, 1],
+    H W 1, or None."""
     with _opened(path) as image:
         image.load()
         with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
@@ -144,42 +144,42 @@ def _grey(unit: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Deep grey levels, whose full scale the file does not tell, brought to [0, 1]."""
+    """Deep grey levels of unknown full scale, scaled to [0, 1]."""
     floating = np.issubdtype(values.dtype, np.floating)
     if not np.isfinite(values).all():
         raise UserError("it holds values that are not finite (NaN or infinity)")
-    # Sharpening and resizing overshoot: without this slack a picture with one pixel of 1.01 would read as black.
+    # Sharpening and resizing overshoot: without this slack, one pixel of 1.01 would make the picture read as black.
     slack = 0.1 if floating else 0.0
     lowest, highest = float(values.min()), float(values.max())
     for scale in (1.0, 255.0, 65535.0) if floating else (255.0, 65535.0, 2.0**31 - 1):
         if -slack * scale <= lowest and highest <= (1 + slack) * scale:
             return np.clip(values / scale, 0.0, 1.0)
-    raise UserError(f"its values run from {lowest:g} to {highest:g}; save it with values 0 to 255, or 0 to 1")
+    raise UserError(f"its values range from {lowest:g} to {highest:g}; save it with values 0 to 255, or 0 to 1")
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """A Pillow image of the file; whatever goes wrong inside becomes one line that names the file."""
+    """Open the file with Pillow; turn any error inside into one line that names the file."""
     file = Path(path)
     shown = quoted(file)
     if file.is_dir():
-        raise UserError(f"{shown} is a folder; name an image file inside it")
-    if not file.is_file():  # also where it is a pipe, on which open() would wait for ever
+        raise UserError(f"{shown} is a folder; give an image file inside it")
+    if not file.is_file():  # also a pipe, on which open() would block
         problem = "is not a file" if file.exists() else "does not exist"
         raise UserError(f"{shown} {problem}; check the path")
-    Image.init()  # loads Pillow's readers, of which not every build has all
+    Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     try:
         with quiet_pillow(), open(file, "rb") as stream, Image.open(stream, formats=formats) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError  # Pillow itself refuses from twice as many on
+                raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
             yield image
     except UnidentifiedImageError:
         raise UserError(f"{shown} is not an image that can be read here ({', '.join(formats)})") from None
     except Image.DecompressionBombError:
         limit = Image.MAX_IMAGE_PIXELS
         raise UserError(
-            f"{shown} has more than {limit} pixels, as a decompression bomb has; "
+            f"{shown} has more than {limit} pixels and could be a decompression bomb; "
             "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from None
     except UserError as error:
@@ -188,11 +188,11 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f"{shown} cannot be opened: {error.strerror}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{shown} cannot be read, it may be cut short or damaged: {reason}") from error
+        raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {reason}") from error
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """A path for use in a message: in quotes, and on one line whatever characters it has."""
+    """A path for use in a message: quoted, on one line whatever characters it contains."""
     text = os.fspath(path)
     return f"'{text}'" if text.isprintable() else repr(text)
 
@@ -201,18 +201,17 @@ def quoted(path: str | os.PathLike[str]) -> str:
 
 
 def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
-    """Write a picture, float in [-1, 1] or uint8, H W 3, in the format that the suffix names (`WRITABLE`).
+    """Write a picture, float in [-1, 1] or uint8, H W 3, in the format given by the suffix (`WRITABLE`).
 
-    The file appears whole or not at all: it is written beside its place and then moved there.
+    The file is written atomically.
 
-    Raises `UserError` for an unknown suffix, a folder that does not exist or does not let us write, and a
-    wrong image.
+    Raises `UserError` for an unknown suffix, a folder that does not exist or is not writable, and an invalid image.
     """
     file = Path(path)
     if file.suffix.lower() not in WRITABLE:
-        raise UserError(f"cannot tell a format from the name {quoted(file)}; end it in one of {', '.join(WRITABLE)}")
+        raise UserError(f"unknown image format of {quoted(file)}; end the name in one of {', '.join(WRITABLE)}")
     if not file.parent.is_dir():
-        raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; make it first")
+        raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; create it")
     pixels = to_uint8(check_image(image, name=f"the image for {quoted(file)}"))
     kind, options = WRITABLE[file.suffix.lower()]
     encoded = io.BytesIO()
@@ -223,13 +222,13 @@ def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
         raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
 
 
-# -- checking what a caller hands in ----------------------------------------------------------------------
+# -- checking arguments -----------------------------------------------------------------------------------
 
 
 def check_image(image: NDArray[Any], *, name: str = "image") -> NDArray[np.float32]:
-    """An image as the networks take it: float32 in [-1, 1], H W 3, from uint8 or float.
+    """Check an image and convert it for the networks: float32 in [-1, 1], H W 3, from uint8 or float.
 
-    Raises `UserError` for another shape or type, values that are not finite, and floats outside [-1, 1].
+    Raises `UserError` for any other shape or dtype, values that are not finite, and floats outside [-1, 1].
     """
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[-1] != 3 or array.size == 0:
@@ -240,9 +239,9 @@ def check_image(image: NDArray[Any], *, name: str = "image") -> NDArray[np.float
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"{name} holds {array.dtype}; pass uint8 in 0..255, or floats in [-1, 1]")
     if not np.isfinite(array).all():
-        raise UserError(f"{name} holds values that are not finite (NaN or infinity); find where they come from")
+        raise UserError(f"{name} holds values that are not finite (NaN or infinity); replace them")
     lowest, highest = float(array.min()), float(array.max())
-    if max(-lowest, highest) > 1 + 1e-4:  # a hair's breadth of rounding is forgiven
+    if max(-lowest, highest) > 1 + 1e-4:  # allow for rounding
         raise UserError(
             f"{name} has values from {lowest:g} to {highest:g}, but floats must lie in [-1, 1]; "
             "pass 0..255 as uint8, or convert by x / 127.5 - 1"
@@ -251,12 +250,12 @@ def check_image(image: NDArray[Any], *, name: str = "image") -> NDArray[np.float
 
 
 def check_mask(mask: NDArray[Any], image: NDArray[Any], *, name: str = "mask") -> NDArray[np.float32]:
-    """A mask as the networks take it: float32, H W 1, every value 0 or 1, with 1 = hole.
+    """Check a mask and convert it for the networks: float32, H W 1, every value 0 or 1, with 1 = hole.
 
-    `mask` is H W or H W 1, and as high and wide as `image`: bool, float in [0, 1], or integers whose full scale
-    is the smallest of 1, 255 and 65535 that holds them. What lies above the middle of the scale is hole.
+    `mask` is H W or H W 1, with the height and width of `image`: bool, float in [0, 1], or integers whose full scale
+    is the smallest of 1, 255 and 65535 that holds them. Values above half the full scale are the hole.
 
-    Raises `UserError` for another shape, size, type or range, a mask without a hole, and one that is all hole.
+    Raises `UserError` for any other shape, size, dtype or range, and for an empty or full mask.
     """
     array = np.asarray(mask)
     if array.ndim == 2:
@@ -273,12 +272,12 @@ def check_mask(mask: NDArray[Any], image: NDArray[Any], *, name: str = "mask") -
     if not hole.any():
         raise UserError(f"{name} has no hole, so there is nothing to fill; mark the hole with 1 (white)")
     if hole.all():
-        raise UserError(f"{name} is all hole, so nothing is known to fill it from; mark what is known with 0 (black)")
+        raise UserError(f"{name} is all hole, so nothing is known to fill it from; mark known pixels with 0 (black)")
     return hole.astype(np.float32)
 
 
 def _middle(values: NDArray[Any], *, name: str = "mask") -> float:
-    """The middle of the scale that a mask's values use."""
+    """Half the full scale of a mask's values."""
     if values.dtype == np.bool_:
         return 0.5
     if not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
@@ -300,14 +299,14 @@ def _middle(values: NDArray[Any], *, name: str = "mask") -> float:
 
 
 def resize(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
-    """Resize floats, H W C, to `size` = (height, width) pixels: bicubic, widened when shrinking (antialiased).
+    """Resize floats, H W C, to `size` = (height, width) pixels: bicubic, antialiased when shrinking.
 
-    Nothing leaves the range of the values that came in. dtype in = dtype out; computed in float32. Raises UserError for
-    a side of less than 1 pixel.
+    The result is clipped to the input's range and has its dtype; computed in float32. Raises UserError for a side of
+    less than 1 pixel.
     """
     height, width = size
     if min(height, width) < 1:
-        raise UserError(f"cannot resize to {height} x {width}; a side has at least 1 pixel")
+        raise UserError(f"cannot resize to {height} x {width}; a side must have at least 1 pixel")
     if image.shape[:2] == (height, width):
         return image.copy()
     channels = [
@@ -321,9 +320,9 @@ def resize(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.flo
 
 
 def crop_window(image: NDArray[Any], *, top: int, left: int, height: int, width: int, size: int) -> NDArray[np.float32]:
-    """Cut the window out of an image, H W C, and bring it to `size` × `size`: float32, a copy.
+    """Crop a window of an image, H W C, and resize it to `size` × `size`: float32, a copy.
 
-    `image` is float in [-1, 1], or RGB uint8, which is resized as bytes: much faster, and right to half a level.
+    `image` is float in [-1, 1], or RGB uint8, which is resized as bytes: much faster, and accurate to half a level.
     Raises `UserError` for a window that is not inside the image.
     """
     rows, columns = image.shape[:2]
@@ -336,6 +335,6 @@ def crop_window(image: NDArray[Any], *, top: int, left: int, height: int, width:
         return np.asarray(resize(window, (size, size)), np.float32)
     if (height, width) == (size, size):
         return to_float(window)
-    # A large photograph is first averaged over whole pixels, to about three times the size: several times faster.
+    # Box-averaging a large photograph to about three times the size first is several times faster.
     picture = Image.fromarray(np.ascontiguousarray(window))
     return to_float(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)))

@@ -1,4 +1,4 @@
-"""From pictures of any size to batches of square crops."""
+"""Batches of square crops from pictures of any size."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ca_numpy.errors import UserError
 
 
 class Window(NamedTuple):
-    """How a training crop is made: a square of its picture, whether it is mirrored left to right, and its colours."""
+    """A training crop: a square window of its picture, whether to mirror it left to right, and its colour change."""
 
     top: int
     left: int
     side: int
     mirrored: bool
     gamma: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Red, green and blue v in [0, 1] become v to the power of these: black stays black, and white white."""
+    """Exponents of red, green and blue in [0, 1]: black stays black, and white stays white."""
 
     def cut(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
         """The crop, size size 3, RGB float32 in [-1, 1]."""
@@ -35,24 +35,24 @@ class Window(NamedTuple):
 class Loader:
     """An endless stream of training batches: N size size 3, RGB float32 in [-1, 1].
 
-    Each epoch goes through all pictures once, in a new random order; a batch may reach over its end. From each
-    picture comes one square window at a uniform place, resized to `size` with antialiasing (pictures that are smaller
-    are enlarged), and mirrored left to right with probability one half if `flip`. `crops` says how large it is:
+    Each epoch visits all pictures once, in a new random order; a batch may span two epochs. Each picture gives one
+    square window at a uniformly random position, resized to `size` with antialiasing (smaller pictures are enlarged),
+    and mirrored left to right with probability one half if `flip`. `crops` sets the side of the window:
 
         "windows"   uniform in `window` times the picture's shorter side
-        "whole"     the shorter side: as much of the picture as there is
-        "pixels"    `size`: pixels as they are, never shrunk
-        "auto"      as the dataset says of each picture (`Dataset.crops`)
+        "whole"     the shorter side
+        "pixels"    `size`: unscaled pixels, never shrunk
+        "auto"      chosen by the dataset for each picture (`Dataset.crops`)
 
     `jitter` varies brightness and colours: channel c of a crop, v in [0, 1], becomes v to the power of
-    exp(jitter (u + u_c / 2)), where u is drawn once a crop and u_c once a channel, uniform in [-1, 1].
+    exp(jitter (u + u_c / 2)), with u drawn once per crop and u_c once per channel, uniform in [-1, 1].
 
-    A picture that cannot be read is passed over, and noted in `skipped`: its name and what is wrong with it.
+    A picture that cannot be read is skipped, and recorded in `skipped` with its name and the error.
 
-    `state` and `restore` take up an interrupted training where it was: the batches go on exactly alike.
-    `background.BackgroundLoader` makes the same batches ahead of time, in threads.
+    `state` and `restore` resume an interrupted training with exactly the same batches.
+    `background.BackgroundLoader` prepares the same batches in threads.
 
-    Raises `UserError` for an empty dataset and numbers out of range, and from `next` where no picture can be read.
+    Raises `UserError` for an empty dataset and numbers out of range; `next` raises it if no picture can be read.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Loader:
         rng: np.random.Generator,
     ) -> None:
         if len(dataset) == 0:
-            raise UserError("the dataset is empty; there is nothing to load")
+            raise UserError("the dataset is empty; give one with pictures")
         if batch < 1 or size < 1:
             raise UserError(f"batch={batch} and size={size} must both be 1 or more")
         if not 0 < window[0] <= window[1] <= 1:
@@ -76,7 +76,7 @@ class Loader:
                 f"window={window}; give (smallest, largest) as fractions of the shorter side, above 0 up to 1"
             )
         if not 0 <= jitter <= 1:
-            raise UserError(f"jitter={jitter}; give a number from 0, for colours as they are, up to 1")
+            raise UserError(f"jitter={jitter}; give a number between 0 (no change) and 1")
         self.dataset, self.batch, self.size = dataset, batch, size
         self.window, self.flip, self.crops, self.jitter, self.rng = window, flip, crops, jitter, rng
         self.skipped: dict[str, str] = {}
@@ -90,30 +90,30 @@ class Loader:
         return np.stack([window.cut(pixels, self.size) for pixels, window in drawn])
 
     def draw(self, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Window]:
-        """The next picture that can be read, by `pixels_of` its index, uint8 H W 3, and a window drawn in it.
+        """The next readable picture, `pixels_of(index)`, uint8 H W 3, and a random window in it.
 
-        Everything random happens here, in one order. What is left to do, `Window.cut`, may be done elsewhere. Raises
-        `UserError` if none can be read.
+        All random numbers are drawn here, in order; `Window.cut` may run elsewhere. Raises `UserError` if no picture
+        can be read.
         """
-        for _ in range(2 * len(self.dataset)):  # from anywhere in an epoch, that is past every picture
+        for _ in range(2 * len(self.dataset)):  # enough to visit every picture, from anywhere in an epoch
             index = self._next_index()
             try:
                 pixels = pixels_of(index)
-            except UserError as error:  # nothing was drawn for it, so the stream is that of the others alone
+            except UserError as error:  # nothing was drawn for it, so the others' draws do not change
                 self.skipped[self.dataset.names[index]] = str(error)
             else:
                 return pixels, self._draw_window(index, *pixels.shape[:2])
         raise UserError(f"none of the {len(self.dataset)} pictures can be read: {next(iter(self.skipped.values()))}")
 
     def upcoming(self, count: int) -> list[int]:
-        """The next pictures of this epoch, `count` of them or as many as there are."""
+        """Indices of the next pictures in this epoch, at most `count`."""
         return [int(index) for index in self._order[self._position : self._position + count]]
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is, as plain numbers and strings (JSON).
+        """The state of the stream, as plain numbers and strings (JSON).
 
-        The epoch's start, the position in it, the generator now. The epoch's order is not in it: it is shuffled again
-        from its start.
+        It holds the generator at the start of the epoch and now, and the position in the epoch, whose order is
+        recomputed from the former.
         """
         return {
             "pictures": len(self.dataset),
@@ -123,9 +123,9 @@ class Loader:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken. The generator that was passed in is set as well.
+        """Resume from a `state`. Also sets the generator that was passed in.
 
-        Raises `UserError` where the state is of another dataset or another kind of generator, or is no state.
+        Raises `UserError` for the state of another dataset or kind of generator, or an invalid one.
         """
         try:
             pictures, position = int(state["pictures"]), int(state["position"])
@@ -133,12 +133,12 @@ class Loader:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             kind = type(self.rng.bit_generator).__name__
             raise UserError(
-                f"this is no state of a Loader whose generator is {kind} ({error!r}); pass what its state() returned"
+                f"not a state of a Loader whose generator is {kind} ({error!r}); pass the result of its state()"
             ) from None
         if pictures != len(self.dataset) or not 0 <= position <= pictures:
             raise UserError(
                 f"the loader was saved at {position} of {pictures} pictures and the dataset now has "
-                f"{len(self.dataset)}; use the same pictures, or start the loader afresh"
+                f"{len(self.dataset)}; use the same pictures, or start afresh"
             )
         self._epoch_start = _plain(start.bit_generator.state)
         self._order = start.permutation(pictures)
@@ -146,7 +146,7 @@ class Loader:
         self.rng.bit_generator.state = now.bit_generator.state
 
     def _generator_at(self, state: Any) -> np.random.Generator:
-        """Another generator of the kind of ours, in this state."""
+        """A new generator of the same kind, in this state."""
         generator = np.random.Generator(type(self.rng.bit_generator)())
         generator.bit_generator.state = state
         return generator
@@ -173,7 +173,7 @@ class Loader:
         top = int(self.rng.integers(0, rows - side, endpoint=True))
         left = int(self.rng.integers(0, columns - side, endpoint=True))
         mirrored = self.flip and bool(self.rng.random() < 0.5)
-        if not self.jitter:  # nothing is drawn, so that the stream is the one from before there was jitter
+        if not self.jitter:  # draw nothing: streams without jitter stay as they are
             return Window(top, left, side, mirrored)
         all_channels, *channels = self.rng.uniform(-1, 1, 4)
         red, green, blue = (float(np.exp(self.jitter * (all_channels + u / 2))) for u in channels)
@@ -181,7 +181,7 @@ class Loader:
 
 
 def skipped_summary(skipped: dict[str, str]) -> str:
-    """One line about pictures that were passed over; nothing if there are none."""
+    """One line about skipped pictures; empty if there are none."""
     if not skipped:
         return ""
     names = ", ".join(map(quoted, list(skipped)[:5])) + (" …" if len(skipped) > 5 else "")
@@ -196,14 +196,13 @@ def validation_crops(
     window: float = 0.75,
     crops: Crops | Literal["auto"] = "auto",
 ) -> NDArray[np.float32]:
-    """`count` crops to measure on, the same every time: count size size 3, RGB float32 in [-1, 1].
+    """`count` deterministic crops for validation: count size size 3, RGB float32 in [-1, 1].
 
-    The pictures take turns. The first time round each gives a central window, `window` times its shorter side wide;
-    then come the windows in the corners and at the sides, nine in all; then nine that are three quarters as wide.
-    By the other rules for `crops` (see `Loader`) the first windows are as large as the training's. A picture that
-    cannot be read is passed over.
+    The crops cycle through the pictures: first a central window of each, `window` times its shorter side wide, then
+    windows in the corners and at the sides, nine in all; then nine that are three quarters as wide. With the other
+    rules for `crops` (see `Loader`) the first windows are as large as in training. Unreadable pictures are skipped.
 
-    Raises `UserError` for an empty dataset, numbers below 1, and where no picture can be read.
+    Raises `UserError` for an empty dataset, numbers below 1, and if no picture can be read.
     """
     views = validation_windows(dataset, size=size, count=count, window=window, crops=crops)
     return np.stack([crop_window(dataset.pixels(index), **view._asdict(), size=size) for index, view in views])
@@ -212,7 +211,7 @@ def validation_crops(
 def validation_windows(
     dataset: Dataset, *, size: int, count: int, window: float = 0.75, crops: Crops | Literal["auto"] = "auto"
 ) -> list[tuple[int, BoundingBox]]:
-    """Where `validation_crops` takes its crops from: the picture's number and the square window, for each.
+    """The picture's index and the square window of each of the `validation_crops`.
 
     Raises `UserError` as `validation_crops` does.
     """
@@ -236,11 +235,9 @@ def validation_windows(
 
 
 def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]]:
-    """The first `count` pictures that can be read, or as many as there are, by their indices.
+    """Indices of the first `count` readable pictures, or of all if there are fewer.
 
-    And those that were passed over, by their names, each with what is wrong with it.
-
-    Raises `UserError` where none can be read.
+    Also the names of the skipped pictures, each with its error. Raises `UserError` if none can be read.
     """
     good: list[int] = []
     skipped: dict[str, str] = {}
@@ -255,17 +252,17 @@ def readable(dataset: Dataset, *, count: int) -> tuple[list[int], dict[str, str]
             break
     if not good:
         raise UserError(
-            f"none of the {len(dataset)} pictures can be read: {next(iter(skipped.values()), 'none is there')}"
+            f"none of the {len(dataset)} pictures can be read: {next(iter(skipped.values()), 'the dataset is empty')}"
         )
     return good, skipped
 
 
-# Where a window lies, as fractions of the free room above it and left of it: the centre first.
+# Positions of a window, as fractions of the free space above it and to its left: the centre first.
 _PLACES = ((0.5, 0.5), (0, 0), (1, 1), (0, 1), (1, 0), (0.5, 0), (0.5, 1), (0, 0.5), (1, 0.5))
 
 
 def _plain(state: Any) -> Any:
-    """A generator's state without NumPy's types, so that JSON can hold it."""
+    """A generator's state as plain Python types, for JSON."""
     if isinstance(state, dict):
         return {key: _plain(value) for key, value in state.items()}
     return state.tolist() if isinstance(state, np.ndarray | np.generic) else state

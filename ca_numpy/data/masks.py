@@ -1,7 +1,7 @@
-"""Holes to train on: boxes, several boxes, and brush strokes, every one drawn from an explicit generator.
+"""Random holes for training: boxes, several boxes, and brush strokes, drawn from an explicit generator.
 
-A mask is float32, H W 1, with 1 = hole. The local critic looks at one square window of the image, the
-`BoundingBox`; the hole lies inside it, so that this critic sees all of it (section 4.1 of the paper).
+A mask is float32, H W 1, with 1 = hole. The hole lies inside a square window of the image, its `BoundingBox`, so that
+the local critic, which looks at this window, sees all of it (section 4.1 of the paper).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from ca_numpy.errors import UserError
 
-SMALLEST_DRAWING = 8  # pixels: on a smaller square several boxes and strokes have no room to differ
+SMALLEST_DRAWING = 8  # pixels: in a smaller square all boxes and strokes look alike
 
 
 class BoundingBox(NamedTuple):
@@ -28,21 +28,21 @@ class BoundingBox(NamedTuple):
     width: int
 
     def crop(self, array: NDArray[Any]) -> NDArray[Any]:
-        """What the window shows of an array, H W C or N H W C: a view."""
+        """Crop an array, H W C or N H W C, to the window: a view."""
         return array[..., self.top : self.top + self.height, self.left : self.left + self.width, :]
 
 
 def random_box(rng: np.random.Generator, *, image_size: int, box_size: int) -> BoundingBox:
-    """A square window, `box_size` wide, at a random place of a square image, `image_size` wide.
+    """A square window, `box_size` wide, at a random position in a square image, `image_size` wide.
 
-    The corner is uniform in [0, image_size − box_size): the authors' 128 in 256 starts at 0 to 127, so it
-    never touches the lower and the right border. A box as large as the image starts at 0.
+    The corner is uniform in [0, image_size − box_size): the authors' 128 in 256 starts at 0 to 127, so it never
+    touches the lower and right borders. A box as large as the image starts at 0.
 
     Raises `UserError` unless 1 ≤ box_size ≤ image_size.
     """
     if not 1 <= box_size <= image_size:
         raise UserError(
-            f"a box of {box_size} pixels does not fit into an image of {image_size}; choose 1 to {image_size}"
+            f"a box of {box_size} pixels does not fit in an image of {image_size}; choose 1 to {image_size}"
         )
     top, left = (int(corner) for corner in rng.integers(0, max(image_size - box_size, 1), size=2))
     return BoundingBox(top, left, box_size, box_size)
@@ -51,10 +51,10 @@ def random_box(rng: np.random.Generator, *, image_size: int, box_size: int) -> B
 def box_mask(rng: np.random.Generator, box: BoundingBox, *, image_size: int, max_shrink: int) -> NDArray[np.float32]:
     """A rectangular hole inside a box: H W 1, 1 = hole.
 
-    The box loses the same number of pixels, 0 to `max_shrink`, above and below, and another such number left
-    and right (the authors' 16 for images of 256), so that the critics cannot learn one fixed outline.
+    The box is shrunk by a random number of pixels, 0 to `max_shrink`, at the top and bottom, and by another at the
+    left and right (the authors' 16 for images of 256), so that the critics cannot learn one fixed outline.
 
-    Raises `UserError` where the shrinking could use up the box.
+    Raises `UserError` if shrinking could leave nothing of the box.
     """
     if not 0 <= 2 * max_shrink < min(box.height, box.width):
         raise UserError(
@@ -72,14 +72,14 @@ def several_boxes(
 ) -> NDArray[np.float32]:
     """Up to `count` rectangles, which may overlap, with sides of `min_side` to `max_side` pixels: H W 1, 1 = hole.
 
-    Never empty and never full: a rectangle that would cover the last known pixel is left out.
+    Never empty and never full: a rectangle that would cover the last known pixel is omitted.
 
     Raises `UserError` unless count ≥ 1 and 1 ≤ min_side ≤ max_side < image_size.
     """
     if count < 1 or not 1 <= min_side <= max_side < image_size:
         raise UserError(
             f"cannot draw count={count} boxes with sides from {min_side} to {max_side} pixels in {image_size}; "
-            "ask for at least one, with 1 <= min_side <= max_side < image_size"
+            "need count >= 1 and 1 <= min_side <= max_side < image_size"
         )
     mask = np.zeros((image_size, image_size, 1), np.float32)
     for _ in range(count):
@@ -103,16 +103,16 @@ def free_form(
     width: tuple[float, float] = (0.05, 0.12),
     max_area: float = 0.5,
 ) -> NDArray[np.float32]:
-    """Brush strokes, as a hand would rub something out: H W 1, 1 = hole.
+    """Brush strokes, as when erasing by hand: H W 1, 1 = hole.
 
-    A stroke is a chain of straight segments with round ends that turns by a random angle at each joint.
-    How many strokes there are, how many segments each has, and how long and wide these are, is drawn
-    uniformly from the given ranges, ends included; length and width are fractions of `image_size`. A segment
-    that would bring the hole above `max_area`, a fraction of the image, is left out: never empty, never full.
+    A stroke is a chain of straight segments with round ends that turns by a random angle at each joint. The numbers
+    of strokes and of segments in each, and the segments' length and width as fractions of `image_size`, are uniform
+    in the given ranges, ends included. A segment that would bring the hole above `max_area`, a fraction of the
+    image, is omitted: the mask is never empty or full.
 
-    Not in the paper, which trains on boxes; meant for those who will rub out by hand.
+    Not in the paper, which trains on boxes; intended for holes erased by hand.
 
-    Raises `UserError` for an image below 8 pixels and for ranges that make no sense.
+    Raises `UserError` for an image below 8 pixels and for invalid ranges.
     """
     _check_strokes(image_size, strokes, segments, length, width, max_area)
     canvas = Image.new("1", (image_size, image_size))
@@ -127,7 +127,7 @@ def free_form(
             aim = start + step * np.array([np.cos(direction), np.sin(direction)])
             end = np.clip(aim, 0, image_size - 1)
             if (end != aim).any():
-                direction += np.pi  # at the border the hand turns back
+                direction += np.pi  # turn back at the border
             canvas = _paint(canvas, start, end, radius, max_area)
             start = end
     return np.asarray(canvas, np.float32)[..., None]
@@ -136,7 +136,7 @@ def free_form(
 def _paint(
     canvas: Image.Image, start: NDArray[np.float64], end: NDArray[np.float64], radius: float, max_area: float
 ) -> Image.Image:
-    """The canvas with one more segment; the canvas as it was if that covers too much."""
+    """The canvas with one more segment, or unchanged if that covers too much."""
     painted = canvas.copy()
     draw = ImageDraw.Draw(painted)
     draw.line((*start, *end), fill=1, width=max(round(2 * radius), 1))
@@ -162,10 +162,10 @@ def _check_strokes(
         ("width", width, 0, 0.25),
     ):
         if not least <= low <= high <= most:
-            raise UserError(f"{name}={(low, high)} is no range between {least} and {most}; give (lowest, highest)")
-    # One round dab of the widest brush always fits under this, so that there is always something to fill.
+            raise UserError(f"{name}={(low, high)} is not a range between {least} and {most}; give (lowest, highest)")
+    # A single dab of the widest brush covers less than this, so the mask is never empty.
     if not 0.25 <= max_area < 1:
-        raise UserError(f"max_area={max_area} is not a fraction between 0.25 and 1")
+        raise UserError(f"max_area={max_area} must be a fraction between 0.25 and 1")
 
 
 def _boxes(rng: np.random.Generator, size: int, max_shrink: int) -> NDArray[np.float32]:
@@ -192,15 +192,15 @@ else:
 
 @dataclass(frozen=True)
 class MaskSampler:
-    """Draws the masks of a batch, and for each the window that the local critic looks at.
+    """Draws the masks of a batch, each with the window for the local critic.
 
     `kind` is "box", the paper's rectangle; "boxes", one to four smaller ones; "free-form", brush strokes; or "mixed",
-    by chance "box" every other time, else one of the others (`KINDS`).
-    Sizes are in pixels: a square image of `image_size`, a window of `box_size` that holds the whole hole, and for
-    "box" the largest shrinking on each side, `max_shrink`. Each image has its own mask; `per_batch=True`
-    draws one for the whole batch, as the authors' code does.
+    "box" every other time at random, else one of the others (`KINDS`).
+    Sizes are in pixels: a square image of `image_size`, a window of `box_size` that contains the hole, and for "box"
+    at most `max_shrink` less on each side. Each image has its own mask; `per_batch=True` draws one for the whole
+    batch, as in the authors' code.
 
-    Raises `UserError` for a kind that does not exist and sizes that do not fit into each other.
+    Raises `UserError` for an unknown kind and incompatible sizes.
     """
 
     kind: MaskKind = "box"
@@ -216,18 +216,18 @@ class MaskSampler:
         smallest = 1 if self.kind == "box" else SMALLEST_DRAWING
         if not smallest <= self.box_size < self.image_size:
             raise UserError(
-                f"box_size={self.box_size} does not suit image_size={self.image_size}; "
+                f"box_size={self.box_size} does not fit image_size={self.image_size}; "
                 f"choose {smallest} to {self.image_size - 1}"
             )
         if self.kind in ("box", "mixed") and not 0 <= 2 * self.max_shrink < self.box_size:
             raise UserError(
-                f"max_shrink={self.max_shrink} does not suit box_size={self.box_size}; choose less than half of it"
+                f"max_shrink={self.max_shrink} does not fit box_size={self.box_size}; choose less than half of it"
             )
 
     def __call__(self, rng: np.random.Generator, batch: int) -> tuple[NDArray[np.float32], list[BoundingBox]]:
         """Masks, N H W 1 with 1 = hole, and their windows, N of them."""
         if batch < 1:
-            raise UserError(f"batch={batch}; ask for at least one mask")
+            raise UserError(f"batch={batch}; it must be at least 1")
         if self.per_batch:
             mask, box = self._draw(rng)
             return np.repeat(mask[None], batch, axis=0), [box] * batch

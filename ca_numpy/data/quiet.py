@@ -1,4 +1,4 @@
-"""Pillow's warnings, kept quiet while pictures are read, in however many threads."""
+"""Suppress Pillow's warnings while pictures are read, in any number of threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 class _Quiet:
-    """How many are reading now, and what puts the list of warnings back as it was."""
+    """The number of active readers, and what restores the warning filters."""
 
     lock = threading.Lock()
     readers = 0
@@ -20,17 +20,17 @@ class _Quiet:
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """While pictures are read, Pillow keeps its remarks on notes that we do not read to itself.
+    """Suppress Pillow's warnings about metadata, which we do not read.
 
-    Python has one list of filters for all threads. It is therefore changed by the first who comes and put back by the
-    last who leaves; whoever reads in threads of its own holds this open around all of them.
+    Python has one list of warning filters for all threads, so the first reader changes it and the last one restores
+    it. Code that reads in its own threads keeps this open around all of them.
     """
     with _Quiet.lock:
         _Quiet.readers += 1
         if _Quiet.readers == 1:
             _Quiet.before.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_opened` counts for itself
+            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_opened` checks the size
     try:
         yield
     finally:

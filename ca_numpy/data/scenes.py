@@ -1,11 +1,11 @@
-"""Open photographs to train on, by one command: the landscapes of a Debian package, each with its licence.
+"""Open training photographs: the landscapes of a Debian package, each with its licence.
 
 The package `endless-sky-high-dpi` holds 273 photographs of 1440 × 720 pixels, of mountains, seas, cities, …, most of
-them in the public domain. `fetch` makes a folder of it that `data="scenes:FOLDER"` opens:
+them in the public domain. `fetch` turns it into a folder for `data="scenes:FOLDER"`:
 
     FOLDER/mountain0@2x.jpg …    the pictures, byte for byte
-    FOLDER/train.txt             names to train on …
-    FOLDER/validation.txt        … and to validate on
+    FOLDER/train.txt             names of the training pictures
+    FOLDER/validation.txt        names of the validation pictures
     FOLDER/licences.csv          file, licence, copyright, source, sha256
 """
 
@@ -32,14 +32,14 @@ from ca_numpy.errors import UserError
 
 Licence = Literal["public-domain", "all"]
 
-#: Share of the pictures that validate.
+#: Fraction of validation pictures.
 VALIDATION = 0.1
 LICENCES, TRAIN, HELD_OUT = "licences.csv", "train.txt", "validation.txt"
 COLUMNS = ("file", "licence", "copyright", "source", "sha256")
 
 
 class Package(NamedTuple):
-    """A Debian package at one version, and where in it the pictures are."""
+    """One version of a Debian package, and the location of its pictures."""
 
     name: str
     version: str
@@ -66,7 +66,7 @@ SCENES = Package(
 
 
 class Scenes(NamedTuple):
-    """What `fetch` made: where, how many pictures on either side, and their size together in bytes."""
+    """The result of `fetch`: the folder, the numbers of pictures, and their total size in bytes."""
 
     folder: Path
     train: int
@@ -82,23 +82,23 @@ def fetch(
     quiet: bool = False,
     package: Package = SCENES,
 ) -> Scenes:
-    """Make the folder `out`, or finish it: what is there already and whole is not made again.
+    """Create the folder `out`, or complete it; intact files are kept.
 
-    licence    "public-domain" leaves out what is under CC BY-SA; "all" takes everything
-    deb        the package's file, if you got it yourself; else `apt-get download` gets it, which needs no rights
+    licence    "public-domain" omits pictures under CC BY-SA; "all" includes them
+    deb        the package file, if you have it; else `apt-get download` gets it, which needs no privileges
 
-    A picture's content decides whether it validates (its SHA-256 as a fraction below 0.1): the same everywhere,
-    whatever else is taken, and no picture is on both sides under two names.
+    A picture is for validation if its SHA-256, as a fraction, is below 0.1. The split thus depends only on the
+    content: it is the same everywhere, and no picture is on both sides under two names.
 
-    Raises `UserError` where the package cannot be had or is another one, and where `out` holds something else.
+    Raises `UserError` if the package cannot be downloaded or is a different one, and if `out` holds other files.
     """
     folder = Path(out)
     if licence not in get_args(Licence):
-        raise UserError(f"there is no licence {licence!r}: choose {' or '.join(get_args(Licence))}")
+        raise UserError(f"there is no licence option {licence!r}: choose {' or '.join(get_args(Licence))}")
     table = _table(folder)
     if licence == "public-domain" and any(row["licence"] != "public-domain" for row in table):
         raise UserError(
-            f"{quoted(folder)} holds pictures under other licences too: give another --out, or --licence all"
+            f"{quoted(folder)} also holds pictures under other licences: give another --out, or --licence all"
         )
     made = _complete(folder, table, licence)
     if made is not None:
@@ -109,17 +109,17 @@ def fetch(
         _verify(file, package)
         rows = _unpack(file, folder, package, licence=licence, quiet=quiet)
         if not rows:
-            raise UserError(f"{quoted(file)} holds no pictures in {package.folder}: get {package.file} anew")
+            raise UserError(f"{quoted(file)} has no pictures in {package.folder}: get {package.file} again")
         held_out = [row["file"] for row in rows if validates(row["sha256"])]
         train = [row["file"] for row in rows if not validates(row["sha256"])]
         write_text(folder / TRAIN, "".join(f"{name}\n" for name in train))
         write_text(folder / HELD_OUT, "".join(f"{name}\n" for name in held_out))
-        write_text(folder / LICENCES, _as_csv(rows))  # last: it says that the folder is complete
+        write_text(folder / LICENCES, _as_csv(rows))  # last: it marks the folder as complete
         if deb is None:
             file.unlink()
     except UserError:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # if nothing is in it
+            folder.rmdir()  # if empty
         raise
     except OSError as e:
         raise UserError(f"cannot write to {quoted(folder)} ({e.strerror or e}): give another folder with --out") from e
@@ -131,7 +131,7 @@ def validates(sha256: str) -> bool:
     return int(sha256[:12], 16) / 16.0**12 < VALIDATION
 
 
-# -- what is there already --------------------------------------------------------------------------------
+# -- existing files ---------------------------------------------------------------------------------------
 
 
 def _as_csv(rows: list[dict[str, str]]) -> str:
@@ -143,7 +143,7 @@ def _as_csv(rows: list[dict[str, str]]) -> str:
 
 
 def _table(folder: Path) -> list[dict[str, str]]:
-    """The rows of `licences.csv`; none if there is none. Raises `UserError` for a folder that holds something else."""
+    """The rows of `licences.csv`, or none if it does not exist. Raises `UserError` for a folder with other files."""
     path = folder / LICENCES
     if not path.exists():
         strange = [p.name for p in folder.iterdir() if not _ours(p.name)] if folder.is_dir() else []
@@ -153,14 +153,14 @@ def _table(folder: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if any(None in row or set(row) != set(COLUMNS) or not _safe(row["file"]) for row in rows):
-        raise UserError(f"{quoted(path)} is damaged: delete it, and the pictures that are whole will be kept")
+        raise UserError(f"{quoted(path)} is damaged: delete it; intact pictures are kept")
     return rows
 
 
 def _complete(folder: Path, table: list[dict[str, str]], licence: Licence) -> Scenes | None:
-    """What is there, if nothing is missing and every picture is what it was; else None."""
+    """The existing folder, if it is complete and every picture is intact; else None."""
     if not table or (licence == "all" and all(row["licence"] == "public-domain" for row in table)):
-        return None  # the pictures under other licences are still to come
+        return None  # pictures under other licences are missing
     lists = [folder / TRAIN, folder / HELD_OUT]
     if not all(path.is_file() for path in lists):
         return None
@@ -171,7 +171,7 @@ def _complete(folder: Path, table: list[dict[str, str]], licence: Licence) -> Sc
 
 
 def _safe(name: str) -> bool:
-    """Whether this is the name of a picture and of nothing else: no folder, not hidden."""
+    """Whether this is the plain name of a picture: no folder, not hidden."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@._+-]*\.(jpg|png)", name) is not None
 
 
@@ -180,7 +180,7 @@ def _ours(name: str) -> bool:
 
 
 def _sha256(path: Path) -> str | None:
-    """The file's SHA-256 in hexadecimal; None if there is no file."""
+    """The file's SHA-256 in hexadecimal, or None if it does not exist."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -195,13 +195,13 @@ def _by_hand(package: Package) -> str:
 
 
 def _download(folder: Path, package: Package, *, quiet: bool) -> Path:
-    """The package's file in `folder`; what an interrupted call has left there is used."""
+    """Download the package into `folder`, unless an interrupted call already did."""
     file = folder / package.file
     if _sha256(file) == package.sha256:
         return file
     apt = shutil.which("apt-get")
     if apt is None:
-        raise UserError(f"there is no apt-get here: {_by_hand(package)}")
+        raise UserError(f"there is no apt-get on this machine: {_by_hand(package)}")
     file.unlink(missing_ok=True)
     command = [apt, "-qq", "download", f"{package.name}={package.version}"]
     with (
@@ -235,7 +235,7 @@ def _verify(file: Path, package: Package) -> None:
 
 
 def _unpack(file: Path, folder: Path, package: Package, *, licence: Licence, quiet: bool) -> list[dict[str, str]]:
-    """Write the pictures under this licence, each whole or not at all; a row for each, in the order of names."""
+    """Write the pictures under this licence, each atomically; return a row for each, sorted by name."""
     copyright = _copyright(file, package)
     place = package.root + package.folder
     rows = []
@@ -257,8 +257,8 @@ def _unpack(file: Path, folder: Path, package: Package, *, licence: Licence, qui
 
 
 def _copyright(file: Path, package: Package) -> debian.Copyright:
-    """Who made what, as the pictures' own makers wrote it down."""
+    """The package's copyright file."""
     for path, _, content in debian.files(file):
         if path == f"{package.root}copyright":
             return debian.Copyright(content.read().decode("utf-8", "replace"))
-    raise UserError(f"{quoted(file)} has no copyright file, so no picture's licence is known: get {package.file} anew")
+    raise UserError(f"{quoted(file)} has no copyright file, so no licence is known: get {package.file} again")

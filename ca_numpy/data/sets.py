@@ -1,8 +1,8 @@
-"""The paper's five sets, and the open scenes, as they lie on a disk: what is where, who validates, how crops are cut.
+"""The paper's five data sets, and the open scenes, on disk: their layouts, splits and rules for crops.
 
-Each set is one function from its folder to a `Layout`; `SETS` lists them with the rule for crops. The division into
-training and validation is the set's own. None of these sets is fetched from here, except `scenes` (`data.scenes`):
-the others' terms ask that each user agrees to them. docs/data.md has the layouts, sources and licences.
+Each set is one function from its folder to a `Layout`; `SETS` lists them with the rule for crops. The split into
+training and validation is the set's own. Only `scenes` can be downloaded from here (`data.scenes`): the terms of the
+others ask for each user's consent. docs/data.md has the layouts, sources and licences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ca_numpy.errors import UserError
 
 
 class Layout(NamedTuple):
-    """Where a set's pictures are: names, relative to `root`, of those to train on and those to validate on."""
+    """The training and validation pictures of a set, by their names relative to `root`."""
 
     root: Path
     train: Sequence[str]
@@ -30,10 +30,10 @@ class Layout(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How a set is found in its folder, and how the paper cuts crops from it.
+    """How to find a set in its folder, and how the paper cuts crops from it.
 
-    crops     the rule of `Loader`: "windows" of many sizes, the "whole" shorter side, or "pixels" as they are
-    resized   what every picture is brought to before, (height, width) in pixels
+    crops     the rule of `Loader`: "windows" of many sizes, the "whole" shorter side, or unscaled "pixels"
+    resized   size of every picture before cropping, (height, width) in pixels
     """
 
     title: str
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
 
 
 class SetPictures(ImageFolder):
-    """Pictures of a set, resized and to be cropped as its recipe says."""
+    """Pictures of a set, resized and cropped according to its recipe."""
 
     def __init__(self, root: Path, names: Sequence[str], recipe: Recipe) -> None:
         super().__init__(root, names=names)
@@ -61,37 +61,34 @@ class SetPictures(ImageFolder):
 
 
 def open_set(name: str, path: str | os.PathLike[str]) -> tuple[SetPictures, SetPictures]:
-    """The set `name` (one of `SETS`) in a folder: its pictures to train on, and its pictures to validate on.
+    """The training and the validation pictures of the set `name` (one of `SETS`) in a folder.
 
-    Raises `UserError` that says what the layout lacks, where a list names a file that is not there, and for sets that
-    validate on what they train on.
+    Raises `UserError` for an incomplete layout, for a list that names a missing file, and for a picture in both parts.
     """
     recipe, folder = SETS[name], Path(path)
     if not folder.is_dir():
-        raise UserError(f"{quoted(folder)} is no folder: give the one that holds {recipe.title}, as {name}:FOLDER")
+        raise UserError(f"{quoted(folder)} is not a folder: give the one that holds {recipe.title}, as {name}:FOLDER")
     root, train, validation = recipe.layout(folder)
     for part, names in (("train", train), ("validation", validation)):
         if not names:
             raise UserError(f"{recipe.title} in {quoted(folder)} has no pictures for {part}: {_SEE_PAGE}")
-        for file in (names[0], names[len(names) // 2], names[-1]):  # all of a million would take minutes
+        for file in (names[0], names[len(names) // 2], names[-1]):  # checking a million would take minutes
             if not (root / file).is_file():
                 raise UserError(f"{recipe.title} lists {quoted(file)}, which is not in {quoted(root)}: unpack it there")
     shared = set(train).intersection(validation)
     if shared:
-        raise UserError(
-            f"{recipe.title} in {quoted(folder)} has {quoted(min(shared))} in both of its parts: {_SEE_PAGE}"
-        )
+        raise UserError(f"{recipe.title} in {quoted(folder)} has {quoted(min(shared))} in both parts: {_SEE_PAGE}")
     return SetPictures(root, train, recipe), SetPictures(root, validation, recipe)
 
 
 _SEE_PAGE = "docs/data.md shows the layout"
 
 
-# -- finding things ---------------------------------------------------------------------------------------
+# -- finding files ----------------------------------------------------------------------------------------
 
 
 def _first(folder: Path, names: Iterable[str], *, what: str, optional: bool = False) -> Path | None:
-    """The first of these files or folders that exists. Raises `UserError` unless it is optional."""
+    """The first of these files or folders that exists. If none does, raises `UserError` unless `optional`."""
     tried = list(names)
     found = next((folder / name for name in tried if (folder / name).exists()), None)
     if found is None and not optional:
@@ -106,24 +103,24 @@ def _need(folder: Path, *names: str, what: str) -> Path:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    """The words of each line of a list. Raises `UserError` where it cannot be read."""
+    """The words of each line of a list. Raises `UserError` if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"cannot read the list {quoted(path)} ({e}): get it anew") from e
+        raise UserError(f"cannot read the list {quoted(path)} ({e}): get it again") from e
     return [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
 
 
 def _listed(path: Path, *, under: str = "", suffix: str = "") -> list[str]:
-    """The first word of each line as a name; `suffix` is added to names that have none.
+    """The first word of each line as a name, with `suffix` appended where it is missing.
 
-    Raises `UserError` for a name that leads out of the folder.
+    Raises `UserError` for a name outside the folder.
     """
     names = []
     for words in _lines(path):
         name = words[0].lstrip("/")
         if ".." in name.split("/"):
-            raise UserError(f"{quoted(path)} lists {quoted(name)}, which is not below its folder: get the list anew")
+            raise UserError(f"{quoted(path)} lists {quoted(name)}, which is outside its folder: get the list again")
         names.append(under + (name if not suffix or name.lower().endswith(suffix.lower()) else name + suffix))
     return names
 
@@ -138,7 +135,7 @@ def _below(root: Path, folder: Path) -> list[str]:
 
 
 def _places2(folder: Path) -> Layout:
-    """Places365-Standard or -Challenge, large or small: data_… and val_…, and the lists if they are there."""
+    """Places365-Standard or -Challenge, large or small: data_… and val_…, and the lists if they exist."""
     train = _need(folder, "data_large", "data_large_standard", "data_256", "data_256_standard", what="Places2 (train)")
     validation = _need(folder, "val_large" if "large" in train.name else "val_256", what="Places2 (validation)")
     lists = ("places365_train_standard.txt", "places365_train_challenge.txt")
@@ -150,18 +147,18 @@ def _places2(folder: Path) -> Layout:
 
 
 def _partition(folder: Path, *, what: str) -> dict[str, int]:
-    """CelebA's own division: file -> 0 train, 1 validation, 2 test."""
+    """CelebA's own split: file -> 0 train, 1 validation, 2 test."""
     path = _need(
         folder, "list_eval_partition.txt", "list_eval_partition.csv", "Eval/list_eval_partition.txt", what=what
     )
     partition = {words[0]: int(words[1]) for words in _lines(path) if len(words) == 2 and words[1] in ("0", "1", "2")}
     if not partition:
-        raise UserError(f"{quoted(path)} has no lines of a file and 0, 1 or 2: get CelebA's list anew")
+        raise UserError(f"{quoted(path)} has no lines with a file and 0, 1 or 2: get CelebA's list again")
     return partition
 
 
 def _celeba(folder: Path) -> Layout:
-    """The aligned and cropped faces, 218 × 178, by CelebA's list. Its test pictures are left alone."""
+    """The aligned and cropped faces, 218 × 178, split by CelebA's list. Its test pictures are not used."""
     faces = _need(
         folder, "img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba", what="CelebA"
     )
@@ -171,7 +168,7 @@ def _celeba(folder: Path) -> Layout:
 
 
 def _celeba_hq(folder: Path) -> Layout:
-    """Folders train and val; or CelebAMask-HQ's faces, each on the side where CelebA has the picture it comes from."""
+    """Folders train and val; or CelebAMask-HQ's faces, each on the side of its original in CelebA."""
     if (folder / "train").is_dir():
         return _two_folders(folder, what="CelebA-HQ")
     faces = _need(folder, "CelebA-HQ-img", what="CelebA-HQ")
@@ -182,15 +179,14 @@ def _celeba_hq(folder: Path) -> Layout:
         part = partition.get(words[-1])
         if part is None:
             raise UserError(
-                f"{quoted(table)} names {quoted(words[-1])}, which CelebA's list lacks: get both lists anew"
+                f"{quoted(table)} names {quoted(words[-1])}, which CelebA's list lacks: get both lists again"
             )
         sides[part].append(f"{words[0]}.jpg")
     return Layout(faces, sides[0], sides[1])
 
 
 def _dtd(folder: Path) -> Layout:
-    """images/KIND/…, and the first of the ten divisions that come with it: labels/train1.txt and val1.txt; or folders
-    train and val."""
+    """images/KIND/…, and the first of its ten splits: labels/train1.txt and val1.txt; or folders train and val."""
     if (folder / "train").is_dir():
         return _two_folders(folder, what="DTD")
     root = folder / "dtd" if (folder / "dtd").is_dir() else folder
@@ -202,7 +198,7 @@ def _dtd(folder: Path) -> Layout:
 
 
 def _imagenet(folder: Path) -> Layout:
-    """ILSVRC 2012: train/n…/… and val/…; or as on Kaggle, ILSVRC/Data/CLS-LOC with its lists."""
+    """ILSVRC 2012: train/n…/… and val/…; or Kaggle's layout, ILSVRC/Data/CLS-LOC with its lists."""
     root = next((f for f in (folder / "ILSVRC", folder) if (f / "Data" / "CLS-LOC").is_dir()), None)
     if root is None:
         return _two_folders(folder, what="ImageNet")
@@ -219,13 +215,13 @@ def _two_folders(folder: Path, *, what: str) -> Layout:
 
 
 def _scenes(folder: Path) -> Layout:
-    """What `ca-numpy data scenes` makes."""
-    what = "scenes (make them with `ca-numpy data scenes`)"
+    """The folder made by `ca-numpy data scenes`."""
+    what = "scenes (get them with `ca-numpy data scenes`)"
     train, validation = (_listed(_need(folder, file, what=what)) for file in ("train.txt", "validation.txt"))
     return Layout(folder, train, validation)
 
 
-#: By the name that stands before the colon: `data="places2:/where/it/is"`.
+#: Data sets by name, as in `data="places2:FOLDER"`.
 SETS: dict[str, Recipe] = {
     "places2": Recipe("Places2", _places2, "pixels"),
     "celeba": Recipe("CelebA", _celeba, "whole", resized=(315, 256)),

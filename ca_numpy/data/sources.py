@@ -1,4 +1,4 @@
-"""What `data="…"` means: names of pictures to pictures, and which of them validate."""
+"""Opening the pictures named by `data="…"`, and splitting them into training and validation."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NAMED: dict[str, Callable[[], Dataset]] = {
 
 
 class Parts(NamedTuple):
-    """Pictures to train on, and pictures to validate on."""
+    """Training pictures and validation pictures."""
 
     train: Dataset
     validation: Dataset
 
 
 def open_dataset(data: str | os.PathLike[str], *, held_out: bool = False) -> Dataset:
-    """The pictures that `TrainConfig.data` names: a folder, "photographs", "textures", SET:FOLDER, joined by "+".
+    """Open the pictures named by `TrainConfig.data`: a folder, "photographs", "textures", SET:FOLDER, joined by "+".
 
-    With `held_out`, a set that has a division of its own gives its validation pictures alone.
-    Raises UserError for a missing or empty folder, and for a set whose layout is not complete.
+    With `held_out`, a set with its own split gives only its validation pictures.
+    Raises UserError for a missing or empty folder, and for a set with an incomplete layout.
     """
     free, own = _opened(data)
     parts = [part for pair in own for part in (pair[1:] if held_out else pair)]
@@ -38,10 +38,10 @@ def open_dataset(data: str | os.PathLike[str], *, held_out: bool = False) -> Dat
 
 
 def open_split(data: str | os.PathLike[str], *, validation: float) -> Parts:
-    """The same, divided into what is trained on and what is held out.
+    """As `open_dataset`, split into training and held-out pictures.
 
-    Sets with a division of their own keep it; of everything else the fraction `validation` is held out by name
-    (`split`). Raises UserError as `open_dataset` does.
+    Sets with their own split keep it; of all other pictures the fraction `validation` is held out by name (`split`).
+    Raises UserError as `open_dataset` does.
     """
     free, own = _opened(data)
     sides = [Parts(*split(_joined(free), validation=validation)), *own] if free else own
@@ -49,7 +49,7 @@ def open_split(data: str | os.PathLike[str], *, validation: float) -> Parts:
 
 
 def resolved(data: str) -> str:
-    """The same with whole paths, so that it can be opened from any folder. Raises UserError for a name left empty."""
+    """`data` with absolute paths, to be opened from any folder. Raises UserError for an empty name."""
     return "+".join(_resolved(part) for part in _words(data))
 
 
@@ -61,7 +61,7 @@ def _resolved(word: str) -> str:
 
 
 def _words(data: str) -> list[str]:
-    """What is joined by "+". A folder may have one in its name; so the longest name that exists is taken whole."""
+    """The parts joined by "+". Folder names may contain one, so the longest existing name wins."""
     pieces, words = data.split("+"), list[str]()
     while pieces:
         lengths = range(len(pieces), 1, -1)
@@ -69,7 +69,7 @@ def _words(data: str) -> list[str]:
         words.append("+".join(pieces[:length]))
         pieces = pieces[length:]
     if "" in words:
-        raise UserError(f"data={data!r} names nothing at one place: give folders and sets, joined by a single +")
+        raise UserError(f"data={data!r} has an empty name: give folders and sets, joined by a single +")
     return words
 
 
@@ -79,18 +79,18 @@ def _folder(word: str) -> Path:
 
 
 def _refuse_overlap(words: list[str]) -> None:
-    """A picture under two names could be trained on under the one and measured on under the other."""
+    """A picture under two names could be in both the training and the validation part."""
     folders = [(word, _folder(word).resolve()) for word in words if word not in NAMED]
     for (one, outer), (other, inner) in itertools.permutations(folders, 2):
         if inner.is_relative_to(outer):
-            raise UserError(f"{quoted(other)} and {quoted(one)} share pictures: leave one of them out")
+            raise UserError(f"{quoted(other)} and {quoted(one)} share pictures: omit one of them")
     named = [word for word in words if word in NAMED]
     if len(set(named)) < len(named):
-        raise UserError(f"{'+'.join(words)!r} names the same pictures twice: leave one out")
+        raise UserError(f"{'+'.join(words)!r} names the same pictures twice: omit one")
 
 
 def _opened(data: str | os.PathLike[str]) -> tuple[list[Dataset], list[Parts]]:
-    """Datasets that may be divided freely, and those that come divided."""
+    """Datasets to be split by name, and those with their own split."""
     free: list[Dataset] = []
     own: list[Parts] = []
     words = _words(os.fspath(data))
@@ -102,7 +102,7 @@ def _opened(data: str | os.PathLike[str]) -> tuple[list[Dataset], list[Parts]]:
         elif colon and name in SETS:
             own.append(Parts(*open_set(name, path)))
         elif colon and "/" not in name and not Path(word).exists() and len(name) > 1:  # C:\… is a folder on Windows
-            raise UserError(f"there is no set {name!r}: choose from {', '.join(SETS)}, or name a folder")
+            raise UserError(f"there is no set {name!r}: choose from {', '.join(SETS)}, or give a folder")
         else:
             free.append(ImageFolder(word))
     for part in (*free, *(side for pair in own for side in pair)):

@@ -1,8 +1,8 @@
-"""Textures made by program: something to learn from where there are no photographs.
+"""Generated textures, to train on without photographs.
 
-A texture is three steps, and each is one function below: a *field*, H W in [0, 1], that says how far along
-the palette a pixel is; a *palette*, a few colours from dark to light; and a little uneven light and grain, so
-that no area is perfectly flat. Everything is drawn from one generator, so that a seed names a picture.
+A texture has three ingredients: a *field*, H W in [0, 1], the position of each pixel in the palette; a *palette*, a few
+colours from dark to light; and slightly uneven light and grain, so that no area is perfectly flat. Everything is
+drawn from one generator, so a seed determines a picture.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Field = NDArray[np.float64]
 
 
 def texture(rng: np.random.Generator, *, kind: str, size: int) -> NDArray[np.uint8]:
-    """One texture of a kind named in `KINDS`: RGB uint8, H W 3, `size` pixels wide and high.
+    """A texture of one of `KINDS`: RGB uint8, H W 3, `size` pixels wide and high.
 
-    Drawn at twice the size and averaged over 2 × 2 pixels, which smooths the edges.
+    It is drawn at twice the size and averaged over 2 × 2 pixels, for smooth edges.
     """
     field = KINDS[kind](rng, 2 * size)
     colours = _colour(np.clip(field, 0, 1), _palette(rng))
@@ -33,7 +33,7 @@ def texture(rng: np.random.Generator, *, kind: str, size: int) -> NDArray[np.uin
 
 
 def _palette(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Four colours, RGB in [0, 1], from dark to light, whose hues keep near one another or face each other."""
+    """Four colours, RGB in [0, 1], from dark to light, with similar or opposite hues."""
     hue = rng.uniform()
     turn = rng.choice([0.05, 0.12, -0.12, 0.3, 0.5])
     strength = rng.uniform(0.15, 0.6)
@@ -43,12 +43,12 @@ def _palette(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _colour(field: Field, palette: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each value of a field as the colour at that place of the palette: H W 3."""
+    """Map a field to the colours of the palette: H W 3."""
     places = np.linspace(0, 1, len(palette))
     return np.stack([np.interp(field, places, channel) for channel in palette.T], axis=-1)
 
 
-# -- what the fields are made of --------------------------------------------------------------------------
+# -- building blocks of the fields ------------------------------------------------------------------------
 
 
 def _grid(size: int) -> tuple[Field, Field]:
@@ -59,7 +59,7 @@ def _grid(size: int) -> tuple[Field, Field]:
 
 
 def _turned(rng: np.random.Generator, size: int, *, warp: float) -> tuple[Field, Field]:
-    """The grid turned by a random angle and bent a little, by `warp` of the picture's side."""
+    """The grid rotated by a random angle and bent slightly, by `warp` of the picture's side."""
     rows, columns = _grid(size)
     angle = rng.uniform(0, np.pi)
     across = rows * np.cos(angle) - columns * np.sin(angle)
@@ -83,17 +83,17 @@ def _wave(phase: Field) -> Field:
 
 
 def _edge(distance: Field, *, softness: float) -> Field:
-    """0 on the negative side, 1 on the positive, with a straight ramp between."""
+    """0 on the negative side, 1 on the positive, with a linear ramp between."""
     return np.clip(distance / softness + 0.5, 0, 1)
 
 
 def _shades(rng: np.random.Generator) -> Field:
-    """A table of random values in [0, 1]: one for each brick of a wall, to be read by `_shade_of`."""
+    """A table of random values in [0, 1], for example one per brick of a wall; see `_shade_of`."""
     return rng.uniform(size=(64, 64))
 
 
 def _shade_of(shades: Field, rows: Field, columns: Field) -> Field:
-    """The table's value at a pair of whole numbers, such as the place of a brick in its wall."""
+    """The table's value at a pair of integers, such as the position of a brick in its wall."""
     return np.asarray(shades[rows.astype(int) % 64, columns.astype(int) % 64])
 
 
@@ -157,7 +157,7 @@ def _cells(rng: np.random.Generator, size: int) -> Field:
 
 
 def _stones(rng: np.random.Generator, size: int) -> Field:
-    """Cells, rounded and rough."""
+    """Rough, rounded cells."""
     return _cells(rng, size) * (0.9 + 0.12 * _clouds(rng, size, slope=1.5))
 
 
@@ -185,12 +185,12 @@ def _bricks(rng: np.random.Generator, size: int) -> Field:
 
 
 def _tiles(rng: np.random.Generator, size: int) -> Field:
-    """Half discs that hang one over the other, as on a roof or a fish."""
+    """Overlapping half discs, like roof tiles or fish scales."""
     rows, columns = _grid(size)
     count = rng.uniform(4, 9)
     shades = _shades(rng)
     field = np.zeros(rows.shape)
-    for above in (0, 1):  # the disc that hangs from this course, then the one from the course above, over it
+    for above in (0, 1):  # the disc of this course, then that of the course above, on top
         course = np.floor(4 * count * rows) - above
         shifted = columns * count + 0.5 * (course % 2)
         column = np.floor(shifted)
@@ -215,7 +215,7 @@ def _wood(rng: np.random.Generator, size: int) -> Field:
 
 
 def _hills(rng: np.random.Generator, size: int) -> Field:
-    """Ridges one behind the other under a sky that grows lighter downwards."""
+    """Ridges, one behind the other, under a sky that brightens towards the horizon."""
     rows, columns = _grid(size)
     field = 0.75 + 0.25 * (rows + 0.5)
     count = int(rng.integers(4, 7))

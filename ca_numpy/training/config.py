@@ -1,4 +1,4 @@
-"""One frozen dataclass is the whole configuration of a run. It is written beside every checkpoint."""
+"""The whole configuration of a run: one frozen dataclass, saved with every checkpoint."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ca_numpy.errors import UserError
 from ca_numpy.models.variants import AttentionKind, attention_kind
 from ca_numpy.training.losses import Adversarial
 
-#: What may change when a run is resumed, since it does not change what the steps before would have been.
+#: Options that may change when a run is resumed, since they do not affect the results.
 RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults are a run of a few minutes on two cores; `PRESETS` holds larger ones."""
+    """How to train. The defaults give a run of a few minutes on two cores; `PRESETS` has larger ones."""
 
     data: str = "photographs"
-    """A folder of pictures; "photographs" (scikit-image's), "textures" (made by program); or a set in its folder, as
-    places2:FOLDER (celeba, celeba-hq, dtd, imagenet, scenes). Joined by "+"."""
+    """A folder of pictures; "photographs" (scikit-image's); "textures" (generated); or a data set in its folder, as
+    places2:FOLDER (celeba, celeba-hq, dtd, imagenet, scenes). "+" joins several."""
     validation: float = 0.3
-    """Share of the pictures that is held out, by file. Sets have a division of their own."""
+    """Fraction of the pictures to hold out, by file. Data sets have their own split."""
 
     architecture: str = "two-stage"
-    """The generator's name among the files in `ca_numpy/models/`. "two-stage" is the paper's."""
+    """Generator architecture, by its name in `ca_numpy/models/`. "two-stage" is the paper's."""
     variant: Literal["official", "paper"] = "official"
-    """Where the released code and the paper's text differ: which of them to follow in the networks."""
+    """Which networks to build where the released code and the paper differ."""
     attention: AttentionKind = "contextual"
-    """What the refinement attends by. "none": the paper's baseline. The last two: what section 5.1 compares with."""
+    """Kind of attention in the refinement. "none": the paper's baseline. The last two: compared in section 5.1."""
     propagation: bool = True
     """Propagate contextual attention to neighbours (section 4.1)."""
     width: int = 12
@@ -45,64 +45,64 @@ class TrainConfig:
     size: int = 64
     """Side of the training crops in pixels, a multiple of 8. The paper's is 256."""
     box: int = 32
-    """Side of the box around the hole, which the local critic sees. The paper's is 128."""
+    """Side of the box around the hole, seen by the local critic. The paper's is 128."""
     max_shrink: int = 4
-    """The hole is smaller than its box by up to this much on each side. The released code's is 16."""
+    """The hole is smaller than its box by up to this many pixels on each side. The released code's is 16."""
     masks: MaskKind = "box"
-    """Kind of hole: one rectangle, several, brush strokes, or by chance one of these (half of them one rectangle)."""
+    """Kind of hole: one rectangle, several, brush strokes, or a random choice of these (half of them one rectangle)."""
     mask_per_batch: bool = False
-    """One mask for the whole batch, as in the released code, in place of one per image. (departure 16)"""
+    """One mask for the whole batch, as in the released code, instead of one per image. (departure 16)"""
     crops: Literal["auto", "windows", "whole", "pixels"] = "auto"
-    """How crops are cut: windows of many sizes, the whole shorter side, or pixels as they are, never shrunk. "auto" is
-    the paper's rule for one of its sets, and windows elsewhere."""
+    """How to crop: windows of many sizes, the whole shorter side, or unscaled pixels. "auto" follows the paper for its
+    data sets, and uses windows elsewhere."""
     smallest_window: float = 0.2
-    """Crops are square windows of the picture, resized: the smallest, as a share of its shorter side."""
+    """Crops are resized square windows of the picture: the smallest, as a fraction of the shorter side."""
     largest_window: float = 0.5
-    """The largest window; 1 is as much of the picture as there is."""
+    """The largest window, as a fraction of the shorter side."""
     flip: bool = True
-    """Mirror every other crop left to right."""
+    """Mirror crops left to right with probability 1/2."""
     jitter: float = 0.0
-    """How far brightness and colours of the crops are varied, 0 to 1 (`data.Loader` has the equation)."""
+    """Strength of the random variation of brightness and colours, 0 to 1 (`data.Loader` has the equation)."""
 
     init: str = ""
-    """A run's folder or a weight file whose generator to begin with; "shipped": the package's. Else random weights."""
+    """Run folder or weight file to initialise from; "shipped": the bundled weights. Default: random weights."""
     steps: int = 170
     """Generator updates."""
     pretrain: int = 150
-    """How many of them come first, by reconstruction alone, before the critics join (Algorithm 1 from then on)."""
+    """How many of these steps use reconstruction alone, before the critics join (Algorithm 1)."""
     critic_steps: int = 5
     """Critic updates before each generator update (Algorithm 1)."""
     batch: int = 8
     """Pictures per update. The paper's is 16."""
     rate: float = 1e-3
-    """Adam's rate for the generator. The paper's is 1e-4."""
+    """Adam's learning rate for the generator. The paper's is 1e-4."""
     final_rate: float = 0.02
-    """The generator's rate falls linearly to this share of it over the run; 1 keeps it constant, as the paper does."""
+    """The generator's rate decays linearly to this fraction over the run; 1 keeps it constant, as in the paper."""
     critic_rate: float = 4e-4
-    """Adam's rate for the critics. The paper's is 1e-4."""
+    """Adam's learning rate for the critics. The paper's is 1e-4."""
     betas: tuple[float, float] = (0.5, 0.9)
     """Adam's β₁ and β₂."""
     shared_clock: bool = False
-    """Advance Adam's bias correction at the steps of either network, as in the released code. (departure 17)"""
+    """Advance Adam's bias correction on steps of either network, as in the released code. (departure 17)"""
 
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
     known_weight: float = 1.2
-    """Weight of the ℓ1 over the known pixels. The paper does not mention it: 0. (departure 11)"""
+    """Weight of the ℓ1 over the known pixels. The paper has no such term: 0. (departure 11)"""
     coarse_weight: float = 1.2
-    """The coarse stage's share in both."""
+    """Relative weight of the coarse stage in both."""
     refine_l1: bool = True
-    """The refinement's share in both. Without it, the critics alone teach the refinement. (section 5.1)"""
+    """Apply both to the refinement too. Otherwise only the critics train it. (section 5.1)"""
     tv_weight: float = 0.0
-    """Weight of the filled picture's total variation. The paper does without this and the next two. (section 5.1)"""
+    """Weight of the filled picture's total variation. The paper omits this and the next two. (section 5.1)"""
     perceptual_weight: float = 0.0
-    """Weight of the distance between VGG-16's features of the filled picture and of the truth."""
+    """Weight of the distance between VGG-16 features of the filled picture and of the truth."""
     style_weight: float = 0.0
     """Weight of the distance between the Gram matrices of the same features."""
     vgg: str | None = None
-    """An .npz file of VGG-16's weights, for these two; docs/ablations.md says what is in it."""
+    """An .npz file of VGG-16 weights, for these two; docs/ablations.md describes it."""
     adversarial: Adversarial = "wgan-gp"
-    """Adversarial loss of critics and generator; the gradient penalty goes with the first only. (section 5.1)"""
+    """Adversarial loss of critics and generator; only the first has a gradient penalty. (section 5.1)"""
     adversarial_weight: float = 1e-3
     """Weight of each critic's score in the generator's loss."""
     penalty_weight: float = 10.0
@@ -110,14 +110,14 @@ class TrainConfig:
     discount: Literal["box", "distance", "none"] = "box"
     """Spatial discount by the distance to the box's sides (released code) or to the nearest known pixel (paper)."""
     gamma: float | None = None
-    """γ of the discount; 0.9 for "box" and 0.99 for "distance" if not given. (departure 8)"""
+    """γ of the discount. Default: 0.9 for "box", 0.99 for "distance". (departure 8)"""
 
     precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
-    """Of products on a GPU. "auto" is TF32 there, and float32 on every other backend."""
+    """Precision of products on a GPU. "auto" is TF32 there, float32 on every other backend."""
     seed: int = 0
-    """All randomness of the run comes from this."""
+    """Seed of all random numbers in the run."""
     validate_every: int = 10
-    """Steps between measurements on the held-out pictures."""
+    """Steps between validations on the held-out pictures."""
     pictures_every: int = 50
     """Steps between pictures."""
     checkpoint_every: int = 100
@@ -125,33 +125,31 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         given: object = self.attention
-        if isinstance(given, bool):  # in configurations from before there were other kinds
+        if isinstance(given, bool):  # in old configurations
             object.__setattr__(self, "attention", attention_kind(given))
 
     def check(self) -> None:
-        """Raises UserError for values that cannot work; `train` calls it first."""
+        """Raise UserError for invalid values; `train` calls it first."""
         for name, kind in get_type_hints(TrainConfig).items():
             value, allowed = getattr(self, name), get_args(kind)
             if get_origin(kind) is Literal and value not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
             if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
-                raise UserError(f"{name} must be a whole number, got {value!r}")
+                raise UserError(f"{name} must be an integer, got {value!r}")
             if float in (kind, *allowed):
                 numbers = value if isinstance(value, tuple) else () if value is None else (value,)
                 if not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
                     raise UserError(f"{name} must be a finite number, got {value!r}")
         if not (len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)):
-            raise UserError(f"betas are two numbers from 0 up to but not including 1, got {self.betas}")
+            raise UserError(f"betas must be two numbers in [0, 1), got {self.betas}")
         weights = (name for name in get_type_hints(TrainConfig) if name.endswith("_weight"))
         for name in (*weights, "final_rate", "max_shrink", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} cannot be negative, got {getattr(self, name)}")
         if self.vgg is None and (self.perceptual_weight or self.style_weight):
-            raise UserError(
-                "perceptual_weight and style_weight need vgg, an .npz file of VGG-16's weights: give its path"
-            )
+            raise UserError("perceptual_weight and style_weight need vgg: give the .npz file of VGG-16 weights")
         if self.gamma is not None and not 0 < self.gamma <= 1:
-            raise UserError(f"gamma must lie above 0 and up to 1, got {self.gamma}")
+            raise UserError(f"gamma must be in (0, 1], got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
                     "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
         for name in positive:
@@ -164,17 +162,16 @@ class TrainConfig:
         if not self.box < self.size:
             raise UserError(f"the box ({self.box}) must be smaller than the crops ({self.size}): give a smaller box")
         if not 0 <= 2 * self.max_shrink < self.box:
-            raise UserError(f"max_shrink must leave something of the box of {self.box} pixels, got {self.max_shrink}")
+            raise UserError(f"max_shrink must be less than half the box of {self.box} pixels, got {self.max_shrink}")
         if not 0 <= self.pretrain <= self.steps:
-            given = f"pretrain={self.pretrain} does not fit into steps={self.steps}"
-            raise UserError(f"{given}: give a smaller pretrain too")
+            raise UserError(f"pretrain must be between 0 and steps={self.steps}, got {self.pretrain}")
         if not 0 < self.smallest_window <= self.largest_window <= 1:
-            window = f"{self.smallest_window} to {self.largest_window}"
-            raise UserError(f"windows are shares of the picture's shorter side, above 0 and up to 1, got {window}")
+            windows = f"{self.smallest_window} and {self.largest_window}"
+            raise UserError(f"0 < smallest_window <= largest_window <= 1 is required, got {windows}")
         if not 0 <= self.jitter <= 1:
-            raise UserError(f"jitter is a number from 0, for colours as they are, up to 1, got {self.jitter}")
+            raise UserError(f"jitter must be between 0 and 1, got {self.jitter}")
         if not 0 < self.validation < 1:
-            raise UserError(f"validation is the share of pictures held out, between 0 and 1, got {self.validation}")
+            raise UserError(f"validation, the held-out fraction, must be between 0 and 1, got {self.validation}")
 
     def to_json(self) -> str:
         """One field per line, in order."""
@@ -188,7 +185,7 @@ class TrainConfig:
         except ValueError as e:
             raise UserError(f"the configuration is not JSON ({e})") from e
         if not isinstance(fields, dict):
-            raise UserError("the configuration is not a JSON object with one entry per option")
+            raise UserError("the configuration is not a JSON object")
         return configured(cls(), fields)
 
 

@@ -215,7 +215,7 @@ def test_a_texture_depends_on_its_seed_and_number_alone(index, seed):
 
 @pytest.mark.parametrize(("count", "size", "seed"), [(0, 32, 0), (1, 7, 0), (1, 32, -1)])
 def test_textures_need_sensible_numbers(count, size, seed):
-    with pytest.raises(UserError, match="count is 1 or more"):
+    with pytest.raises(UserError, match="count >= 1"):
         Textures(count, size=size, seed=seed)
 
 

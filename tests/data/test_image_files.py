@@ -121,11 +121,19 @@ def test_lab_becomes_rgb(tmp_path):
     np.testing.assert_allclose(as_levels(load_image(tmp_path / "x.tif")), flat, atol=4)
 
 
+#: Each channel rises or falls its own way: what is turned, mirrored or exchanged is not nearly the same.
+DOWN, ACROSS = np.mgrid[:32, :32] / 31
+SMOOTH = np.stack([40 + 170 * ACROSS, 60 + 150 * DOWN, 200 - 60 * (ACROSS + DOWN)], -1).round().astype(np.uint8)
+
+
 @pytest.mark.parametrize("name", ["x.jpg", "x.webp"])
 def test_lossy_files_come_back_nearly(name, tmp_path):
-    smooth = np.linspace(30, 220, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
-    Image.fromarray(smooth).save(tmp_path / name, quality=95)
-    np.testing.assert_allclose(as_levels(load_image(tmp_path / name)), smooth, atol=12)
+    """A few levels off, and neither lighter nor darker."""
+    Image.fromarray(SMOOTH).save(tmp_path / name, quality=95)
+    error = as_levels(load_image(tmp_path / name)) - SMOOTH
+    assert np.abs(error).max() < 8
+    assert np.abs(error).mean() < 1.5
+    assert np.abs(error.mean((0, 1))).max() < 0.5
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
@@ -215,7 +223,7 @@ class TestOneClearLine:
         file = tmp_path / f"half.{suffix}"
         Image.fromarray(noise).save(file)
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with one_line("half.", "cut short or damaged"):
+        with one_line("half.", "truncated or damaged"):
             load(file)
 
     def test_for_a_damaged_file(self, load, tmp_path):
@@ -284,9 +292,11 @@ def test_what_is_saved_without_loss_comes_back_exactly(tmp_path_factory, pixels,
 
 
 def test_a_saved_jpeg_is_near(tmp_path):
-    smooth = np.linspace(-0.8, 0.8, 32 * 32 * 3).reshape(32, 32, 3)
-    save_image(tmp_path / "x.jpeg", smooth)
-    np.testing.assert_allclose(load_image(tmp_path / "x.jpeg"), smooth, atol=0.1)
+    """Nearer than Pillow's own settings would save it: these are off by up to 11 levels."""
+    save_image(tmp_path / "x.jpeg", to_float(SMOOTH))
+    error = as_levels(load_image(tmp_path / "x.jpeg")) - SMOOTH
+    assert np.abs(error).max() < 4
+    assert np.abs(error.mean((0, 1))).max() < 0.2
 
 
 def test_saving_needs_a_known_suffix_an_existing_folder_and_an_image(tmp_path):

@@ -168,12 +168,12 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing():
     others = [
         (Loader(noise_pictures(4), batch=2, size=4, rng=np.random.default_rng(0)).state(), "4 pictures"),
         (Loader(noise_pictures(3), batch=2, size=4, rng=np.random.Generator(np.random.SFC64(0))).state(), "PCG64"),
-        ({}, "no state"),
-        (state | {"rng": None}, "no state"),
-        (state | {"position": "three"}, "no state"),
+        ({}, "not a state"),
+        (state | {"rng": None}, "not a state"),
+        (state | {"position": "three"}, "not a state"),
         (state | {"position": 9}, "pictures"),
-        (state | {"epoch_start": {"bit_generator": "PCG64"}}, "no state"),
-        (state | {"rng": {"bit_generator": "PCG64", "state": 3}}, "no state"),
+        (state | {"epoch_start": {"bit_generator": "PCG64"}}, "not a state"),
+        (state | {"rng": {"bit_generator": "PCG64", "state": 3}}, "not a state"),
     ]
     for other, said in others:
         with pytest.raises(UserError, match=said) as caught:

@@ -207,7 +207,7 @@ WRONG = [
     ("places2", places2, without("data_large"), "none of data_large"),
     ("places2", places2, without("val_large"), "val_large"),
     ("places2", places2_by_lists, without("data_large/z/zoo/1.jpg"), "zoo/1.jpg"),
-    ("places2", places2_by_lists, lambda r: text(r / "places365_val.txt", "../x.jpg 1"), "not below its folder"),
+    ("places2", places2_by_lists, lambda r: text(r / "places365_val.txt", "../x.jpg 1"), "outside its folder"),
     ("celeba", celeba, without("img_align_celeba"), "img_align_celeba"),
     ("celeba", celeba, without("list_eval_partition.txt"), "list_eval_partition.txt"),
     ("celeba", celeba, lambda r: text(r / "list_eval_partition.txt", "nothing"), "get CelebA's list"),
@@ -217,7 +217,7 @@ WRONG = [
     ("celeba-hq", two_folders, without("val"), "none of val"),
     ("dtd", dtd, without("dtd/labels/val1.txt"), "labels/val1.txt"),
     ("dtd", dtd, without("dtd/images"), "images"),
-    ("dtd", dtd, lambda r: text(r / "dtd/labels/val1.txt", "woven/woven_2.jpg"), "both of its parts"),
+    ("dtd", dtd, lambda r: text(r / "dtd/labels/val1.txt", "woven/woven_2.jpg"), "both parts"),
     ("imagenet", imagenet, without("train/n01440764"), "no pictures for train"),
     ("imagenet", imagenet_as_on_kaggle, without("ILSVRC/ImageSets/CLS-LOC/val.txt"), "val.txt"),
     ("scenes", scenes, without("train.txt"), "ca-numpy data scenes"),
@@ -241,7 +241,7 @@ def test_what_the_layout_lacks_is_named_in_one_line(tmp_path, name, make, spoil,
 def test_a_set_that_does_not_exist_and_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no set 'place2': choose from places2, celeba"):
         open_dataset(f"place2:{tmp_path}")
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         open_dataset(f"places2:{tmp_path}/nowhere")
 
 
@@ -255,6 +255,18 @@ def test_sets_join_what_is_divided_freely_and_keep_their_own_division(tmp_path):
     assert len(train) + len(validation) == 3 + 2
     assert {train.crops(i) for i in range(len(train))} == {"windows", "pixels"}
     assert {validation.crops(i) for i in range(len(validation))} == {"windows", "pixels"}
+
+
+def test_what_is_joined_is_divided_as_one_so_that_no_picture_is_on_both_sides(tmp_path):
+    """A single picture divided by itself would be. Each picture here has a grey of its own."""
+    picture(tmp_path / "one" / "0.png", value=200)
+    for i in range(6):
+        picture(tmp_path / "many" / f"{i}.png", value=i)
+    for data in (f"{tmp_path}/one+{tmp_path}/many", f"{tmp_path}/many+{tmp_path}/one"):
+        sides = open_split(data, validation=0.3)
+        train, held_out = ({int(side.pixels(i).max()) for i in range(len(side))} for side in sides)
+        assert not train & held_out
+        assert train | held_out == {0, 1, 2, 3, 4, 5, 200}
 
 
 def test_what_was_divided_before_there_were_sets_is_divided_alike(tmp_path):
@@ -278,7 +290,7 @@ def test_names_are_made_whole_so_that_a_run_is_resumed_from_anywhere(tmp_path, m
 
 @pytest.mark.parametrize("data", ["", "photographs+", "+photographs", "photographs++textures"])
 def test_a_place_that_names_nothing_is_not_the_current_folder(data):
-    with pytest.raises(UserError, match="names nothing"):
+    with pytest.raises(UserError, match="empty name"):
         open_dataset(data)
 
 
@@ -298,7 +310,7 @@ def test_no_picture_is_on_both_sides_under_two_names(tmp_path):
 
 def test_one_bad_picture_in_a_folder_is_left_to_the_loader_and_a_folder_of_bad_ones_is_not(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"a\.png.*mend or remove"):
+    with pytest.raises(UserError, match=r"a\.png.*repair or remove"):
         open_dataset(str(tmp_path))
     picture(tmp_path / "b.png")
     dataset = open_dataset(str(tmp_path))

@@ -2,81 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
+from training_cases import critics_loss, critics_losses, draw_system, generator_loss, slopes
+from vgg_cases import draw_vgg
 
-from ca_numpy import grad, tensor
-from ca_numpy.data import MaskSampler
 from ca_numpy.engine.tensor import Tensor
-from ca_numpy.models import Critic
-from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
-from ca_numpy.training.loop import new_system
+from ca_numpy.training.algorithm1 import System, update_critics, update_generator
 
-Array = np.ndarray[Any, Any]
 TINY = TrainConfig(
     width=4, critic_width=4, size=32, box=16, max_shrink=2, batch=2, steps=3, pretrain=1, validate_every=100,
     pictures_every=100, checkpoint_every=100,
 )  # fmt: skip
-STEP = 1e-6
+#: Every loss there is, each with a weight of its own.
+EVERY_LOSS: dict[str, Any] = {
+    "l1_weight": 0.7, "known_weight": 0.4, "coarse_weight": 1.9, "tv_weight": 0.3, "perceptual_weight": 0.6,
+    "style_weight": 0.2, "adversarial_weight": 0.5, "penalty_weight": 3.0, "gamma": 0.8,
+}  # fmt: skip
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "as released": {},
+    "every loss": EVERY_LOSS,
+    "dcgan": {"adversarial": "dcgan", "adversarial_weight": 0.5},
+    "lsgan": {"adversarial": "lsgan", "adversarial_weight": 0.5},
+    "discounted by distance": {"discount": "distance", "gamma": 0.8},
+    "nothing discounted": {"discount": "none"},
+    "the critics alone teach the refinement": {"refine_l1": False, "adversarial_weight": 0.5},
+}
 
 
-class Recorder(Adam):
-    """An Adam that only remembers along which gradient it was to go."""
-
-    def step(self, gradients: Any, *, rate: float | None = None) -> None:
-        self.gradients = [g.numpy() for g in gradients]
-
-
-def draw_system(*, recording: bool = False) -> tuple[System, list[Batch]]:
-    """A small system in float64, and the list of the batches that it has drawn."""
-    rng, drawn = np.random.default_rng(0), list[Batch]()
-    sampler = MaskSampler("box", image_size=TINY.size, box_size=TINY.box, max_shrink=TINY.max_shrink, per_batch=False)
-
-    def next_batch() -> Batch:
-        drawn.append(Batch(rng.uniform(-1, 1, (2, TINY.size, TINY.size, 3)), *sampler(rng, 2)))
-        return drawn[-1]
-
-    system = new_system(TINY, np.random.default_rng(1), np.random.default_rng(2), next_batch)
-    for network in (system.generator, system.local_critic, system.global_critic):
-        for p in network.parameters().values():
-            p.data = p.numpy().astype(np.float64)
-    if recording:
-        adams = (Recorder(a.parameters) for a in (system.generator_adam, system.critic_adam))
-        system = system._replace(**dict(zip(("generator_adam", "critic_adam"), adams, strict=True)))
-    return system, drawn
-
-
-def boxes_of(x: Array, batch: Batch) -> Array:
-    return np.stack([x[n, t : t + h, l : l + w] for n, (t, l, h, w) in enumerate(batch.boxes)])
-
-
-def check_gradient(objective: Callable[[], float], parameters: dict[str, Tensor], gradients: list[Array]) -> None:
-    """The gradients are the objective's slope along a random direction."""
-    rng = np.random.default_rng(3)
-    ps = list(parameters.values())
-    before = [p.numpy() for p in ps]
-    directions = [rng.standard_normal(p.shape) for p in ps]
-    ends = []
-    for step in (STEP, -STEP):
-        for p, start, d in zip(ps, before, directions, strict=True):
-            p.data = start + step * d
-        ends.append(objective())
-    slope = (ends[0] - ends[1]) / (2 * STEP)
-    assert abs(slope) > 1e-3
-    assert sum((g * d).sum() for g, d in zip(gradients, directions, strict=True)) == pytest.approx(slope, rel=1e-4)
+@pytest.fixture
+def config(variation: str, tmp_path: Any) -> TrainConfig:
+    """TINY with a variation's options; what judges by features gets a file of weights."""
+    options = VARIATIONS[variation]
+    if "style_weight" not in options:
+        return dataclasses.replace(TINY, **options)
+    np.savez(tmp_path / "vgg.npz", **draw_vgg())
+    return dataclasses.replace(TINY, **options, vgg=str(tmp_path / "vgg.npz"))
 
 
 # ---- the lines -------------------------------------------------------------------------------------------------------
 def test_a_completion_is_the_picture_with_the_refined_result_in_its_hole() -> None:
-    system, _ = draw_system()
+    system, _ = draw_system(TINY)
     images, masks, _ = system.next_batch()
     _, refined, filled = (y.numpy() for y in system.generator.complete(images, masks))
     hole = np.broadcast_to(masks == 1, images.shape)
@@ -88,7 +60,7 @@ def test_a_completion_is_the_picture_with_the_refined_result_in_its_hole() -> No
 
 
 def test_every_update_draws_a_batch_of_its_own() -> None:
-    system, drawn = draw_system()
+    system, drawn = draw_system(TINY)
     for number, update in enumerate([update_critics, update_critics, update_generator], start=1):
         options: dict[str, Any] = {"rate": 1e-4, "adversarial": True} if update is update_generator else {}
         update(system, TINY, **options)
@@ -99,7 +71,7 @@ def test_every_update_draws_a_batch_of_its_own() -> None:
 
 
 def test_an_update_of_the_critics_leaves_the_generator_alone_and_the_other_way_round() -> None:
-    system, _ = draw_system()
+    system, _ = draw_system(TINY)
     networks = {"generator": system.generator, "local": system.local_critic, "global": system.global_critic}
     updates: list[tuple[Callable[[], Any], set[str]]] = [
         (lambda: update_critics(system, TINY), {"local", "global"}),
@@ -115,73 +87,33 @@ def test_an_update_of_the_critics_leaves_the_generator_alone_and_the_other_way_r
             assert changed == (able if name in learns else set())
 
 
-def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties() -> None:
-    """Σ over both critics of mean(fake − real) + 10·mean((‖∇ at x̂, in the hole‖ − 1)²)"""
-    system, drawn = draw_system(recording=True)
-    values = update_critics(system, TINY)
-    (batch,) = drawn
-    images, masks, _ = batch
-    fake = system.generator.complete(images, masks)[2].numpy()
-    draws = np.random.default_rng(2)  # as the system's own: for the whole picture first, then for the box
-    whole_t, local_t = draws.random((2, 1, 1, 1)), draws.random((2, 1, 1, 1))
-    cut = [boxes_of(a, batch) for a in (images, fake, masks)]
-
-    def parts(critic: Critic, x: Array, made: Array, mask: Array, t: Array) -> tuple[float, float]:
-        between = tensor((1 - t) * x + t * made)
-        slope = grad(critic(between), between).numpy()
-        norms = np.sqrt((slope**2 * mask).sum((1, 2, 3)))
-        return float((critic(made).numpy() - critic(x).numpy()).mean()), float(((norms - 1) ** 2).mean())
-
-    def both() -> tuple[float, float]:
-        found = [
-            parts(system.global_critic, images, fake, masks, whole_t),
-            parts(system.local_critic, cut[0], cut[1], cut[2], local_t),
-        ]
-        return found[0][0] + found[1][0], found[0][1] + found[1][1]
-
-    scored, penalty = both()
-    assert float(values["wasserstein"]) == pytest.approx(-scored)
-    assert float(values["penalty"]) == pytest.approx(penalty)
-
-    def objective() -> float:
-        scored, penalty = both()
-        return scored + 10 * penalty
-
-    adam: Any = system.critic_adam
-    check_gradient(objective, adam.parameters, adam.gradients)
+@pytest.mark.parametrize("variation", ["as released", "every loss", "dcgan", "lsgan"])
+def test_the_critics_step_is_along_the_gradient_of_their_losses_and_penalties(config: TrainConfig) -> None:
+    """Σ over both critics of mean(fake − real) + λ·mean((‖∇ at x̂, in the hole‖ − 1)²), or of another loss without λ."""
+    system, drawn = draw_system(config, recording=True)
+    values = update_critics(system, config)
+    scored, penalty = critics_losses(system, config, drawn[0])()
+    if config.adversarial == "wgan-gp":
+        assert float(values["wasserstein"]) == pytest.approx(-scored)
+        assert float(values["penalty"]) == pytest.approx(penalty)
+    else:
+        assert float(values["critic"]) == pytest.approx(scored)
+    slope, along = slopes(critics_loss(system, config, drawn[0]), system.critic_adam)
+    assert abs(slope) > 1e-3
+    assert along == pytest.approx(slope, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("adversarial", "discount"), [(True, "box"), (False, "box"), (True, "distance"), (False, "none")]
-)
-def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(adversarial: bool, discount: Any) -> None:
+@pytest.mark.parametrize(("variation", "adversarial"), [*((name, True) for name in VARIATIONS), ("as released", False)])
+def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(
+    config: TrainConfig, adversarial: bool
+) -> None:
     """1.2·ℓ1 + 1.2·known, of each 1.2·coarse + refined, and 0.001 of both critics' scores with their sign turned"""
-    system, drawn = draw_system(recording=True)
-    update_generator(system, replace(TINY, discount=discount), rate=1e-4, adversarial=adversarial)
-    (batch,) = drawn
-    images, masks, _ = batch
-    by_distance = np.stack([0.99 ** oracles.distance_to_known(mask[:, :, 0]) for mask in masks])[..., None]
-    weights = {
-        "box": oracles.discount_by_box(TINY.box, TINY.box, 0.9)[:, :, None],
-        "distance": boxes_of(by_distance, batch),
-        "none": 1.0,
-    }
-    known = 1 - masks
-
-    def objective() -> float:
-        coarse, refined, fake = (y.numpy() for y in system.generator.complete(images, masks))
-        total = 0.0
-        for y, share in ((coarse, 1.2), (refined, 1.0)):
-            error = np.abs(images - y)
-            total += 1.2 * share * (boxes_of(error, batch) * weights[discount]).mean()
-            total += 1.2 * share * (error * known).mean() / known.mean()
-        if adversarial:
-            scores = system.global_critic(fake).numpy(), system.local_critic(boxes_of(fake, batch)).numpy()
-            total -= 0.001 * (scores[0].mean() + scores[1].mean())
-        return float(total)
-
-    adam: Any = system.generator_adam
-    check_gradient(objective, adam.parameters, adam.gradients)
+    system, drawn = draw_system(config, recording=True)
+    update_generator(system, config, rate=1e-4, adversarial=adversarial)
+    objective = generator_loss(system, config, drawn[0], adversarial=adversarial)
+    slope, along = slopes(objective, system.generator_adam)
+    assert abs(slope) > 1e-3
+    assert along == pytest.approx(slope, rel=1e-4)
 
 
 def test_the_loop_is_five_updates_of_the_critics_and_one_of_the_generator(

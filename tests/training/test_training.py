@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_cases import generators_of, loader_of, sampler_of
 
 import ca_numpy
 from ca_numpy import weights
 from ca_numpy.errors import UserError
-from ca_numpy.models import Generator
+from ca_numpy.models import Critic, Generator
+from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
+from ca_numpy.training.algorithm1 import Batch, System, update_critics, update_generator
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.loop import generator_rate
 from ca_numpy.training.presets import PRESETS
@@ -54,6 +57,25 @@ def whole_run(tmp_path_factory):
 def test_the_same_seed_gives_the_same_bytes(whole_run, tmp_path):
     again = train(TINY, out=tmp_path / "again", backend="numpy", quiet=True)
     assert bytes_of(again.folder) == bytes_of(whole_run.folder)
+
+
+def test_the_run_is_algorithm_1_over_parts_built_by_hand(whole_run):
+    """What the tests of same bytes compare a run with is itself: this says that it is the right one."""
+    weights, adams = generators_of(TINY)[3], {"betas": (0.5, 0.9)}
+    generator = Generator(width=4, rng=weights)
+    local, whole = Critic("local", size=16, width=4, rng=weights), Critic("global", size=32, width=4, rng=weights)
+    loader, sampler, masks = loader_of(TINY), sampler_of(TINY), generators_of(TINY)[1]
+    system = System(
+        generator, local, whole, Adam(generator.parameters(), **adams),
+        Adam(local.parameters() | whole.parameters(), rate=4e-4, **adams),
+        lambda: Batch(next(loader), *sampler(masks, 2)), generators_of(TINY)[2],
+    )  # fmt: skip
+    for step in range(5):
+        for _ in range(2 if step >= 2 else 0):
+            update_critics(system, TINY)
+        update_generator(system, TINY, rate=1e-3 * (1 - 0.98 * step / 4), adversarial=step >= 2)
+    for name, array in generator.arrays().items():
+        np.testing.assert_array_equal(array, whole_run.generator.arrays()[name])
 
 
 def test_another_seed_gives_another_run(whole_run, tmp_path):
@@ -155,13 +177,16 @@ def test_without_a_folder_runs_are_numbered(tmp_path, monkeypatch):
         {"variant": "paper", "discount": "distance", "known_weight": 0.0},
         {"attention": False, "shared_clock": True},
         {"masks": "free-form", "mask_per_batch": True, "discount": "none"},
-        {"masks": "boxes", "data": "textures"},
+        {"masks": "boxes", "jitter": 0.3, "betas": (0.3, 0.7)},
     ],
     ids=lambda o: ",".join(map(str, o.values())),
 )
-def test_every_option_trains(tmp_path, options):
-    result = train(TINY, out=tmp_path / "run", quiet=True, backend="numpy", steps=2, pretrain=1, **options)
+def test_options_train_together_and_the_generator_learns(tmp_path, options):
+    """`test_config_fields` says of each option what it changes; here several meet in a whole run."""
+    result = train(TINY, out=tmp_path / "run", quiet=True, backend="numpy", steps=6, pretrain=5, **options)
     assert all(np.isfinite(v) for r in result.records for v in r.values())
+    measured = [r["validation_l1_coarse"] for r in result.records if "validation_l1_coarse" in r]
+    assert measured[-1] < measured[0]
 
 
 def test_a_folder_of_pictures_of_any_size_and_mode(tmp_path):

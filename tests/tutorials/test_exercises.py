@@ -61,18 +61,18 @@ def test_a_wrong_answers_mistake_is_named(name: str, answer: Any, words: str) ->
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_a_known_mistake_is_one_and_is_told(name: str) -> None:
+def test_a_known_mistake_is_wrong_and_recognised(name: str) -> None:
     exercise = EXERCISES[name]
     assert exercise.name == name
     assert exercise.check(exercise.right)
-    for told, mistake in exercise.mistakes.items():
+    for message, mistake in exercise.mistakes.items():
         verdict = check(name, mistake)
         assert not verdict
-        assert told in str(verdict)
+        assert message in str(verdict)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_what_is_not_answered_yet_is_told_its_task(name: str) -> None:
+def test_an_unanswered_exercise_shows_its_task(name: str) -> None:
     def stub(*inputs: Any) -> Any:
         raise NotImplementedError
 
@@ -84,12 +84,12 @@ def test_what_is_not_answered_yet_is_told_its_task(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_an_answer_that_stops_is_told_where(name: str) -> None:
+def test_an_answer_that_raises_is_reported_with_its_input(name: str) -> None:
     def broken(*inputs: Any) -> Any:
         raise ZeroDivisionError("division by zero")
 
     if callable(EXERCISES[name].right):
-        assert "stops with ZeroDivisionError on “" in str(check(name, broken))
+        assert "raises ZeroDivisionError on “" in str(check(name, broken))
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_an_answer_that_stops_is_told_where(name: str) -> None:
         (lambda x: -x, "The sign is wrong: everything is −1 times"),
         (lambda x: abs(x), "the magnitudes are right"),
         (lambda x: x / 2, "everything is 0.5 times"),
-        (lambda x: x * x.shape[0], "another one for each input: 4, 5"),
+        (lambda x: x * x.shape[0], "a different one for each input: 4, 5"),
         (lambda x: x + 1.5, "1.5 too large"),
         (lambda x: 0 * x, "Everything is zero"),
         (lambda x: x / 0, "not finite"),
         (lambda x: x[::-1], "backwards along axis 0"),
         (lambda x: x[::-1, ::-1], "backwards along axis 0 and 1"),
-        (lambda x: x.swapaxes(0, 1), "axes are in another order"),
+        (lambda x: x.swapaxes(0, 1), "axes are in the wrong order"),
         (lambda x: x[:-1], "off by one: one too few along axis 0"),
         (lambda x: np.pad(x, ((0, 0), (1, 0))), "off by one: one too many along axis 1"),
         (lambda x: np.concatenate([0 * x[:1], x[:-1]]), "one place too late along axis 0"),
@@ -115,7 +115,7 @@ def test_an_answer_that_stops_is_told_where(name: str) -> None:
         (lambda x: x * (x > 0), "values are wrong"),
     ],
 )
-def test_what_differs_is_said_in_words(change: Any, words: str) -> None:
+def test_differences_are_described_in_words(change: Any, words: str) -> None:
     rng = np.random.default_rng(0)
     inputs = {"four": (rng.standard_normal((4, 6)),), "five": (rng.standard_normal((5, 7)),)}
     exercise = Exercise("00.same", "Give back what you get.", right=lambda x: x, inputs=lambda: inputs)
@@ -131,10 +131,10 @@ def test_an_answer_may_be_a_value() -> None:
     exercise = Exercise("00.size", "How wide?", right=271, inputs=inputs, mistakes=mistakes, ask=lambda answer: answer)
     assert exercise.check(271)
     assert "Count the pixel itself" in str(exercise.check(270))
-    assert "is 27, and it should be 271" in str(exercise.check(27))
+    assert "is 27, but should be 271" in str(exercise.check(27))
 
 
-def test_an_unknown_exercise_lists_those_there_are() -> None:
+def test_an_unknown_exercise_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"01\.division"):
         check("01.multiplication", None)
     with pytest.raises(UserError, match=r"01\.division"):

@@ -113,7 +113,7 @@ def test_it_was_run_from_top_to_bottom_before_it_was_committed(path: Path) -> No
 
 
 @every_notebook
-def test_every_picture_says_in_words_what_there_is_to_see(path: Path) -> None:
+def test_every_picture_has_an_alt_text(path: Path) -> None:
     outputs = [o for c in committed(path).cells if c.cell_type == "code" for o in c.outputs if "data" in o]
     pictures = [o for o in outputs if "image/png" in o.data]
     assert pictures
@@ -145,7 +145,7 @@ def test_its_links_lead_somewhere(path: Path) -> None:
                 assert "://" in target or (TUTORIALS / target).exists(), target
 
 
-def test_a_changed_figure_is_told() -> None:
+def test_a_changed_figure_is_reported() -> None:
     with pytest.raises(AssertionError, match=r"'size': \(1\.001, 1\.0\)"):
         assert_same_figures({"size": 1.001, "count": 3}, {"size": 1.0, "count": 3})
     assert_same_figures({"size": [1.0 + 1e-9, 2.0]}, {"size": [1.0, 2.0]})

@@ -4,8 +4,8 @@
 
     check("03.output_size", my_function)
 
-The two digits before the dot are the notebook's. The exercises of notebook NN stand in `notebook_NN.py`, beside this
-file, in a list EXERCISES; nothing else has to know of them.
+The two digits before the dot are the notebook's. The exercises of notebook NN are in `notebook_NN.py`, next to this
+file, in a list EXERCISES; nothing else needs to be registered.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["Exercise", "Verdict", "all_exercises", "check"]
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """Put `answer` to the exercise of that name and say what is wrong with it, if anything.
+    """Check `answer` against the exercise of that name and say what is wrong with it, if anything.
 
-    Never raises for a wrong answer: a notebook runs on. The verdict is true for a right answer, and prints as a line or
-    two. Raises UserError for an unknown exercise.
+    Never raises for a wrong answer, so that a notebook continues. The verdict is true for a right answer, and prints as
+    a line or two. Raises UserError for an unknown exercise.
     """
     exercises = _of_notebook(name.partition(".")[0])
     if name not in exercises:

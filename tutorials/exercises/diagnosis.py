@@ -1,6 +1,6 @@
-"""What is wrong with an array, said in words: its shape, its sign, a factor, a place off by one.
+"""Describe what is wrong with an array: its shape, its sign, a factor, an off-by-one shift.
 
-Every explanation has to hold on *all* inputs where the answer is wrong; the first that does is told.
+Every explanation has to hold on *all* inputs where the answer is wrong; the first that does is reported.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ def close(found: Array, wanted: Array, tolerance: float) -> bool:
 
 
 def _size(x: Array) -> float:
-    """The largest value; at least 1e-3, so that roundings around 0 count as 0."""
+    """The largest value; at least 1e-3, so that rounding errors around 0 count as 0."""
     return max(float(abs(x).max(initial=0.0)), 1e-3)
 
 
 def differences(pairs: Sequence[tuple[Results, Results]], *, names: Sequence[str], tolerance: float) -> str:
-    """One or more sentences on what differs, each result that is wrong by its name."""
+    """One or more sentences on what differs, naming each wrong result."""
     counts = {(len(found), len(wanted)) for found, wanted in pairs}
     for n_found, n_wanted in counts:
         if n_found != n_wanted:
-            return f"There should be {n_wanted} results ({', '.join(names)}), and there are {n_found}."
+            return f"There should be {n_wanted} results ({', '.join(names)}), but there are {n_found}."
     if len(names) > 1 and all(_are_swapped(f, w, tolerance) for f, w in pairs):
-        return f"The results are in another order: it should be {', '.join(names)}."
+        return f"The results are in the wrong order: it should be {', '.join(names)}."
     sentences = []
     for i in range(len(pairs[0][1])):
         wrong = [(f[i], w[i]) for f, w in pairs if not close(f[i], w[i], tolerance)]
@@ -51,17 +51,17 @@ def _are_swapped(found: Results, wanted: Results, tolerance: float) -> bool:
 
 
 def first_difference(found: Results, wanted: Results, *, names: Sequence[str], tolerance: float) -> str:
-    """Where the first wrong number stands, what it is and what it should be."""
+    """The position of the first wrong number, its value and the right value."""
     for i, (f, w) in enumerate(zip(found, wanted, strict=False)):
         if close(f, w, tolerance):
             continue
         what = f"{names[i]} " if names else "the answer "
         if f.shape != w.shape:
-            return f"{what}has the shape {f.shape}, and it should be {w.shape}."
+            return f"{what}has the shape {f.shape}, but should have {w.shape}."
         wrong = ~(abs(f - w) <= tolerance * _size(w))
         place = tuple(int(k) for k in np.argwhere(wrong)[0])
         at = f"at {place if len(place) > 1 else place[0]} " if place else ""
-        return f"{what}{at}is {f[place]:.6g}, and it should be {w[place]:.6g}."
+        return f"{what}{at}is {f[place]:.6g}, but should be {w[place]:.6g}."
     return "the number of results differs."
 
 
@@ -69,27 +69,27 @@ def _explain(pairs: Pairs, tolerance: float) -> str:
     shapes = [(f, w) for f, w in pairs if f.shape != w.shape]
     if shapes:
         return _about_shape(shapes)
-    told = _reason(pairs, tolerance)
-    if told:
-        return told
+    message = _reason(pairs, tolerance)
+    if message:
+        return message
     wrong = sum(int(np.sum(~(abs(f - w) <= tolerance * _size(w)))) for f, w in pairs)
-    together = f", on {len(pairs)} inputs together" if len(pairs) > 1 else ""
-    counted = f"The shape is right, and {wrong} of {sum(w.size for _, w in pairs)} values are wrong{together}."
-    told = _reason(pairs[:1], tolerance) if pairs[0][1].size > 1 else None
-    return f"{counted} On the first of these inputs alone: {told}" if told else counted
+    together = f", over {len(pairs)} inputs" if len(pairs) > 1 else ""
+    counted = f"The shape is right, but {wrong} of {sum(w.size for _, w in pairs)} values are wrong{together}."
+    message = _reason(pairs[:1], tolerance) if pairs[0][1].size > 1 else None
+    return f"{counted} On the first of these inputs alone: {message}" if message else counted
 
 
 def _reason(pairs: Pairs, tolerance: float) -> str | None:
     """The first reason that explains all pairs."""
-    return next((told for reason in REASONS if (told := reason(pairs, tolerance))), None)
+    return next((message for reason in REASONS if (message := reason(pairs, tolerance))), None)
 
 
 # ---- shapes ------------------------------------------------------------------------------------------------------
 def _about_shape(pairs: Pairs) -> str:
-    pairs = sorted(pairs, key=lambda pair: pair[0].size == pair[1].size)  # where most can be seen first
+    pairs = sorted(pairs, key=lambda pair: pair[0].size == pair[1].size)  # most informative first
     found, wanted = pairs[0][0].shape, pairs[0][1].shape
     if found and found != wanted and sorted(found) == sorted(wanted):
-        return "The shape is wrong: its axes are in another order."
+        return "The shape is wrong: its axes are in the wrong order."
     if len(found) == len(wanted):
         off = {(axis, f.shape[axis] - w.shape[axis]) for f, w in pairs for axis in range(len(w.shape))}
         off = {(axis, by) for axis, by in off if by}
@@ -100,16 +100,16 @@ def _about_shape(pairs: Pairs) -> str:
         axes = ", ".join(str(axis) for axis in sorted({axis for axis, _ in off}))
         return f"The shape is wrong along axis {axes}."
     if pairs[0][0].size == pairs[0][1].size:
-        return "The shape is wrong: the same number of values with other axes; is a reshape or `keepdims` missing?"
+        return "The shape is wrong: the same number of values with different axes; is a reshape or `keepdims` missing?"
     summed = "is a sum over some axes missing" if pairs[0][0].size > pairs[0][1].size else "is something summed twice"
-    return f"The shape is wrong: it has {len(found)} axes, and should have {len(wanted)}; {summed}?"
+    return f"The shape is wrong: it has {len(found)} axes, but should have {len(wanted)}; {summed}?"
 
 
 # ---- values ------------------------------------------------------------------------------------------------------
 def _not_finite(pairs: Pairs, tolerance: float) -> str | None:
     if all(np.isfinite(f).all() for f, _ in pairs):
         return None
-    return "Some values are not finite: a division by zero, or a logarithm or root of nothing?"
+    return "Some values are not finite: a division by zero, or an invalid logarithm or root?"
 
 
 def _zero(pairs: Pairs, tolerance: float) -> str | None:
@@ -120,7 +120,7 @@ def _sign(pairs: Pairs, tolerance: float) -> str | None:
     if all(close(-f, w, tolerance) for f, w in pairs):
         return "The sign is wrong: everything is −1 times what it should be."
     if all(close(abs(f), abs(w), tolerance) for f, w in pairs):
-        return "The sign is wrong, though not everywhere: the magnitudes are right."
+        return "The sign is wrong in places: the magnitudes are right."
     return None
 
 
@@ -140,7 +140,7 @@ def _factor(pairs: Pairs, tolerance: float) -> str | None:
     if all(w.size == 1 for _, w in pairs):
         return None  # any two numbers differ by a factor
     return (
-        "A factor is wrong, another one for each input: "
+        "A factor is wrong, a different one for each input: "
         + ", ".join(f"{c:.6g}" for c in factors[:4])
         + ". Is a sum taken for a mean, or a mean for a sum?"
     )
@@ -183,7 +183,7 @@ def _shifted(pairs: Pairs, tolerance: float) -> str | None:
         front, back = ((slice(None),) * axis + (s,) for s in (slice(1, None), slice(None, -1)))
         for mine, theirs, way in ((front, back, "late"), (back, front, "early")):
             if all(close(f[mine], w[theirs], tolerance) for f, w in pairs):
-                return f"Off by one: every value stands one place too {way} along axis {axis}."
+                return f"Off by one: every value is one place too {way} along axis {axis}."
     return None
 
 
@@ -194,7 +194,7 @@ def _border_only(pairs: Pairs, tolerance: float) -> str | None:
             continue
         inside = [tuple(slice(1, -1) if a in axes else slice(None) for a in range(f.ndim)) for f, _ in pairs]
         if all(close(f[i], w[i], tolerance) for (f, w), i in zip(pairs, inside, strict=True)):
-            return f"Right inside and wrong at the border, along axis {' and '.join(map(str, axes))}."
+            return f"Right inside but wrong at the border, along axis {' and '.join(map(str, axes))}."
     return None
 
 

@@ -1,4 +1,4 @@
-"""An exercise: what to ask, with which inputs, what is right, and what people tend to write instead."""
+"""An exercise: the task, its inputs, the right answer, and common wrong answers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Exercise:
     """One exercise of a notebook.
 
     name      "NN.what", NN the notebook's number
-    task      one line, shown as long as there is no answer
-    right     a right answer, by other means than the notebook's where possible
-    inputs    {what is special about this input: the arguments}, made anew for each check. The names are shown: "stride
+    task      one line, shown until there is an answer
+    right     a right answer, computed differently from the notebook where possible
+    inputs    {description of this input: its arguments}, created anew for each check. The names are shown: "stride
               2", "an even kernel"
-    mistakes  {what to tell: an answer that makes this mistake}. An answer that gives the same on every input is told so
-    ask       how an answer is put to an input; by default it is called with it. Several results come as a tuple. Where
-              the answer is a value: `lambda answer: answer`, and one input ()
+    mistakes  {message: an answer that makes this mistake}, shown for an answer with the same result on every input
+    ask       how to apply an answer to an input; by default, by calling it. Several results are a tuple. If the answer
+              is a value: `lambda answer: answer`, and one input ()
     results   names of the results, where there are several
     tolerance relative to the largest value of a result
     """
@@ -61,7 +61,7 @@ class Exercise:
     tolerance: float = 1e-9
 
     def check(self, answer: Any) -> Verdict:
-        """Put the answer to every input and compare: first with the known mistakes, then by what differs."""
+        """Apply the answer to every input and compare: first with the known mistakes, then by what differs."""
         if answer is None or answer is Ellipsis:
             return self._say(f"not answered yet. {self.task}")
         wanted = {name: self._results(self.right, x) for name, x in self.inputs().items()}
@@ -74,24 +74,24 @@ class Exercise:
                 return self._say(f"not answered yet. {self.task}")
             except NothingReturned as e:
                 return self._say(f"{e} on {described(name, inputs)}: is a `return` missing?")
-            except Exception as e:  # an answer may raise anything, and the notebook has to go on
-                told = self._known_mistake(answer, wanted)
-                told = f" {told}" if told else ""
-                return self._say(f"stops with {type(e).__name__} on {described(name, inputs)}: {e}.{told}")
+            except Exception as e:  # an answer may raise anything, but the notebook has to continue
+                message = self._known_mistake(answer, wanted)
+                message = f" {message}" if message else ""
+                return self._say(f"raises {type(e).__name__} on {described(name, inputs)}: {e}.{message}")
             for i, (before, after) in enumerate(zip(given, inputs, strict=True)):
                 if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
-                    return self._say(f"changes its input number {i} on {described(name, inputs)}: work on a copy.")
+                    return self._say(f"modifies its input number {i} on {described(name, inputs)}: work on a copy.")
         wrong = [name for name in wanted if not same(found[name], wanted[name], self.tolerance)]
         if not wrong:
             return Verdict(self.name, True, f"right, on all {len(wanted)} inputs.")
-        told = self._known_mistake(answer, wanted)
+        message = self._known_mistake(answer, wanted)
         pairs = [(found[name], wanted[name]) for name in wrong]
-        told = told or differences(pairs, names=self.results, tolerance=self.tolerance)
+        message = message or differences(pairs, names=self.results, tolerance=self.tolerance)
         inputs = self.inputs()[wrong[0]]
         where = first_difference(found[wrong[0]], wanted[wrong[0]], names=self.results, tolerance=self.tolerance)
         passed = [name for name in wanted if name not in wrong]
         score = f"\nRight on: {'; '.join(passed)}. Wrong on: {'; '.join(wrong)}." if passed else ""
-        return self._say(f"{told}\nOn {described(wrong[0], inputs)}: {where}{score}")
+        return self._say(f"{message}\nOn {described(wrong[0], inputs)}: {where}{score}")
 
     def _say(self, message: str) -> Verdict:
         return Verdict(self.name, False, message)
@@ -105,17 +105,17 @@ class Exercise:
         return tuple(np.asarray(r, dtype=np.float64) for r in results)
 
     def _known_mistake(self, answer: Any, wanted: Mapping[str, Results]) -> str | None:
-        """What to tell about an answer that does on every input what one of the mistakes does."""
+        """The message for an answer that behaves like one of the mistakes on every input."""
         mine = {name: self._outcome(answer, name) for name in wanted}
-        for told, mistake in self.mistakes.items():
+        for message, mistake in self.mistakes.items():
             theirs = {name: self._outcome(mistake, name) for name in wanted}
             if self._agree(mine, theirs, wanted):
-                return told
+                return message
         return None
 
     def _agree(self, mine: Outcomes, theirs: Outcomes, wanted: Mapping[str, Results]) -> bool:
-        """The same on every input, values or kinds of error; and some value is wrong, or every error the same."""
-        telling = True
+        """Equal values or kinds of error on every input; and some value is wrong, or all errors are the same."""
+        same_errors = True
         for name, a in mine.items():
             b = theirs[name]
             if isinstance(a, tuple) and isinstance(b, tuple):
@@ -124,9 +124,9 @@ class Exercise:
             elif type(a) is not type(b):
                 return False
             else:
-                telling = telling and str(a) == str(b)
+                same_errors = same_errors and str(a) == str(b)
         wrong = [a for name, a in mine.items() if isinstance(a, tuple) and not same(a, wanted[name], self.tolerance)]
-        return bool(wrong) or telling
+        return bool(wrong) or same_errors
 
     def _outcome(self, answer: Any, name: str) -> Results | Exception:
         try:
@@ -136,7 +136,7 @@ class Exercise:
 
 
 class NothingReturned(Exception):
-    """An answer gave None."""
+    """An answer returned None."""
 
 
 def same(found: Results, wanted: Results, tolerance: float) -> bool:
@@ -144,7 +144,7 @@ def same(found: Results, wanted: Results, tolerance: float) -> bool:
 
 
 def described(name: str, inputs: tuple[Any, ...]) -> str:
-    """The input's name, and what was given: shapes of arrays, short values as they are."""
+    """The input's name and value: shapes of arrays, short values in full."""
     parts = [f"an array {x.shape}" if isinstance(x, np.ndarray) and x.size > 4 else repr(x) for x in inputs]
     shown = ", ".join(p for p in parts if len(p) <= 40 and " object at " not in p and "<function" not in p)
     return f"“{name}” ({shown})" if shown else f"“{name}”"

@@ -37,7 +37,7 @@ def _sum_to(g: Array, shape: tuple[int, ...]) -> Array:
 def _sum_to_inputs() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(1)
     return {
-        "nothing was repeated": (rng.standard_normal((4, 3)), (4, 3)),
+        "nothing to sum": (rng.standard_normal((4, 3)), (4, 3)),
         "a missing axis": (rng.standard_normal((4, 3)), (3,)),
         "a missing axis before others of its length": (rng.standard_normal((3, 3)), (3,)),
         "an axis of length 1": (rng.standard_normal((4, 3)), (4, 1)),
@@ -47,7 +47,7 @@ def _sum_to_inputs() -> dict[str, tuple[Any, ...]]:
 
 
 def _sum_of_last_axes(g: Array, shape: tuple[int, ...]) -> Array:
-    """Missing axes sought behind instead of in front."""
+    """Looks for missing axes at the end instead of the front."""
     g = g.sum(axis=tuple(range(len(shape), g.ndim)))
     result: Array = g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
     return result
@@ -71,7 +71,7 @@ def _leading_only(g: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _softmax(g: Array, v: Array) -> Array:
-    """By the table of derivatives, ∂vᵢ/∂uⱼ = vᵢ·(δᵢⱼ − vⱼ)."""
+    """By the Jacobian, ∂vᵢ/∂uⱼ = vᵢ·(δᵢⱼ − vⱼ)."""
     table = v[..., :, None] * (np.eye(v.shape[-1]) - v[..., None, :])
     result: Array = np.einsum("...i,...ij->...j", g, table)
     return result
@@ -101,12 +101,15 @@ EXERCISES = [
                 g / w,
                 g * u / w**2,
             ),
-            "The gradient of w lacks u: the derivative of u / w by w is −u / w².": lambda g, u, w: (g / w, -g / w**2),
-            "The gradient of w is divided by w once: the derivative of 1 / w is −1 / w².": lambda g, u, w: (
+            "The gradient of w lacks u: the derivative of u / w w.r.t. w is −u / w².": lambda g, u, w: (
+                g / w,
+                -g / w**2,
+            ),
+            "The gradient of w is divided by w only once: the derivative of 1 / w is −1 / w².": lambda g, u, w: (
                 g / w,
                 -g * u / w,
             ),
-            "`a / w * w` is `(a / w) * w` in Python: put w * w into parentheses, or write w**2.": lambda g, u, w: (
+            "`a / w * w` is `(a / w) * w` in Python: put w * w in parentheses, or write w**2.": lambda g, u, w: (
                 g / w,
                 -g * u / w * w,
             ),
@@ -126,11 +129,11 @@ EXERCISES = [
         right=_sum_to,
         inputs=_sum_to_inputs,
         mistakes={
-            "Missing axes stand in front, not behind: NumPy aligns shapes at their last axes.": _sum_of_last_axes,
-            "This takes one of the repeated gradients: each use adds its own, so they are summed.": _first_of,
-            "This is the mean of the repeated gradients: each use adds its own, so they are summed.": _mean_to,
-            "Axes in front are summed, axes of length 1 are not: they were repeated too.": _leading_only,
-            "This gives g another shape and sums nothing.": lambda g, shape: g.reshape(shape),
+            "Missing axes are leading, not trailing: NumPy aligns shapes at their last axes.": _sum_of_last_axes,
+            "This takes one of the repeated gradients: each use contributes, so they are summed.": _first_of,
+            "This is the mean of the repeated gradients: each use contributes, so they are summed.": _mean_to,
+            "Leading axes are summed, but axes of length 1 are not: they were repeated too.": _leading_only,
+            "This reshapes g but sums nothing.": lambda g, shape: g.reshape(shape),
         },
     ),
     Exercise(
@@ -139,14 +142,14 @@ EXERCISES = [
         right=_softmax,
         inputs=_softmax_inputs,
         mistakes={
-            "This is the table's diagonal only: each vᵢ also falls when another uⱼ of its row rises.": lambda g, v: (
+            "This is only the diagonal of the Jacobian: each vᵢ also depends on every other uⱼ.": lambda g, v: (
                 g * v * (1 - v)
             ),
-            "This is the rule of exp: what the denominator does is missing.": lambda g, v: g * v,
-            "The sum runs over everything: each row has a sum of its own (axis −1, keepdims).": lambda g, v: (
+            "This is the rule of exp: the effect of the denominator is missing.": lambda g, v: g * v,
+            "The sum runs over the whole array: each row has its own sum (axis −1, keepdims).": lambda g, v: (
                 v * (g - (g * v).sum())
             ),
-            "The sum runs down the columns: a row is what lies along the last axis.": lambda g, v: (
+            "The sum runs down the columns: rows lie along the last axis.": lambda g, v: (
                 v * (g - (g * v).sum(0, keepdims=True))
             ),
             "The sum is of g, not of g·v.": lambda g, v: v * (g - g.sum(-1, keepdims=True)),

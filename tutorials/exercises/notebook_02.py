@@ -18,26 +18,28 @@ Array = NDArray[Any]
 
 def must_be_tensor(x: Any, what: str) -> Tensor:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{what} is a {type(x).__name__} and has to be a Tensor: use no np. and no .numpy() on the way")
+        raise TypeError(
+            f"{what} is a {type(x).__name__} but has to be a Tensor: do not use np. or .numpy() to compute it"
+        )
     return x
 
 
 # ---- a rule written in operations --------------------------------------------------------------------------------
 def _orders_of_rule(rule: Callable[[Tensor, Tensor], Any], x: Array, g: Array, d: Array) -> tuple[Any, ...]:
-    """The gradient by x; and of ⟨that gradient, d⟩ the gradients by x and by g. Softmax with the given rule."""
+    """The gradient w.r.t. x, and those of ⟨that gradient, d⟩ w.r.t. x and g, for softmax with the given rule."""
     before = OPS["softmax"]
     try:
         softmax = Op("softmax")
     finally:
-        OPS["softmax"] = before  # it was for us only
-    defvjp(softmax, lambda g, y, x: must_be_tensor(rule(g, y), "what the rule gives"))
+        OPS["softmax"] = before  # registered for this check only
+    defvjp(softmax, lambda g, y, x: must_be_tensor(rule(g, y), "the rule's result"))
     x_, g_ = tensor(x), tensor(g)
     first = grad(softmax(x_), x_, create_graph=True, seed=g_)
     return first, *grad((first * d).sum(), [x_, g_])
 
 
 def _softmax_rule(g: Tensor, y: Tensor) -> Tensor:
-    """v·(g − mean of g weighted by v), another way to write it."""
+    """v·(g − mean of g weighted by v): the same in another form."""
     return y * (g - (y * g).sum(-1, keepdims=True))
 
 
@@ -173,33 +175,31 @@ def _penalty_by_hand(critic: Callable[[Tensor], Tensor], x: Array) -> Tensor:
 EXERCISES = [
     Exercise(
         "02.softmax",
-        "Write the rule of softmax in operations on Tensors.",
+        "Write the softmax rule in operations on Tensors.",
         right=_softmax_rule,
         inputs=_softmax_inputs,
         ask=_orders_of_rule,
-        results=("the gradient", "the gradient of the gradient by x", "the gradient of the gradient by g"),
+        results=("the gradient", "its gradient w.r.t. x", "its gradient w.r.t. g"),
         mistakes={
-            "The values are right, but y was taken off the tape: the rule's derivative by y is lost.": _off_the_tape,
-            "The values are right, but g and y were taken off the tape: they have no gradient.": _all_off_the_tape,
-            "The values are right, but the sum was taken off the tape: it depends on g and on y.": _sum_off_the_tape,
+            "The values are right, but y was detached from the tape: its derivative is lost.": _off_the_tape,
+            "The values are right, but g and y were detached from the tape: they have no gradient.": _all_off_the_tape,
+            "The values are right, but the sum was detached from the tape: it depends on g and y.": _sum_off_the_tape,
             "NumPy's functions do not take Tensors: write t.sum(axis=-1, keepdims=True), not np.sum(t, …).": (
                 _sum_by_numpy
             ),
-            "The sum runs over everything: each row has a sum of its own (axis −1, keepdims).": lambda g, y: (
+            "The sum runs over the whole array: each row has its own sum (axis −1, keepdims).": lambda g, y: (
                 y * (g - (g * y).sum())
             ),
-            "This is the diagonal only: each yᵢ also falls when another xⱼ of its row rises.": lambda g, y: (
-                g * y * (1 - y)
-            ),
+            "This is only the diagonal: each yᵢ also depends on every other xⱼ.": lambda g, y: g * y * (1 - y),
         },
     ),
     Exercise(
         "02.hessian_vector",
-        "Give the product of a function's Hessian and a vector.",
+        "Return the product of a function's Hessian and a vector.",
         right=_hessian_vector,
         inputs=_hessian_inputs,
         mistakes={
-            "The first gradient is off the tape, so its gradient is 0: ask for create_graph=True.": _from_first(
+            "The first gradient is off the tape, so its gradient is 0: pass create_graph=True.": _from_first(
                 lambda g, v, x: grad((g * v).sum(), x), graph=False
             ),
             "This is the gradient of the gradient's sum, H·1: weight the gradient by v before the sum.": _from_first(
@@ -208,7 +208,7 @@ EXERCISES = [
             "This is v·(H·1): v must weight the gradient before it is differentiated, not the result.": _from_first(
                 lambda g, v, x: grad(g.sum(), x) * v
             ),
-            "This is the gradient times v, a first derivative: differentiate once more.": _from_first(
+            "This is the gradient times v, a first derivative: differentiate again.": _from_first(
                 lambda g, v, x: g * v
             ),
             "This is H times the gradient: multiply the gradient by v, not by itself.": _from_first(
@@ -221,18 +221,18 @@ EXERCISES = [
     ),
     Exercise(
         "02.penalty",
-        "Give the mean of (‖gradient by a row‖ − 1)² as a Tensor.",
+        "Return the mean of (‖gradient w.r.t. a row‖ − 1)² as a Tensor.",
         right=_penalty_by_hand,
         inputs=_penalty_inputs,
         ask=_penalty_and_gradient,
-        results=("the penalty", "its gradient by the weights"),
+        results=("the penalty", "its gradient w.r.t. the weights"),
         mistakes={
-            "The penalty is right, but off the tape: ask for create_graph=True.": _penalty(graph=False),
-            "The norm runs over the whole batch: each row has a norm of its own (axis 1).": _penalty(axis=None),
-            "The norm runs down the columns: each row has a norm of its own (axis 1).": _penalty(axis=0),
+            "The penalty is right, but off the tape: pass create_graph=True.": _penalty(graph=False),
+            "The norm is over the whole batch: each row has its own norm (axis 1).": _penalty(axis=None),
+            "The norm is over the columns: each row has its own norm (axis 1).": _penalty(axis=0),
             "The root is missing: this compares the squared norm with 1.": _penalty(root=False),
             "This is the sum over the rows, not their mean.": _penalty(mean=False),
-            "There is a value for each row: take their mean.": _penalty(mean=None),
+            "This is one value per row: take their mean.": _penalty(mean=None),
             "These are slopes of the critic's mean, smaller by the number of rows: differentiate its sum.": _penalty(
                 of_mean=True
             ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 03, convolution and its two gradients: places, taps, and what is turned around."""
+"""Exercises of notebook 03, convolution and its two gradients: positions, taps, and what is flipped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 # ---- how many places ---------------------------------------------------------------------------------------------
 def _output_size(n: int, k: int, stride: int, before: int, after: int) -> int:
-    """By trying."""
+    """By trial."""
     return sum(1 for start in range(0, n + before + after, stride) if start + k <= n + before + after)
 
 
@@ -27,7 +27,7 @@ def _sizes() -> dict[str, tuple[int, ...]]:
         "three pixels": (8, 3, 1, 0, 0),
         "a window as long as the line": (5, 5, 1, 0, 0),
         "zeros at both ends": (8, 3, 1, 1, 1),
-        "zeros behind only": (8, 2, 1, 0, 1),
+        "zeros at the end only": (8, 2, 1, 0, 1),
         "stride 2, nothing left over": (9, 3, 2, 0, 0),
         "stride 2, a pixel left over": (10, 3, 2, 0, 0),
         "stride 3, with zeros": (10, 5, 3, 1, 2),
@@ -71,7 +71,7 @@ def _dw_variant(change: Callable[[Array, Array, Array], Any], *, step: bool = Tr
 
 
 def _slices_to_the_end(g: Array, x: Array, ksize: tuple[int, int], stride: int) -> Array:
-    """As a product of matrices; the error says only that they do not fit."""
+    """As a matrix product; the error says only that the shapes do not match."""
     dw = np.zeros((*ksize, x.shape[3], g.shape[3]))
     for u, v in np.ndindex(*ksize):
         seen = x[:, u::stride, v::stride].reshape(-1, x.shape[3])
@@ -95,12 +95,12 @@ def _ask_dx(answer: Callable[..., Any], g: Array, w: Array) -> Any:
 
     dx = answer(conv, g, w)
     if dx is not None and len(calls) != 1:
-        raise ValueError(f"conv was called {len(calls)} times, and has to be called once")
+        raise ValueError(f"conv was called {len(calls)} times, but must be called once")
     return dx
 
 
 def _dx(conv: Callable[[Array, Array], Array], g: Array, w: Array) -> Array:
-    """By the definition; one call, for the rule's sake."""
+    """By the definition; one call, because the exercise requires one."""
     conv(np.zeros((1, *w.shape[:3])), w)
     size = g.shape[1] + w.shape[0] - 1, g.shape[2] + w.shape[1] - 1
     return oracles.conv2d_dx(g, w, size, ConvGeometry())
@@ -110,9 +110,9 @@ def _dx_inputs() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(6)
     return {
         "a window of one pixel": (rng.standard_normal((1, 3, 3, 2)), rng.standard_normal((1, 1, 2, 2))),
-        "a kernel 3 × 3": (rng.standard_normal((1, 4, 5, 2)), rng.standard_normal((3, 3, 2, 2))),
+        "a 3 × 3 kernel": (rng.standard_normal((1, 4, 5, 2)), rng.standard_normal((3, 3, 2, 2))),
         "two channels to three": (rng.standard_normal((1, 4, 4, 3)), rng.standard_normal((3, 3, 2, 3))),
-        "a kernel 2 × 3": (rng.standard_normal((2, 4, 4, 2)), rng.standard_normal((2, 3, 2, 2))),
+        "a 2 × 3 kernel": (rng.standard_normal((2, 4, 4, 2)), rng.standard_normal((2, 3, 2, 2))),
     }
 
 
@@ -137,22 +137,22 @@ EXERCISES = [
         right=_output_size,
         inputs=_sizes,
         mistakes={
-            "Off by one: n − k is how far the window can move; where it starts it stands, too.": lambda n, k, s, b, a: (
+            "Off by one: the window can move n − k times, and its start counts too.": lambda n, k, s, b, a: (
                 (n + b + a - k) // s
             ),
-            "The window's own length is missing: it has to lie wholly inside.": lambda n, k, s, b, a: (n + b + a) // s,
+            "The window's own length is missing: it must lie entirely inside.": lambda n, k, s, b, a: (n + b + a) // s,
             "The zeros are missing: the line is n + before + after long.": lambda n, k, s, b, a: (n - k) // s + 1,
-            "The zeros of one end are counted twice: they need not be as many at both ends.": lambda n, k, s, b, a: (
+            "The zeros of one end are counted twice: the ends need not have the same number.": lambda n, k, s, b, a: (
                 (n + 2 * b - k) // s + 1
             ),
-            "Rounded up: a step that does not fit wholly is not made.": lambda n, k, s, b, a: (
+            "Rounded up: a step that does not fit entirely is not taken.": lambda n, k, s, b, a: (
                 -(-(n + b + a - k) // s) + 1
             ),
             "The stride is missing: only every stride-th position is taken.": lambda n, k, s, b, a: n + b + a - k + 1,
-            "The first position is divided too: it is (n + before + after − k) that is divided, and 1 added.": (
+            "The first position is divided too: divide (n + before + after − k), then add 1.": (
                 lambda n, k, s, b, a: (n + b + a - k + 1) // s
             ),
-            "This is not whole: a step that does not fit is not made, so divide with //.": lambda n, k, s, b, a: (
+            "This is not an integer: a step that does not fit is not taken, so divide with //.": lambda n, k, s, b, a: (
                 (n + b + a - k) / s + 1
             ),
         },
@@ -166,42 +166,42 @@ EXERCISES = [
             "The stride is missing: neighbouring values of g belong to pixels `stride` apart.": _dw_variant(
                 lambda seen, g, right: right, step=False
             ),
-            "The slices run to the end of the picture: they have as many rows and columns as g.": _slices_to_the_end,
+            "The slices run to the end of the picture: they need as many rows and columns as g.": _slices_to_the_end,
             "This is the mean over the pictures: their gradients are summed.": _dw_variant(
                 lambda seen, g, right: right / len(g)
             ),
-            "This is the mean over the positions: each adds its own.": _dw_variant(
+            "This is the mean over the positions: their contributions are summed.": _dw_variant(
                 lambda seen, g, right: right / g[..., 0].size
             ),
-            "Only the last picture counts: is there an = in place of a +=?": _dw_variant(
+            "Only the last picture counts: is there an = instead of a +=?": _dw_variant(
                 lambda seen, g, right: np.tensordot(seen[-1], g[-1], axes=([0, 1], [0, 1]))
             ),
-            "The kernel is turned around: tap (u, v) sees the pixels from (u, v) on.": lambda g, x, ksize, stride: _dw(
+            "The kernel is flipped: tap (u, v) sees the pixels from (u, v) on.": lambda g, x, ksize, stride: _dw(
                 g, x, ksize, stride
             )[::-1, ::-1],
-            "Channels were summed before the product: each pair c, o has weights of its own.": _dw_variant(
+            "Channels were summed before the product: each pair c, o has its own weights.": _dw_variant(
                 lambda seen, g, right: np.full(right.shape, np.sum(seen.sum(-1) * g.sum(-1)))
             ),
         },
     ),
     Exercise(
         "03.dx_by_conv",
-        "Give the gradient of the picture by one call of conv.",
+        "Compute the gradient of the picture with one call of conv.",
         right=_dx,
         inputs=_dx_inputs,
         ask=_ask_dx,
         mistakes={
-            "The kernel has to be turned around, in both its directions.": _by_conv(turn=()),
-            "The kernel is turned upside down only: left and right have to change places too.": _by_conv(turn=(0,)),
-            "The kernel is turned left to right only: top and bottom have to change places too.": _by_conv(turn=(1,)),
-            "The channels have to change places: g's are the kernel's last axis, and dx's the one before.": _by_conv(
+            "The kernel has to be flipped along both axes.": _by_conv(turn=()),
+            "The kernel is flipped only vertically: flip it horizontally too.": _by_conv(turn=(0,)),
+            "The kernel is flipped only horizontally: flip it vertically too.": _by_conv(turn=(1,)),
+            "The channel axes must be swapped: g's channels are the kernel's last axis, dx's the one before.": _by_conv(
                 swap=False
             ),
-            "g needs zeros around it: a pixel at the corner is seen by one window only.": _by_conv(zeros=lambda k: 0),
-            "There are too many zeros around g: with k − 1, the window at the corner just touches it.": _by_conv(
+            "g needs zeros around it: a corner pixel is seen by only one window.": _by_conv(zeros=lambda k: 0),
+            "There are too many zeros around g: with k − 1, the corner window just touches it.": _by_conv(
                 zeros=lambda k: k
             ),
-            "There are too few zeros around g: these keep the size, and dx is larger than g by k − 1.": _by_conv(
+            "There are too few zeros around g: these keep the size, but dx is larger than g by k − 1.": _by_conv(
                 zeros=lambda k: k // 2
             ),
         },

@@ -53,10 +53,10 @@ def _field_inputs() -> dict[str, tuple[Any, ...]]:
         "one layer": ([(3, 1, 1)],),
         "three layers": ([(5, 1, 1), (3, 1, 1), (3, 1, 1)],),
         "a dilated layer": ([(3, 1, 4)],),
-        "a kernel of 5, dilated": ([(3, 1, 1), (5, 1, 3)],),
+        "a dilated 5-tap kernel": ([(3, 1, 1), (5, 1, 3)],),
         "stride 2, then a layer": ([(3, 2, 1), (3, 1, 1)],),
         "two strides": ([(3, 2, 1), (3, 2, 1), (3, 1, 1)],),
-        "three strides, and dilation": ([(5, 2, 1), (3, 3, 2), (3, 2, 1), (3, 1, 8)],),
+        "three strides and dilation": ([(5, 2, 1), (3, 3, 2), (3, 2, 1), (3, 1, 8)],),
     }
 
 
@@ -102,7 +102,7 @@ def _distance_inputs() -> dict[str, tuple[Any, ...]]:
         "one dilated layer": ([(3, 4)],),
         "dilations 1, 2": ([(3, 1), (3, 2)],),
         "dilations 2, 2, 2": ([(3, 2), (3, 2), (3, 2)],),
-        "a kernel of 5": ([(5, 2), (3, 1)],),
+        "a 5-tap kernel": ([(5, 2), (3, 1)],),
         "a gap": ([(3, 1), (3, 5)],),
     }
 
@@ -110,7 +110,7 @@ def _distance_inputs() -> dict[str, tuple[Any, ...]]:
 def _ask_distances(answer: Any, layers: Dilated) -> Any:
     found = answer(layers)
     if isinstance(found, (set, frozenset)):
-        raise TypeError("a set has no order, and asked is a sorted list")
+        raise TypeError("a set has no order: return a sorted list")
     return found
 
 
@@ -138,10 +138,10 @@ def _needed_variant(
 
 def _needed_inputs() -> dict[str, tuple[int, ...]]:
     return {
-        "seen already": (10, 31, 4),
+        "already seen": (10, 31, 4),
         "one layer is enough": (32, 31, 4),
-        "a hole just as wide as the field": (31, 31, 4),
-        "just as wide after one layer": (47, 31, 4),
+        "a hole exactly as wide as the field": (31, 31, 4),
+        "exactly as wide after one layer": (47, 31, 4),
         "the paper's hole": (128, 31, 4),
         "a large hole": (512, 31, 4),
         "jump 1": (64, 3, 1),
@@ -152,7 +152,7 @@ def _needed_inputs() -> dict[str, tuple[int, ...]]:
 EXERCISES = [
     Exercise(
         "04.receptive_field",
-        "Give the width of the field of a stack of layers.",
+        "Compute the width of the receptive field of a stack of layers.",
         right=_field,
         inputs=_field_inputs,
         mistakes={
@@ -165,10 +165,10 @@ EXERCISES = [
             "The dilation is missing.": _field_variant(lambda k, s, d, jump: (k - 1) * jump),
             "k taps have k − 1 steps between them, not k.": _field_variant(lambda k, s, d, jump: k * d * jump),
             "Off by one: without a layer, an output sees one pixel, itself.": _from_zero,
-            "A dilated kernel spans (k − 1)·d + 1 pixels, and adds one less: (k − 1)·d.": _field_variant(
+            "A dilated kernel spans (k − 1)·d + 1 pixels but adds one less: (k − 1)·d.": _field_variant(
                 lambda k, s, d, jump: (k * d - 1) * jump
             ),
-            "The stride is in place of the jump: strides multiply over the layers.": _added_strides,
+            "This uses the stride for the jump: strides multiply over the layers.": _added_strides,
         },
     ),
     Exercise(
@@ -178,28 +178,28 @@ EXERCISES = [
         inputs=_distance_inputs,
         ask=_ask_distances,
         mistakes={
-            "These are all pixels between the ends; some of them lie in gaps and are not seen.": _whole_range,
-            "Some distances stand there twice: several paths may lead to one pixel.": _with_repeats,
-            "The layers are taken side by side: each sees, around what the one after it sees, distances of its own.": (
+            "These are all pixels between the ends; some lie in gaps and are not seen.": _whole_range,
+            "Some distances occur twice: several paths may lead to one pixel.": _with_repeats,
+            "The layers are treated as independent: each extends what the next one sees by its own distances.": (
                 _one_layer_each
             ),
-            "The last tap of each kernel is missing: `range` ends before its end.": _no_last_tap,
-            "These are counted from the first pixel seen: count from the output's own pixel, to both sides.": (
+            "The last tap of each kernel is missing: `range` excludes its end.": _no_last_tap,
+            "These are counted from the first pixel seen: count from the output's own pixel, in both directions.": (
                 _from_the_left
             ),
         },
     ),
     Exercise(
         "04.layers_needed",
-        "Count the dilated layers that a hole needs.",
+        "Count the dilated layers needed for a hole.",
         right=_needed,
         inputs=_needed_inputs,
         mistakes={
-            "The dilations begin with 2, not with 1; or the field grew to one side only.": _needed_variant(first=0),
-            "The first dilation is 2, the next 4: these begin with 4.": _needed_variant(first=2),
-            "A field as wide as the hole sees nothing but hole: it has to be wider.": _needed_variant(equal=True),
+            "The dilations start at 2, not 1; or the field grew on one side only.": _needed_variant(first=0),
+            "The first dilation is 2, the next 4: these start at 4.": _needed_variant(first=2),
+            "A field as wide as the hole sees only the hole: it has to be wider.": _needed_variant(equal=True),
             "The jump is missing: a step of these layers is `jump` pixels.": _needed_variant(jumps=False),
-            "The dilations stay at 2 here: they double from layer to layer.": _needed_variant(doubled=False),
+            "The dilations stay at 2 here: they should double from layer to layer.": _needed_variant(doubled=False),
         },
     ),
 ]

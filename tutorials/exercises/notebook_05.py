@@ -1,4 +1,4 @@
-"""Exercises of notebook 05, ELU, padding and colour: a slope from its output, a shift, and a kernel turned."""
+"""Exercises of notebook 05, ELU, padding and colour: a slope from its output, a shift, and a reversed kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 # ---- ELU's gradient ----------------------------------------------------------------------------------------------
 def _elu_gradient(g: Array, y: Array) -> Array:
-    """By way of the input."""
+    """Via the input."""
     x = np.where(y > 0, y, np.log1p(np.minimum(y, 0)))
     return np.asarray(g * np.exp(np.minimum(x, 0)))
 
@@ -33,7 +33,7 @@ def _outputs() -> dict[str, tuple[Array, Array]]:
 
 # ---- the shift of symmetric padding ------------------------------------------------------------------------------
 def _before(n: int, k: int, stride: int, dilation: int) -> int:
-    """SAME's zeros in front, by adding one at a time, behind first, until ⌈n/s⌉ windows fit."""
+    """SAME's leading zeros, by adding one at a time, trailing first, until ⌈n/s⌉ windows fit."""
     before = after = 0
     reach = (len(range(0, n, stride)) - 1) * stride + (k - 1) * dilation + 1
     while before + n + after < reach:
@@ -56,7 +56,7 @@ def _layers() -> dict[str, tuple[int, int, int, int]]:
         "stride 2, dilation 2": (16, 3, 2, 2),
         "stride 3": (17, 5, 3, 1),
         "stride 4, a window that needs no zeros": (9, 1, 4, 1),
-        "stride 4, where nothing is missing": (16, 3, 4, 1),
+        "stride 4, no padding needed": (16, 3, 4, 1),
         "stride 4, dilation 2": (16, 3, 4, 2),
     }
 
@@ -86,45 +86,41 @@ def _kernels() -> dict[str, tuple[Array]]:
 EXERCISES = [
     Exercise(
         "05.elu_gradient",
-        "Give the gradient of ELU's input from its output.",
+        "Compute the gradient of ELU's input from its output.",
         right=_elu_gradient,
         inputs=_outputs,
         mistakes={
-            "This takes y for x: eˣ is y + 1 where y is not above 0, not e to the y.": lambda g, y: (
-                g * np.exp(np.minimum(y, 0))
-            ),
-            "y + 1 is the slope on the left only: above 0 it is 1.": lambda g, y: g * (y + 1),
-            "On the left the slope is not y but y + 1: y = eˣ − 1.": lambda g, y: g * np.where(y > 0, 1, y),
-            "This is ReLU's slope: ELU's is not 0 on the left.": lambda g, y: g * (y > 0),
+            "This treats y as x: where y ≤ 0, eˣ is y + 1, not e to the y.": lambda g, y: g * np.exp(np.minimum(y, 0)),
+            "y + 1 is the slope only below 0: above 0 it is 1.": lambda g, y: g * (y + 1),
+            "Below 0 the slope is y + 1, not y: y = eˣ − 1.": lambda g, y: g * np.where(y > 0, 1, y),
+            "This is ReLU's slope: ELU's is not 0 below 0.": lambda g, y: g * (y > 0),
             "This is the slope itself: the gradient g has to be multiplied by it.": lambda g, y: np.minimum(y, 0) + 1,
-            "The sides are exchanged: the slope is 1 above 0, and y + 1 below.": lambda g, y: (
+            "The two sides are swapped: the slope is 1 above 0, and y + 1 below.": lambda g, y: (
                 g * np.where(y > 0, y + 1, 1)
             ),
-            "1 − y is above 1 on the left, where ELU flattens: the slope is 1 + y.": lambda g, y: (
-                g * (1 - np.minimum(y, 0))
-            ),
+            "1 − y exceeds 1 below 0, where ELU flattens: the slope is 1 + y.": lambda g, y: g * (1 - np.minimum(y, 0)),
         },
     ),
     Exercise(
         "05.shift",
-        "Tell by how many pixels a port with symmetric zeros is shifted.",
+        "Compute by how many pixels a port with symmetric zeros is shifted.",
         right=_shift,
         inputs=_layers,
         mistakes={
-            "The other way round: more zeros in front move the windows to the left.": lambda n, k, s, d: (
+            "The sign is reversed: more leading zeros move the windows to the left.": lambda n, k, s, d: (
                 -_shift(n, k, s, d)
             ),
-            "The odd zero stands in front here: SAME puts it behind.": lambda n, k, s, d: (
+            "The odd zero comes first here: SAME puts it last.": lambda n, k, s, d: (
                 (k - 1) * d // 2 - -(-max(_total(n, k, s, d), 0) // 2)
             ),
-            "All of SAME's zeros are taken for those in front: half of them stand behind.": lambda n, k, s, d: (
+            "This counts all of SAME's zeros as leading: half of them are trailing.": lambda n, k, s, d: (
                 (k - 1) * d // 2 - max(_total(n, k, s, d), 0)
             ),
-            "These are SAME's zeros in front: the shift is how many more the port has there.": _before,
-            "These are the port's zeros in front: SAME puts some there, too, and the shift is the rest.": (
+            "These are SAME's leading zeros: the shift is how many more the port has.": _before,
+            "These are the port's leading zeros: SAME has some too, and the shift is the difference.": (
                 lambda n, k, s, d: (k - 1) * d // 2
             ),
-            "SAME's zeros depend on the size and on the stride: at stride 1 the rules agree, at others not always.": (
+            "SAME's zeros depend on the size and the stride: at stride 1 the rules agree, at others not always.": (
                 lambda n, k, s, d: 0
             ),
             "The number of zeros is never negative: is max(…, 0) missing?": lambda n, k, s, d: (
@@ -141,22 +137,18 @@ EXERCISES = [
     ),
     Exercise(
         "05.to_rgb",
-        "Turn a first kernel for BGR into one for RGB.",
+        "Convert a first kernel for BGR into one for RGB.",
         right=_to_rgb,
         inputs=_kernels,
         mistakes={
-            "All five channels are turned: ones and mask stay where they are.": lambda kernel: kernel[:, :, ::-1],
+            "All five channels are reversed: ones and mask stay where they are.": lambda kernel: kernel[:, :, ::-1],
             "Ones and mask are lost: only three channels are left.": lambda kernel: kernel[:, :, 2::-1],
-            "The outputs are turned, too: they are features, and have no colours.": lambda kernel: _to_rgb(kernel)[
-                ..., ::-1
-            ],
-            "Nothing is turned.": lambda kernel: kernel,
-            "The channels are shifted in a ring: red and blue change places, and green stays.": lambda kernel: kernel[
+            "The outputs are reversed too: they are features, not colours.": lambda kernel: _to_rgb(kernel)[..., ::-1],
+            "Nothing is reversed.": lambda kernel: kernel,
+            "The channels are rotated: red and blue should be swapped, and green should stay.": lambda kernel: kernel[
                 :, :, [1, 2, 0, 3, 4]
             ],
-            "The kernel is turned in space, too: only its colours have to be.": lambda kernel: _to_rgb(kernel)[
-                ::-1, ::-1
-            ],
+            "The kernel is flipped in space too: reverse only its colours.": lambda kernel: _to_rgb(kernel)[::-1, ::-1],
         },
     ),
 ]

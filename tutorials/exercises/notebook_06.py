@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 # ---- products saved ----------------------------------------------------------------------------------------------
 def _saving(m: int, r: int) -> float:
-    """By counting: pairs of an output and a tap, and places of the tile."""
+    """By counting: pairs of an output and a tap, and positions in the tile."""
     direct = sum(1 for _ in np.ndindex(m, m, r, r))
     nested = sum(1 for _ in np.ndindex(m + r - 1, m + r - 1))
     return direct / nested
@@ -29,14 +29,14 @@ def _sizes() -> dict[str, tuple[int, int]]:
         "F(2×2, 3×3)": (2, 3),
         "F(4×4, 3×3)": (4, 3),
         "F(6×6, 3×3)": (6, 3),
-        "a kernel 5 × 5": (4, 5),
-        "a kernel of one pixel": (4, 1),
+        "a 5 × 5 kernel": (4, 5),
+        "a one-pixel kernel": (4, 1),
     }
 
 
 # ---- tiles -------------------------------------------------------------------------------------------------------
 def _count_tiles(height: int, width: int, m: int) -> int:
-    """By the corners where one starts."""
+    """By counting the corners where one starts."""
     return len(range(0, height, m)) * len(range(0, width, m))
 
 
@@ -61,7 +61,7 @@ def _matrices(m: int, r: int, points: tuple[float, ...]) -> tuple[Array, Array, 
 
 
 def _kernel_gradient(At: Array, G: Array, Bt: Array, d: Array, g: Array) -> Array:
-    """By the definition; the matrices say only how large the kernel is."""
+    """By the definition; the matrices only give the size of the kernel."""
     r = G.shape[1]
     d, g = d[None, :, :, None], g[None, :, :, None]
     dw = oracles.conv2d_dw(g, d, (r, r), ConvGeometry())
@@ -98,24 +98,22 @@ def _gradient_variant(
 EXERCISES = [
     Exercise(
         "06.saving",
-        "Give the factor by which F(m×m, r×r) saves products.",
+        "Compute the factor by which F(m×m, r×r) reduces the number of products.",
         right=_saving,
         inputs=_sizes,
         mistakes={
-            "Upside down: a saving is the direct sum's products over Winograd's.": lambda m, r: (
+            "Inverted: the saving is the direct sum's products over Winograd's.": lambda m, r: (
                 (m + r - 1) ** 2 / (m * r) ** 2
             ),
-            "This is one dimension: nested, it saves along rows and along columns.": lambda m, r: m * r / (m + r - 1),
+            "This is for one dimension: nested, it saves along rows and columns.": lambda m, r: m * r / (m + r - 1),
             "A tile has m + r − 1 pixels along each side, not m + r: the windows overlap.": lambda m, r: (
                 (m * r / (m + r)) ** 2
             ),
-            "These are the products of the direct sum for one output: a tile has m × m of them.": lambda m, r: (
+            "These are the direct sum's products for one output: a tile has m × m outputs.": lambda m, r: (
                 (r / (m + r - 1)) ** 2
             ),
-            "The factor is not whole in general: divide with /.": lambda m, r: (m * r) ** 2 // (m + r - 1) ** 2,
-            "This is how many products are saved: asked is by what factor.": lambda m, r: (
-                (m * r) ** 2 - (m + r - 1) ** 2
-            ),
+            "The factor is not an integer in general: divide with /.": lambda m, r: (m * r) ** 2 // (m + r - 1) ** 2,
+            "This is the number of products saved, not the factor.": lambda m, r: (m * r) ** 2 - (m + r - 1) ** 2,
             "This is the limit for large m: each output needs more than one product.": lambda m, r: r * r,
         },
     ),
@@ -125,42 +123,42 @@ EXERCISES = [
         right=_count_tiles,
         inputs=_pictures,
         mistakes={
-            "Rounded down: outputs that do not fill a tile need one, too.": lambda h, w, m: (h // m) * (w // m),
-            "Rounded up once, at the end: rows and columns have to be rounded each for itself.": lambda h, w, m: (
+            "Rounded down: outputs that do not fill a tile need one too.": lambda h, w, m: (h // m) * (w // m),
+            "Rounded up once, at the end: rows and columns have to be rounded separately.": lambda h, w, m: (
                 -(-h * w // (m * m))
             ),
             "One too many where tiles fit exactly: add m − 1, not m, before dividing.": lambda h, w, m: (
                 (h // m + 1) * (w // m + 1)
             ),
-            "A tile reads m + 2 pixels, but it gives m outputs, and the next starts m further.": lambda h, w, m: (
+            "A tile reads m + 2 pixels, but yields m outputs, and the next starts m further on.": lambda h, w, m: (
                 -(-h // (m + 2)) * -(-w // (m + 2))
             ),
-            "This is not whole: part of a tile costs a whole one.": lambda h, w, m: h * w / (m * m),
-            "A tile at every output: they start m apart.": lambda h, w, m: h * w,
+            "This is not an integer: part of a tile costs a whole one.": lambda h, w, m: h * w / (m * m),
+            "This has a tile at every output: they start m apart.": lambda h, w, m: h * w,
         },
     ),
     Exercise(
         "06.kernel_gradient",
-        "Give the gradient of the kernel with one product for each place of the tile.",
+        "Compute the gradient of the kernel with one product per position in the tile.",
         right=_kernel_gradient,
         inputs=_gradient_inputs,
         mistakes={
-            "The result is still n × n: G brought w to the points, and its transpose brings the gradient back.": (
+            "The result is still n × n: G maps w to the points, and its transpose maps the gradient back.": (
                 _gradient_variant(lambda product, G: product)
             ),
-            "The kernel is turned around: w is evaluated by G, and nothing has to be flipped.": _gradient_variant(
+            "The kernel is flipped: w is evaluated by G, and nothing has to be flipped.": _gradient_variant(
                 lambda product, G: (G.T @ product @ G)[::-1, ::-1]
             ),
-            "Transposed: Gᵀ stands on the left, G on the right, as in all nested forms.": _gradient_variant(
+            "Transposed: Gᵀ goes on the left, G on the right, as in all nested forms.": _gradient_variant(
                 lambda product, G: (G.T @ product @ G).T
             ),
-            "The pixels are not transformed: it is Bᵀ d B that meets the gradient.": _gradient_variant(
+            "The pixels are not transformed: multiply the gradient by Bᵀ d B.": _gradient_variant(
                 lambda product, G: G.T @ product @ G, pixels=lambda Bt, d: d
             ),
-            "Bᵀ is transposed once too often: the pixels are transformed as in the forward pass, Bᵀ d B.": (
+            "Bᵀ is transposed once too often: transform the pixels as in the forward pass, Bᵀ d B.": (
                 _gradient_variant(lambda product, G: G.T @ product @ G, pixels=lambda Bt, d: Bt.T @ d @ Bt)
             ),
-            "The pixels are transformed along one axis only: B acts on rows and on columns.": _gradient_variant(
+            "The pixels are transformed along one axis only: B acts on rows and columns.": _gradient_variant(
                 lambda product, G: G.T @ product @ G, pixels=lambda Bt, d: Bt @ d
             ),
         },

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07, from GANs to WGAN-GP: a distance, the penalty in the hole, and where a critic stops."""
+"""Exercises of notebook 07, from GANs to WGAN-GP: a distance, the penalty in the hole, and where a critic converges."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Array = NDArray[Any]
 
 # ---- the distance on a line --------------------------------------------------------------------------------------
 def _distance(real: Array, fake: Array) -> float:
-    """Each sample as often as the other set has samples: then both have as many, and sorting pairs them."""
+    """Repeat each sample as often as the other set has samples: then both are equally large, and sorting pairs them."""
     return float(np.abs(np.sort(np.repeat(real, len(fake))) - np.sort(np.repeat(fake, len(real)))).mean())
 
 
 def _by_gaps(
     *, counts: bool = False, absolute: bool = True, root: bool = False, before: bool = False
 ) -> Callable[[Array, Array], float]:
-    """The solution's way, with its mistakes."""
+    """The solution's method, with variations that are mistakes."""
 
     def answer(real: Array, fake: Array) -> float:
         places = np.sort(np.concatenate([real, fake]))
@@ -44,7 +44,7 @@ def _by_gaps(
 def _distance_inputs() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(5)
     return {
-        "as many of both": (np.array([0.0, 1.0, 5.0]), np.array([7.0, 2.0, 3.0])),
+        "equally many of both": (np.array([0.0, 1.0, 5.0]), np.array([7.0, 2.0, 3.0])),
         "one fake in the middle": (np.array([-1.0, 1.0]), np.array([0.0])),
         "more fakes than real ones": (rng.standard_normal(4), rng.standard_normal(7) + 1),
         "equal samples": (np.array([2.0, 2.0, 3.0]), np.array([2.0, 3.0])),
@@ -148,39 +148,39 @@ def _trap_inputs() -> dict[str, tuple[Any, ...]]:
 EXERCISES = [
     Exercise(
         "07.distance",
-        "Give the Wasserstein distance between any two arrays of numbers.",
+        "Compute the Wasserstein distance between any two arrays of numbers.",
         right=_distance,
         inputs=_distance_inputs,
         mistakes={
-            "Shares, not counts: divide what lies to the left by the size of its own set.": _by_gaps(counts=True),
-            "The gaps where more real ones lie to the left count as negative: take the absolute value.": _by_gaps(
+            "Fractions, not counts: divide the number to the left by the size of the set.": _by_gaps(counts=True),
+            "Gaps with more real samples to the left count as negative here: take the absolute value.": _by_gaps(
                 absolute=False
             ),
-            "The difference of the shares is squared: each gap counts in proportion to it.": _by_gaps(root=True),
-            "The sample at which a gap begins lies to the left of it, too: count with <=, not with <.": _by_gaps(
-                before=True
+            "The difference of the fractions is squared: each gap is weighted by the difference itself.": _by_gaps(
+                root=True
             ),
-            "This is how far the means are apart. Samples on both sides cancel there; in the distance they do not.": (
+            "The sample at which a gap begins lies to its left too: count with <=, not <.": _by_gaps(before=True),
+            "This is the distance between the means: there, samples on both sides cancel, but here they do not.": (
                 lambda real, fake: abs(real.mean() - fake.mean())
             ),
         },
     ),
     Exercise(
         "07.masked_penalty",
-        "Give the mean of (‖slope in the hole‖ − 1)² as a Tensor.",
+        "Return the mean of (‖slope in the hole‖ − 1)² as a Tensor.",
         right=_penalty_by_rows,
         inputs=_masked_inputs,
         ask=_masked_and_gradient,
-        results=("the penalty", "its gradient by the weights"),
+        results=("the penalty", "its gradient w.r.t. the weights"),
         mistakes={
-            "The mask is the wrong way round: 1 is the hole, and the slope there counts.": _masked(masked="known"),
-            "The mask is on the point: the critic must see the whole picture, and the mask goes on its slope.": _masked(
+            "The mask is inverted: 1 is the hole, where the slope counts.": _masked(masked="known"),
+            "The mask is applied to the point: the critic must see the whole picture; mask its slope.": _masked(
                 masked="point"
             ),
-            "The mask is missing: slopes along known pixels count, too.": _masked(masked="none"),
-            "The point is at the other end: t = 0 is real, t = 1 is fake.": _masked(swap=True),
-            "The penalty is right, but off the tape: ask for create_graph=True.": _masked(graph=False),
-            "The norm runs over the whole batch: each row has a norm of its own (axis 1).": _masked(axis=None),
+            "The mask is missing: slopes along known pixels count too.": _masked(masked="none"),
+            "The interpolation is reversed: t = 0 is real, t = 1 is fake.": _masked(swap=True),
+            "The penalty is right, but off the tape: pass create_graph=True.": _masked(graph=False),
+            "The norm is over the whole batch: each row has its own norm (axis 1).": _masked(axis=None),
             "This is the sum over the rows, not their mean.": _masked(mean=False),
             "These are slopes of the critic's mean, smaller by the number of rows: differentiate its sum.": _masked(
                 of_mean=True
@@ -189,19 +189,19 @@ EXERCISES = [
     ),
     Exercise(
         "07.trap",
-        "Give the distance that the critic says when it has stopped.",
+        "Compute the critic's estimate of the distance after convergence.",
         right=_says_downhill,
         inputs=_trap_inputs,
         mistakes={
-            "There is a second place to stop: below 0 the penalty pulls towards −1.": _says(trap="none"),
-            "The trap does not always hold: far enough away, slope 0 can be passed.": _says(trap="always"),
-            "The second place to stop is no mirror image: d pulls to the right of −1.": _says(trap="mirrored"),
-            "No mirror image: d pulls to the right of −1, too, and far enough away through slope 0.": _says(
+            "There is a second minimum: below 0 the penalty pulls towards −1.": _says(trap="none"),
+            "The trap does not always hold: if d is large enough, s passes through 0.": _says(trap="always"),
+            "The second minimum is not a mirror image: d pulls it to the right of −1.": _says(trap="mirrored"),
+            "Not a mirror image: d pulls s to the right of −1 and, if large enough, through 0.": _says(
                 trap="mirrored always"
             ),
-            "The penalty alone would be content with s = 1; d goes on pulling.": lambda d, lam, start: d,
+            "The penalty alone would stop at s = 1, but d keeps pulling.": lambda d, lam, start: d,
             "The derivative of (|s| − 1)² has a factor 2.": _says(half=1.0),
-            "This is the slope: the distance it says is s·d.": _says(slope_only=True),
+            "This is the slope: the estimated distance is s·d.": _says(slope_only=True),
         },
         tolerance=1e-6,
     ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08, masks and the discounted ℓ1: a hole, distances, weights by the box's sides."""
+"""Exercises of notebook 08, masks and the discounted ℓ1: a hole, distances, weights by distance to the sides."""
 
 from __future__ import annotations
 
@@ -120,53 +120,51 @@ def _symmetric_inputs() -> dict[str, tuple[Any, ...]]:
 EXERCISES = [
     Exercise(
         "08.hole",
-        "Give the mask of a shrunk box.",
+        "Return the mask of a shrunk box.",
         right=_hole,
         inputs=_hole_inputs,
         mistakes={
-            "It shrinks at the top and at the left only: take as much off at the other end.": _hole_by_slices(
-                once=True
-            ),
-            "This moves the box: at the other end dy and dx come off, too.": _hole_by_slices(grow=True),
+            "It shrinks only at the top and the left: shrink the other ends too.": _hole_by_slices(once=True),
+            "This moves the box: dy and dx must also come off the other ends.": _hole_by_slices(grow=True),
             "dy and dx are swapped: dy is taken off rows, dx off columns.": _hole_by_slices(swap=True),
-            "The mask is the wrong way round: 1 is the hole.": _hole_by_slices(known=1.0),
-            "The box ends at top + height and left + width: its last two numbers are sizes.": _to_height_and_width,
-            "Rows and columns of the box are exchanged: it is (top, left, height, width).": (
+            "The mask is inverted: 1 is the hole.": _hole_by_slices(known=1.0),
+            "The box ends at top + height and left + width: its last two values are sizes.": _to_height_and_width,
+            "Rows and columns of the box are swapped: it is (top, left, height, width).": (
                 lambda box, dy, dx, size: _hole((box[1], box[0], box[3], box[2]), dy, dx, size)
             ),
-            "left and top are exchanged: the box begins with top.": (
+            "left and top are swapped: top comes first in box.": (
                 lambda box, dy, dx, size: _hole((box[1], box[0], box[2], box[3]), dy, dx, size)
             ),
         },
     ),
     Exercise(
         "08.distance",
-        "Give each pixel's distance to the nearest known one.",
+        "Compute each pixel's distance to the nearest known pixel.",
         right=_distance,
         inputs=_distance_inputs,
         mistakes={
-            "These are steps along rows and columns, |di| + |dj|: the distance is straight, √(di² + dj²).": _all_pairs(
+            "These are steps along rows and columns, |di| + |dj|: the distance is Euclidean, √(di² + dj²).": _all_pairs(
                 lambda di, dj: di + dj
             ),
-            "These are a king's moves, max(|di|, |dj|): the distance is straight, √(di² + dj²).": _all_pairs(
+            "These are a king's moves, max(|di|, |dj|): the distance is Euclidean, √(di² + dj²).": _all_pairs(
                 np.maximum
             ),
-            "These are squares of the distances: take the root.": _all_pairs(lambda di, dj: di**2 + dj**2),
-            "What lies outside the picture is not known: a hole at the border has no help from there.": (
+            "These are squared distances: take the root.": _all_pairs(lambda di, dj: di**2 + dj**2),
+            "Pixels outside the picture are not known: a hole at the border gets no help from there.": (
                 _with_a_known_border
             ),
-            "The mask is the wrong way round: missing pixels have a distance, known ones have 0.": _to_the_hole,
+            "The mask is inverted: missing pixels have a distance, known ones have 0.": _to_the_hole,
         },
     ),
     Exercise(
         "08.symmetric",
-        "Give the weights by the nearest side, the same from all four.",
+        "Compute the weights by the nearest side, the same for all four.",
         right=_symmetric,
         inputs=_symmetric_inputs,
         mistakes={
-            "These are the released code's: the last of n rows is n − 1, and 0 away from its side.": _by_sides(last=0),
-            "This counts from 1: the outermost pixels are 0 away, and have weight 1.": _by_sides(first=1),
-            "This goes by the side that is further away: of two powers of γ < 1 the nearer side has the larger.": (
+            "These are the released code's: the last of n rows is row n − 1, at distance 0.": _by_sides(last=0),
+            "This counts from 1: the outermost pixels have distance 0 and weight 1.": _by_sides(first=1),
+            "This uses the side that is further away: since γ < 1, the nearer side has the larger power.": (
                 _by_sides(join=np.minimum)
             ),
             "The weights of rows and columns are multiplied: only the nearest side counts.": _by_sides(

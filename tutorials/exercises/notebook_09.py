@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 # ---- known patches -----------------------------------------------------------------------------------------------
 def _known(hole: Array, ksize: int) -> Array:
-    """Each pixel of the hole spoils the patches that reach it."""
+    """Each hole pixel excludes the patches that reach it."""
     known, r = np.ones(hole.shape), ksize // 2
     for i, j in np.argwhere(hole > 0):
         known[max(0, i - r) : i + r + 1, max(0, j - r) : j + r + 1] = 0
@@ -37,7 +37,7 @@ def _known_as_a_cross(hole: Array, ksize: int) -> Array:
 
 
 def _known_share(hole: Array, ksize: int) -> Array:
-    """The share of known pixels, zeros around the picture being known."""
+    """The share of known pixels; padding counts as known."""
     padded = np.pad(1.0 - hole, ksize // 2, constant_values=1)
     return np.asarray(sliding_window_view(padded, (ksize, ksize)).mean(axis=(2, 3)))
 
@@ -54,11 +54,11 @@ def _holes() -> dict[str, tuple[Any, ...]]:
 
     return {
         "no hole": (np.zeros((4, 5)), 3),
-        "patches of one pixel": (holed((5, 6), slice(1, 3), slice(2, 4)), 1),
-        "a hole of one pixel": (holed((7, 8), slice(3, 4), slice(4, 5)), 3),
+        "one-pixel patches": (holed((5, 6), slice(1, 3), slice(2, 4)), 1),
+        "a one-pixel hole": (holed((7, 8), slice(3, 4), slice(4, 5)), 3),
         "a box": (holed((8, 9), slice(2, 5), slice(3, 7)), 3),
         "a hole in the corner": (holed((7, 7), slice(0, 2), slice(0, 3)), 3),
-        "patches of 5 × 5": (holed((9, 9), slice(3, 6), slice(4, 6)), 5),
+        "5 × 5 patches": (holed((9, 9), slice(3, 6), slice(4, 6)), 5),
     }
 
 
@@ -104,9 +104,9 @@ def _score_inputs() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(9)
     return {
         "one step": (rng.standard_normal((2, 3, 2, 3)), 1),
-        "three steps along a line": (rng.standard_normal((1, 5, 1, 5)), 3),
+        "three steps along a row": (rng.standard_normal((1, 5, 1, 5)), 3),
         "three steps": (rng.standard_normal((3, 4, 3, 4)), 3),
-        "a background of another size": (rng.standard_normal((2, 4, 3, 5)), 3),
+        "a background of a different size": (rng.standard_normal((2, 4, 3, 5)), 3),
         "five steps": (rng.standard_normal((2, 6, 2, 5)), 5),
     }
 
@@ -145,27 +145,27 @@ def _size_inputs() -> dict[str, tuple[int, ...]]:
         "the paper's size": (64, 64, 2, 1),
         "stride 2": (8, 12, 1, 2),
         "both": (16, 24, 2, 2),
-        "a size that does not divide": (7, 10, 2, 1),
-        "both, and nothing divides": (11, 9, 2, 4),
+        "a size that is not divisible": (7, 10, 2, 1),
+        "both, not divisible": (11, 9, 2, 4),
     }
 
 
 EXERCISES = [
     Exercise(
         "09.known_patches",
-        "Say which patches may be copied.",
+        "Find the patches that may be copied.",
         right=_known,
         inputs=_holes,
         mistakes={
             "These are the known pixels: a patch next to the hole reaches into it.": lambda hole, k: 1.0 - hole,
-            "A patch counts as known here if any pixel of it is: all have to be.": _known_somewhere,
-            "The other way around: this is 1 where a patch touches the hole.": lambda hole, k: 1 - _known(hole, k),
-            "Patches at the border are lost: what lies outside the picture is no hole.": _known_inside_only,
-            "The patch reaches too far: from its middle it is (k − 1)/2 to each side.": lambda hole, k: _known(
+            "A patch counts as known here if any of its pixels is: all have to be.": _known_somewhere,
+            "This is inverted: it is 1 where a patch touches the hole.": lambda hole, k: 1 - _known(hole, k),
+            "Patches at the border are lost: positions outside the picture are not hole.": _known_inside_only,
+            "The patch reaches too far: it extends (k − 1)/2 on each side of its centre.": lambda hole, k: _known(
                 hole, 2 * k + 1
             ),
             "The corners of the patch are missing: it is a square, not a cross.": _known_as_a_cross,
-            "These are shares of known pixels: the answer is 1 where all are known, else 0.": _known_share,
+            "These are fractions of known pixels: the answer is 1 where all are known, else 0.": _known_share,
         },
     ),
     Exercise(
@@ -174,7 +174,7 @@ EXERCISES = [
         right=_moved(),
         inputs=_score_inputs,
         mistakes={
-            "The positions move apart: both have to go by +t, this one by +t and the other by −t.": _moved(
+            "The positions move apart: both have to move by +t, not one by +t and the other by −t.": _moved(
                 lambda t: (t, -t)
             ),
             "Only the foreground's position moves: this sums down a column, not along a diagonal.": _moved(
@@ -183,42 +183,40 @@ EXERCISES = [
             "Only the background's position moves: this sums along a row, not along a diagonal.": _moved(
                 lambda t: (0, t)
             ),
-            "What leaves at one end comes in at the other: np.roll does that; it counts as 0 here.": _rolled,
-            "The sum runs on from the end of a line into the next: pad the two axes, not a flat matrix.": _runs_on,
-            "Both positions move down: right is along axes 1 and 3.": _moved(axes=(0, 2)),
+            "Values wrap around from one end to the other, as in np.roll; they should count as 0.": _rolled,
+            "The sum continues from the end of a row into the next: pad the two axes, not a flat matrix.": _runs_on,
+            "Both positions move down: moving right is along axes 1 and 3.": _moved(axes=(0, 2)),
             "The step t = 0, the score itself, is missing.": _moved(
                 steps=lambda k: [t for t in _steps(k) if t or k < 3]
             ),
-            "Only the steps to one side are summed: t runs from −(k − 1)/2.": _moved(steps=lambda k: range(k // 2 + 1)),
-            "The steps run from 0 to k − 1: they lie around 0.": _moved(steps=lambda k: range(k)),
-            "These are k steps to each side: it is k in all.": _moved(steps=lambda k: range(-k, k + 1)),
-            "This is the mean: the scores are summed.": _moved(mean=True),
+            "Only the steps to one side are summed: t starts at −(k − 1)/2.": _moved(steps=lambda k: range(k // 2 + 1)),
+            "The steps run from 0 to k − 1: they should be centred on 0.": _moved(steps=lambda k: range(k)),
+            "These are k steps to each side: there should be k in total.": _moved(steps=lambda k: range(-k, k + 1)),
+            "This is the mean: the scores should be summed.": _moved(mean=True),
         },
     ),
     Exercise(
         "09.attention_bytes",
-        "Count the bytes of the attention.",
+        "Compute the size of the attention matrix in bytes.",
         right=_bytes,
         inputs=_size_inputs,
         mistakes={
-            "Rounded down: positions that start before the end count, also where the size does not divide.": (
+            "Rounded down: positions that start before the end count, even if the size is not divisible.": (
                 _bytes_rounded_down
             ),
-            "These are numbers: each takes four bytes.": lambda h, w, r, s: _bytes(h, w, r, s) // 4,
-            "Double precision: these numbers take four bytes each.": lambda h, w, r, s: _bytes(h, w, r, s) * 2,
-            "The stride is for the background only: every foreground position asks.": _bytes_strided_twice,
-            "The stride thins out one axis only: it goes down and to the right.": _bytes_one_axis,
+            "This is the number of values: each takes four bytes.": lambda h, w, r, s: _bytes(h, w, r, s) // 4,
+            "This is double precision: the values take four bytes each.": lambda h, w, r, s: _bytes(h, w, r, s) * 2,
+            "The stride applies to the background only: every foreground position counts.": _bytes_strided_twice,
+            "The stride is applied along one axis only: it applies to rows and columns.": _bytes_one_axis,
             "The stride is missing.": lambda h, w, r, s: _bytes(h, w, r, 1),
-            "The stride goes along each axis: each is rounded up on its own, not the number of all positions.": (
+            "The stride applies to each axis: round up each one separately, not the total number of positions.": (
                 lambda h, w, r, s: 4 * _starts(h, r) * _starts(w, r) * _starts(_starts(h, r) * _starts(w, r), s * s)
             ),
             "The rate is missing.": lambda h, w, r, s: _bytes(h, w, 1, s),
-            "An entry for each position: the attention has one for each pair.": lambda h, w, r, s: (
+            "This is one entry per position: the attention has one per pair.": lambda h, w, r, s: (
                 4 * _starts(h, r) * _starts(w, r)
             ),
-            "This is not whole, or not rounded: each axis is rounded up on its own, before they are multiplied.": (
-                _bytes_divided
-            ),
+            "This is not an integer, or not rounded: round up each axis before multiplying.": (_bytes_divided),
         },
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10, attention as style transfer: nearest patches, colours brought together, and a count."""
+"""Exercises of notebook 10, attention as style transfer: nearest patches, matched colours, and a count."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _patch_rows() -> dict[str, tuple[Array, Array]]:
     strengths = np.array([[0.2], [3.0], [0.5], [1.0], [2.0], [0.1], [4.0]])
     pb = strengths * rng.standard_normal((7, 4))
     return {
-        # Powers of two: by direction many are equally alike, and no rounding may say which of them wins.
-        "patches of one number": (
+        # Powers of two: by direction many are tied, and rounding must not decide among them.
+        "one-number patches": (
             rng.standard_normal((5, 1)),
             np.array([[0.5, -1, 2, -0.25, 4, -2]]).T,
         ),
         "faint and strong patches": (rng.standard_normal((9, 4)), pb),
-        "one patch and its doubles": (rng.standard_normal((3, 2)), np.array([[1.0, 1.0], [2.0, 2.0], [0.25, 0.25]])),
+        "one patch and its multiples": (rng.standard_normal((3, 2)), np.array([[1.0, 1.0], [2.0, 2.0], [0.25, 0.25]])),
         "more patches than positions": (rng.standard_normal((4, 9)), rng.standard_normal((12, 9))),
         "light pictures": (3 + 0.2 * rng.standard_normal((6, 5)), 3 + 0.2 * rng.standard_normal((8, 5))),
     }
@@ -70,7 +70,7 @@ def _colour_pictures() -> dict[str, tuple[Array, Array]]:
             picture(4, 5, [0.1, 0.0, -0.2], [0.3, 0.2, 0.1]),
             picture(4, 5, [-0.5, 0.2, 0.4], [0.1, 0.5, 0.4]),
         ),
-        "a style of another size": (
+        "a style of a different size": (
             picture(6, 4, [0.0, 0.3, 0.1], [0.5, 0.4, 0.2]),
             picture(3, 7, [0.6, -0.1, 0.0], [0.2, 0.1, 0.6]),
         ),
@@ -91,7 +91,7 @@ def _maps() -> dict[str, tuple[Array, int]]:
     rng = np.random.default_rng(12)
     return {
         "each patch once": (rng.permutation(6).reshape(2, 3), 6),
-        "some patches again and again": (rng.integers(0, 5, (6, 7)), 5),
+        "some patches many times": (rng.integers(0, 5, (6, 7)), 5),
         "the last patches never": (rng.integers(0, 4, (3, 4)), 9),
         "one patch everywhere": (np.full((3, 3), 2), 4),
     }
@@ -107,7 +107,7 @@ EXERCISES = [
             "These are inner products, not distances: a strong patch wins nearly everywhere.": (
                 lambda pf, pb: (pf @ pb.T).argmax(1)
             ),
-            "These are directions, as attention's scores are: a patch and its double are not equally near.": (
+            "These are directions, as attention's scores are: a patch and its multiple are not equally near.": (
                 lambda pf, pb: (pf @ (pb / np.linalg.norm(pb, axis=1, keepdims=True)).T).argmax(1)
             ),
             "A half is missing: ‖f − b‖² = ‖f‖² − 2⟨f, b⟩ + ‖b‖².": (
@@ -117,46 +117,44 @@ EXERCISES = [
                 lambda pf, pb: (2 * pf @ pb.T + np.sum(pb * pb, axis=1)).argmax(1)
             ),
             "The norms of b are not squared.": lambda pf, pb: (np.linalg.norm(pb, axis=1) - 2 * pf @ pb.T).argmin(1),
-            "This is the farthest: is an argmax in place of an argmin?": _farthest,
-            "The other way around: this says which row of pf is nearest to each row of pb.": (
-                lambda pf, pb: _nearest(pb, pf)
-            ),
-            "These are the distances: which row has the smallest?": (
+            "This is the farthest: is there an argmax instead of an argmin?": _farthest,
+            "This is reversed: it gives the row of pf nearest to each row of pb.": (lambda pf, pb: _nearest(pb, pf)),
+            "These are the distances: return the row with the smallest.": (
                 lambda pf, pb: ((pf[:, None] - pb) ** 2).sum(2).min(1)
             ),
         },
     ),
     Exercise(
         "10.recoloured",
-        "Give each channel of the content the mean and the standard deviation that it has in the style.",
+        "Match the mean and the standard deviation of each channel of the content to the style.",
         right=_recoloured,
         inputs=_colour_pictures,
         mistakes={
             "One mean and one deviation for all channels: each channel has its own.": _recoloured_by(np.mean, np.std),
-            "The means are of each channel, the deviation is of all together.": _recoloured_by(spread=np.std),
-            "Only the mean is moved: the standard deviation has to change, too.": _recoloured_by(
+            "The means are per channel, but the deviation is of all channels together.": _recoloured_by(spread=np.std),
+            "Only the mean is shifted: the standard deviation has to change too.": _recoloured_by(
                 spread=lambda x: np.ones(3)
             ),
-            "Variances in place of standard deviations: take their roots.": _recoloured_by(
+            "These are variances, not standard deviations: take their roots.": _recoloured_by(
                 spread=lambda x: x.var((0, 1))
             ),
             "The content keeps its own deviation as a factor: divide by it first.": (
                 lambda content, style: style.mean((0, 1)) + (content - content.mean((0, 1))) * style.std((0, 1))
             ),
-            "The deviations divide by n − 1 here: by n, as `std` does by itself.": (
+            "The deviations divide by n − 1 here: divide by n, the default of `std`.": (
                 _recoloured_by(spread=lambda x: x.std((0, 1), ddof=1))
             ),
-            "The deviations are divided the wrong way around.": _recoloured_by(spread=lambda x: 1 / x.std((0, 1))),
-            "The other way around: this is the style in the content's colours.": (
+            "The ratio of the deviations is inverted.": _recoloured_by(spread=lambda x: 1 / x.std((0, 1))),
+            "This is reversed: it is the style in the content's colours.": (
                 lambda content, style: _recoloured(style, content)
             ),
-            "The style's mean is missing: what was taken off has to be put back on, the style's.": (
+            "The style's mean is missing: add it after subtracting the content's.": (
                 lambda content, style: _recoloured(content, style) - style.mean((0, 1))
             ),
-            "The content's mean is not taken off before it is scaled.": (
+            "The content's mean is not subtracted before scaling.": (
                 lambda content, style: style.mean((0, 1)) + content * (style.std((0, 1)) / content.std((0, 1)))
             ),
-            "Each column has a mean of its own: it is one for all pixels of a channel, over axes 0 and 1.": (
+            "Each column has its own mean here: take one per channel, over axes 0 and 1.": (
                 lambda content, style: (
                     style.mean((0, 1)) + (content - content.mean(0)) * (style.std((0, 1)) / content.std(0))
                 )
@@ -169,19 +167,17 @@ EXERCISES = [
         right=_uses,
         inputs=_maps,
         mistakes={
-            "Every patch that is used counts once: counts[best] += 1 adds only once where a number comes twice. "
-            "np.bincount or np.add.at add each time.": lambda best, n: np.isin(np.arange(n), best),
-            "Patches that nobody copies are missing at the end: np.bincount has a `minlength`.": (
+            "Every patch used counts only once: counts[best] += 1 adds once even if an index is repeated. "
+            "Use np.bincount or np.add.at.": lambda best, n: np.isin(np.arange(n), best),
+            "Unused patches are missing at the end: np.bincount has a `minlength`.": (
                 lambda best, n: np.bincount(best.ravel())
             ),
-            "Patches that nobody copies are missing: they count 0.": lambda best, n: np.unique(
-                best, return_counts=True
-            )[1],
-            "`best` is h × w, and np.bincount counts a single row: `best.ravel()`.": (
+            "Unused patches are missing: their count is 0.": lambda best, n: np.unique(best, return_counts=True)[1],
+            "`best` is h × w, but np.bincount takes one dimension: use `best.ravel()`.": (
                 lambda best, n: np.bincount(best, minlength=n)
             ),
-            "These are shares: the counts are asked for.": lambda best, n: np.array(_uses(best, n)) / best.size,
-            "Counted by rows of `best`: all its positions go together.": lambda best, n: np.array(
+            "These are fractions: return the counts.": lambda best, n: np.array(_uses(best, n)) / best.size,
+            "Counted per row of `best`: count all positions together.": lambda best, n: np.array(
                 [_uses(row, n) for row in best]
             ),
         },

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 def _boxes(
     value: Callable[[Array], Any], *, down: bool = True, right: bool = True, reach: Callable[[int], int] | None = None
 ) -> Callable[[Array, int], Array]:
-    """value(patch) at each position; the patch is a line where it does not go down, or not right."""
+    """value(patch) at each position; without `down` or `right` the patch is a line."""
 
     def answer(b: Array, k: int) -> Array:
         out, r = np.zeros(b.shape[:2]), reach(k) if reach else k // 2
@@ -44,11 +44,11 @@ def _rolled_boxes(b: Array, k: int) -> Array:
 def _pictures() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(11)
     return {
-        "patches of one pixel": (rng.standard_normal((3, 4, 2)), 1),
+        "one-pixel patches": (rng.standard_normal((3, 4, 2)), 1),
         "one channel": (rng.standard_normal((4, 5, 1)), 3),
         "a line": (rng.standard_normal((1, 6, 2)), 3),
         "three channels": (rng.standard_normal((5, 6, 3)), 3),
-        "patches of 5 × 5": (rng.standard_normal((7, 8, 2)), 5),
+        "5 × 5 patches": (rng.standard_normal((7, 8, 2)), 5),
     }
 
 
@@ -56,7 +56,7 @@ def _pictures() -> dict[str, tuple[Any, ...]]:
 def _sent_back(
     back: Callable[[int], tuple[int, int]] = lambda t: (t, t), *, last_only: bool = False, mean: bool = False
 ) -> Callable[[Array, tuple[int, ...]], Array]:
-    """What went to (p, q) came from (p, q) + back(t): its gradient is added there."""
+    """The gradient at (p, q) is added at (p, q) + back(t)."""
 
     def answer(g: Array, steps: tuple[int, ...]) -> Array:
         out = np.zeros(g.shape)
@@ -80,10 +80,10 @@ def _gradients() -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(12)
     return {
         "the step 0": (rng.standard_normal((4, 4)), (0,)),
-        "one step forwards": (rng.standard_normal((4, 4)), (1,)),
+        "one step forward": (rng.standard_normal((4, 4)), (1,)),
         "a step to each side": (rng.standard_normal((5, 5)), (-1, 0, 1)),
         "the steps of a phase": (rng.standard_normal((5, 4)), (-1, 0)),
-        "unlike steps": (rng.standard_normal((6, 8)), (-2, 1, 3)),
+        "unequal steps": (rng.standard_normal((6, 8)), (-2, 1, 3)),
     }
 
 
@@ -117,8 +117,8 @@ def _sizes() -> dict[str, tuple[int, ...]]:
     return {
         "the paper's attention": (4096, 4096, 128, 3, 2),
         "one channel": (6, 6, 1, 3, 2),
-        "a background of another size": (10, 15, 4, 3, 2),
-        "patches of 5 × 5": (10, 15, 4, 5, 2),
+        "a background of a different size": (10, 15, 4, 3, 2),
+        "5 × 5 patches": (10, 15, 4, 5, 2),
         "rate 4": (10, 15, 4, 3, 4),
     }
 
@@ -130,19 +130,19 @@ EXERCISES = [
         right=_boxes(_square),
         inputs=_pictures,
         mistakes={
-            "These are the norms: their squares are asked for.": _boxes(lambda p: np.sqrt(_square(p))),
-            "Channels are summed before they are squared: (a + b)² is not a² + b².": _boxes(
+            "These are the norms: return their squares.": _boxes(lambda p: np.sqrt(_square(p))),
+            "Channels are summed before squaring: (a + b)² is not a² + b².": _boxes(
                 lambda p: np.sum(p.sum(axis=2) ** 2)
             ),
             "Nothing is squared: these are the sums of the patches.": _boxes(np.sum),
-            "The whole patch is summed before it is squared: square each number.": _boxes(lambda p: np.sum(p) ** 2),
-            "The box is a line: it goes right, and has to go down as well.": _boxes(_square, down=False),
-            "The box is a line: it goes down, and has to go right as well.": _boxes(_square, right=False),
-            "The box reaches too far: from its middle it is (k − 1)/2 to each side.": _boxes(
+            "The whole patch is summed before squaring: square each number.": _boxes(lambda p: np.sum(p) ** 2),
+            "The box is a horizontal line: sum vertically as well.": _boxes(_square, down=False),
+            "The box is a vertical line: sum horizontally as well.": _boxes(_square, right=False),
+            "The box reaches too far: it extends (k − 1)/2 on each side of its centre.": _boxes(
                 _square, reach=lambda k: k
             ),
-            "What leaves at one end comes in at the other: outside, there are zeros.": _rolled_boxes,
-            "This is the mean over the channels: their squares are summed.": _boxes(
+            "Values wrap around from one end to the other: outside, there are zeros.": _rolled_boxes,
+            "This is the mean over the channels: their squares should be summed.": _boxes(
                 lambda p: np.sum(np.mean(p**2, axis=2))
             ),
             "These are the squares of single pixels: sum them over the box.": _boxes(_square, reach=lambda k: 0),
@@ -154,15 +154,15 @@ EXERCISES = [
         right=_sent_back(),
         inputs=_gradients,
         mistakes={
-            "This is the way forward again: what came from p + t sends its gradient to p + t.": _sent_back(
+            "This is the forward pass again: a value from p + t sends its gradient to p + t.": _sent_back(
                 lambda t: (-t, -t)
             ),
-            "The two positions move apart: on a diagonal both move by the same.": _sent_back(lambda t: (t, -t)),
+            "The two positions move apart: on a diagonal both move by the same step.": _sent_back(lambda t: (t, -t)),
             "Only the rows move: both positions have to.": _sent_back(lambda t: (t, 0)),
             "Only the columns move: both positions have to.": _sent_back(lambda t: (0, t)),
-            "What leaves at one end comes in at the other: outside, there are zeros.": _rolled_back,
-            "Only the last step counts: is there an = in place of a +=?": _sent_back(last_only=True),
-            "This is the mean over the steps: they are summed.": _sent_back(mean=True),
+            "Values wrap around from one end to the other: outside, there are zeros.": _rolled_back,
+            "Only the last step counts: is there an = instead of a +=?": _sent_back(last_only=True),
+            "This is the mean over the steps: they should be summed.": _sent_back(mean=True),
         },
     ),
     Exercise(
@@ -172,21 +172,19 @@ EXERCISES = [
         inputs=_sizes,
         results=("by patches", "by diagonals"),
         mistakes={
-            "A patch is a square: match takes ksize² products a channel, not ksize.": _counts_variant(
+            "A patch is a square: match takes ksize² products per channel, not ksize.": _counts_variant(
                 lambda k, r: k + 4 * r * r
             ),
             "Raw patches are 2·rate pixels wide *and* high: (2·rate)² of them.": _counts_variant(
                 lambda k, r: k * k + 2 * r
             ),
-            "Raw patches are 2·rate wide, not rate: that is what makes them overlap.": _counts_variant(
+            "Raw patches are 2·rate wide, not rate: that is why they overlap.": _counts_variant(
                 lambda k, r: k * k + r * r
             ),
-            "Match is missing: by diagonals it still takes one product of each pair.": _counts_variant(
+            "Match is missing: by diagonals it still takes one product per pair.": _counts_variant(
                 diagonals=lambda k, r: r * r
             ),
-            "There is a phase for each pixel of a cell: rate², not rate.": _counts_variant(
-                diagonals=lambda k, r: 1 + r
-            ),
+            "There is one phase per pixel of a cell: rate², not rate.": _counts_variant(diagonals=lambda k, r: 1 + r),
             "There are rate² phases, not (2·rate)²: each pixel belongs to one.": _counts_variant(
                 diagonals=lambda k, r: 1 + 4 * r * r
             ),
@@ -194,7 +192,7 @@ EXERCISES = [
                 lambda k, r: k * k, lambda k, r: 1
             ),
             "The channels are missing.": _counts_variant(each=lambda n_f, n_b, c: n_f * n_b),
-            "The pairs are of a foreground and a background position: n_f·n_b of them.": _counts_variant(
+            "Each pair is a foreground and a background position: there are n_f·n_b.": _counts_variant(
                 each=lambda n_f, n_b, c: n_f * n_f * c
             ),
         },

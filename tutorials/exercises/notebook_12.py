@@ -1,4 +1,4 @@
-"""Exercises of notebook 12, the two-stage network: what layers learn, what they cost, and a paste backwards."""
+"""Exercises of notebook 12, the two-stage network: parameters, multiplications, and the gradients of a paste."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Costs = list[tuple[int, int, int, int]]  # kernel, stride, up, channels
 
 # ---- parameters --------------------------------------------------------------------------------------------------
 def _parameters(channels_in: int, layers: Layers) -> int:
-    """As many as arrays of these shapes hold."""
+    """The total size of arrays of these shapes."""
     before = [channels_in, *(channels for _, channels in layers)]
     shapes = [((k, k, i, o), (o,)) for i, (k, o) in zip(before, layers, strict=False)]
     return sum(math.prod(shape) for pair in shapes for shape in pair)
@@ -27,7 +27,7 @@ def _parameters(channels_in: int, layers: Layers) -> int:
 def _counted(
     layer: Callable[[int, int, int], int], *, chained: bool = True, backwards: bool = False
 ) -> Callable[[int, Layers], int]:
-    """A count of layer(k, in, out); not chained: every layer takes the network's input."""
+    """The sum of layer(k, in, out); if not chained, every layer takes the network's input."""
 
     def answer(channels_in: int, layers: Layers) -> int:
         total, channels = 0, channels_in
@@ -43,7 +43,7 @@ def _chains() -> dict[str, tuple[Any, ...]]:
     return {
         "no layer": (5, []),
         "one layer": (5, [(3, 4)]),
-        "a kernel of 5": (2, [(5, 3)]),
+        "a 5 × 5 kernel": (2, [(5, 3)]),
         "one pixel, one channel": (1, [(1, 1)]),
         "three layers": (3, [(3, 4), (3, 6), (1, 2)]),
         "the first three of stage one": (5, [(5, 32), (3, 64), (3, 64)]),
@@ -81,10 +81,10 @@ def _cost_inputs() -> dict[str, tuple[Any, ...]]:
     return {
         "no layer": (8, 3, []),
         "one layer": (8, 3, [(3, 1, 1, 4)]),
-        "a kernel of 5": (6, 2, [(5, 1, 1, 3)]),
+        "a 5 × 5 kernel": (6, 2, [(5, 1, 1, 3)]),
         "stride 2": (8, 3, [(3, 2, 1, 4)]),
         "stride 2, an odd size": (9, 3, [(3, 2, 1, 4)]),
-        "doubled first": (4, 6, [(3, 1, 2, 2)]),
+        "upsampled first": (4, 6, [(3, 1, 2, 2)]),
         "down and up": (10, 3, [(5, 1, 1, 4), (3, 2, 1, 8), (3, 1, 1, 8), (3, 1, 2, 4)]),
         "down twice from an odd size": (11, 3, [(3, 2, 1, 4), (3, 2, 1, 8), (3, 1, 2, 4)]),
     }
@@ -92,7 +92,7 @@ def _cost_inputs() -> dict[str, tuple[Any, ...]]:
 
 # ---- the paste ---------------------------------------------------------------------------------------------------
 def _paste_gradients(g: Array, x1: Array, z: Array, m: Array) -> tuple[Array, Array, Array]:
-    """Pixel by pixel, from what z̃ = z + m·(x₁ − z) does when one number changes."""
+    """Pixel by pixel, from the change of z̃ = z + m·(x₁ − z) when one value changes."""
     by_x1, by_z, by_m = np.zeros(x1.shape), np.zeros(z.shape), np.zeros(m.shape)
     for place in np.ndindex(*g.shape):
         here = (*place[:3], 0)
@@ -138,78 +138,74 @@ def _pastes() -> dict[str, tuple[Array, ...]]:
 EXERCISES = [
     Exercise(
         "12.parameters",
-        "Count what a chain of layers learns.",
+        "Count the parameters of a chain of layers.",
         right=_parameters,
         inputs=_chains,
         mistakes={
-            "The biases are missing: one for each channel that comes out.": _counted(lambda k, i, o: k * k * i * o),
+            "The biases are missing: one per output channel.": _counted(lambda k, i, o: k * k * i * o),
             "One bias per channel, not one per layer.": _counted(lambda k, i, o: k * k * i * o + 1),
             "A kernel has k × k taps, not k.": _counted(lambda k, i, o: k * i * o + o),
-            "Each layer takes what the one before gives out: the channels in change.": _counted(
+            "Each layer's input is the previous layer's output: update the input channels.": _counted(
                 lambda k, i, o: k * k * i * o + o, chained=False
             ),
-            "The biases stand at the channels that go in: they belong to those that come out.": _counted(
+            "This has one bias per input channel: there is one per output channel.": _counted(
                 lambda k, i, o: k * k * i * o + i
             ),
-            "A kernel has weights for each pair of channels, in and out: they multiply.": _counted(
+            "A kernel has weights for each pair of input and output channels: multiply them.": _counted(
                 lambda k, i, o: k * k * (i + o) + o
             ),
-            "A bias for each tap is too many: one for each channel that comes out.": _counted(
+            "One bias per tap is too many: there is one per output channel.": _counted(
                 lambda k, i, o: k * k * (i + 1) * o
             ),
-            "The chain is walked backwards: the first layer takes the network's input.": _counted(
+            "The chain is traversed backwards: the first layer takes the network's input.": _counted(
                 lambda k, i, o: k * k * i * o + o, backwards=True
             ),
         },
     ),
     Exercise(
         "12.multiplications",
-        "Count the products of a chain of layers.",
+        "Count the multiplications of a chain of layers.",
         right=_multiplications,
         inputs=_cost_inputs,
         mistakes={
-            "These are taken at the size that goes in: count at the size that comes out.": _products(
-                area=lambda before, after: before**2
-            ),
-            "What a stride leaves out is not computed: count after it.": _products(
+            "This uses the input size: count at the output size.": _products(area=lambda before, after: before**2),
+            "Positions skipped by the stride are not computed: count after it.": _products(
                 area=lambda before, after: max(before, after) ** 2
             ),
             "A stride rounds up: ⌈n/s⌉ outputs.": _products(outputs=lambda n, s, up: n * up // s),
-            "The doubling is missing: with up 2 there are four times as many outputs.": _products(
+            "The upsampling is missing: with up 2 there are four times as many outputs.": _products(
                 outputs=lambda n, s, up: _starts(n, s)
             ),
-            "The strides are missing: every second output only, along both axes.": _products(
+            "The strides are missing: a stride of 2 keeps every second output along both axes.": _products(
                 outputs=lambda n, s, up: n * up
             ),
             "A kernel has k × k taps, not k.": _products(layer=lambda k, i, o: k * i * o),
-            "A bias is added, not multiplied: it is no product.": _products(layer=lambda k, i, o: (k * k * i + 1) * o),
+            "A bias is added, not multiplied: do not count it.": _products(layer=lambda k, i, o: (k * k * i + 1) * o),
             "The area is the square of the side.": _products(area=lambda before, after: after),
         },
     ),
     Exercise(
         "12.paste_gradients",
-        "Give the three gradients of the paste.",
+        "Compute the three gradients of the paste.",
         right=_paste_gradients,
         inputs=_pastes,
-        results=("by x1", "by z", "by m"),
+        results=("w.r.t. x1", "w.r.t. z", "w.r.t. m"),
         mistakes={
-            "The sides are exchanged: x₁ counts where m is 1, in the hole, and z where it is 0.": _changed(
+            "x₁ and z are swapped: x₁ counts where m is 1, in the hole, and z where it is 0.": _changed(
                 x1=lambda g, m: g * (1 - m), z=lambda g, m: g * m
             ),
-            "x₁ gets all of the gradient here: what lies outside the hole was thrown away.": _changed(
-                x1=lambda g, m: g
-            ),
-            "z gets all of the gradient here: what was in the hole was thrown away.": _changed(z=lambda g, m: g),
-            "The gradient by m has the wrong sign: where m grows, x₁ comes and z goes.": _changed(
+            "x₁ gets the whole gradient here: its values outside the hole were discarded.": _changed(x1=lambda g, m: g),
+            "z gets the whole gradient here: its values in the hole were discarded.": _changed(z=lambda g, m: g),
+            "The gradient w.r.t. m has the wrong sign: as m grows, so does x₁'s share.": _changed(
                 difference=lambda a, b: b - a
             ),
-            "m has one channel, which three were multiplied by: its gradient is a sum over them.": _changed(
+            "m has one channel, which multiplies three: its gradient is a sum over them.": _changed(
                 m=lambda by_m: by_m
             ),
-            "The gradient by m is the sum over the channels, not their mean.": _changed(
+            "The gradient w.r.t. m is the sum over the channels, not their mean.": _changed(
                 m=lambda by_m: by_m.mean(axis=3, keepdims=True)
             ),
-            "m also weighs z, by 1 − m: its gradient has a second term.": _changed(difference=lambda a, b: a),
+            "m also weights z, by 1 − m: its gradient has a second term.": _changed(difference=lambda a, b: a),
         },
     ),
 ]

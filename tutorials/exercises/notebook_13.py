@@ -1,4 +1,4 @@
-"""Exercises of notebook 13, Algorithm 1: how much it looks at, what the local critic tells, and Adam's clock."""
+"""Exercises of notebook 13, Algorithm 1: the number of crops, the local critic's gradient, and Adam's step counter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 # ---- pictures ----------------------------------------------------------------------------------------------------
 def _pictures(steps: int, pretrain: int, critic_steps: int, batch: int) -> int:
-    """Step by step, as the loop goes."""
+    """Step by step, like the loop."""
     drawn = 0
     for step in range(steps):
         if step >= pretrain:
@@ -32,7 +32,7 @@ def _pictures_inputs() -> dict[str, tuple[Any, ...]]:
         "critics from the start": (10, 0, 5, 16),
         "reconstruction first": (170, 150, 5, 8),
         "reconstruction alone": (20, 20, 5, 4),
-        "one turn of the critics": (7, 3, 1, 2),
+        "one critic update": (7, 3, 1, 2),
     }
 
 
@@ -83,7 +83,7 @@ def _local_gradient_inputs() -> dict[str, tuple[Any, ...]]:
 
 # ---- Adam's clock ------------------------------------------------------------------------------------------------
 def _correction(n: int, critic_steps: int, shared: bool, beta1: float, beta2: float) -> float:
-    """Counting, and multiplying powers up."""
+    """By counting, with powers as repeated products."""
     ticks = 0
     for _ in range(n):
         ticks += critic_steps if shared else 0
@@ -112,33 +112,33 @@ def _right_clock(n: int, critic_steps: int, shared: bool) -> int:
 
 def _correction_inputs() -> dict[str, tuple[Any, ...]]:
     return {
-        "the first round, a clock of its own": (1, 5, False, 0.5, 0.9),
-        "the first round, one clock for both": (1, 5, True, 0.5, 0.9),
-        "a later round, a clock of its own": (4, 5, False, 0.5, 0.9),
-        "a later round, one clock for both": (4, 3, True, 0.9, 0.999),
+        "the first round, separate counters": (1, 5, False, 0.5, 0.9),
+        "the first round, shared counter": (1, 5, True, 0.5, 0.9),
+        "a later round, separate counters": (4, 5, False, 0.5, 0.9),
+        "a later round, shared counter": (4, 3, True, 0.9, 0.999),
     }
 
 
 EXERCISES = [
     Exercise(
         "13.pictures",
-        "Give the number of crops that a training draws.",
+        "Count the crops drawn in a training run.",
         right=_pictures,
         inputs=_pictures_inputs,
         mistakes={
-            "The generator's own batches are missing: its update draws one, too.": (
+            "The generator's own batches are missing: its update draws one too.": (
                 lambda steps, pretrain, critic_steps, batch: (steps - pretrain) * critic_steps * batch
             ),
-            "Once the critics have joined, the generator's own batches are missing: its update draws one, too.": (
+            "Once the critics have joined, the generator's own batches are missing: its update draws one too.": (
                 lambda steps, pretrain, critic_steps, batch: (pretrain + (steps - pretrain) * critic_steps) * batch
             ),
-            "The critics count from the first step here: before `pretrain` they have no turns.": (
+            "The critics count from the first step here: before `pretrain` they are not updated.": (
                 lambda steps, pretrain, critic_steps, batch: steps * (critic_steps + 1) * batch
             ),
-            "Reconstruction is missing: its updates draw a batch each, too.": (
+            "Reconstruction is missing: its updates also draw one batch each.": (
                 lambda steps, pretrain, critic_steps, batch: (steps - pretrain) * (critic_steps + 1) * batch
             ),
-            "Each turn of the critics draws a batch of its own: they do not share one.": (
+            "Each critic update draws its own batch: they do not share one.": (
                 lambda steps, pretrain, critic_steps, batch: (steps + (steps - pretrain) * (critic_steps > 0)) * batch
             ),
             "These are batches, not pictures.": (
@@ -148,43 +148,43 @@ EXERCISES = [
     ),
     Exercise(
         "13.local_gradient",
-        "Give the gradient of the local critic's score by the generator's output.",
+        "Compute the gradient of the local critic's score w.r.t. the generator's output.",
         right=_local_gradient,
         inputs=_local_gradient_inputs,
         mistakes={
-            "The paste is missing: what the generator says of known pixels is thrown away, so nothing comes back "
+            "The paste is missing: the generator's output at known pixels is discarded, so its gradient is 0 "
             "there.": _placed(weight=np.ones_like),
-            "The mask is the wrong way round: 1 is the hole, and there the generator's output is kept.": _placed(
+            "The mask is inverted: 1 is the hole, where the generator's output is kept.": _placed(
                 weight=lambda m: 1 - m
             ),
             "Row and column of the box are swapped: it is (top, left, height, width).": _placed(swap=True),
-            "The gradient stands in the picture's corner: it belongs where the box was.": _placed(corner=True),
-            "This is as large as the box. By all that lies outside of it the derivative is 0, not absent.": _in_the_box,
+            "The gradient is in the corner of the picture: it belongs where the box was.": _placed(corner=True),
+            "This has the size of the box. Outside it the derivative is 0, not absent.": _in_the_box,
         },
     ),
     Exercise(
         "13.clock",
-        "Give the factor √(1 − β₂ᵗ) / (1 − β₁ᵗ) of the generator's update in round n.",
+        "Compute the factor √(1 − β₂ᵗ) / (1 − β₁ᵗ) of the generator's update in round n.",
         right=_correction,
         inputs=_correction_inputs,
         mistakes={
-            "The clock is not shared here: with `shared`, the critics' updates advance it, too.": _by_clock(
+            "The counter is not shared here: with `shared`, the critics' updates advance it too.": _by_clock(
                 lambda n, c, shared: n
             ),
-            "The clock is always shared here: without `shared`, only the generator's own updates count.": _by_clock(
+            "The counter is always shared here: without `shared`, only the generator's own updates count.": _by_clock(
                 lambda n, c, shared: n * (c + 1)
             ),
-            "The critics' turns of this round are missing: they came before.": _by_clock(
+            "This round's critic updates are missing: they come first.": _by_clock(
                 lambda n, c, shared: (n - 1) * (c + 1) + 1 if shared else n
             ),
-            "The generator's own updates are missing: they advance the shared clock, too.": _by_clock(
+            "The generator's own updates are missing: they advance the shared counter too.": _by_clock(
                 lambda n, c, shared: n * c if shared else n
             ),
-            "Six updates a round are for five turns of the critics: here they have `critic_steps`.": _by_clock(
+            "Six updates per round assume five critic updates: here there are `critic_steps`.": _by_clock(
                 lambda n, c, shared: 6 * n if shared else n
             ),
-            "The root is missing: v, that β₂ belongs to, stands under a root.": _by_clock(_right_clock, root=False),
-            "The factor is upside down: β₁'s part is below.": _by_clock(_right_clock, inverse=True),
+            "The root is missing: β₂ belongs to v, which is under a root.": _by_clock(_right_clock, root=False),
+            "The factor is inverted: β₁'s part is the denominator.": _by_clock(_right_clock, inverse=True),
         },
     ),
 ]

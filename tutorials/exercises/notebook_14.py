@@ -24,7 +24,7 @@ def _offsets(
     start: int = 1,
     swapped: bool = False,
 ) -> Array:
-    """Position by position; `place` tells the row and column of patch n."""
+    """Position by position; `place` gives the row and column of patch n."""
     d = np.zeros((*index.shape, 2))
     for i, j in np.ndindex(*index.shape):
         row, column = place(int(index[i, j]), background, (index.shape[0], index.shape[1]))
@@ -48,8 +48,8 @@ def _index_inputs() -> dict[str, tuple[Any, ...]]:
         "one line": drawn((1, 6), (1, 6)),
         "a square": drawn((5, 5), (5, 5)),
         "a wide picture": drawn((4, 7), (4, 7)),
-        "a background of another size": drawn((6, 8), (3, 4)),
-        "a background that is larger, and high": drawn((3, 4), (9, 5)),
+        "a background of a different size": drawn((6, 8), (3, 4)),
+        "a larger, tall background": drawn((3, 4), (9, 5)),
     }
 
 
@@ -57,7 +57,7 @@ def _index_inputs() -> dict[str, tuple[Any, ...]]:
 def _share(
     rule: Callable[[int, int, int, int], bool], *, among: Callable[[int, int], bool] = lambda down, right: True
 ) -> Callable[[Array, Grid], float]:
-    """The share of positions, among those asked, to whose offset and period the rule says yes."""
+    """The share of positions, among those counted, whose offset and period satisfy the rule."""
 
     def answer(d: Array, period: Grid) -> float:
         pairs = [(int(down), int(right)) for down, right in d.reshape(-1, 2)]
@@ -81,11 +81,11 @@ def _offset_inputs() -> dict[str, tuple[Any, ...]]:
         return np.where(kind < itself, 0, d), period
 
     return {
-        "all look at themselves": (np.zeros((3, 4, 2), int), (3, 5)),
+        "all attend to themselves": (np.zeros((3, 4, 2), int), (3, 5)),
         "one period away": (np.array([[[0, 4], [-3, 0], [3, 4], [3, 3]]]), (3, 4)),
         "two periods away": (np.array([[[6, -8], [-6, 4], [0, 8], [1, 8]]]), (3, 4)),
-        "a period that is square": drawn((6, 5), (4, 4), whole=0.5, itself=0.2),
-        "a period that is not": drawn((7, 8), (2, 6), whole=0.6, itself=0.3),
+        "a square period": drawn((6, 5), (4, 4), whole=0.5, itself=0.2),
+        "a non-square period": drawn((7, 8), (2, 6), whole=0.6, itself=0.3),
         "hardly any right": drawn((8, 8), (6, 8), whole=0.1, itself=0.05),
     }
 
@@ -130,60 +130,60 @@ def _weight_inputs() -> dict[str, tuple[Any, ...]]:
 EXERCISES = [
     Exercise(
         "14.offsets_between",
-        "Say how far down and right each position's patch lies.",
+        "Compute how far down and right each position's patch lies.",
         right=_offsets,
         inputs=_index_inputs,
         mistakes={
-            "The index counts in rows of the foreground here, not of the background.": lambda index, background: (
+            "The index is decoded with the foreground's rows here, not the background's.": lambda index, background: (
                 _offsets(index, background, place=lambda n, b, grid: divmod(n, grid[1]))
             ),
             "The index is read down the columns: a row of the background is `background[1]` long.": (
                 lambda index, background: _offsets(index, background, place=lambda n, b, grid: divmod(n, b[0]))
             ),
-            "Rows and columns of the patch are exchanged: it counts along a row first.": lambda index, background: (
+            "Rows and columns of the patch are swapped: indices run along rows first.": lambda index, background: (
                 _offsets(index, background, place=lambda n, b, grid: (n % b[0], n // b[0]))
             ),
-            "The other way around: this says where the position lies, seen from its patch.": lambda index, background: (
-                _offsets(index, background, sign=-1)
+            "This is reversed: it gives the position relative to its patch.": lambda index, background: _offsets(
+                index, background, sign=-1
             ),
             "Right comes first here: the order is down, right.": lambda index, background: _offsets(
                 index, background, swapped=True
             ),
-            "Nothing is scaled: a step in one grid is as long as a step in the other.": lambda index, background: (
-                _offsets(index, background, place=_scaled)
+            "Do not scale: a step in one grid is as long as a step in the other.": lambda index, background: _offsets(
+                index, background, place=_scaled
             ),
-            "This is where the patch lies: its own position is to be taken off.": lambda index, background: _offsets(
+            "This is where the patch lies: subtract the position itself.": lambda index, background: _offsets(
                 index, background, start=0
             ),
         },
     ),
     Exercise(
         "14.share_right",
-        "Count the positions that look whole periods away, and not at themselves.",
+        "Compute the share of positions that attend whole periods away, and not to themselves.",
         right=_share(lambda down, right, p, q: _whole(down, right, p, q) and (down, right) != (0, 0)),
         inputs=_offset_inputs,
         mistakes={
-            "Positions that look at themselves are counted: 0 is a multiple of everything.": _share(_whole),
-            "Only exactly one period counts here, and two are as right.": _share(
+            "Positions that attend to themselves are counted: 0 is a multiple of everything.": _share(_whole),
+            "Only exactly one period counts here, but two are also right.": _share(
                 lambda down, right, p, q: abs(down) in (0, p) and abs(right) in (0, q) and (down, right) != (0, 0)
             ),
             "One axis is enough here: both have to be a multiple of their period.": _share(
                 lambda down, right, p, q: (down % p == 0 or right % q == 0) and (down, right) != (0, 0)
             ),
-            "An axis whose offset is 0 is refused here: the patch may lie straight below or beside.": _share(
+            "An offset of 0 on one axis is rejected here: the patch may lie directly below or beside.": _share(
                 lambda down, right, p, q: _whole(down, right, p, q) and down != 0 and right != 0
             ),
-            "The periods are exchanged: the first is down.": _share(
+            "The periods are swapped: the first is down.": _share(
                 lambda down, right, p, q: _whole(down, right, q, p) and (down, right) != (0, 0)
             ),
-            "The share is among all positions, also those that look at themselves.": _share(
+            "The share is among all positions, including those that attend to themselves.": _share(
                 _whole, among=lambda down, right: (down, right) != (0, 0)
             ),
-            "This is a number of positions: the share of all is asked.": lambda d, period: (
+            "This is a number of positions: return their share.": lambda d, period: (
                 _share(lambda down, right, p, q: _whole(down, right, p, q) and (down, right) != (0, 0))(d, period)
                 * d[..., 0].size
             ),
-            "Only offsets downwards and to the right are counted: those to the other side are as right.": _share(
+            "Only offsets down and to the right are counted: the opposite directions are also right.": _share(
                 lambda down, right, p, q: (
                     _whole(down, right, p, q) and down >= 0 and right >= 0 and (down, right) != (0, 0)
                 )
@@ -197,17 +197,17 @@ EXERCISES = [
         inputs=_weight_inputs,
         mistakes={
             "These are the weights themselves: a patch lights nine positions.": lambda weights: 1.0 * weights,
-            "This is the mean of nine: the weights are summed.": lambda weights: _light(weights) / 9,
-            "This is the mean of the patches that are there: the weights are summed.": lambda weights: _light(
+            "This is the mean of nine: the weights should be summed.": lambda weights: _light(weights) / 9,
+            "This is the mean of the existing patches: the weights should be summed.": lambda weights: _light(
                 weights, join=_mean_of_those_there
             ),
-            "This is the largest of the weights around: they are summed.": lambda weights: _light(weights, join=max),
-            "What leaves at one side comes in at the other: outside there is no patch.": lambda weights: _light(
+            "This is the largest weight around: they should be summed.": lambda weights: _light(weights, join=max),
+            "Values wrap around from one side to the other: there are no patches outside.": lambda weights: _light(
                 weights, rolled=True
             ),
             "The corners are missing: a patch is a square, not a cross.": lambda weights: _light(weights, cross=True),
-            "The patch lies to one side: its position is its middle, so steps run from −1 to 1.": lambda weights: (
-                _light(weights, steps=range(3))
+            "The patch is off-centre: its position is its middle, so steps run from −1 to 1.": lambda weights: _light(
+                weights, steps=range(3)
             ),
             "The patch reaches too far: 3 × 3 is one step to each side.": lambda weights: _light(
                 weights, steps=range(-2, 3)

@@ -1,4 +1,4 @@
-"""Exercises of notebook 16, CUDA without a GPU: whose number is it, and sums in which everyone waits for everyone."""
+"""Exercises of notebook 16, CUDA without a GPU: index arithmetic, and prefix sums with barriers."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Thread = Generator[None, None, Any]
 
 # ---- whose number ------------------------------------------------------------------------------------------------
 def _numbers_of(block: int, thread: int, blocks: int, threads: int, n: int) -> list[int]:
-    """By asking each number who takes it."""
+    """By finding the thread of each number."""
     return [i for i in range(n) if (i % (blocks * threads)) // threads == block and i % threads == thread]
 
 
 def _launches() -> dict[str, tuple[int, ...]]:
     return {
-        "one number to a thread": (0, 3, 1, 8, 8),
+        "one number per thread": (0, 3, 1, 8, 8),
         "the second block": (1, 2, 3, 4, 12),
         "more threads than numbers": (2, 3, 3, 4, 10),
-        "twice around": (1, 0, 3, 4, 28),
-        "the last time around is not full": (2, 1, 3, 4, 22),
+        "two rounds": (1, 0, 3, 4, 28),
+        "an incomplete last round": (2, 1, 3, 4, 22),
         "one block only": (0, 5, 1, 8, 30),
     }
 
 
 # ---- prefix sums -------------------------------------------------------------------------------------------------
 class Shared:
-    """Shared memory of a block: what an earlier block left is still there, and reads are counted by thread."""
+    """A block's shared memory: an earlier block's values are still there, and reads are counted per thread."""
 
     LEFT_OVER = 1000.0
 
@@ -47,9 +47,7 @@ class Shared:
         n, found = len(self._numbers), self._numbers[self._place(i)]
         self.reads[self.thread] += 1
         if self.reads[self.thread] > 2 * math.ceil(math.log2(n)) + 1:
-            raise ValueError(
-                f"thread {self.thread} of {n} reads more than 2·log₂({n}) + 1 numbers: go in doubling steps"
-            )
+            raise ValueError(f"thread {self.thread} of {n} reads more than 2·log₂({n}) + 1 numbers: use doubling steps")
         return found
 
     def __setitem__(self, i: Any, value: Any) -> None:
@@ -59,7 +57,7 @@ class Shared:
         if not isinstance(i, (int, np.integer)):
             raise TypeError("a thread reads and writes one number at a time")
         if not 0 <= i < len(self._numbers):
-            raise IndexError(f"thread {self.thread} asks for number {i} of {len(self._numbers)}")
+            raise IndexError(f"thread {self.thread} accesses index {i} of {len(self._numbers)}")
         return int(i)
 
 
@@ -104,7 +102,7 @@ def _blocks() -> dict[str, tuple[Array]]:
         "one thread": (rng.standard_normal(1),),
         "two threads": (rng.standard_normal(2),),
         "eight": (rng.standard_normal(8),),
-        "five, no power of two": (rng.standard_normal(5),),
+        "five, not a power of two": (rng.standard_normal(5),),
         "sixteen": (rng.standard_normal(16),),
     }
 
@@ -112,7 +110,8 @@ def _blocks() -> dict[str, tuple[Array]]:
 def _doubling(
     *, written: bool = True, read: bool = True, stored: bool = True, own: bool = True, steps: int | None = None
 ) -> Callable[..., Thread]:
-    """Prefix sums with some of: a barrier after the first write, after reading, after storing; the own number."""
+    """Prefix sums with or without barriers after the first write, after reading and after storing, and the own "
+    "number."""
 
     def thread(t: int, n: int, mine: float, shared: Any) -> Thread:
         total = shared[t] = mine
@@ -140,46 +139,46 @@ EXERCISES = [
         right=_numbers_of,
         inputs=_launches,
         mistakes={
-            "Only the first number: if there are more numbers than threads, each goes on by the whole grid.": (
+            "Only the first number: if there are more numbers than threads, step on by the whole grid.": (
                 lambda b, t, blocks, threads, n: [b * threads + t] if b * threads + t < n else []
             ),
-            "The end is not looked at: numbers from n on do not exist.": lambda b, t, blocks, threads, n: list(
+            "The end is not checked: indices from n on do not exist.": lambda b, t, blocks, threads, n: list(
                 range(b * threads + t, -(-n // (blocks * threads)) * blocks * threads, blocks * threads)
             ),
-            "The step is a block: the other blocks take those numbers too. Go on by the whole grid.": (
+            "The step is a block: other blocks take those numbers too. Step by the whole grid.": (
                 lambda b, t, blocks, threads, n: list(range(b * threads + t, n, threads))
             ),
-            "A block begins after the threads of the blocks before it: block · threads, not block · blocks.": (
+            "A block starts after the threads of the previous blocks: block · threads, not block · blocks.": (
                 lambda b, t, blocks, threads, n: list(range(b * blocks + t, n, blocks * threads))
             ),
             "The block is missing: all blocks would work on the same numbers.": (
                 lambda b, t, blocks, threads, n: list(range(t, n, blocks * threads))
             ),
-            "A run of neighbours to each thread gives the same results; here the grid goes on in step, so that "
-            "neighbouring threads read neighbouring numbers.": lambda b, t, blocks, threads, n: list(
+            "Consecutive numbers per thread give the same results; but here adjacent threads should read "
+            "adjacent numbers, so that the grid advances together.": lambda b, t, blocks, threads, n: list(
                 range(n)[(b * threads + t) * (-(-n // (blocks * threads))) :][: -(-n // (blocks * threads))]
             ),
         },
     ),
     Exercise(
         "16.prefix_sums",
-        "Let each thread of a block return the sum of its number and of all before it.",
+        "Let each thread of a block return the sum of its number and all previous ones.",
         right=_prefix_sums,
         inputs=_blocks,
         ask=_ask_block,
         results=("forwards", "backwards"),
         mistakes={
-            "A barrier is missing after the first write: the neighbour's number may not be there yet.": _doubling(
+            "A barrier is missing after the first write: the neighbour's number may not be written yet.": _doubling(
                 written=False
             ),
-            "A barrier is missing between reading and writing: a neighbour may read what already is the next sum.": (
+            "A barrier is missing between reading and writing: a neighbour may read the next sum.": (
                 _doubling(read=False)
             ),
             "A barrier is missing at the end of a step: the next step reads before all have written.": _doubling(
                 stored=False
             ),
             "The thread's own number is missing from its sum.": _doubling(own=False),
-            "This is one step only: the steps double until they reach n.": _doubling(steps=1),
+            "This is only one step: the steps double until they reach n.": _doubling(steps=1),
         },
     ),
 ]

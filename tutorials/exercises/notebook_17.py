@@ -1,4 +1,4 @@
-"""Exercises of notebook 17, properties of attention: a property is judged by what it finds, and failures are shrunk."""
+"""Exercises of notebook 17, properties of attention: a property, a metamorphic relation, and shrinking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _unit(x: Array) -> Array:
 
 def _attends() -> dict[str, tuple[Attend, Array, Array]]:
     def by_largest(f: Array, b: Array) -> Array:
-        """Of each patch the place and the sign of its largest number: no factor changes these, to the last bit."""
+        """For each patch the index and sign of its largest number, which no factor changes, not even by rounding."""
         largest = np.abs(b) == np.abs(b).max(axis=1, keepdims=True)
         return _softmax(f @ (largest * np.sign(b)).T)
 
@@ -37,9 +37,9 @@ def _attends() -> dict[str, tuple[Attend, Array, Array]]:
     return {
         "a right attention": (lambda f, b: _softmax(10 * f @ _unit(b).T), f, b),
         "the paper's cosine, which is right too": (lambda f, b: _softmax(10 * _unit(f) @ _unit(b).T), f, b),
-        "another right one, which looks only at each patch's largest number": (by_largest, f, b),
+        "another right one, which uses only each patch's largest number": (by_largest, f, b),
         "b is not normalised": (lambda f, b: _softmax(10 * f @ b.T), f, b),
-        "f is normalised in place of b": (lambda f, b: _softmax(10 * _unit(f) @ b.T), f, b),
+        "f is normalised instead of b": (lambda f, b: _softmax(10 * _unit(f) @ b.T), f, b),
         "all of b is divided by its largest norm": (
             lambda f, b: _softmax(10 * f @ (b / np.linalg.norm(b, axis=1).max()).T),
             f,
@@ -61,7 +61,7 @@ def _each_patch_scaled(attend: Attend, f: Array, b: Array) -> bool:
 
 # ---- hiding ------------------------------------------------------------------------------------------------------
 def _hide(a: Array, hidden: Array) -> Array:
-    """Number by number: a weight, by what its row gives to known patches."""
+    """Entry by entry: each weight over its row's total for known patches."""
     out = np.zeros(a.shape)
     for x, z in np.ndindex(*a.shape):
         if not hidden[z]:
@@ -123,11 +123,11 @@ def _lowered(fails: Fails, numbers: list[int], *, towards: Callable[[int], int])
 
 def _failures() -> dict[str, tuple[Fails, list[int]]]:
     return {
-        "fails whenever there is a number": (lambda x: len(x) > 0, [4, 0, -7]),
+        "fails for any non-empty list": (lambda x: len(x) > 0, [4, 0, -7]),
         "fails from 5 up": (lambda x: any(n >= 5 for n in x), [1, 9, 3, 6]),
         "fails below −2": (lambda x: any(n < -2 for n in x), [8, -9, 5]),
         "fails where two are equal": (lambda x: len(set(x)) < len(x), [3, 7, 3, 7, 1]),
-        "fails where the sum is above 6, in two numbers or more": (lambda x: len(x) > 1 and sum(x) > 6, [5, 4, 3, 2]),
+        "fails where two or more numbers sum to more than 6": (lambda x: len(x) > 1 and sum(x) > 6, [5, 4, 3, 2]),
         "fails where a smaller one follows": (
             lambda x: any(a > b for a, b in pairwise(x)),
             [2, 9, 4, 6],
@@ -142,92 +142,94 @@ def _ask_shrink(answer: Callable[..., Any], fails: Fails, numbers: list[int]) ->
         nonlocal calls
         calls += 1
         if calls > 10_000:
-            raise RuntimeError("`fails` was asked 10 000 times: does every step make the list simpler?")
+            raise RuntimeError("`fails` was called 10 000 times: does every step make the list simpler?")
         return fails(list(candidate))
 
     found = answer(counted, list(numbers))
     if found is not None and not fails(list(found)):
-        raise ValueError(f"the test passes for {list(found)}: only go on with a list that fails")
+        raise ValueError(f"the test passes for {list(found)}: continue only with a list that fails")
     return found
 
 
 EXERCISES = [
     Exercise(
         "17.scaled",
-        "Say whether an attention stays the same when each background patch gets brighter by a factor of its own.",
+        "Test whether an attention is unchanged when each background patch is scaled by its own factor.",
         right=_each_patch_scaled,
         inputs=_attends,
         mistakes={
-            "Floating point: two ways to compute the same differ by roundings, so == is too strict. Use np.allclose.": (
+            "Two ways to compute the same value differ by rounding, so == is too strict. Use np.allclose.": (
                 lambda attend, f, b: np.array_equal(
                     attend(f, 3.1 * np.sqrt(1 + np.arange(len(b)))[:, None] * b), attend(f, b)
                 )
             ),
-            "This says no to an attention that is right: is each factor positive, and one for all numbers of its "
-            "patch? (`np.arange` begins at 0.)": (lambda attend, f, b: False),
-            "One factor for all patches: an attention that divides all by one number passes. Draw a factor for each.": (
+            "This rejects a right attention: is each factor positive, and the same for all numbers of its "
+            "patch? (`np.arange` starts at 0.)": (lambda attend, f, b: False),
+            "One factor for all patches: an attention that divides all by one number passes. Use one per patch.": (
                 lambda attend, f, b: np.allclose(attend(f, 3 * b), attend(f, b), rtol=1e-9)
             ),
-            "It is the foreground that is scaled here: that may change the attention, as a temperature does.": (
+            "This scales the foreground: that may change the attention, as a temperature does.": (
                 lambda attend, f, b: np.allclose(attend(3 * f, b), attend(f, b), rtol=1e-9)
             ),
-            "Sums of rows are 1 for each of these: compare the attention itself.": (
+            "Row sums are 1 for all of these: compare the attention itself.": (
                 lambda attend, f, b: np.allclose(attend(f, 3 * b).sum(1), attend(f, b).sum(1))
             ),
         },
     ),
     Exercise(
         "17.hide",
-        "Say what the attention is once some patches are hidden and only the others compete.",
+        "Compute the attention once some patches are hidden and only the others compete.",
         right=_hide,
         inputs=_hidden,
         mistakes={
-            "The rows sum to less than 1: what the hidden patches had goes to the known ones.": (
+            "The rows sum to less than 1: the hidden patches' weight goes to the known ones.": (
                 lambda a, hidden: a * ~hidden
             ),
-            "What the hidden patches had is dealt out evenly: it goes in proportion, as in a softmax.": (
+            "The hidden patches' weight is distributed evenly: it should go in proportion, as in a softmax.": (
                 lambda a, hidden: (a + (a @ hidden)[:, None] / np.sum(~hidden)) * ~hidden
             ),
-            "The columns sum to 1: each *row* should, a row is one position's attention.": (
+            "The columns sum to 1: each *row* should, since a row is one position's attention.": (
                 lambda a, hidden: _share(a * ~hidden, 0)
             ),
             "One factor for all rows: each row has its own.": lambda a, hidden: len(a) * _share(a * ~hidden, None),
-            "These are the hidden patches' weights: `hidden` is true for those that get nothing.": (
+            "These are the hidden patches' weights: `hidden` is true for those that get no weight.": (
                 lambda a, hidden: _share(a * hidden, 1)
             ),
-            "The hidden patches' columns are gone: they stay, and hold 0.": (
+            "The hidden patches' columns are missing: keep them, with zeros.": (
                 lambda a, hidden: _share(a[:, ~hidden], 1)
             ),
-            "A second softmax: `a` holds weights, not scores.": lambda a, hidden: _share(np.exp(a) * ~hidden, 1),
+            "This is a second softmax: `a` holds weights, not scores.": lambda a, hidden: _share(
+                np.exp(a) * ~hidden, 1
+            ),
         },
     ),
     Exercise(
         "17.shrink",
-        "Make a failing list as simple as it gets.",
+        "Make a failing list as simple as possible.",
         right=_shrink_with(),
         inputs=_failures,
         ask=_ask_shrink,
         mistakes={
-            "Numbers are left out, and never moved towards 0.": _removed_once,
-            "Numbers are moved towards 0, and none is left out.": lambda fails, numbers: _lowered(
+            "Numbers are removed, but never moved towards 0.": _removed_once,
+            "Numbers are moved towards 0, but never removed.": lambda fails, numbers: _lowered(
                 fails, numbers, towards=lambda n: n - int(np.sign(n))
             ),
-            "Numbers are moved before they are left out: try first to leave out.": _shrink_with(
+            "Moves are tried before removals: try removals first.": _shrink_with(
                 lambda left_out, moved: moved + left_out
             ),
-            "Numbers are left out from right to left: try the first one first.": _shrink_with(
+            "Numbers are removed from right to left: start with the first.": _shrink_with(
                 lambda left_out, moved: left_out[::-1] + moved
             ),
-            "A number is moved to 0 in one step: it is by 1 at a time.": _shrink_with(move=lambda n: 0),
-            "This is one step only: go on from the simpler list until none of its neighbours fails.": (
+            "A number is moved to 0 in one step: move it by 1 at a time.": _shrink_with(move=lambda n: 0),
+            "This is only one step: continue from the simpler list until none of its neighbours fails.": (
                 lambda fails, numbers: next(
                     (c for c in (numbers[:i] + numbers[i + 1 :] for i in range(len(numbers))) if fails(c)), numbers
                 )
             ),
-            "Negative numbers are not moved: towards 0 is up for them.": lambda fails, numbers: _lowered(
+            "Negative numbers are not moved: towards 0 means up for them.": lambda fails, numbers: _lowered(
                 fails, _removed_once(fails, numbers), towards=lambda n: n - 1 if n > 0 else n
             ),
-            "Nothing is made simpler.": lambda fails, numbers: numbers,
+            "Nothing is simplified.": lambda fails, numbers: numbers,
         },
     ),
 ]

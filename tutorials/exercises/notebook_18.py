@@ -65,7 +65,7 @@ def _tv_inputs() -> dict[str, tuple[Any, ...]]:
 
 # ---- from the hole to the whole ----------------------------------------------------------------------------------
 def _whole(psnr: float, share: float) -> float:
-    """By way of the errors: those of the hole, spread over all."""
+    """Via the errors: those of the hole, spread over the whole picture."""
     return float(-10 * np.log10(10 ** (-psnr / 10) * share))
 
 
@@ -126,61 +126,55 @@ def _compare_inputs() -> dict[str, tuple[Any, ...]]:
 EXERCISES = [
     Exercise(
         "18.tv",
-        "Give 100 times the mean |difference| of neighbours that both lie in the hole.",
+        "Compute 100 times the mean |difference| of neighbours that both lie in the hole.",
         right=_tv,
         inputs=_tv_inputs,
         mistakes={
-            "Pairs with one pixel in the hole are in it: both have to lie there.": _tv_with(both=np.logical_or),
-            "The picture is wrapped: `np.roll` makes neighbours of the first and the last row.": _tv_with(wrap=True),
-            "This is no percentage: 100 times that.": _tv_with(percent=1.0),
-            "The two directions have a mean each here, and the two are added: one mean over all pairs.": _tv_with(
-                apart=sum
-            ),
-            "The two directions have a mean each here, and these are averaged: one mean over all pairs.": _tv_with(
+            "Pairs with one pixel in the hole are counted: both have to lie in it.": _tv_with(both=np.logical_or),
+            "The picture wraps around: `np.roll` makes the first and last rows neighbours.": _tv_with(wrap=True),
+            "This is not a percentage: multiply by 100.": _tv_with(percent=1.0),
+            "The two directions' means are added here: take one mean over all pairs.": _tv_with(apart=sum),
+            "The two directions' means are averaged here: take one mean over all pairs.": _tv_with(
                 apart=lambda means: sum(means) / 2
             ),
-            "Known pixels are 0 here, and count: leave pairs out that do not lie in the hole.": (
+            "Known pixels are counted as 0 here: leave out pairs that are not in the hole.": (
                 lambda x, hole: _tv(x * hole[..., None], np.ones_like(hole))
             ),
-            "Pairs side by side are missing.": _tv_with(axes=(0,)),
-            "Pairs one above the other are missing.": _tv_with(axes=(1,)),
+            "Horizontal pairs are missing.": _tv_with(axes=(0,)),
+            "Vertical pairs are missing.": _tv_with(axes=(1,)),
             "The mask is missing: only pairs in the hole count.": lambda x, hole: _tv(x, np.ones_like(hole)),
         },
     ),
     Exercise(
         "18.whole",
-        "Give the PSNR over the whole picture.",
+        "Compute the PSNR over the whole picture.",
         right=_whole,
         inputs=_whole_inputs,
         mistakes={
             "The sign is wrong: over the whole picture the error is smaller, and PSNR higher.": (
                 lambda psnr, share: psnr + 10 * math.log10(share)
             ),
-            "The factor is 10, not 20: PSNR is made of squares already.": (
-                lambda psnr, share: psnr - 20 * math.log10(share)
-            ),
-            "Decibels count in logarithms to the base 10.": lambda psnr, share: psnr - 10 * math.log(share),
-            "PSNR is a logarithm: errors are divided by 1 / share, PSNR is not.": lambda psnr, share: psnr / share,
+            "The factor is 10, not 20: PSNR already uses squares.": (lambda psnr, share: psnr - 20 * math.log10(share)),
+            "Decibels use logarithms to the base 10.": lambda psnr, share: psnr - 10 * math.log(share),
+            "PSNR is a logarithm: errors scale with share, PSNR does not.": lambda psnr, share: psnr / share,
         },
     ),
     Exercise(
         "18.compare",
-        "Give the mean of a − b and half of its 95 % interval, paired and by picture.",
+        "Compute the mean of a − b and half of its 95 % interval, paired and by picture.",
         right=_compare,
         inputs=_compare_inputs,
         results=("the mean", "the half width"),
         mistakes={
-            "Crops of one picture count as so many pictures here: first take the mean of each picture's differences.": (
+            "Crops of one picture are treated as separate pictures here: first average each picture's differences.": (
                 _compare_with(pictures=False)
             ),
-            "The pairs are lost: the spread is that of the differences, not of a and of b.": _compare_with(
-                paired=False
-            ),
-            "The standard deviation divides by n here: by n − 1, `ddof=1`.": _compare_with(ddof=0),
-            "1.96 is for very many values: few need Student's factor.": _compare_with(normal=True),
+            "The pairing is lost: use the spread of the differences, not of a and b.": _compare_with(paired=False),
+            "The standard deviation divides by n here: divide by n − 1, `ddof=1`.": _compare_with(ddof=0),
+            "1.96 is for very many values: use Student's factor for few.": _compare_with(normal=True),
             "n values have n − 1 degrees of freedom.": _compare_with(degrees=0),
-            "This is how far single pictures spread: their mean by √n less.": _compare_with(root=False),
-            "The mean is one over crops: pictures with more crops weigh more in it.": _compare_with(weighted=True),
+            "This is the spread of single pictures: that of their mean is smaller by √n.": _compare_with(root=False),
+            "The mean is over crops: pictures with more crops get more weight.": _compare_with(weighted=True),
         },
     ),
 ]

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 # ---- masked attention --------------------------------------------------------------------------------------------
 def _masked_attention(s: Array, known: Array, scale: float) -> Array:
-    """Pair by pair: the share of one weight is one over the sum of all, each relative to it."""
+    """Pair by pair: each weight is one over the sum of all weights relative to it."""
     a = np.zeros(s.shape)
     for x, x2 in np.argwhere(np.broadcast_to(known > 0, s.shape)):
         logits = [scale * value * v for value, v in zip(s[x], known, strict=True)]
@@ -43,7 +43,7 @@ def _scores() -> dict[str, tuple[Any, ...]]:
         "all are known": (rng.standard_normal((3, 4)), np.ones(4), 1.0),
         "some are known": (rng.standard_normal((3, 5)), some, 1.0),
         "a scale of 10": (rng.standard_normal((4, 5)), some, 10.0),
-        "as many rows as patches": (rng.standard_normal((5, 5)), some, 2.0),
+        "equally many rows and patches": (rng.standard_normal((5, 5)), some, 2.0),
         "nothing matches": (np.full((2, 5), -0.1), some, 1.0),
         "none is known": (rng.standard_normal((2, 3)), np.zeros(3), 1.0),
         "large scores": (1000 * rng.standard_normal((3, 5)), some, 10.0),
@@ -52,7 +52,7 @@ def _scores() -> dict[str, tuple[Any, ...]]:
 
 # ---- attenuation -------------------------------------------------------------------------------------------------
 def _attenuation(h: int, w: int, *, corner: int = -1) -> Array:
-    """Patch by patch, onto a canvas with a border, from which the picture is cut."""
+    """Patch by patch, on a canvas with a border, from which the picture is cropped."""
     border = 8
     canvas = np.zeros((h + 2 * border, w + 2 * border))
     for i in range(0, h, 2):
@@ -76,7 +76,7 @@ def _no_corners(h: int, w: int) -> Array:
 
 
 def _sizes() -> dict[str, tuple[int, int]]:
-    return {"one position": (2, 2), "a line": (2, 8), "square": (6, 6), "tall": (10, 4), "wide": (4, 12)}
+    return {"one position": (2, 2), "a row": (2, 8), "square": (6, 6), "tall": (10, 4), "wide": (4, 12)}
 
 
 # ---- a shared clock ----------------------------------------------------------------------------------------------
@@ -120,19 +120,19 @@ def _updates() -> dict[str, tuple[Any, ...]]:
 EXERCISES = [
     Exercise(
         "19.masked_attention",
-        "Give the code's attention, unknown patches in the denominator.",
+        "Compute the code's attention, with unknown patches in the denominator.",
         right=_masked_attention,
         inputs=_scores,
         mistakes={
-            "This leaves the unknown out of the denominator, as the text does. By the code they count there, as scores "
-            "of 0; and to normalise once more, after they are dropped, is the same as to leave them out.": _excluded,
-            "The unknown keep their weight: multiply by `known` after the softmax, too.": lambda s, known, scale: (
+            "This leaves unknown patches out of the denominator, as in the text. In the code they count there, "
+            "with a score of 0; renormalising after dropping them is the same as leaving them out.": _excluded,
+            "Unknown patches keep their weight: multiply by `known` after the softmax too.": lambda s, known, scale: (
                 _softmax(scale * s * known)
             ),
-            "The unknown keep their scores in the denominator: multiply by `known` before the softmax, too.": (
+            "Unknown patches keep their scores in the denominator: multiply by `known` before the softmax too.": (
                 lambda s, known, scale: _softmax(scale * s) * known
             ),
-            "The softmax runs over the wrong axis: each row of s is one position's.": lambda s, known, scale: (
+            "The softmax is over the wrong axis: each row of s belongs to one position.": lambda s, known, scale: (
                 _softmax(scale * s * known, axis=0) * known
             ),
             "The scale is missing.": lambda s, known, scale: _softmax(s * known) * known,
@@ -140,38 +140,38 @@ EXERCISES = [
     ),
     Exercise(
         "19.attenuation",
-        "Give the factor that each pixel is multiplied by.",
+        "Compute the factor by which each pixel is multiplied.",
         right=_attenuation,
         inputs=_sizes,
         mistakes={
             "This is the number of patches: divide by 4.": lambda h, w: 4 * _attenuation(h, w),
-            "This is the text's way: overlaps averaged by their own number. The code divides by 4 everywhere.": (
+            "This is the text's choice: overlaps averaged by their number. The code divides by 4 everywhere.": (
                 _overlaps_averaged
             ),
-            "The patches start one pixel before the picture, not at its first.": lambda h, w: _attenuation(
+            "The patches start one pixel before the picture, not at its first pixel.": lambda h, w: _attenuation(
                 h, w, corner=0
             ),
-            "In a corner both axes lose half: the numbers along the axes multiply, they do not add.": _sums_of_axes,
+            "In a corner both axes lose half: the factors of the axes multiply, they do not add.": _sums_of_axes,
             "In a corner both axes lose half: a quarter is left.": _no_corners,
         },
     ),
     Exercise(
         "19.correction",
-        "Give Adam's correction under the shared clock.",
+        "Compute Adam's correction with the shared clock.",
         right=_correction,
         inputs=_updates,
         mistakes={
-            "This is a clock of the generator's own: the critics' updates count, too.": _at(lambda n, k: n),
-            "The generator's own updates count, too: t is a multiple of critic_steps + 1.": _at(lambda n, k: n * k),
-            "The critics come first: before the first update of the generator t is critic_steps already.": _at(
+            "This is a separate clock for the generator: the critics' updates count too.": _at(lambda n, k: n),
+            "The generator's own updates count too: t is a multiple of critic_steps + 1.": _at(lambda n, k: n * k),
+            "The critics come first: before the generator's first update, t is already critic_steps.": _at(
                 lambda n, k: (n - 1) * (k + 1) + 1
             ),
-            "The generator's own update counts, too: the clock is advanced before the step.": _at(
+            "The generator's own update counts too: the clock is advanced before the step.": _at(
                 lambda n, k: n * (k + 1) - 1
             ),
-            "The root is missing: v is of the size of a square.": _at(_shared, root=False),
-            "Upside down: √(1 − β₂ᵗ) is above.": _at(_shared, inverse=True),
-            "β₁ and β₂ are exchanged.": _at(_shared, swapped=True),
+            "The root is missing: v has the scale of a square.": _at(_shared, root=False),
+            "Inverted: √(1 − β₂ᵗ) is the numerator.": _at(_shared, inverse=True),
+            "β₁ and β₂ are swapped.": _at(_shared, swapped=True),
         },
     ),
 ]

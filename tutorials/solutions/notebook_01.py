@@ -9,7 +9,7 @@ def division_rules(g, u, w):
 
 
 def sum_to(g, shape):
-    """Axes that broadcasting put in front are summed away, those it stretched from length 1 are summed and kept."""
+    """Axes that broadcasting prepended are summed away; those it stretched from length 1 are summed and kept."""
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1)
     return g.sum(axis=stretched, keepdims=True)

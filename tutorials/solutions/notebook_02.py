@@ -10,14 +10,14 @@ def softmax_rule(g, y):
 
 
 def hessian_vector(f, x, v):
-    """The gradient is a function of x; its product with the constant v is a number, and has a gradient of its own."""
+    """The gradient is a function of x; its inner product with the constant v is a number, which has a gradient too."""
     x = ca.tensor(x)
     dx = ca.grad(f(x), x, create_graph=True)
     return ca.grad((dx * v).sum(), x).numpy()
 
 
 def gradient_penalty(critic, x):
-    """The gradient of the sum holds each row's own gradient, since a row touches its own value only."""
+    """The gradient of the sum contains each row's own gradient, since a row affects only its own value."""
     x = ca.tensor(x)
     dx = ca.grad(critic(x).sum(), x, create_graph=True)
     norms = (dx * dx).sum(1) ** 0.5

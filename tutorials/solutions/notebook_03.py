@@ -19,7 +19,7 @@ def dw_by_taps(g, x, ksize, stride):
 
 
 def dx_by_conv(conv, g, w):
-    """Pixel p is seen by the window at p − u with the weight u: the sum runs against u, over a g with zeros around.
+    """The window at p − u sees pixel p with weight u: the sum runs in reverse over u, on g padded with zeros.
 
     dx[p] = Σ_u g[p − u]·w[u] = Σ_u' g_padded[p + u']·w[k − 1 − u']   with u' = k − 1 − u and k − 1 zeros in front
     """

@@ -2,7 +2,8 @@
 
 
 def receptive_field(layers):
-    """The layer's k taps have k − 1 steps between them, each of d times the jump so far; then its stride counts."""
+    """The layer's k taps have k − 1 steps between them, each d times the current jump; then the stride scales the "
+    "jump."""
     r, jump = 1, 1
     for k, stride, dilation in layers:
         r += (k - 1) * dilation * jump
@@ -11,7 +12,7 @@ def receptive_field(layers):
 
 
 def distances(layers):
-    """All sums of one tap's distance from each layer, each sum once."""
+    """All distinct sums of one tap's distance from each layer."""
     seen = {0}
     for k, dilation in layers:
         taps = [dilation * (u - (k - 1) // 2) for u in range(k)]

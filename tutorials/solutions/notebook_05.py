@@ -18,7 +18,7 @@ def shift(n, k, stride, dilation):
 
 
 def to_rgb(kernel):
-    """Red and blue change places among the inputs; ones and mask stay, and so do the outputs, which have no colours."""
+    """Swap red and blue among the inputs; ones and mask stay, and so do the outputs, which are not colours."""
     return kernel[:, :, [2, 1, 0, 3, 4]]
 
 

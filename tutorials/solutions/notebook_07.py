@@ -6,14 +6,15 @@ import ca_numpy as ca
 
 
 def wasserstein_any(real, fake):
-    """In each gap the shares to the left differ, and that share has to cross it. Equal samples have gaps of 0."""
+    """In each gap the fractions to the left differ, and that difference has to cross it. Equal samples have gaps of "
+    "0."""
     places = np.sort(np.concatenate([real, fake]))
     left_of_gap = [np.searchsorted(np.sort(x), places[:-1], side="right") / len(x) for x in (real, fake)]
     return np.sum(np.abs(left_of_gap[0] - left_of_gap[1]) * np.diff(places))
 
 
 def masked_penalty(critic, real, fake, mask, t):
-    """The critic sees all of the point; of its slope only what lies in the hole counts."""
+    """The critic sees the whole point; only its slope in the hole counts."""
     x = ca.tensor((1 - t) * real + t * fake)
     slope = ca.grad(critic(x).sum(), x, create_graph=True) * mask
     return (((slope * slope).sum(1) ** 0.5 - 1) ** 2).mean()

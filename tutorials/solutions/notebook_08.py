@@ -12,7 +12,7 @@ def shrunk_hole(box, dy, dx, size):
 
 
 def distance_to_known(hole):
-    """Every pixel against every known one, all at once: short, and good for small pictures."""
+    """Every pixel against every known one at once: short, and fine for small pictures."""
     everywhere = np.stack(np.indices(hole.shape), axis=-1)  # h w 2
     known = np.argwhere(~hole)  # K 2
     square = ((everywhere[:, :, None, :] - known) ** 2).sum(axis=-1)
@@ -20,7 +20,8 @@ def distance_to_known(hole):
 
 
 def symmetric_discount(h, w, gamma):
-    """The last of n rows is number n − 1, and 0 away from its side. γ < 1: the nearer side has the larger power."""
+    """The last of n rows is row n − 1, at distance 0 from its side. Since γ < 1, the nearer side has the larger "
+    "power."""
     rows, columns = (gamma ** np.minimum(np.arange(n), n - 1 - np.arange(n)) for n in (h, w))
     return np.maximum(rows[:, None], columns[None, :])
 

@@ -15,7 +15,7 @@ def recoloured(content, style):
 
 
 def uses(best, n):
-    """bincount takes a flat array, and ends at the largest number in it unless told."""
+    """bincount takes a flat array, and stops at its largest value unless `minlength` is given."""
     return np.bincount(best.ravel(), minlength=n)
 
 

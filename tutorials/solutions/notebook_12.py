@@ -2,7 +2,7 @@
 
 
 def parameters_of(channels_in, layers):
-    """k·k taps from each channel before to each channel after, and a bias for each channel after."""
+    """k·k taps for each pair of input and output channels, and one bias per output channel."""
     total = 0
     for k, channels in layers:
         total += k * k * channels_in * channels + channels

@@ -5,21 +5,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def offsets_between(index, background):
-    """Where the patch lies, in rows of the background's length, less where the position does."""
+    """The patch's place in the background's grid, minus the position."""
     i, j = np.indices(index.shape)
     row, column = np.divmod(index, background[1])
     return np.stack([row - i, column - j], axis=2)
 
 
 def share_right(d, period):
-    """NumPy's % is never negative for a positive period, so offsets up and left need no care."""
+    """NumPy's % is never negative for a positive period, so offsets up and left need no special case."""
     whole = (d % np.array(period) == 0).all(axis=2)
     itself = (d == 0).all(axis=2)
     return np.mean(whole & ~itself)
 
 
 def light(weights):
-    """Zeros outside; then every window of 3 × 3 holds the patches that cover its middle."""
+    """Zeros outside; then every 3 × 3 window holds the patches that cover its middle."""
     return sliding_window_view(np.pad(weights, 1), (3, 3)).sum(axis=(2, 3))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def leaky_relu(x, alpha):
-    """Row-major first, and the result too: then flattening copies nothing. The result's type is the input's."""
+    """Make x row-major first, and the result too: then flattening copies nothing. The result has the input's type."""
     x = np.require(x, requirements="C")
     y = np.empty(x.shape, x.dtype)
     flat, out = x.reshape(-1), y.reshape(-1)
@@ -14,7 +14,7 @@ def leaky_relu(x, alpha):
 
 
 def conv(x, w, size, stride, dilation, top, left):
-    """The output channels innermost, side by side."""
+    """Output channels innermost, where they are contiguous."""
     y = np.zeros((*size, w.shape[3]))
     for i in range(size[0]):
         for u in range(w.shape[0]):
@@ -30,7 +30,7 @@ def conv(x, w, size, stride, dilation, top, left):
 
 
 def resize(x, size):
-    """Which row each row takes, and which column each column; ⌊ … + ½⌋, since `round` would send ½ to the even side."""
+    """The source of each row and of each column; ⌊ … + ½⌋, since `round` would round ½ to even."""
 
     def taken(n, m):
         return [min(int(i * (n - 1) / max(m - 1, 1) + 0.5), n - 1) for i in range(m)]

@@ -2,7 +2,7 @@
 
 
 def numbers_of(block, thread, blocks, threads, n):
-    """A block begins after the threads of those before it; the whole grid goes on together."""
+    """A block starts after the threads of the previous blocks; the whole grid advances together."""
     return list(range(block * threads + thread, n, blocks * threads))
 
 

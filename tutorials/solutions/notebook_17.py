@@ -4,19 +4,19 @@ import numpy as np
 
 
 def scaled(attend, f, b):
-    """A factor for each patch, and no exact equality: dividing what was multiplied leaves roundings."""
+    """One factor per patch, and no exact equality: multiplying and dividing again leaves rounding errors."""
     factors = np.random.default_rng(0).uniform(0.1, 10, (len(b), 1))
     return np.allclose(attend(f, factors * b), attend(f, b), rtol=1e-9)
 
 
 def hide(a, hidden):
-    """A softmax is e^s by its sum. Without some of the terms the others keep their ratios, and sum to 1 again."""
+    """A softmax is e^s over its sum. Without some of the terms the others keep their ratios, and sum to 1 again."""
     known = a * ~hidden
     return known / known.sum(axis=1, keepdims=True)
 
 
 def shrink(fails, numbers):
-    """Take the first simpler neighbour that fails, and begin again; where there is none, it is as simple as it gets."""
+    """Take the first simpler neighbour that fails, and start again; stop when there is none."""
     neighbours = [numbers[:i] + numbers[i + 1 :] for i in range(len(numbers))]
     for i, n in enumerate(numbers):
         if n != 0:

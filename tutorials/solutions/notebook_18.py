@@ -5,14 +5,14 @@ from scipy.special import stdtrit
 
 
 def tv_in_hole(x, hole):
-    """Differences down and across, each with whether both of its pixels are in the hole; one mean over all."""
+    """Vertical and horizontal differences, kept if both pixels are in the hole; one mean over all."""
     down, across = np.abs(np.diff(x, axis=0)), np.abs(np.diff(x, axis=1))
     both_down, both_across = hole[1:] & hole[:-1], hole[:, 1:] & hole[:, :-1]
     return 100 * np.concatenate([down[both_down], across[both_across]]).mean()
 
 
 def over_the_whole(psnr_in_hole, share):
-    """The mean square is `share` of the hole's, since the rest is without error."""
+    """The mean square is `share` times the hole's, since the rest has no error."""
     return psnr_in_hole - 10 * np.log10(share)
 
 

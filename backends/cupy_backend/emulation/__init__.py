@@ -12,9 +12,9 @@ from .kernels import EmulatedKernels
 
 
 class EmulatedCupyBackend(CupyBackend):
-    """`CupyBackend` over NumPy's memory. `backwards`: the threads of a block take their turns in reverse order."""
+    """`CupyBackend` over NumPy's memory. `backwards`, `seed`: the order of threads, as `EmulatedKernels` has it."""
 
     name = "cupy-emulated"
 
-    def __init__(self, *, backwards: bool = False) -> None:
-        super().__init__(Device(arrays, EmulatedKernels(backwards=backwards)))
+    def __init__(self, *, backwards: bool = False, seed: int | None = None) -> None:
+        super().__init__(Device(arrays, EmulatedKernels(backwards=backwards, seed=seed)))

@@ -2,8 +2,8 @@
 //
 // The threads of a block are fibers: each runs on a stack of its own until it comes to a barrier, and then the next one
 // is resumed. A barrier that not all of them reach is an error, which on a GPU would hang. What one thread writes and
-// another reads without a barrier between them depends on the order of the fibers; so launches can take them forwards or
-// backwards, and the tests ask for both.
+// another reads without a barrier between them depends on the order of the fibers; so launches can take them forwards,
+// backwards, or warp by warp at random, each warp as far as it can go. The tests ask for all three.
 //
 // A fiber is left and resumed with setjmp and longjmp, which, unlike swapcontext, ask the system for nothing.
 #pragma once
@@ -12,9 +12,11 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <random>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -65,7 +67,7 @@ static size_t current;
 static jmp_buf scheduler;
 static ucontext_t launcher;
 static const std::function<void()>* kernel;
-static bool progress;  // since the scheduler last looked at all fibers
+static size_t moves;  // times that a fiber came to a barrier, or to its end
 
 static inline void pause() {
     Fiber& me = *fibers[current];
@@ -75,7 +77,8 @@ static inline void pause() {
 static void live() {  // a fiber outlives its block: the next one finds it waiting here
     for (;;) {
         (*kernel)();
-        fibers[current]->finished = progress = true;
+        fibers[current]->finished = true;
+        ++moves;
         pause();
     }
 }
@@ -100,7 +103,7 @@ struct Barrier {
     int expected = 0, arrived = 0, turn = 0;
     void wait() {
         const int mine = turn;
-        progress = true;
+        ++moves;
         if (++arrived == expected) {
             arrived = 0;
             ++turn;
@@ -134,8 +137,21 @@ template <class T> static inline T shown_by(int other) {
 }
 static inline void seen() { warp().barrier.wait(); }
 
+// The fibers that take turns together until none of them comes any further: all of a block forwards (order 0) or
+// backwards (1); in any other order the lanes of one warp, by chance.
+static std::vector<std::vector<size_t>> turns(size_t threads, unsigned order, std::mt19937& chance) {
+    const size_t together = order > 1 ? WARP : threads;
+    std::vector<std::vector<size_t>> groups((threads + together - 1) / together);
+    for (size_t k = 0; k < threads; k++) groups[k / together].push_back(order == 1 ? threads - 1 - k : k);
+    if (order > 1) {
+        std::shuffle(groups.begin(), groups.end(), chance);
+        for (auto& lanes : groups) std::shuffle(lanes.begin(), lanes.end(), chance);
+    }
+    return groups;
+}
+
 // Returns 0, or 1 if threads wait at a barrier that others never reach.
-static int launch(dim3 grid, dim3 block, bool backwards, const std::function<void()>& body) {
+static int launch(dim3 grid, dim3 block, unsigned order, const std::function<void()>& body) {
     kernel = &body;
     gridDim = grid;
     blockDim = block;
@@ -143,6 +159,7 @@ static int launch(dim3 grid, dim3 block, bool backwards, const std::function<voi
     while (fibers.size() < threads) fibers.emplace_back(new Fiber);
     warps.assign((threads + WARP - 1) / WARP, Warp{});
     for (size_t i = 0; i < threads; i++) ++warps[i / WARP].barrier.expected;
+    std::mt19937 chance(order);
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
@@ -154,14 +171,19 @@ static int launch(dim3 grid, dim3 block, bool backwards, const std::function<voi
                     fibers[i]->finished = false;
                 }
                 for (size_t left = threads; left > 0;) {
-                    progress = false;
-                    for (size_t k = 0; k < threads; k++) {
-                        const size_t i = backwards ? threads - 1 - k : k;
-                        if (fibers[i]->finished) continue;
-                        resume(i);
-                        if (fibers[i]->finished) --left;
+                    const size_t before = moves;
+                    for (const auto& group : turns(threads, order, chance)) {
+                        size_t seen;
+                        do {
+                            seen = moves;
+                            for (size_t i : group) {
+                                if (fibers[i]->finished) continue;
+                                resume(i);
+                                if (fibers[i]->finished) --left;
+                            }
+                        } while (moves != seen);
                     }
-                    if (!progress) {
+                    if (moves == before) {
                         fibers.clear();  // their stacks hold what never ended
                         return 1;
                     }
@@ -176,8 +198,8 @@ static void call(void (*function)(P...), void** arguments, std::index_sequence<I
     function(*static_cast<std::remove_reference_t<P>*>(arguments[I])...);
 }
 template <class... P>
-static int launch_with(void (*function)(P...), const unsigned* sizes, int backwards, void** arguments) {
-    return launch(dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]), backwards != 0,
+static int launch_with(void (*function)(P...), const unsigned* sizes, unsigned order, void** arguments) {
+    return launch(dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]), order,
                   [&] { call(function, arguments, std::index_sequence_for<P...>{}); });
 }
 

@@ -30,11 +30,15 @@ _one_at_a_time = threading.Lock()
 
 
 class EmulatedKernels:
-    """Launches kernels on the CPU, one block after another. `backwards`: the last of a block's threads goes first."""
+    """Launches kernels on the CPU, one block after another.
 
-    def __init__(self, *, backwards: bool = False, instances: dict[str, list[str]] | None = None,
-                 folder: Path = FOLDER) -> None:  # fmt: skip
-        self._backwards, self._folder = backwards, folder
+    backwards   the last of a block's threads goes first
+    seed        its warps go in random order, each as far as it can, and so do the lanes of a warp
+    """
+
+    def __init__(self, *, backwards: bool = False, seed: int | None = None,
+                 instances: dict[str, list[str]] | None = None, folder: Path = FOLDER) -> None:  # fmt: skip
+        self._order, self._folder = int(backwards) if seed is None else 2 + seed, folder
         self._instances = every_instance() if instances is None else instances
         self._compiler = compiler()
 
@@ -46,7 +50,7 @@ class EmulatedKernels:
         held = [_boxed(a) for a in arguments_of(arguments)]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(box) for box in held))
         with _one_at_a_time:
-            failed = library.launch(self._instances[file].index(expression), sizes, int(self._backwards), pointers)
+            failed = library.launch(self._instances[file].index(expression), sizes, self._order, pointers)
         if failed:
             raise RuntimeError(f"{expression} in {file}: threads of a block wait at a barrier that others never reach")
 
@@ -69,12 +73,12 @@ class EmulatedKernels:
     def _library(self, file: str) -> ctypes.CDLL:
         instances = self._instances[file]
         cases = "\n".join(
-            f"        case {i}: return cpu::launch_with({expression}, sizes, backwards, arguments);"
+            f"        case {i}: return cpu::launch_with({expression}, sizes, order, arguments);"
             for i, expression in enumerate(instances)
         )
         text = f"""#include "{HEADER}"
 #include "{self._folder / file}"
-extern "C" int launch(int which, const unsigned* sizes, int backwards, void** arguments) {{
+extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** arguments) {{
     switch (which) {{
 {cases}
     }}

@@ -41,11 +41,13 @@ __global__ void stuck(int* x) {
     if (threadIdx.x < 8) __syncthreads();
     x[threadIdx.x] = 1;
 }
-__global__ void total(const float* x, float* y) {
+__global__ void total(const float* x, float* y) {  // the memory that each has left the next one uses
     __shared__ float memory[8];
-    const float sum = block_sum(x[threadIdx.x], memory), largest = block_max(x[threadIdx.x], memory);
-    y[2 * threadIdx.x] = sum;
-    y[2 * threadIdx.x + 1] = largest;
+    y += 4 * threadIdx.x;
+    y[0] = block_sum(x[threadIdx.x], memory);
+    y[1] = block_max(x[threadIdx.x], memory);
+    y[2] = block_sum(x[threadIdx.x], memory);
+    y[3] = block_max(x[threadIdx.x], memory);
 }
 __global__ void places(int* x) {
     const int i = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
@@ -64,10 +66,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
+#: In which the threads of a block can take their turns.
+ORDERS: dict[str, dict[str, Any]] = {"forwards": {}, "backwards": {"backwards": True}, "by chance": {"seed": 0}}
+NAMES = ["reverse", "race", "stuck", "total", "places", "round_to_tf32", "round_to_bf16"]
+
+
+@pytest.fixture(params=ORDERS)
 def kernels(request: pytest.FixtureRequest, folder: Path) -> EmulatedKernels:
-    names = ["reverse", "race", "stuck", "total", "places", "round_to_tf32", "round_to_bf16"]
-    return EmulatedKernels(backwards=request.param, instances={"these.cu": names}, folder=folder)
+    return EmulatedKernels(**ORDERS[request.param], instances={"these.cu": NAMES}, folder=folder)
 
 
 def launch(kernels: EmulatedKernels, name: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
@@ -84,7 +90,7 @@ def test_a_missing_barrier_shows_in_one_order_of_the_threads_or_the_other(folder
     results = []
     for backwards in (False, True):
         x = arrays.asarray(np.arange(64, dtype=np.int32))
-        them = EmulatedKernels(backwards=backwards, instances={"these.cu": ["race"]}, folder=folder)
+        them = EmulatedKernels(backwards=backwards, instances={"these.cu": NAMES}, folder=folder)
         launch(them, "race", (1,), 64, x)
         results.append(arrays.asnumpy(x))
     assert not np.array_equal(*results)
@@ -106,12 +112,24 @@ def test_blocks_and_threads_know_their_places(kernels: EmulatedKernels) -> None:
 
 
 def test_all_threads_of_a_block_get_its_sum_and_its_largest(kernels: EmulatedKernels, rng: np.random.Generator) -> None:
-    x, y = rng.standard_normal(256).astype(np.float32), arrays.asarray(np.zeros((256, 2), np.float32))
+    """Four times, one after the other: no warp may begin the next while another still reads what the last has left."""
+    x, y = rng.standard_normal(256).astype(np.float32), arrays.asarray(np.zeros((256, 4), np.float32))
     launch(kernels, "total", (1,), 256, arrays.asarray(x), y)
     found = arrays.asnumpy(y)
-    assert np.ptp(found, axis=0).tolist() == [0, 0]
-    assert found[0, 0] == pytest.approx(x.sum(dtype=np.float64), abs=1e-5)
-    assert found[0, 1] == x.max()
+    assert np.ptp(found, axis=0).tolist() == [0, 0, 0, 0]
+    assert found[0, [0, 2]] == pytest.approx(x.sum(dtype=np.float64), abs=1e-5)
+    assert found[0, [1, 3]].tolist() == [x.max()] * 2
+
+
+def test_by_chance_is_another_order_for_another_seed_and_the_same_for_the_same(folder: Path) -> None:
+    results = []
+    for seed in (0, 0, 1):
+        them = EmulatedKernels(seed=seed, instances={"these.cu": NAMES}, folder=folder)
+        for numbers in (np.zeros(64), np.arange(1, 65)):  # zeros first: shared memory keeps what the last block left
+            x = arrays.asarray(numbers.astype(np.int32))
+            launch(them, "race", (1,), 64, x)
+        results.append(arrays.asnumpy(x).tolist())
+    assert results[0] == results[1] != results[2]
 
 
 @pytest.mark.parametrize(("format", "bits"), [("tf32", 10), ("bf16", 7)])
@@ -136,16 +154,38 @@ def test_rounding_is_to_the_nearest_number_of_so_many_bits(
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to"])
 def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
-    """Where a barrier is missing, one of the two orders reads what has not been written."""
-    forwards, backwards = EmulatedCupyBackend(), EmulatedCupyBackend(backwards=True)
+    """Where a barrier is missing, one of the orders reads what has not been written."""
+    backends = [EmulatedCupyBackend(**order) for order in ORDERS.values()]
     for seed in range(6):
         problem = CASES[case].draw(RandomChooser(np.random.default_rng(seed), large=seed > 3)).astype(np.float32)
         results = []
-        for backend in (forwards, backwards):
+        for backend in backends:
             y = getattr(backend, case)(*map(backend.asarray, problem.inputs), **problem.params)
             results.append([backend.to_numpy(part) for part in (y if isinstance(y, tuple) else (y,))])
-        for a, b in zip(*results, strict=True):
-            np.testing.assert_array_equal(a, b)
+        for same in zip(*results, strict=True):
+            np.testing.assert_array_equal(same, same[:1] * len(same))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=list(ORDERS))
+def test_attention_to_more_positions_than_a_block_has_threads(
+    order: dict[str, Any], dtype: Any, rng: np.random.Generator
+) -> None:
+    """20 × 20 of them: each thread takes several, and a row of scores is cut in two."""
+    g, f, b = (rng.standard_normal((1, side, side, 4)) for side in (4, 4, 20))
+    valid = (rng.random((1, 400)) < 0.8).astype(float)
+    options = {"ksize": 3, "rate": 1, "fuse_k": 3, "softmax_scale": 1.0, "fuse": True}
+
+    def results(backend: Any, dtype: Any) -> list[Array]:
+        x, y, z, v = (backend.asarray(a.astype(dtype)) for a in (g, f, b, valid))
+        attended = backend.contextual_attention(y, z, v, **options)
+        gradients = backend.contextual_attention_vjp(x, y, z, v, **options)
+        return [backend.to_numpy(a) for a in (attended, *gradients)]
+
+    with use_backend("numpy") as textbook:
+        right = results(textbook, np.float64)
+    for found, wanted in zip(results(EmulatedCupyBackend(**order), dtype), right, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=100 * np.finfo(dtype).eps * np.abs(wanted).max())
 
 
 def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **params: Any) -> float:

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -34,11 +34,11 @@ WRONG = {
     "01.division": [
         (lambda g, u, w: (g / w, g * u / (w * w)), "wrong sign"),
         (lambda g, u, w: (1 / w, -u / w / w), "multiplies them by g"),
-        (lambda g, u, w: (g / w, -g * (u / w)), "divided by w once"),
+        (lambda g, u, w: (g / w, -g * (u / w)), "divided by w only once"),
         (lambda g, u, w: (g / w, -u / (w * w)), "The gradient of w lacks g"),
         (lambda g, u, w: g / w, "should be 2 results"),
-        (divides_without_parentheses, "put w * w into parentheses"),
-        (gives_w_first, "another order"),
+        (divides_without_parentheses, "put w * w in parentheses"),
+        (gives_w_first, "wrong order"),
         (lambda g, u, w: (-g / w, -g * u / w**2), "the gradient of u: The sign is wrong"),
         (lambda g, u, w: (2 * g / w, -g * u / w**2), "the gradient of u: A factor is wrong: everything is 2 times"),
     ],
@@ -50,10 +50,10 @@ WRONG = {
         (forgets_to_return, "is a `return` missing"),
     ],
     "01.softmax": [
-        (lambda g, v: g * (v - v**2), "diagonal only"),
+        (lambda g, v: g * (v - v**2), "only the diagonal"),
         (lambda g, v: g * v, "rule of exp"),
-        (lambda g, v: g * v - v * np.sum(g * v), "each row has a sum of its own"),
+        (lambda g, v: g * v - v * np.sum(g * v), "each row has its own sum"),
         (softmax_of_columns, "down the columns"),
-        (overwrites_the_gradient, "changes its input number 0"),
+        (overwrites_the_gradient, "modifies its input number 0"),
     ],
 }

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -75,10 +75,13 @@ def penalty_with_numpys_root(critic, x):
 WRONG = {
     "02.softmax": [
         (rule_in_numpy, "has to be a Tensor"),
-        (rule_through_an_array, "y was taken off the tape"),
+        (rule_through_an_array, "y was detached from the tape"),
         (lambda g, y: y * g - y * np.sum(y * g, axis=-1, keepdims=True), "not np.sum"),
-        (lambda g, y: y * g - y * np.sum((y * g).numpy(), axis=-1, keepdims=True), "the sum was taken off the tape"),
-        (lambda g, y: g * y * (1.0 - y), "diagonal only"),
+        (
+            lambda g, y: y * g - y * np.sum((y * g).numpy(), axis=-1, keepdims=True),
+            "the sum was detached from the tape",
+        ),
+        (lambda g, y: g * y * (1.0 - y), "only the diagonal"),
         (rule_without_keepdims, "three rows"),
         (lambda g, y: -y * (g - (g * y).sum(-1, keepdims=True)), "The sign is wrong"),
     ],
@@ -86,12 +89,12 @@ WRONG = {
         (forgets_the_graph, "create_graph=True"),
         (multiplies_too_late, "before it is differentiated"),
         (gives_a_number, "is something summed twice"),
-        (forgets_tensor, "stops with"),
+        (forgets_tensor, "raises"),
         (by_differences, "Right on: a square"),
     ],
     "02.penalty": [
         (lambda critic, x: penalty(critic, x, graph=False), "create_graph=True"),
-        (lambda critic, x: penalty(critic, x, axis=None), "a norm of its own"),
+        (lambda critic, x: penalty(critic, x, axis=None), "its own norm"),
         (lambda critic, x: penalty(critic, x).numpy(), "has to be a Tensor"),
         (lambda critic, x: float(penalty(critic, x)), "has to be a Tensor"),
         (lambda critic, x: penalty(critic, x) * len(x), "not their mean"),

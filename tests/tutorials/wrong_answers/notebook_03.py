@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import math
 
@@ -59,23 +59,23 @@ WRONG = {
         (lambda n, k, stride, before, after: (n + before + after) // stride, "own length is missing"),
         (lambda n, k, stride, before, after: math.ceil((n + before + after - k) / stride) + 1, "Rounded up"),
         (lambda n, k, stride, before, after: (n + before + after - k) / stride + 1, "divide with //"),
-        (lambda n, k, stride, before, after: (n + 2 * before - k) // stride + 1, "need not be as many"),
+        (lambda n, k, stride, before, after: (n + 2 * before - k) // stride + 1, "need not have the same number"),
         (lambda n, k, stride, before, after: n - k + 1, "Right on: a window at every pixel"),
     ],
     "03.dw": [
         (last_picture, "Only the last picture"),
         (no_stride, "The stride is missing"),
-        (slice_too_short, "stops with ValueError on “stride 2”"),
+        (slice_too_short, "raises ValueError on “stride 2”"),
         (slices_to_the_end, "as many rows and columns as g"),
         (channels_exchanged, "axes"),
         (lambda g, x, ksize, stride: -no_stride(g, x, ksize, stride), "alone: The sign is wrong"),
     ],
     "03.dx_by_conv": [
-        (lambda conv, g, w: conv(zeros_around(g, w.shape[0] - 1), w.swapaxes(2, 3)), "a kernel 3 × 3"),
+        (lambda conv, g, w: conv(zeros_around(g, w.shape[0] - 1), w.swapaxes(2, 3)), "a 3 × 3 kernel"),
         (lambda conv, g, w: conv(g, w[::-1, ::-1].swapaxes(2, 3)), "g needs zeros around it"),
-        (lambda conv, g, w: conv(zeros_around(g, 2), w[::-1, ::-1]), "stops with ValueError"),
-        (lambda conv, g, w: conv(g, w) + conv(g, w), "stops with"),
+        (lambda conv, g, w: conv(zeros_around(g, 2), w[::-1, ::-1]), "raises ValueError"),
+        (lambda conv, g, w: conv(g, w) + conv(g, w), "raises"),
         (lambda conv, g, w: g, "conv was called 0 times"),
-        (square_kernels_only, "Wrong on: a kernel 2 × 3"),
+        (square_kernels_only, "Wrong on: a 2 × 3 kernel"),
     ],
 }

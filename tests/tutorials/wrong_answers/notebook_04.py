@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import math
 
@@ -89,14 +89,14 @@ WRONG = {
         (every_pixel, "lie in gaps"),
         (no_set, "twice"),
         (range_too_short, "The last tap"),
-        (lambda layers: set(every_pixel(layers)), "asked is a sorted list"),
+        (lambda layers: set(every_pixel(layers)), "return a sorted list"),
         (right_half, "The shape is wrong along axis 0"),
         (lambda layers: [-d for d in every_pixel(layers)], "Wrong on"),
     ],
     "04.layers_needed": [
-        (starts_with_one, "begin with 2, not with 1"),
+        (starts_with_one, "start at 2, not 1"),
         (as_wide_is_enough, "has to be wider"),
-        (by_logarithm, "stops with ValueError on “seen already”"),
+        (by_logarithm, "raises ValueError on “already seen”"),
         (lambda hole, field, jump: as_wide_is_enough(hole, field, 1), "Wrong on"),
     ],
 }

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -29,18 +29,18 @@ def odd_one_in_front(n, k, stride, dilation):
 
 WRONG = {
     "05.elu_gradient": [
-        (lambda g, y: g * np.exp(np.minimum(y, 0)), "takes y for x"),
-        (lambda g, y: g * (y + 1), "on the left only"),
+        (lambda g, y: g * np.exp(np.minimum(y, 0)), "treats y as x"),
+        (lambda g, y: g * (y + 1), "only below 0"),
         (lambda g, y: g * np.where(y > 0, 1, 0), "ReLU's slope"),
         (lambda g, y: np.where(y > 0, 1, y + 1), "has to be multiplied"),
-        (lambda g, y: g * np.where(y >= 0, 1, np.exp(y)), "takes y for x"),
+        (lambda g, y: g * np.where(y >= 0, 1, np.exp(y)), "treats y as x"),
     ],
     "05.shift": [
         (lambda n, k, stride, dilation: 0, "not always"),
-        (lambda n, k, stride, dilation: (k - 1) // 2 * dilation, "the port's zeros in front"),
-        (zeros_in_front, "SAME's zeros in front"),
+        (lambda n, k, stride, dilation: (k - 1) // 2 * dilation, "the port's leading zeros"),
+        (zeros_in_front, "SAME's leading zeros"),
         (without_max, "max(…, 0) missing"),
-        (odd_one_in_front, "puts it behind"),
+        (odd_one_in_front, "puts it last"),
     ],
     "05.to_rgb": [
         (lambda kernel: kernel[:, :, ::-1], "ones and mask stay"),

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 from itertools import pairwise
 
@@ -37,26 +37,26 @@ def slope_only(d, lam, start):
 
 WRONG = {
     "07.distance": [
-        (by_sorting, "stops with ValueError"),
-        (counts, "Shares, not counts"),
-        (without_the_sample_itself, "with <=, not with <"),
+        (by_sorting, "raises ValueError"),
+        (counts, "Fractions, not counts"),
+        (without_the_sample_itself, "with <=, not <"),
         (signed, "take the absolute value"),
-        (lambda real, fake: abs(signed(real, fake)), "how far the means are apart"),
+        (lambda real, fake: abs(signed(real, fake)), "distance between the means"),
     ],
     "07.masked_penalty": [
         (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t), "The mask is missing"),
-        (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, weight=1 - mask), "the wrong way round"),
-        (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, on_point=mask), "its slope"),
+        (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, weight=1 - mask), "The mask is inverted"),
+        (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, on_point=mask), "mask its slope"),
         (lambda critic, real, fake, mask, t: penalty(critic, fake, real, t, weight=mask), "t = 0 is real"),
         (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, weight=mask, graph=False), "off the tape"),
         (lambda critic, real, fake, mask, t: penalty(critic, real, fake, t, weight=mask).numpy(), "to be a Tensor"),
     ],
     "07.trap": [
-        (lambda d, lam, start: d + d**2 / (2 * lam), "a second place to stop"),
+        (lambda d, lam, start: d + d**2 / (2 * lam), "a second minimum"),
         (lambda d, lam, start: np.sign(start) * d + d**2 / (2 * lam), "does not always hold"),
-        (lambda d, lam, start: np.sign(start) * (d + d**2 / (2 * lam)), "No mirror image"),
-        (lambda d, lam, start: d, "d goes on pulling"),
-        (slope_only, "the distance it says is s·d"),
+        (lambda d, lam, start: np.sign(start) * (d + d**2 / (2 * lam)), "Not a mirror image"),
+        (lambda d, lam, start: d, "d keeps pulling"),
+        (slope_only, "the estimated distance is s·d"),
         (lambda d, lam, start: -d, "values are wrong"),
     ],
 }

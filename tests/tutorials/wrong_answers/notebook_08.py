@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -50,13 +50,13 @@ def by_sides(h, w, gamma, *, join):
 
 WRONG = {
     "08.hole": [
-        (lambda box, dy, dx, size: hole(box, dy, dx, size, below=0), "at the top and at the left only"),
+        (lambda box, dy, dx, size: hole(box, dy, dx, size, below=0), "only at the top and the left"),
         (lambda box, dy, dx, size: hole(box, dy, dx, size, below=-1), "This moves the box"),
         (lambda box, dy, dx, size: hole(box, dx, dy, size), "dy and dx are swapped"),
-        (lambda box, dy, dx, size: hole(box, dy, dx, size, value=0), "the wrong way round"),
-        (other_corner, "last two numbers are sizes"),
+        (lambda box, dy, dx, size: hole(box, dy, dx, size, value=0), "The mask is inverted"),
+        (other_corner, "last two values are sizes"),
         (lambda box, dy, dx, size: hole((box[1], box[0], box[3], box[2]), dy, dx, size), "Rows and columns"),
-        (lambda box, dy, dx, size: hole((box[1], box[0], *box[2:]), dy, dx, size), "begins with top"),
+        (lambda box, dy, dx, size: hole((box[1], box[0], *box[2:]), dy, dx, size), "top comes first"),
     ],
     "08.distance": [
         (steps, "steps along rows and columns"),

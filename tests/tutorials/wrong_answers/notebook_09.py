@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -34,24 +34,24 @@ WRONG = {
     "09.known_patches": [
         (lambda hole, ksize: 1.0 - hole, "These are the known pixels"),
         (lambda hole, ksize: (windows(hole, ksize).min(axis=(2, 3)) == 0).astype(float), "all have to be"),
-        (lambda hole, ksize: windows(hole, ksize).max(axis=(2, 3)), "The other way around"),
+        (lambda hole, ksize: windows(hole, ksize).max(axis=(2, 3)), "This is inverted"),
         (lambda hole, ksize: (windows(hole, ksize, 1).max(axis=(2, 3)) == 0).astype(float), "border are lost"),
-        (lambda hole, ksize: windows(1 - hole, ksize, 1).mean(axis=(2, 3)), "shares of known pixels"),
+        (lambda hole, ksize: windows(1 - hole, ksize, 1).mean(axis=(2, 3)), "fractions of known pixels"),
         (known_without_padding, "The shape is wrong"),
     ],
     "09.propagate_right": [
         (lambda s, k: slices(s, lambda t: (t, -t), k), "move apart"),
         (lambda s, k: slices(s, lambda t: (t, 0), k), "Only the foreground"),
-        (lambda s, k: sum(np.roll(s, (t, t), axis=(1, 3)) for t in range(-(k // 2), k // 2 + 1)), "np.roll does that"),
-        (flat_diagonal, "runs on from the end of a line"),
+        (lambda s, k: sum(np.roll(s, (t, t), axis=(1, 3)) for t in range(-(k // 2), k // 2 + 1)), "as in np.roll"),
+        (flat_diagonal, "from the end of a row into the next"),
         (lambda s, k: slices(s, lambda t: (t, t), k) / k, "This is the mean"),
         (lambda s, k: slices(s, lambda t: (t, t), k) - s, "values are wrong"),
     ],
     "09.attention_bytes": [
         (lambda h, w, r, s: 4 * (h // r * (w // r)) * (h // r // s * (w // r // s)), "Rounded down"),
         (lambda h, w, r, s: 4 * (-(-h // r) * -(-w // r)) ** 2, "The stride is missing"),
-        (lambda h, w, r, s: 4 * (h * w / r**2) ** 2 / s**2, "not whole, or not rounded"),
-        (lambda h, w, r, s: 4 * (n := -(-h // r) * -(-w // r)) * -(-n // s**2), "not the number of all positions"),
-        (lambda h, w, r, s: -4 * (-(-h // r) * (-w // r)), "one for each pair"),
+        (lambda h, w, r, s: 4 * (h * w / r**2) ** 2 / s**2, "not an integer, or not rounded"),
+        (lambda h, w, r, s: 4 * (n := -(-h // r) * -(-w // r)) * -(-n // s**2), "not the total number of positions"),
+        (lambda h, w, r, s: -4 * (-(-h // r) * (-w // r)), "one per pair"),
     ],
 }

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -56,22 +56,22 @@ def a_line_of_pixels(side, channels_in, layers):
 WRONG = {
     "12.parameters": [
         (no_bias, "The biases are missing"),
-        (forgets_to_move_on, "the channels in change"),
+        (forgets_to_move_on, "update the input channels"),
         (one_bias_a_layer, "not one per layer"),
         (lambda channels_in, layers: 2 * no_bias(channels_in, layers), "Wrong on"),
     ],
     "12.multiplications": [
         (rounded_down, "rounds up"),
-        (at_the_input, "count at the size that comes out"),
-        (before_the_stride, "What a stride leaves out"),
+        (at_the_input, "count at the output size"),
+        (before_the_stride, "Positions skipped by the stride"),
         (never_doubled, "four times as many"),
         (a_line_of_pixels, "the square of the side"),
     ],
     "12.paste_gradients": [
-        (lambda g, x1, z, m: (g * (1 - m), g * m, ((x1 - z) * g).sum(axis=3, keepdims=True)), "sides are exchanged"),
-        (lambda g, x1, z, m: (g, g * (1 - m), ((x1 - z) * g).sum(axis=3, keepdims=True)), "x₁ gets all"),
+        (lambda g, x1, z, m: (g * (1 - m), g * m, ((x1 - z) * g).sum(axis=3, keepdims=True)), "x₁ and z are swapped"),
+        (lambda g, x1, z, m: (g, g * (1 - m), ((x1 - z) * g).sum(axis=3, keepdims=True)), "x₁ gets the whole gradient"),
         (lambda g, x1, z, m: (g * m, g * (1 - m), (x1 - z) * g), "a sum over them"),
         (lambda g, x1, z, m: (g * m, g * (1 - m)), "There should be 3 results"),
-        (lambda g, x1, z, m: (g * m, g * (1 - m), np.zeros(m.shape)), "by m: Everything is zero"),
+        (lambda g, x1, z, m: (g * m, g * (1 - m), np.zeros(m.shape)), "w.r.t. m: Everything is zero"),
     ],
 }

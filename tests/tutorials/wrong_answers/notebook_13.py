@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -31,26 +31,26 @@ WRONG = {
     "13.pictures": [
         (lambda *a: pictures(*a, own=0, first=0), "The generator's own batches are missing"),
         (lambda *a: pictures(*a, own=0), "Once the critics have joined, the generator's own batches are missing"),
-        (lambda *a: pictures(*a, joined=False), "before `pretrain` they have no turns"),
+        (lambda *a: pictures(*a, joined=False), "before `pretrain` they are not updated"),
         (lambda *a: pictures(*a, first=0), "Reconstruction is missing"),
         (lambda steps, pretrain, critic_steps, batch: pictures(steps, pretrain, critic_steps, 1), "These are batches"),
         (lambda steps, pretrain, critic_steps, batch: steps * batch, "Right on: reconstruction alone"),
     ],
     "13.local_gradient": [
         (lambda *a: placed(*a, paste=False), "The paste is missing"),
-        (lambda *a: placed(*a, invert=True), "The mask is the wrong way round"),
+        (lambda *a: placed(*a, invert=True), "The mask is inverted"),
         (lambda *a: placed(*a, at=lambda top, left: (left, top)), "Row and column of the box are swapped"),
         (lambda g, box, mask: g, "has the shape"),
         (lambda g, box, mask: -placed(g, box, mask), "The sign is wrong"),
     ],
     "13.clock": [
-        (lambda *a: clock(*a, t=lambda n, c, shared: n), "The clock is not shared here"),
-        (lambda *a: clock(*a, t=lambda n, c, shared: (c + 1) * n), "The clock is always shared here"),
+        (lambda *a: clock(*a, t=lambda n, c, shared: n), "The counter is not shared here"),
+        (lambda *a: clock(*a, t=lambda n, c, shared: (c + 1) * n), "The counter is always shared here"),
         (
             lambda *a: clock(*a, t=lambda n, c, shared: n + shared * (n - 1) * c),
-            "The critics' turns of this round are missing",
+            "This round's critic updates are missing",
         ),
-        (lambda *a: clock(*a, t=lambda n, c, shared: n * (1 + 5 * shared)), "Six updates a round"),
+        (lambda *a: clock(*a, t=lambda n, c, shared: n * (1 + 5 * shared)), "Six updates per round"),
         (lambda *a: clock(*a, root=lambda x: x), "The root is missing"),
         (lambda *a: clock(*a, t=lambda n, c, shared: n + 1), "values are wrong"),
     ],

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -60,20 +60,20 @@ WRONG = {
         (through_contiguous, "became an array of one"),
         (lambda x, alpha: np.maximum(np.asarray(x, float), alpha * np.asarray(x, float)), "The type is lost"),
         (lambda x, alpha: np.where(x < 0, x, x.dtype.type(alpha) * x), "The sides are swapped"),
-        (in_place, "changes its input"),
-        (lambda x, alpha: x if x > 0 else x * alpha, "ask of each number"),
+        (in_place, "modifies its input"),
+        (lambda x, alpha: x if x > 0 else x * alpha, "test each number"),
     ],
     "15.conv": [
         (lambda x, w, size, s, d, top, left: conv(x, w, size, s, 1, top, left), "The dilation is missing"),
         (lambda x, w, size, s, d, top, left: conv(x, w, size, 1, d, top, left), "The stride is missing"),
         (lambda x, w, size, s, d, top, left: conv(x, w, size, s, d, left, top), "`top` and `left` are swapped"),
-        (lambda *a: conv(*a, padded=False), "The zeros in front are missing"),
-        (lambda x, w, *rest: conv(x, w[::-1, ::-1], *rest), "The kernel is turned round"),
+        (lambda *a: conv(*a, padded=False), "The leading zeros are missing"),
+        (lambda x, w, *rest: conv(x, w[::-1, ::-1], *rest), "The kernel is flipped"),
         (lambda x, w, *rest: conv(x, w[::-1], *rest), "values are wrong"),
     ],
     "15.resize": [
         (rounded, "round a half to the nearest *even* number"),
-        (stretched, "the corners not aligned"),
+        (stretched, "without aligned corners"),
         (divides_by_zero, "makes OH − 1 zero"),
         (lambda x, size: stretched(x, size[::-1]), "axes"),
     ],

@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 
 def no_barrier(t, n, mine, shared):
@@ -60,7 +60,7 @@ def returns_nothing(t, n, mine, shared):
 
 WRONG = {
     "16.numbers_of": [
-        (lambda b, t, blocks, threads, n: [b * threads + t], "the last time around is not full"),
+        (lambda b, t, blocks, threads, n: [b * threads + t], "an incomplete last round"),
         (lambda b, t, blocks, threads, n: range(b * threads + t, n, threads), "The step is a block"),
         (lambda b, t, blocks, threads, n: range(b * blocks + t, n, blocks * threads), "block · threads"),
         (lambda b, t, blocks, threads, n: range(t, n, blocks * threads), "The block is missing"),
@@ -68,10 +68,10 @@ WRONG = {
     ],
     "16.prefix_sums": [
         (no_barrier, "a barrier, which is a `yield`"),
-        (reads_everything, "go in doubling steps"),
+        (reads_everything, "use doubling steps"),
         (barrier_in_a_branch, "wait at a barrier that others never reach"),
         (one_barrier_to_a_step, "between reading and writing"),
-        (beyond_the_beginning, "asks for number -1 of 2"),
+        (beyond_the_beginning, "accesses index -1 of 2"),
         (returns_nothing, "thread 0 returns nothing"),
     ],
 }

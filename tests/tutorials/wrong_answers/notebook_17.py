@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def turns_in_circles(fails, numbers):
 WRONG = {
     "17.scaled": [
         (lambda attend, f, b: np.allclose(attend(f, 5 * b), attend(f, b)), "One factor for all patches"),
-        (lambda attend, f, b: np.allclose(attend(2 * f, b), attend(f, b)), "It is the foreground that is scaled"),
+        (lambda attend, f, b: np.allclose(attend(2 * f, b), attend(f, b)), "This scales the foreground"),
         (lambda attend, f, b: np.allclose(attend(f, b).sum(1), 1), "compare the attention itself"),
         (lambda attend, f, b: (attend(f, np.arange(1, 7)[:, None] * b) == attend(f, b)).all(), "== is too strict"),
         (
@@ -44,25 +44,28 @@ WRONG = {
         ),
         (
             lambda attend, f, b: np.allclose(attend(f, np.arange(1, 25).reshape(6, 4) ** 2 * b), attend(f, b)),
-            "one for all numbers of its patch",
+            "the same for all numbers of its patch",
         ),
         (lambda attend, f, b: attend(f, 5 * b) - attend(f, b), "axes"),
         (lambda attend, f, b: print(end=""), "is a `return` missing?"),
     ],
     "17.hide": [
         (lambda a, hidden: np.where(hidden, 0, a), "The rows sum to less than 1"),
-        (lambda a, hidden: a[:, ~hidden] / a[:, ~hidden].sum(1, keepdims=True), "columns are gone"),
+        (lambda a, hidden: a[:, ~hidden] / a[:, ~hidden].sum(1, keepdims=True), "columns are missing"),
         (lambda a, hidden: a * ~hidden / (a * ~hidden).sum(1).mean(), "One factor for all rows"),
-        (lambda a, hidden: np.exp(a) * ~hidden / np.sum(np.exp(a) * ~hidden, 1, keepdims=True), "A second softmax"),
+        (
+            lambda a, hidden: np.exp(a) * ~hidden / np.sum(np.exp(a) * ~hidden, 1, keepdims=True),
+            "This is a second softmax",
+        ),
         (lambda a, hidden: -a * ~hidden / (a @ ~hidden)[:, None], "The sign is wrong"),
     ],
     "17.shrink": [
         (removes_only, "never moved towards 0"),
-        (lambda *a: by_order(*a, lambda left_out, moved: moved + left_out), "moved before they are left out"),
+        (lambda *a: by_order(*a, lambda left_out, moved: moved + left_out), "Moves are tried before removals"),
         (lambda *a: by_order(*a, lambda left_out, moved: left_out[::-1] + moved), "from right to left"),
         (lambda *a: by_order(*a, lambda left_out, moved: left_out + moved, move=lambda n: 0), "in one step"),
-        (goes_on_with_what_passes, "only go on with a list that fails"),
-        (turns_in_circles, "asked 10 000 times"),
-        (lambda fails, numbers: numbers, "Nothing is made simpler"),
+        (goes_on_with_what_passes, "continue only with a list that fails"),
+        (turns_in_circles, "called 10 000 times"),
+        (lambda fails, numbers: numbers, "Nothing is simplified"),
     ],
 }

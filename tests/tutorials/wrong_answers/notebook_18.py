@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 from scipy import stats
@@ -43,10 +43,10 @@ def unpaired(a, b, picture):
 
 WRONG = {
     "18.tv": [
-        (lambda x, hole: tv(x, hole, factor=1), "This is no percentage"),
-        (two_means, "and the two are added"),
-        (mean_of_means, "and these are averaged"),
-        (lambda x, hole: tv(x * hole[..., None], np.ones_like(hole)), "Known pixels are 0 here"),
+        (lambda x, hole: tv(x, hole, factor=1), "This is not a percentage"),
+        (two_means, "means are added"),
+        (mean_of_means, "means are averaged"),
+        (lambda x, hole: tv(x * hole[..., None], np.ones_like(hole)), "Known pixels are counted as 0 here"),
         (lambda x, hole: tv(x, np.ones_like(hole)), "The mask is missing"),
         (lambda x, hole: tv(x, hole, factor=200), "everything is 2 times"),
         (of_black_outside, "values are wrong"),
@@ -58,10 +58,10 @@ WRONG = {
         (lambda psnr, share: psnr, "Right on: all of it"),
     ],
     "18.compare": [
-        (lambda a, b, picture: t_interval(a - b, ddof=1), "Crops of one picture count as so many pictures"),
-        (unpaired, "The pairs are lost"),
+        (lambda a, b, picture: t_interval(a - b, ddof=1), "Crops of one picture are treated as separate pictures"),
+        (unpaired, "The pairing is lost"),
         (lambda a, b, picture: t_interval(by_picture(a - b, picture)), "The standard deviation divides by n"),
         (lambda a, b, picture: t_interval(by_picture(b - a, picture), ddof=1), "The sign is wrong"),
-        (lambda a, b, picture: t_interval(by_picture(a - b, picture), ddof=1)[::-1], "in another order"),
+        (lambda a, b, picture: t_interval(by_picture(a - b, picture), ddof=1)[::-1], "in the wrong order"),
     ],
 }

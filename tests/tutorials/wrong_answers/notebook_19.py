@@ -1,4 +1,4 @@
-"""What people write instead, and words of what they are told."""
+"""Common wrong answers, and part of the message each one gets."""
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def adam(t, beta1, beta2):
 WRONG = {
     "19.masked_attention": [
         (minus_infinity, "out of the denominator"),
-        (made_to_sum_to_one, "is the same as to leave them out"),
+        (made_to_sum_to_one, "is the same as leaving them out"),
         (without_the_maximum, "not finite"),
         (lambda s, known, scale: softmax(scale * s * known), "keep their weight"),
         (lambda s, known, scale: softmax(scale * s) * known, "before the softmax"),
@@ -50,13 +50,13 @@ WRONG = {
     "19.attenuation": [
         (counted, "divide by 4"),
         (darker_frame, "a quarter is left"),
-        (lambda h, w: np.ones((h, w)), "the text's way"),
-        (lambda h, w: counted(h, w).T / 4, "axes are in another order"),
+        (lambda h, w: np.ones((h, w)), "the text's choice"),
+        (lambda h, w: counted(h, w).T / 4, "axes are in the wrong order"),
     ],
     "19.correction": [
-        (lambda n, critic_steps, beta1, beta2: adam(n, beta1, beta2), "a clock of the generator's own"),
-        (lambda n, critic_steps, beta1, beta2: adam(n * (critic_steps + 1), beta2, beta1), "are exchanged"),
-        (lambda n, critic_steps, beta1, beta2: adam(n * (critic_steps + 1), beta1, beta2) ** -1, "Upside down"),
+        (lambda n, critic_steps, beta1, beta2: adam(n, beta1, beta2), "a separate clock for the generator"),
+        (lambda n, critic_steps, beta1, beta2: adam(n * (critic_steps + 1), beta2, beta1), "are swapped"),
+        (lambda n, critic_steps, beta1, beta2: adam(n * (critic_steps + 1), beta1, beta2) ** -1, "Inverted"),
         (lambda n, critic_steps, beta1, beta2: adam(n * (critic_steps + 1) - critic_steps, beta1, beta2), "come first"),
         (lambda n, critic_steps, beta1, beta2: 1.0, "values are wrong"),
     ],
