@@ -33,9 +33,6 @@ together would not have changed the last digit; and `matmul` passes over columns
 Kernels sum in a fixed order whatever the number of threads. No case falls back.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 from itertools import pairwise
@@ -45,12 +42,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.backend import promoted
-from ca_numpy.backends import numba_attention_kernels as kernels
-from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
-from ca_numpy.backends.numba_gemm import WIDTH, matmul, panels
-from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
 from ca_numpy.geometry import AttentionGeometry
+
+from . import numba_attention_kernels as kernels
+from .attention_bands import least_exponent, walked, windowed
+from .numba_gemm import WIDTH, matmul, panels
+from .numba_memory import POOL
+from .numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
 
 Array = NDArray[Any]
 #: Bytes that the bands of one call may take: about a third-level cache, whose size is not asked for.

@@ -4,23 +4,23 @@ The equations stand in `numba_attention`, which calls these. Rows of a matrix ar
 some are kept: `slot` says where a position's row lies, −1 for nowhere. grids is (h, w, h', w').
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
-from ca_numpy.backends.numba_elementwise import FASTMATH, exp_nonpositive
-from ca_numpy.backends.numba_gemm import sum_of_lines
 from ca_numpy.jit import parallel, serial
+
+from .numba_elementwise import FASTMATH, exp_nonpositive
+from .numba_gemm import sum_of_lines
 
 _COLUMNS = 512  # of the background, that one task sums over all rows
 
 
-def _exp(x):
+def _exp(x: Any) -> Any:
     """eˣ for x ≤ 0: a polynomial in float32, the library's in float64. Only compiled code calls it."""
     raise NotImplementedError
 

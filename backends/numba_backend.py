@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from ca_numpy.backends import numba_attention, numba_conv, numba_elementwise
-from ca_numpy.backends.numba_gemm import WIDTH
-from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 from ca_numpy.jit import LOCK
+
+from . import numba_attention, numba_conv, numba_elementwise
+from .numba_gemm import WIDTH
+from .numba_memory import POOL
+from .numpy_backend import NumpyBackend
 
 Array = NDArray[Any]
 LARGE = 1 << 16

@@ -20,9 +20,6 @@ turn. A band fits the second-level cache. Bias and ELU are applied to it while i
 All of this is for float32. Other types, which serve to check derivatives, go to NumPy.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -32,13 +29,14 @@ import numpy as np
 from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backends import numpy_conv
-from ca_numpy.backends.numba_elementwise import FASTMATH, elu, elu_one, frozen
-from ca_numpy.backends.numba_gemm import ROWS, WIDTH, multiply, padded, panels
-from ca_numpy.backends.numba_memory import POOL
-from ca_numpy.backends.numba_winograd import conv3x3, conv3x3_dw, count_tiles
 from ca_numpy.geometry import ConvGeometry, Pads
 from ca_numpy.jit import parallel, serial
+
+from . import numpy_conv
+from .numba_elementwise import FASTMATH, elu, elu_one, frozen
+from .numba_gemm import ROWS, WIDTH, multiply, padded, panels
+from .numba_memory import POOL
+from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]
 
@@ -181,7 +179,7 @@ def suits_halving(
     fits = (geometry.stride, geometry.dilation) == (2, 1) and all(4 < k <= 6 for k in ksize)
     if not fits or min(channels) < LEAST_CHANNELS:
         return False
-    tiles = int(count_tiles(*shape[:3], 1))
+    tiles = int(count_tiles(shape[0], shape[1], shape[2], 1))
     return tiles >= LEAST_TILES and suits_winograd(shape, (3, 3), ConvGeometry(), channels)
 
 

@@ -10,9 +10,6 @@ same few instructions for eight or sixteen numbers at once:
 n times it is exact: the difference x − n·ln 2 then keeps all digits that x has.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -21,8 +18,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.jit import parallel, serial
+
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -223,5 +221,6 @@ def adam(
     flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
     numbers = [p.dtype.type(number) for number in (rate, beta1, beta2, eps)]
     p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
-    _adam(*flat, *numbers, p2.reshape(-1), m2.reshape(-1), v2.reshape(-1))
+    arguments = [*flat, *numbers, *(a.reshape(-1) for a in (p2, m2, v2))]
+    _adam(*arguments)
     return p2, m2, v2

@@ -15,9 +15,6 @@ These are intrinsics: Python functions that emit LLVM's instructions while Numba
 float32, places in them are counted in numbers, and nothing is checked: callers leave room for whole vectors and rows.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -30,8 +27,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.jit import parallel, serial
+
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -65,27 +63,27 @@ def _panels(w, out):
 
 
 # ---- what the emitted code is made of ----------------------------------------------------------------------------
-def _pointer(context, builder, array_type, array, place):
+def _pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, place: ir.Value) -> ir.Value:
     """Address of array[place]."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
 
 
-def _load(builder, pointer):
+def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     return builder.load(builder.bitcast(pointer, _vector.as_pointer()), align=4)
 
 
-def _store(builder, value, pointer):
+def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
     builder.store(value, builder.bitcast(pointer, _vector.as_pointer()), align=4)
 
 
-def _everywhere(builder, value):
+def _everywhere(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """A vector with the same number in each lane."""
     undefined = ir.Constant(_vector, ir.Undefined)
     first = builder.insert_element(undefined, value, _lane(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_lane, WIDTH), [0] * WIDTH))
 
 
-def _multiply_add(builder, a, b, c):
+def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a·b + c, rounded once where the processor can."""
     kind = ir.FunctionType(_vector, [_vector] * 3)
     name = f"llvm.fmuladd.v{WIDTH}f32"
@@ -96,7 +94,7 @@ def _multiply_add(builder, a, b, c):
 def _product_of_a_block(*, listed: bool) -> Any:
     """The intrinsic of one block: over all k < n, or with `listed` over the n numbers k that an array lists."""
 
-    def emit(context, builder, signature, arguments):
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, *which, n, onto = arguments
         c = _pointer(context, builder, signature.args[0], c, c0)
         a = _pointer(context, builder, signature.args[3], a, a0)
@@ -238,7 +236,7 @@ def _sum_vector(typing_context, to, t, source, places, shift, count):
     place = types.intp
     signature = types.void(to, place, source, places, place, place)
 
-    def emit(context, builder, signature, arguments):
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         to, t, source, places, shift, count = arguments
         to = _pointer(context, builder, signature.args[0], to, t)
         source = _pointer(context, builder, signature.args[2], source, shift)
@@ -290,7 +288,7 @@ def linear_map(matrix: Array) -> Any:
         place = types.intp
         signature = types.void(to, place, place, source, place, place, place)
 
-        def emit(context, builder, signature, arguments):
+        def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             to, t, t_step, source, s, s_step, n = arguments
             to = _pointer(context, builder, signature.args[0], to, t)
             source = _pointer(context, builder, signature.args[3], source, s)
@@ -309,7 +307,7 @@ def linear_map(matrix: Array) -> Any:
     return apply
 
 
-def _combination(builder, terms, inputs):
+def _combination(builder: ir.IRBuilder, terms: list[tuple[int, float]], inputs: list[ir.Value]) -> ir.Value:
     """Σ m · inputs[k] over (k, m) in terms."""
     total = None
     for k, m in sorted(terms, key=lambda term: abs(term[1]) != 1):  # ones first: they start the sum for nothing

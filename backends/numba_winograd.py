@@ -29,9 +29,6 @@ times that of the direct sum.
 the 3×3 outputs that a direct sum would spoil. So does what is within a factor of a hundred of overflow.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -40,11 +37,12 @@ import numpy as np
 from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
-from ca_numpy.backends.numba_elementwise import FASTMATH, elu_one, frozen
-from ca_numpy.backends.numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
-from ca_numpy.backends.numba_memory import POOL
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
+
+from .numba_elementwise import FASTMATH, elu_one, frozen
+from .numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -297,11 +295,11 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
     """
     size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
     y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
-    _, *place = geometry.numbers
+    _, dilation, top, left = geometry.numbers
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
     u = transformed_kernel(w)
     block = block_of_tiles(x.shape[3], w.shape[3])
-    _convolve(frozen(x), u, frozen(b), bias is not None, *place, zoom, block, y, get_num_threads())
+    _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, zoom, block, y, get_num_threads())
     return y
 
 
@@ -330,9 +328,9 @@ def _kernel_gradient(sums, dw):
 def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> Array:
     """conv2d_dw for 3×3 kernels at stride 1: 3 3 C K"""
     _, dilation, top, left = geometry.numbers
-    c, k = x.shape[3], g.shape[3]
+    (images, height, width, k), c = g.shape, x.shape[3]
     block = block_of_tiles(c, k)
-    parts = min(PARTS_DW, -(-int(count_tiles(*g.shape[:3], dilation)) // block))
+    parts = min(PARTS_DW, -(-int(count_tiles(images, height, width, dilation)) // block))
     sums = POOL.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
     dw = POOL.empty((9, c, padded(k)), x.dtype)
     _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)

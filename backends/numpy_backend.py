@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ca_numpy import machine
 from ca_numpy.backend import Backend, promoted
-from ca_numpy.backends import numpy_attention, numpy_conv
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
+
+from . import numpy_attention, numpy_conv
 
 Array = NDArray[Any]
 
@@ -49,7 +50,7 @@ class NumpyBackend(Backend):
         return np.divide(a, b)
 
     def power(self, x: Array, *, exponent: float) -> Array:
-        return np.power(x, x.dtype.type(exponent))
+        return np.power(x, exponent)
 
     def exp(self, x: Array) -> Array:
         return np.exp(x)
@@ -67,7 +68,7 @@ class NumpyBackend(Backend):
         return np.clip(x, low, high)
 
     def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        return np.equal(x, np.clip(x, low, high)).astype(x.dtype)
+        return np.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
@@ -78,7 +79,7 @@ class NumpyBackend(Backend):
         return y
 
     def elu_slope(self, y: Array) -> Array:
-        return np.minimum(y, 0) + y.dtype.type(1)
+        return np.minimum(y, 0) + 1
 
     def not_positive(self, y: Array) -> Array:
         return (y <= 0).astype(y.dtype)
@@ -87,13 +88,13 @@ class NumpyBackend(Backend):
         return np.maximum(x, 0)
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
-        return np.maximum(x, x * x.dtype.type(alpha))
+        return np.maximum(x, alpha * x)
 
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return np.where(y > 0, y.dtype.type(1), y.dtype.type(alpha))
+        return np.where(y > 0, 1, alpha).astype(y.dtype)
 
     def softmax(self, x: Array) -> Array:
-        e = np.exp(x - x.max(axis=-1, keepdims=True))  # the largest exponent is 0: nothing overflows
+        e: Array = np.exp(x - x.max(axis=-1, keepdims=True))  # the largest exponent is 0: nothing overflows
         e /= e.sum(axis=-1, keepdims=True)
         return e
 
@@ -113,7 +114,8 @@ class NumpyBackend(Backend):
         return x.transpose(axes)
 
     def getitem(self, x: Array, *, index: Any) -> Array:
-        return x[index]
+        y: Array = x[index]
+        return y
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
         x = np.zeros(shape, g.dtype)
@@ -132,9 +134,9 @@ class NumpyBackend(Backend):
 
     def scatter_add(self, g: Array, *, index: NDArray[np.intp], axis: int, length: int) -> Array:
         x = np.zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), g.dtype)
-        ahead = (slice(None),) * axis
+        to, source = np.moveaxis(x, axis, 0), np.moveaxis(g, axis, 0)
         for i, target in enumerate(index):
-            x[(*ahead, target)] += g[(*ahead, i)]
+            to[target] += source[i]
         return x
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
@@ -158,7 +160,8 @@ class NumpyBackend(Backend):
         return numpy_conv.fold(g, size, geometry)
 
     def matmul(self, a: Array, b: Array) -> Array:
-        return np.matmul(a, b)
+        y: Array = np.matmul(a, b)
+        return y
 
     def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
         return numpy_conv.conv2d(x, w, geometry)

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -192,18 +193,19 @@ def _stamp(module: str) -> bytes:
     while names:
         name = names.pop()
         if name.partition(".")[0] in packages and name not in found and (file := _file_of(name)):
-            found[name], imported = _read(file, file.stat().st_mtime_ns)
+            found[name], imported = _read(file, file.stat().st_mtime_ns, sys.modules[name].__package__ or "")
             names += imported
     versions = numba.__version__, llvmlite.__version__, np.__version__
     return hashlib.sha256(repr((versions, sorted(found.items()))).encode()).digest()
 
 
 @functools.cache
-def _read(file: Path, changed: int) -> tuple[bytes, set[str]]:
+def _read(file: Path, changed: int, package: str) -> tuple[bytes, set[str]]:
     """A source file's digest, and every name that may be a module which it imports at the top."""
     text, names = file.read_text(encoding="utf-8"), set[str]()
     for line in _IMPORTS.findall(text):
         _, *words = re.findall(r"[\w.]+", line)
+        words[0] = resolve_name(words[0], package)
         names.update(words, (f"{words[0]}.{word}" for word in words))  # "from a import b": a.b, if b is a module
     return hashlib.sha256(text.encode()).digest(), names
 

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Backend
-from ca_numpy.backends.cupy_backend.attention import Attention
-from ca_numpy.backends.cupy_backend.conv import Convolution
-from ca_numpy.backends.cupy_backend.device import C_NAMES, Device, cuda_device
-from ca_numpy.backends.cupy_backend.launch import Launcher
-from ca_numpy.backends.numpy_backend import NumpyBackend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
+
+from ..numpy_backend import NumpyBackend
+from .attention import Attention
+from .conv import Convolution
+from .device import C_NAMES, Device, cuda_device
+from .launch import Launcher
 
 Array = Any
 #: Numbers that one block of the Adam kernel works on, as in `kernels/adam.cu`.

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ca_numpy.backend import promoted
-from ca_numpy.backends.attention_bands import least_exponent, walked, windowed
-from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL
-from ca_numpy.backends.cupy_backend.launch import THREADS, Launcher
-from ca_numpy.backends.numpy_attention import SMALLEST_NORM, shifts
 from ca_numpy.geometry import AttentionGeometry
+
+from ..attention_bands import least_exponent, walked, windowed
+from ..numpy_attention import SMALLEST_NORM, shifts
+from .device import C_NAMES, NULL
+from .launch import THREADS, Launcher
 
 Array = Any
 #: Bytes that the matrices of one band may take.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ca_numpy.backend import promoted
-from ca_numpy.backends.cupy_backend.launch import Launcher
-from ca_numpy.backends.cupy_backend.tiles import BUSY, tile_for, vector_for
 from ca_numpy.geometry import ConvGeometry
+
+from .launch import Launcher
+from .tiles import BUSY, tile_for, vector_for
 
 Array = Any
 #: Pixels that one block should at least have to sum for dw.

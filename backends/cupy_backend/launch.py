@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ca_numpy.backends.cupy_backend.device import C_NAMES, NULL, Device, source
 from ca_numpy.errors import UserError
+
+from .device import C_NAMES, NULL, Device, source
 
 Array = Any
 T = TypeVar("T")
@@ -27,7 +28,11 @@ MOST_TABLES = 1024
 _KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
 _INT = np.dtype(np.int32)
-_INTEGERS = {"int": _INT, "long long": np.dtype(np.int64), "unsigned long long": np.dtype(np.uint64)}
+_INTEGERS: dict[str, np.dtype[Any]] = {
+    "int": _INT,
+    "long long": np.dtype(np.int64),
+    "unsigned long long": np.dtype(np.uint64),
+}
 
 
 class Parameter(NamedTuple):

@@ -11,9 +11,6 @@ Rows are shared out in bands of `BAND`, whatever the number of cores, and each b
 state of its own: results are the same to the bit on one core and on several.
 """
 
-# Compiled functions take their types from their arguments.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
-
 from __future__ import annotations
 
 import numpy as np

@@ -11,7 +11,7 @@ numba = pytest.importorskip("numba")
 
 from threadpoolctl import threadpool_limits  # noqa: E402  (where Numba is missing, skip)
 
-from ca_numpy import use_backend  # noqa: E402
+from ca_numpy import jit, use_backend  # noqa: E402
 from ca_numpy.backends import numba_backend  # noqa: E402
 from ca_numpy.data import MaskSampler  # noqa: E402
 from ca_numpy.geometry import nearest_index  # noqa: E402
@@ -34,6 +34,14 @@ def nothing_is_too_small() -> Iterator[None]:
 
 class TestNumba(BackendSuite):
     backend = "numba"
+
+
+def test_compiled_code_is_stale_when_a_module_that_it_imports_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    file_of = jit._file_of
+    monkeypatch.setattr(jit, "_file_of", lambda name: (read.append(name), file_of(name))[1])
+    jit._stamp.__wrapped__("ca_numpy.backends.numba_conv")
+    assert {"ca_numpy.backends.numba_winograd", "ca_numpy.backends.numba_memory", "ca_numpy.geometry"} <= set(read)
 
 
 def test_doubling_by_nearest_index_is_repetition_however_it_is_aligned() -> None:

@@ -5,10 +5,10 @@ It is there to be read, stepped through and tested, not to be fast. `ca_numpy.us
 
 from __future__ import annotations
 
-from ca_numpy.backends.cupy_backend import CupyBackend
-from ca_numpy.backends.cupy_backend.device import Device
-from ca_numpy.backends.cupy_backend.emulation import arrays
-from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from .. import CupyBackend
+from ..device import Device
+from . import arrays
+from .kernels import EmulatedKernels
 
 
 class EmulatedCupyBackend(CupyBackend):

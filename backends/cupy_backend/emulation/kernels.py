@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from ca_numpy.backend import wall_clock
-from ca_numpy.backends.cupy_backend.device import FOLDER, arguments_of, digest
-from ca_numpy.backends.cupy_backend.emulation.arrays import ndarray
-from ca_numpy.backends.cupy_backend.tiles import every_instance
 from ca_numpy.errors import UserError
+
+from ..device import FOLDER, arguments_of, digest
+from ..tiles import every_instance
+from .arrays import ndarray
 
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas")
