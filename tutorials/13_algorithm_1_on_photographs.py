@@ -308,9 +308,9 @@ for share in (0.01, 0.5, 0.99):
           f"and {share:4.0%} of the moves below {np.quantile(moved, share):.6f}")  # fmt: skip
 
 # %% [markdown]
-# All by the same amount, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, so the fraction reduces to $g /
-# |g|$: the sign. Whatever the scale of the losses, the first update moves each weight by $\eta$. That is why only the
-# *relative* weights of the terms matter.
+# All by the same amount, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, so the fraction reduces to
+# $g / |g|$: the sign. Whatever the scale of the losses, the first update moves each weight by $\eta$. That is why only
+# the *relative* weights of the terms matter.
 #
 # **The generator's turn.** A new batch; now the generator's results stay on the tape, through the paste and through
 # both critics, whose weights are not updated. $M$ is kept in float32, as in the library.
