@@ -46,9 +46,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #         for five turns:
 #             draw pictures x, masks m; erase: z = x ⊙ (1 − m); predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
 #             draw t between 0 and 1 for each; x̂ = (1 − t) x + t x̃
-#             update both critics by x, x̃, x̂
+#             update both critics with x, x̃, x̂
 #         draw pictures x, masks m
-#         update G by the discounted ℓ1 and by both critics' scores
+#         update G with the discounted ℓ1 and both critics' scores
 #
 # ## The equations
 #
