@@ -24,7 +24,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# A small network has weights $A$ (8 × 20) and $b$ (20 × 1). For inputs $X$ (one sample a row) and targets $t$, its
+# A small network has weights $A$ (8 × 20) and $b$ (20 × 1). For inputs $X$ (one sample per row) and targets $t$, its
 # error is
 #
 # $$ L(A, b) = \sum_n \Big( \sum_k \tanh\big( \textstyle\sum_i X_{ni} A_{ik} \big)\, b_k - t_n \Big)^2 $$

@@ -65,8 +65,7 @@ def in_order(y):
 
 
 def gradient(y, x):
-    """The gradient of y with respect to x, in the type that the rules are written in. Var is defined in the next "
-    "cell."""
+    """The gradient of y with respect to x, in the type of the rules. Var is defined in the next cell."""
     g = {id(y): 1.0 if isinstance(y, Number) else Var(1.0)}
     for v in reversed(in_order(y)):
         for maker, rule in v.made_from:

@@ -206,8 +206,8 @@ assert np.allclose(dw_windows(g, x, (3, 2), stride=2), dw, rtol=1e-12)
 
 # %% [markdown]
 # One row of the matrix is a window, so $y = \text{patches} \cdot w$ and $\bar w = \text{patches}^\top g$: two matrix
-# products, which NumPy does fast. And $\bar x$? In the same way, $\bar{\text{patches}} = g\, w^\top$, and each window's
-# gradient has to be *added* to the pixels it came from. Windows overlap.
+# products, at which NumPy is fast. And $\bar x$? In the same way, $\bar{\text{patches}} = g\, w^\top$, and each
+# window's gradient has to be *added* to the pixels it came from. Windows overlap.
 #
 # **Predict, then run.** What does `total[places] += 1` do where an index occurs twice?
 

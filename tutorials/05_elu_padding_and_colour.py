@@ -248,7 +248,7 @@ viz.show(
 # The paper says mirror padding; the released code pads with zeros. What does an output at the border see?
 #
 # There are two mirrors. "reflect" mirrors at the border pixel, which is not repeated; "symmetric" mirrors beyond it, so
-# it is: 1 2 3 4 continues with 3 2, or with 4 3. (Zero padding is called "same", after TensorFlow's rule.)
+# that it is: 1 2 3 4 continues with 3 2, or with 4 3. (Zero padding is called "same", after TensorFlow's rule.)
 #
 # **Predict, then run.** Take a wall of one colour, 0.5 everywhere, and the mean of 3 × 3 pixels. What is the result
 # inside, at an edge and in a corner, with zeros and with a mirror? And for a *ramp* 3 4 5 6 7 8 and half the difference

@@ -563,7 +563,7 @@ print(", ".join(f"{name}: {t:.0f} ns" for name, t in nanoseconds.items()))
 viz.show(
     figure,
     alt="Bars on a logarithmic scale: loops take about ten thousand nanoseconds per pair of positions; "
-    "vectorised and by the library it is some hundred.",
+    "vectorised and in the library it is about a hundred.",
 )
 
 # %% [markdown]

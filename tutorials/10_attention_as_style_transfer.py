@@ -553,8 +553,7 @@ check("10.recoloured", recoloured)
 
 # %%
 def uses(best, n):
-    """best: h w integers, the patch that each position copies. n numbers: the number of positions that copy each "
-    "patch."""
+    """best: h w integers, the patch that each position copies. n numbers: how many positions copy each patch."""
     raise NotImplementedError
 
 

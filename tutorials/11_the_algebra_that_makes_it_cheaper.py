@@ -363,7 +363,7 @@ print("the library's kernel:", apart(kernel.numpy()[0], y_diagonals))
 # %% [markdown]
 # 9 + 16 = 25, and 1 + 4 = 5.
 #
-# ## And backwards
+# ## The backward pass
 #
 # $D_\Delta$ shifts entries and adds them; it is linear. An entry that went to $x$ from $x + \delta$ sends its gradient
 # the other way. So the transpose of $D_\Delta$ is $D_{-\Delta}$: the same sums, shifted the other way, and the gradient

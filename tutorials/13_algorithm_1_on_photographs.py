@@ -48,9 +48,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #         for five turns:
 #             draw pictures x, masks m; erase: z = x ⊙ (1 − m); predict: x̃ = z ⊙ (1 − m) + G(z, m) ⊙ m
 #             draw t between 0 and 1 for each; x̂ = (1 − t) x + t x̃
-#             update both critics by x, x̃, x̂
+#             update both critics with x, x̃, x̂
 #         draw pictures x, masks m
-#         update G by the discounted ℓ1 and by both critics' scores
+#         update G with the discounted ℓ1 and both critics' scores
 #
 # ## The equations
 #
@@ -310,9 +310,9 @@ for share in (0.01, 0.5, 0.99):
           f"and {share:4.0%} of the moves below {np.quantile(moved, share):.6f}")  # fmt: skip
 
 # %% [markdown]
-# All by the same amount, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, so the fraction reduces to $g /
-# |g|$: the sign. Whatever the scale of the losses, the first update moves each weight by $\eta$. That is why only the
-# *relative* weights of the terms matter.
+# All by the same amount, up to $\varepsilon$. Before the first step $m$ and $v$ are 0, so the fraction reduces to
+# $g / |g|$: the sign. Whatever the scale of the losses, the first update moves each weight by $\eta$. That is why only
+# the *relative* weights of the terms matter.
 #
 # **The generator's turn.** A new batch; now the generator's results stay on the tape, through the paste and through
 # both critics, whose weights are not updated. $M$ is kept in float32, as in the library.

@@ -490,7 +490,7 @@ axes.invert_yaxis()
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 viz.show(
     figure,
-    alt="Bars on a logarithmic scale: the attention takes by far the longest; offsets in loops are some tens of times "
+    alt="Bars on a logarithmic scale: the attention takes by far the longest; offsets in loops are tens of times "
     "slower than vectorised; the colours lie between them.",
     colours=256,
 )

@@ -101,11 +101,13 @@ def attend(f, b, mask, k, scale=10.0):
 # The equation above has many consequences that can be stated without computing it. As equations, and as code:
 #
 # $$
-# \begin{aligned} \textstyle\sum_{x'} a_{x x'} &\le 1, \quad a_{x x'} \ge 0 &&\text{and the sum is 1 where nothing is
-# masked} \\ a_{x x'} &= 0 &&\text{where } x' \text{ touches the hole} \\ a(f, b \circ \pi)_{x x'} &= a(f, b)_{x \,
-# \pi(x')} &&\text{for patches of one pixel, in any order } \pi \\ a(f, c\, b) &= a(f, b) &&\text{brightening the
-# background changes nothing} \\ a(2 f, b; \lambda) &= a(f, b; 2 \lambda) &&\text{a stronger foreground lowers the
-# temperature} \\ a(b, b)_{x x} &= \textstyle\max_{x'} a(b, b)_{x x'} &&\text{no patch matches better than itself}
+# \begin{aligned}
+# \textstyle\sum_{x'} a_{x x'} &\le 1, \quad a_{x x'} \ge 0 &&\text{and the sum is 1 where nothing is masked} \\
+# a_{x x'} &= 0 &&\text{where } x' \text{ touches the hole} \\
+# a(f, b \circ \pi)_{x x'} &= a(f, b)_{x \, \pi(x')} &&\text{for patches of one pixel, in any order } \pi \\
+# a(f, c\, b) &= a(f, b) &&\text{brightening the background changes nothing} \\
+# a(2 f, b; \lambda) &= a(f, b; 2 \lambda) &&\text{a stronger foreground lowers the temperature} \\
+# a(b, b)_{x x} &= \textstyle\max_{x'} a(b, b)_{x x'} &&\text{no patch matches better than itself}
 # \end{aligned}
 # $$
 #

@@ -441,7 +441,7 @@ print(f"TV of the truth {metrics.tv(truth)[0]:.1f} %; results in Table 1 have 25
 # %% [markdown]
 # **So:** the table compares its own rows and nothing else. `ca_numpy.metrics` documents its definitions.
 #
-# ### 16 · A mask per image; or one per batch
+# ### 16 · One mask per image; or one per batch
 #
 # How much of the picture is missing at least once in a batch of 16? And what if, as in the code's attention, the first
 # sample's mask is used for all?

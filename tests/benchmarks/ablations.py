@@ -115,7 +115,7 @@ def table(results: list[dict[str, Any]], rows: list[str]) -> list[Row]:
 
 
 def lead(results: list[dict[str, Any]], row: str) -> dict[str, Any] | None:
-    """A row's PSNR less that of the full system with the same seed; None where there is nothing to compare."""
+    """A row's PSNR minus that of the full system with the same seed; None where there is nothing to compare."""
     psnr = {(r["row"], r["seed"]): r["measured"]["psnr"] for r in results if "measured" in r}
     pairs = [(value, psnr[FULL, seed]) for (name, seed), value in psnr.items() if name == row and (FULL, seed) in psnr]
     if row == FULL or not pairs:
@@ -125,7 +125,7 @@ def lead(results: list[dict[str, Any]], row: str) -> dict[str, Any] | None:
 
 
 def to_markdown(lines: list[Row], title: str) -> str:
-    columns = [*MEASURES.values(), f"PSNR less {FULL}'s, seed by seed", "runs"]
+    columns = [*MEASURES.values(), f"PSNR minus {FULL}'s, seed by seed", "runs"]
     head = f"{title}\n\n| row | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
     return head + "".join(
         f"| {line['row']} | {' | '.join(_cell(line[m]) for m in MEASURES)} | "

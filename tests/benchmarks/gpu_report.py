@@ -132,7 +132,7 @@ def table(*rows: Iterable[str]) -> str:
 
 def goals_table(known: dict[str, Any]) -> str:
     words = {None: "", True: "yes", False: "**no**"}
-    head = ("work", "TF32", "BF16", "PyTorch", "TF32 is faster by", "least", "reached", "goal", "reached")
+    head = ("work", "TF32", "BF16", "PyTorch", "TF32 is faster by", "minimum", "reached", "goal", "reached")
     rows = [[words[v] if v is None or isinstance(v, bool) else v for v in row] for row in goals(known)]
     return table(head, *rows)
 

@@ -110,8 +110,7 @@ def _blocks() -> dict[str, tuple[Array]]:
 def _doubling(
     *, written: bool = True, read: bool = True, stored: bool = True, own: bool = True, steps: int | None = None
 ) -> Callable[..., Thread]:
-    """Prefix sums with or without barriers after the first write, after reading and after storing, and the own "
-    "number."""
+    """Prefix sums with or without: barriers after the first write, after reading, after storing; the own number."""
 
     def thread(t: int, n: int, mine: float, shared: Any) -> Thread:
         total = shared[t] = mine

@@ -2,8 +2,7 @@
 
 
 def receptive_field(layers):
-    """The layer's k taps have k − 1 steps between them, each d times the current jump; then the stride scales the "
-    "jump."""
+    """The layer's k taps have k − 1 steps between them, each d times the current jump; then the stride scales it."""
     r, jump = 1, 1
     for k, stride, dilation in layers:
         r += (k - 1) * dilation * jump

@@ -6,8 +6,7 @@ import ca_numpy as ca
 
 
 def wasserstein_any(real, fake):
-    """In each gap the fractions to the left differ, and that difference has to cross it. Equal samples have gaps of "
-    "0."""
+    """In each gap the difference of the fractions to the left has to cross it. Equal samples have gaps of 0."""
     places = np.sort(np.concatenate([real, fake]))
     left_of_gap = [np.searchsorted(np.sort(x), places[:-1], side="right") / len(x) for x in (real, fake)]
     return np.sum(np.abs(left_of_gap[0] - left_of_gap[1]) * np.diff(places))

@@ -20,8 +20,7 @@ def distance_to_known(hole):
 
 
 def symmetric_discount(h, w, gamma):
-    """The last of n rows is row n − 1, at distance 0 from its side. Since γ < 1, the nearer side has the larger "
-    "power."""
+    """The last of n rows is row n − 1, at distance 0. Since γ < 1, the nearer side has the larger power."""
     rows, columns = (gamma ** np.minimum(np.arange(n), n - 1 - np.arange(n)) for n in (h, w))
     return np.maximum(rows[:, None], columns[None, :])
 
