@@ -77,9 +77,7 @@ def open_set(name: str, path: str | os.PathLike[str]) -> tuple[SetPictures, SetP
                 raise UserError(f"{recipe.title} lists {quoted(file)}, which is not in {quoted(root)}: unpack it there")
     shared = set(train).intersection(validation)
     if shared:
-        raise UserError(
-            f"{recipe.title} in {quoted(folder)} has {quoted(min(shared))} in both parts: {_SEE_PAGE}"
-        )
+        raise UserError(f"{recipe.title} in {quoted(folder)} has {quoted(min(shared))} in both parts: {_SEE_PAGE}")
     return SetPictures(root, train, recipe), SetPictures(root, validation, recipe)
 
 
