@@ -83,7 +83,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.5, 0.9)
     """Adam's β₁ and β₂."""
     shared_clock: bool = False
-    """Advance Adam's bias correction on steps of either network, as in the released code. (departure 17)"""
+    """Advance Adam's bias correction at the steps of either network, as in the released code. (departure 17)"""
 
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
