@@ -1,12 +1,12 @@
-"""How far a result is from the truth: ℓ1, ℓ2, PSNR, SSIM, and total variation (section 5, table 1).
+"""Measures of the error of a result: ℓ1, ℓ2, PSNR, SSIM, and total variation (section 5, table 1).
 
 Every function takes one image (H, W, 3) or a batch (N, H, W, 3) with values in [-1, 1], computes in float64 and returns
-one number per image, an array of shape (N,). A `mask` (N, H, W, 1), 1 = hole, restricts the measure to the hole: the
-known pixels are pasted from the input, so that over the whole image a small hole flatters every method.
+one number per image, an array of shape (N,). A `mask` (N, H, W, 1), 1 = hole, restricts the measure to the hole: known
+pixels are pasted from the input, so over the whole image a small hole flatters every method.
 
-Images are first rescaled to [0, 1]; "percent" below means percent of that range. The paper prints percents, but neither
-says how they were normalised nor comes with evaluation code. So these are the plain definitions, written out in
-each docstring: good for comparing methods with each other, while table 1 cannot be reproduced to the digit.
+Images are first rescaled to [0, 1]; "percent" below means percent of that range. The paper reports percentages, but
+gives neither their normalisation nor evaluation code. These are therefore the plain definitions, given in each
+docstring: they compare methods with each other, but cannot reproduce table 1 exactly.
 """
 
 from typing import Any
@@ -23,8 +23,8 @@ Values = NDArray[np.float64]
 def l1(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
     """Mean absolute error in percent: 100 · mean |x − y|, with x and y rescaled to [0, 1].
 
-    The mean runs over pixels (of the hole, given a mask) and channels. 0 is identical, 100 is black against white.
-    Table 1 calls this "ℓ1 loss"; our normalisation is a choice, see the module's text.
+    The mean is over pixels (of the hole, given a mask) and channels. 0 is identical, 100 is black against white.
+    Table 1 calls this "ℓ1 loss"; the normalisation is our choice, see the module docstring.
 
     x, y: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole. Returns (N,).
     Raises UserError for shapes that do not match, integer images, values outside [-1, 1], or an empty hole.
@@ -36,7 +36,7 @@ def l1(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
 def l2(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
     """Mean squared error in percent: 100 · mean (x − y)², with x and y rescaled to [0, 1].
 
-    Not its root. Shapes, mask and errors as for `l1`; the normalisation is our choice too. Table 1, "ℓ2 loss".
+    Without a square root. Shapes, mask and errors as for `l1`; the normalisation is our choice too. Table 1, "ℓ2 loss".
     """
     x, y, weights = _prepare(x, y, mask)
     return 100.0 * _mean_over((x - y) ** 2, weights)
@@ -56,9 +56,9 @@ def psnr(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values
 def tv(x: ArrayLike, *, mask: ArrayLike | None = None) -> Values:
     """Total variation in percent: 100 · mean |p − q| over all pairs (p, q) of neighbouring pixels, rescaled to [0, 1].
 
-    Neighbours are side by side or one above the other; every pair counts the same. With a mask, both pixels of
-    a pair lie in the hole. Low is smooth (or blurred), so read it beside the truth's. Photographs have a few
-    percent here, and 25 in table 1: the paper's normalisation is another one, and unknown.
+    Neighbours are adjacent horizontally or vertically; all pairs have the same weight. With a mask, both pixels of a
+    pair are in the hole. Low values mean smooth (or blurred): compare with the truth's. Photographs have a few percent
+    here, and 25 in table 1: the paper uses another, unknown normalisation.
 
     x: (N, H, W, 3) or (H, W, 3) in [-1, 1]. Returns (N,). Raises UserError as `l1` does, or if there is no pair.
     """
@@ -80,11 +80,11 @@ def ssim(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values
 
         SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)),   C1 = 0.01², C2 = 0.03²
 
-    Means, variances and covariance are those of an 11 × 11 Gaussian window (σ = 1.5) around each pixel, per
-    channel. The map exists where the whole window lies inside the image, five pixels from the border; we return its
-    mean over pixels (of the hole, given a mask) and channels. Not in the paper; later work reports it.
+    Means, variances and covariance are over an 11 × 11 Gaussian window (σ = 1.5) around each pixel, per channel. The
+    map is defined where the whole window is inside the image, five pixels from the border; the result is its mean
+    over pixels (of the hole, given a mask) and channels. Not in the paper, but common in later work.
 
-    Shapes and errors as for `l1`; also UserError for images under 11 × 11, or a hole wholly within the border.
+    Shapes and errors as for `l1`; also UserError for images under 11 × 11, or a hole entirely within the border.
     """
     x, y, weights = _prepare(x, y, mask)
     if min(x.shape[1:3]) < _WINDOW.size:
@@ -92,17 +92,17 @@ def ssim(x: ArrayLike, y: ArrayLike, *, mask: ArrayLike | None = None) -> Values
     edge = _WINDOW.size // 2
     inner = weights[:, edge:-edge, edge:-edge]
     if not inner.any(axis=(1, 2, 3)).all():
-        raise UserError("mask: a hole lies wholly within 5 pixels of the border, where SSIM's window does not fit")
+        raise UserError("mask: a hole is entirely within 5 pixels of the border, where SSIM's window does not fit")
     maps = np.stack([_ssim_map(a, b) for a, b in zip(x, y, strict=True)])
     return _mean_over(maps, inner)
 
 
 def mean_and_interval(values: ArrayLike) -> tuple[float, float]:
-    """Mean of per-image values, and the half width of its 95 % confidence interval: t · s / √N.
+    """Mean of per-image values, and the half-width of its 95 % confidence interval: t · s / √N.
 
     s is the sample standard deviation (N − 1), t the 97.5th percentile of Student's distribution with N − 1 degrees of
-    freedom: 2.78 for five images, 1.96 for very many. Exact for normal values, fair for others. The half width is nan
-    where the values cannot tell it: for a single image, or if one is infinite (PSNR of identical images).
+    freedom: 2.78 for five images, 1.96 in the limit. Exact for normal values, approximate for others. The half-width
+    is nan where it is undefined: for a single image, or if a value is infinite (PSNR of identical images).
 
     values: (N,). Raises UserError if there are none.
     """
@@ -127,7 +127,7 @@ _WINDOW = _gaussian_window(11, sigma=1.5)
 
 
 def _local_mean(image: Values) -> Values:
-    """Gaussian mean around each pixel, where the window fits: (H, W, C) -> (H - 10, W - 10, C)."""
+    """Gaussian mean around each pixel where the window fits: (H, W, C) -> (H - 10, W - 10, C)."""
     for axis in (0, 1):  # the two-dimensional Gaussian is separable
         image = sliding_window_view(image, _WINDOW.size, axis=axis) @ _WINDOW
     return image
@@ -145,7 +145,7 @@ def _ssim_map(x: Values, y: Values) -> Values:
 
 
 def _prepare(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Values, Values, Values]:
-    """Both images as (N, H, W, 3) in [0, 1], and the weights (N, H, W, 1) of their pixels: 1 to count, 0 not to."""
+    """Both images as (N, H, W, 3) in [0, 1], and the weights (N, H, W, 1) of their pixels, 0 or 1."""
     images, truths = _unit_range(x, "x"), _unit_range(y, "y")
     if images.shape != truths.shape:
         raise UserError(f"x and y: shapes {images.shape} and {truths.shape} differ; compare images of one size")
@@ -159,7 +159,7 @@ def _unit_range(image: ArrayLike, name: str) -> Values:
         raise UserError(f"{name}: shape {array.shape} is not (N, H, W, 3) or (H, W, 3); give RGB images")
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"{name}: dtype {array.dtype} is not a float; scale images to [-1, 1] first, as x / 127.5 - 1")
-    if np.abs(array).max() > 1.001:  # leaves room for rounding; NaN passes, and shows in the result
+    if np.abs(array).max() > 1.001:  # allow for rounding; NaN passes, and shows in the result
         raise UserError(f"{name}: values reach {np.abs(array).max():.4g}; scale images to [-1, 1] first")
     batch = array if array.ndim == 4 else array[None]
     return np.asarray((batch.astype(np.float64) + 1.0) / 2.0)
@@ -176,7 +176,7 @@ def _hole_weights(mask: ArrayLike | None, images: Values) -> Values:
     if not np.isin(weights, (0.0, 1.0)).all():
         raise UserError("mask: values other than 0 and 1; threshold it first, 1 = hole")
     if not weights.any(axis=(1, 2, 3)).all():
-        raise UserError("mask: a mask without a hole leaves nothing to measure; drop that image or pass no mask")
+        raise UserError("mask: without a hole there is nothing to measure; drop that image or pass no mask")
     return np.broadcast_to(weights, shape)
 
 

@@ -364,7 +364,7 @@ def test_the_command_prints_a_table_and_writes_all_seconds(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--what", "everything"], "unknown work 'everything': choose from layers"),
+        (["--what", "everything"], "unknown benchmark 'everything': choose from layers"),
         (["--sizes", "100"], "multiples of 32"),
         pytest.param(
             ["--backend", "numpy", "--peer-device", "cuda"],

@@ -1,7 +1,7 @@
-"""How long the parts of the system take: backend beside backend, and beside PyTorch, turn by turn in one process.
+"""Benchmarks of the parts of the system: all backends, and PyTorch, in turn in one process.
 
-On machines whose speed drifts only ratios of neighbouring runs mean something. So each round runs every contender once,
-and what is reported is the median of the rounds' ratios.
+On machines whose speed drifts, only ratios of consecutive runs are meaningful. Each round therefore runs every
+contender once, and the median of the rounds' ratios is reported.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ca_numpy.registry import load_backend, use_backend
 __all__ = ["GROUPS", "Report", "Timing", "bench", "turn"]
 
 PEER = {"PyTorch": False, "PyTorch, channels last": True}
-#: Seconds before each contender's turn, and those that a turn takes at least.
+#: Seconds before each contender's turn, and the minimum duration of a turn.
 PAUSE, TURN = 0.2, 0.2
-#: Seconds after which a run is not repeated: it stands for all rounds. Only the peer at large sizes takes so long.
+#: Runs longer than this, in seconds, are not repeated: they count for all rounds. Only the peer is ever so slow.
 LONG = 20.0
-#: The peer's attention holds about twenty matrices of all pairs of positions.
+#: The peer's attention stores about twenty matrices of all pairs of positions.
 PEER_MATRICES = 20
 
 
 @dataclass
 class Timing:
-    """One work: seconds of every round by contender, or why it was left out."""
+    """One benchmark: seconds of every round by contender, or why it was skipped."""
 
     group: str
     title: str
@@ -52,7 +52,7 @@ class Timing:
         return min(formats, key=lambda name: statistics.median(self.seconds[name])) if formats else None
 
     def ratio(self, slower: str, faster: str) -> float | None:
-        """Median over the rounds of slower / faster: how many times as fast the second is."""
+        """Median over the rounds of slower / faster: the speed-up of the second."""
         if not (self.seconds.get(slower) and self.seconds.get(faster)):
             return None
         return statistics.median(a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True))
@@ -60,14 +60,14 @@ class Timing:
 
 @dataclass
 class Report:
-    """What was measured, and where."""
+    """The timings and the machine."""
 
     names: list[str]
     timings: list[Timing]
     machine: dict[str, Any]
 
     def to_markdown(self) -> str:
-        """One row for each work and for the sum of each network's layers; ms, and ratios to the last backend."""
+        """One row for each benchmark and for the sum of each size's layers; ms, and ratios to the last backend."""
         peer, best = any(t.peer() for t in self.timings), self.names[-1]
         others = [name for name in self.names if name != best]
         head = ["work", *(f"{name}, ms" for name in self.names), *(["PyTorch, ms"] if peer else [])]
@@ -79,7 +79,7 @@ class Report:
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{note}" for note in notes])
 
     def sums(self) -> list[Timing]:
-        """The layers of each size, each as often as it occurs."""
+        """The sum over the layers of each size, each counted as often as it occurs."""
         sizes: dict[str, list[Timing]] = {}
         for t in self.timings:
             if t.group == "layers":
@@ -115,14 +115,14 @@ class Report:
 
 
 class Contender(NamedTuple):
-    """Whoever does a work: what is run, and by whose clock."""
+    """What to run for one contender, and its clock."""
 
     run: Run
     elapsed: Callable[[Run], float] = wall_clock
 
 
 class Peer(NamedTuple):
-    """PyTorch where it takes part: its memory formats, and the device it runs on."""
+    """PyTorch as a contender: its memory formats, and its device."""
 
     formats: dict[str, bool]
     device: str
@@ -141,21 +141,21 @@ def bench(
     training_size: int = 256,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Time these groups of works on these backends, and on PyTorch if it is installed (or required, with `peer`).
+    """Time these groups of benchmarks on these backends, and on PyTorch if it is installed (or required by `peer`).
 
-    names        of backends, or of one in another of its precisions: "cupy:tf32". Each is timed by its own clock
+    names        backends, optionally with a precision: "cupy:tf32". Each is timed by its own clock
     groups       of "layers", "attention", "forward" (each at all `sizes`), "critic", "iteration" (at `training_size`,
                  in batches)
-    peer_device  "cpu" or "cuda"; "auto" is CUDA where PyTorch has it and one of the backends is CuPy's
-    progress     is told before each work what comes; Ctrl-C ends the measurement and keeps what there is
+    peer_device  "cpu" or "cuda"; "auto" is CUDA if PyTorch has it and one of the backends is CuPy's
+    progress     called with the title of each benchmark before it starts; Ctrl-C stops and keeps the results so far
     Raises UserError for an unknown group or backend, and if PyTorch (or its CUDA) is required and missing.
     """
     for name in groups:
         if name not in GROUPS:
-            raise UserError(f"unknown work {name!r}: choose from {', '.join(GROUPS)}")
+            raise UserError(f"unknown benchmark {name!r}: choose from {', '.join(GROUPS)}")
     there = importlib.util.find_spec("torch") is not None
     if peer and not there:
-        raise UserError("the comparison with PyTorch needs it: pip install torch, or leave --peer out")
+        raise UserError("PyTorch is not installed: pip install torch, or omit --peer")
     names = [load_backend(name).name for name in names]
     report = Report(list(names), [], machine.describe())
     report.machine["backends"] = {name: load_backend(name).describe() for name in names}
@@ -167,7 +167,7 @@ def bench(
                     progress(f"{work.group} {work.title}")
                 report.timings.append(_time(work, names, theirs, rounds=rounds))
         except KeyboardInterrupt:
-            print("stopped: what follows is what had been measured", file=sys.stderr)
+            print("stopped: the results so far follow", file=sys.stderr)
     return report
 
 
@@ -182,7 +182,7 @@ def _peer(names: Sequence[str], choice: str, report: Report, stack: ExitStack) -
 
 def _time(work: Work, names: Sequence[str], theirs: Peer | None, *, rounds: int) -> Timing:
     timing, contenders = Timing(work.group, work.title, work.count), dict[str, Contender]()
-    for name in names:  # what one contender keeps for arrays to come, another on the same device would lack
+    for name in names:  # memory cached by one contender is not available to another on the same device
         load_backend(name).release_memory()
     for name in names:
         with use_backend(name) as backend, _or_left_out(timing, name):
@@ -195,7 +195,7 @@ def _time(work: Work, names: Sequence[str], theirs: Peer | None, *, rounds: int)
     for name, contender in contenders.items():
         with _or_left_out(timing, name):
             seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
-            if seconds > 10 * TURN and name in names:  # perhaps it was compiling
+            if seconds > 10 * TURN and name in names:  # it may have been compiling
                 seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
             first[name] = seconds
     timing.seconds = {name: [s] * rounds if s > LONG else [] for name, s in first.items()}
@@ -219,10 +219,10 @@ def _add_peer(timing: Timing, contenders: dict[str, Contender], work: Work, thei
 
 
 def turn(run: Run, *, long: bool = False, elapsed: Callable[[Run], float] = wall_clock) -> float:
-    """Seconds that `run` takes, after a pause and a run that is not counted: the median over a fifth of a second.
+    """Median seconds of `run` over a fifth of a second, after a pause and a warm-up run.
 
-    Without the pause, threads of whoever ran before still spin on our cores; without the first run, our own have to be
-    woken. With `long` neither matters: the one run is timed. `elapsed` is the clock: of a GPU, the GPU's own.
+    Without the pause, the previous contender's threads would still spin on the cores; the warm-up run wakes our own.
+    With `long` neither matters, and a single run is timed. `elapsed` is the clock: for a GPU, the GPU's own.
     """
     time.sleep(PAUSE)
     seconds: list[float] = []
@@ -243,7 +243,7 @@ def _within(name: str, run: Run) -> Run:
 
 @contextmanager
 def _or_left_out(timing: Timing, name: str) -> Iterator[None]:
-    """A contender that runs out of memory, or cannot do this work, is left out and says why."""
+    """Skip a contender that runs out of memory or cannot run this benchmark, and record why."""
     try:
         yield
     except (MemoryError, UserError) as e:
@@ -251,7 +251,7 @@ def _or_left_out(timing: Timing, name: str) -> Iterator[None]:
 
 
 def _fits(timing: Timing, name: str, needed: float, there: int | None) -> bool:
-    """Whether `needed` bytes are there on the contender's device; a work that is left out says why."""
+    """Whether the contender's device has `needed` bytes; if not, record why it is skipped."""
     if there is not None and needed > 0.95 * there:
         have = f"its device has {there / 2**30:.0f}"
         timing.skipped[name] = f"needs about {needed / 2**30:.0f} GiB of memory, {have}"

@@ -1,4 +1,4 @@
-"""The same works by the PyTorch peer, on the CPU or on a GPU. Importing this imports torch."""
+"""The same benchmarks on the PyTorch peer, on the CPU or a GPU. Importing this imports torch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Array = NDArray[Any]
 Run = Callable[[], object]
 
 
-# ---- what it runs on ---------------------------------------------------------------------------------------------
+# ---- the device --------------------------------------------------------------------------------------------------
 def device_for(choice: str, names: Sequence[str]) -> str:
-    """ "cpu" or "cuda". "auto" is CUDA where PyTorch has it and a backend on a GPU is to be compared with.
+    """ "cpu" or "cuda". "auto" is CUDA if PyTorch has it and a GPU backend is among `names`.
 
-    Raises UserError for CUDA where PyTorch has none.
+    Raises UserError for CUDA if PyTorch does not have it.
     """
     if choice == "auto":
         on_gpu = any(name.partition(":")[0] == "cupy" for name in names)
@@ -37,11 +37,11 @@ def device_for(choice: str, names: Sequence[str]) -> str:
 
 @contextmanager
 def on(device: str) -> Iterator[None]:
-    """The peer at its best on this device: on a GPU with TF32, and with cuDNN's fastest algorithm for each shape.
+    """Run the peer with its best settings on this device: on a GPU with TF32 and cuDNN's fastest algorithms.
 
-    `torch_peer` makes some small tensors itself: identities, random numbers, tables of indices. On a GPU they are made
-    there, and tables once. (`with torch.device(…)` would do the first, at the price of a Python call for every
-    operation of PyTorch's, which the clock would see.)
+    `torch_peer` creates small tensors: identities, random numbers, tables of indices. On a GPU they are created there,
+    and the tables only once. (`with torch.device(…)` would do the former, but adds a Python call to every PyTorch
+    operation, which would affect the timings.)
     """
     if device == "cpu":
         yield
@@ -52,7 +52,7 @@ def on(device: str) -> Iterator[None]:
 
     @cache
     def nearest_index(n_in: int, n_out: int) -> Any:
-        with torch.inference_mode(False):  # or training could not use a table that a forward pass has made
+        with torch.inference_mode(False):  # or training could not use a table made by a forward pass
             return theirs["nearest_index"](n_in, n_out).to(device)
 
     names.update(torch=_TorchOn(device), nearest_index=nearest_index)
@@ -66,7 +66,7 @@ def on(device: str) -> Iterator[None]:
 
 
 class _TorchOn:
-    """The module torch, but that new tensors are made on `device`."""
+    """The module torch, except that new tensors are created on `device`."""
 
     def __init__(self, device: str) -> None:
         self.eye, self.rand = partial(torch.eye, device=device), partial(torch.rand, device=device)
@@ -82,20 +82,20 @@ def describe(device: str) -> str:
 
 
 def memory(device: str) -> int | None:
-    """Bytes that there are for PyTorch's arrays on a GPU; None for the CPU, whose memory is everyone's."""
+    """Memory available to PyTorch on a GPU, in bytes; None for the CPU, whose memory is shared."""
     if device != "cuda":
         return None
     return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
 
 
 def release_memory(device: str) -> None:
-    """Give back what PyTorch keeps for arrays to come."""
+    """Release the memory that PyTorch caches."""
     if device == "cuda":
         torch.cuda.empty_cache()
 
 
 def elapsed(device: str) -> Callable[[Run], float]:
-    """The clock: of a GPU by CUDA's events. A run that the GPU has no memory for raises MemoryError."""
+    """The clock: on a GPU, CUDA events. Raises MemoryError if the GPU runs out of memory."""
     return _by_events if device == "cuda" else wall_clock
 
 
@@ -122,16 +122,16 @@ def laid_out(x: Array, *, channels_last: bool, device: str) -> Any:
 def weights_on(
     weights: dict[str, Array], *, channels_last: bool, device: str, requires_grad: bool = False
 ) -> dict[str, Any]:
-    """Weights as `torch_peer` wants them, leaves of the graph on this device."""
+    """Weights for `torch_peer`, as leaves of the graph on this device."""
     on_cpu = torch_peer.to_torch(weights, channels_last=channels_last)
     return {name: w.to(device).requires_grad_(requires_grad) for name, w in on_cpu.items()}
 
 
-# ---- what it does ------------------------------------------------------------------------------------------------
+# ---- the benchmarks ----------------------------------------------------------------------------------------------
 def layer(
     x: Array, w: Array, b: Array, *, stride: int, dilation: int, doubled: bool, channels_last: bool, device: str
 ) -> Run:  # fmt: skip
-    """elu(conv(x) + b), of x doubled if asked for."""
+    """elu(conv(x) + b), with x upsampled first if `doubled`."""
     tx, tb = laid_out(x, channels_last=channels_last, device=device), torch.from_numpy(b).to(device)
     tw = weights_on({"w": w}, channels_last=channels_last, device=device)["w"]
 
@@ -146,7 +146,7 @@ def layer(
 def convolution(
     kind: str, x: Array, w: Array, g: Array, *, stride: int, dilation: int, channels_last: bool, device: str
 ) -> Run:
-    """PyTorch's convolution alone, "forward", "dx" or "dw": x is padded beforehand, no bias, no activation."""
+    """PyTorch's convolution alone, "forward", "dx" or "dw": x already padded, no bias, no activation."""
     how: dict[str, Any] = {"channels_last": channels_last, "device": device}
     tx, tg, tw = laid_out(x, **how), laid_out(g, **how), weights_on({"w": w}, **how)["w"]
     wanted, strides, dilations = [kind == "dx", kind == "dw", False], [stride] * 2, [dilation] * 2
@@ -163,7 +163,7 @@ def convolution(
 
 
 def attention(features: Array, mask: Array, *, channels_last: bool, device: str) -> Run:
-    """The contextual attention of features to themselves."""
+    """Contextual attention of features to themselves."""
     f, m = (laid_out(a, channels_last=channels_last, device=device) for a in (features, mask))
 
     def run() -> None:
@@ -187,7 +187,7 @@ def forward(image: Array, mask: Array, *, width: int, channels_last: bool, devic
 
 
 def training(images: Array, *, width: int, critic_only: bool, channels_last: bool, device: str) -> Run:
-    """One iteration of Algorithm 1, or one update of the critics out of it."""
+    """One iteration of Algorithm 1, or a single update of the critics."""
     size, how = images.shape[1], dict[str, Any](channels_last=channels_last, device=device)
     weights = weights_on(torch_peer.random_weights(cnum=width), **how, requires_grad=True)
     critics = torch_peer.random_critic_weights(cnum=2 * width, local_hw=size // 2, global_hw=size)

@@ -1,4 +1,4 @@
-"""What is timed, on a backend of ours and by the peer: the same work on inputs of the same shape."""
+"""The benchmarks, for our backends and for the peer: the same computation on inputs of the same shape."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ GROUPS = ("layers", "attention", "forward", "critic", "iteration")
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to time. `ours()` and `theirs(channels_last, device)` return what the clock runs over."""
+    """One benchmark. `ours()` and `theirs(channels_last, device)` return the function to time."""
 
     group: str
     title: str
     ours: Callable[[], Run]
     theirs: Callable[[bool, str], Run]
-    #: How often it occurs in the network: sums over a group count it so many times.
+    #: How often it occurs in the network, for sums over a group.
     count: int = 1
-    #: Positions of the attention, h and w, where there is one: they decide how much memory it takes.
+    #: Positions of the attention, h and w, if any: they determine its memory.
     positions: tuple[int, int] | None = None
 
 
 def works(
     groups: tuple[str, ...], *, sizes: tuple[int, ...], batch: int, width: int = 32, training_size: int = 256
 ) -> Iterator[Work]:
-    """All works of these groups, in their order: layers, attention and forward at each of `sizes`."""
+    """All benchmarks of these groups, in order: layers, attention and forward at each of `sizes`."""
     for group in groups:
         if group in ("critic", "iteration"):
             yield _training(group, training_size, batch, width)
@@ -55,7 +55,7 @@ def works(
 
 
 def layer_shapes(size: int, width: int) -> Counter[tuple[int, int, int, int, int, int, bool]]:
-    """(kernel, stride, dilation, C, K, side of the input, whether it is doubled first) -> how many of the 42 are so."""
+    """(kernel, stride, dilation, C, K, input side, whether it is upsampled first) -> count among the 42 layers."""
     found: Counter[tuple[int, int, int, int, int, int, bool]] = Counter()
     generator = Generator(rng=np.random.default_rng(0), width=width)
     for stage in generator.stages.values():
@@ -69,7 +69,7 @@ def layer_shapes(size: int, width: int) -> Counter[tuple[int, int, int, int, int
 
 
 def hole(size: int) -> Array:
-    """A centred box of half the side: 1 S S 1."""
+    """A centred box with half the side: 1 S S 1."""
     mask = np.zeros((1, size, size, 1), np.float32)
     mask[:, size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 1
     return mask

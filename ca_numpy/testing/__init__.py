@@ -1,11 +1,11 @@
-"""What checks an operation, a derivative or a backend, shipped so that a third party can check its own.
+"""Checks for operations, derivatives and backends, also for use by third parties.
 
     gradcheck        derivatives of any order against finite differences
     check_adjoint    ⟨Ax, y⟩ = ⟨x, Aᵀy⟩
-    CASES            one row per kernel of the contract: how to draw its inputs, and what it should give
-    seconds_of       how long something takes
+    CASES            one row per kernel of the contract: how to draw its inputs, and the expected result
+    seconds_of       timing
 
-A backend of your own is checked by the modules beside this one, which need pytest and hypothesis:
+To check a backend of your own (needs pytest and hypothesis):
 
     from ca_numpy.testing.backend_suite import BackendSuite
 

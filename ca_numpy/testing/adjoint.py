@@ -1,4 +1,4 @@
-"""A linear map and its adjoint, held to their definition."""
+"""Check that a linear map and its adjoint satisfy the definition."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def check_adjoint(
 
         |⟨Ax, y⟩ − ⟨x, Aᵀy⟩| ≤ tolerance · max(‖Ax‖·‖y‖, ‖x‖·‖Aᵀy‖)
 
-    x is a NumPy array of any shape, y one of the shape of Ax; both maps may return an array of the current backend or a
-    Tensor. Random x and y find a wrong adjoint with probability one.
+    x is a NumPy array of any shape, y one with the shape of Ax; both maps may return an array of the current backend or
+    a Tensor. Random x and y detect a wrong adjoint with probability one.
 
-    Raises AssertionError, naming both products, where they differ; or where a shape is not what an adjoint has.
+    Raises AssertionError with both products if they differ, or if the shapes are not those of an adjoint.
     """
     ax, aty = on_host(forward(x)), on_host(backward(y))
     if ax.shape != y.shape or aty.shape != x.shape:
         raise AssertionError(
-            f"an adjoint maps back: A takes {x.shape} to {ax.shape}, what should be Aᵀ takes {y.shape} to {aty.shape}"
+            f"an adjoint maps back: A maps {x.shape} to {ax.shape}, the supposed Aᵀ maps {y.shape} to {aty.shape}"
         )
     left, right = float(np.vdot(ax, y)), float(np.vdot(x, aty))
     size = max(np.linalg.norm(ax) * np.linalg.norm(y), np.linalg.norm(x) * np.linalg.norm(aty))

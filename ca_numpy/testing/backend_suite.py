@@ -1,4 +1,4 @@
-"""Everything a backend is held to. Needs `pip install 'ca-numpy[test]'` (pytest and hypothesis).
+"""The test suite for backends. Needs `pip install 'ca-numpy[test]'` (pytest and hypothesis).
 
     from ca_numpy.testing.backend_suite import BackendSuite
 
@@ -6,7 +6,7 @@
         backend = "mine"
 
 runs every row of the `Case` table on the backend of that name: values in float64 and float32, every memory layout,
-large arrays, derivatives of all orders, adjoints, fused operations. The checks are functions too, for one problem each.
+large arrays, derivatives of all orders, adjoints, fused operations. Each check is also a function for a single problem.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ca_numpy.testing.strategies import generators, layouts, problems
 
 Array = NDArray[Any]
 
-#: Float64 results agree to this, relative to what is added up.
+#: Tolerance for float64 results, relative to the sum of absolute values.
 FLOAT64_TOLERANCE = 1e-10
-#: Roundings in float32 that no sum accounts for: a few in each elementary function.
+#: Additional float32 roundings, a few in each elementary function.
 FEW_ROUNDINGS = 16
 
 
@@ -47,10 +47,10 @@ def check_kernel(
     layout: str = "contiguous",
     expected: Callable[..., Any] | None = None,
 ) -> None:
-    """Check one call of one kernel: its values, their dtype and shape, and that no input was changed.
+    """Check one call of one kernel: its values, dtype and shape, and that its inputs are unchanged.
 
-    layout    how the inputs lie in memory, one of `LAYOUTS`
-    expected  what to compare with, by default the case's oracle; it is given the same inputs in float64
+    layout    memory layout of the inputs, one of `LAYOUTS`
+    expected  reference to compare with, by default the case's oracle; called with the same inputs in float64
 
     float64 agrees to 1e-10; float32 to as many roundings as the longest sum has terms. Raises AssertionError.
     """
@@ -74,7 +74,7 @@ def check_kernel(
 
 
 def check_derivatives(backend: str, case: Case, problem: Problem, *, rng: np.random.Generator) -> None:
-    """Check all derivatives that the operation has against finite differences, to 1e-6."""
+    """Check all derivatives of the operation against finite differences, to 1e-6."""
     with use_backend(backend):
         fn, inputs = _as_function(case.op, case, problem)
         gradcheck(fn, inputs, rng=rng, order=case.order)
@@ -97,7 +97,7 @@ def check_gradients_keep_dtype(backend: str, case: Case, problem: Problem, *, rn
 
 
 def check_adjoints(backend: str, case: Case, problem: Problem, *, rng: np.random.Generator) -> None:
-    """Check ⟨Ax, y⟩ = ⟨x, Aᵀy⟩ in every input in which the operation is linear, and that Aᵀ is the right operation."""
+    """Check ⟨Ax, y⟩ = ⟨x, Aᵀy⟩ for every input in which the operation is linear, and that Aᵀ is the right operation."""
     with use_backend(backend):
         for k, i in enumerate(case.linear):
             xs = list(problem.inputs)
@@ -116,16 +116,14 @@ def check_adjoints(backend: str, case: Case, problem: Problem, *, rng: np.random
             check_adjoint(linear_part, adjoint, xs[i], y)
             made_by = adjoint(y).op
             if case.adjoint and (made_by is None or made_by.name != case.adjoint[k]):
-                raise AssertionError(
-                    f"the adjoint of {case} in input {i} is {made_by}, and should be {case.adjoint[k]}"
-                )
+                raise AssertionError(f"the adjoint of {case} in input {i} is {made_by} instead of {case.adjoint[k]}")
 
 
 def check_fused(backend: str, case: Case, problem: Problem, *, rng: np.random.Generator) -> None:
-    """Check that a fused operation equals its `reference` in value and in every derivative it has, to 1e-10."""
+    """Check that a fused operation equals its `reference` in its value and all its derivatives, to 1e-10."""
     reference = case.op.reference
     if reference is None:
-        raise ValueError(f"{case} has no reference to be compared with")
+        raise ValueError(f"{case} has no reference to compare with")
     with use_backend(backend):
         fused, inputs = _as_function(case.op, case, problem)
         composite, _ = _as_function(reference, case, problem)
@@ -144,7 +142,7 @@ def check_fused(backend: str, case: Case, problem: Problem, *, rng: np.random.Ge
 
 
 def assert_close(y: Array, right: Array, bound: Array | float, what: str) -> None:
-    """Raise AssertionError unless y has the shape of `right` and is nowhere further from it than `bound`."""
+    """Raise AssertionError unless y has the shape of `right` and differs from it by at most `bound`."""
     if y.shape != right.shape:
         raise AssertionError(f"{what}: has shape {y.shape}, should have {right.shape}")
     excess = np.abs(y - right) - bound
@@ -156,7 +154,7 @@ def assert_close(y: Array, right: Array, bound: Array | float, what: str) -> Non
 
 
 def by_numpy(case: Case) -> Callable[..., Any]:
-    """The NumPy backend's kernel, to compare with where the oracle's loops would take too long."""
+    """The NumPy backend's kernel, as a reference where the oracle's loops would take too long."""
 
     def kernel(*arrays: Array, **params: Any) -> Any:
         with use_backend("numpy") as backend:
@@ -169,10 +167,10 @@ def _bounds(
     case: Case, problem: Problem, inputs: Sequence[Array], wanted: Sequence[Array], expected: Callable[..., Any], *,
     dtype: np.dtype[Any],
 ) -> list[Any]:  # fmt: skip
-    """How far each result may be off.
+    """Error bounds for each result.
 
-    A sum of n products is off by at most n roundings of Σ |products|; what is no sum, by a few roundings of its size.
-    Where rounding grows on its way (a softmax of large scores), it may do what perturbing the inputs as much does.
+    The error of a sum of n products is at most n roundings of Σ |products|, and that of other values a few roundings of
+    their size. Where errors grow (a softmax of large scores), the bound is the effect of perturbing the inputs as much.
     """
     sizes: Sequence[Any] = [np.abs(y) for y in wanted]
     if case.terms and not case.conditioned:
@@ -191,7 +189,7 @@ def _bounds(
 
 
 def _as_function(op: Callable[..., Tensor], case: Case, problem: Problem) -> tuple[Callable[..., Tensor], list[Array]]:
-    """The operation as a function of the inputs that are differentiated, and these."""
+    """The operation as a function of the differentiated inputs, and these inputs."""
     variable = [i for i in range(len(problem.inputs)) if i not in case.constant]
 
     def fn(*xs: Tensor) -> Tensor:
@@ -212,12 +210,12 @@ def _each(choose: Callable[[Case], bool]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [case for case in CASES.values() if choose(case)], ids=str)
 
 
-# One suite serves many backends, each a subclass: that Hypothesis should not mind.
+# One suite serves many backends, each a subclass: do not let Hypothesis complain.
 _settings = settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 
 
 class BackendSuite:
-    """All checks on one backend, as pytest collects them. Subclass it, and name the backend."""
+    """All checks of one backend, for pytest. Subclass it and set the backend's name."""
 
     backend: str
 

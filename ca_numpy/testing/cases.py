@@ -1,7 +1,7 @@
-"""One row per kernel of the contract: how its inputs are drawn, what it should give, and what calculus says of it.
+"""One row per kernel of the contract: how to draw its inputs, the expected result, and its derivatives.
 
-The table drives everything that is checked of a backend (`backend_suite`). A new kernel asks for one more row here; the
-project's tests fail while a kernel or an operation has none.
+The table drives all checks of a backend (`backend_suite`). A new kernel needs a row here; the project's tests fail if a
+kernel or an operation has none.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel and what is known of it.
+    """A kernel and its known properties.
 
-    name         of the kernel, and of the operation that calls it if there is one
+    name         of the kernel, and of the operation that calls it, if any
     draw         a chooser -> arrays and parameters, away from kinks
-    oracle       the arrays and parameters -> what the kernel should give, in float64, independent of every backend
-    order        how many derivatives exist: 0 for a kernel that is no operation
-    linear       numbers of the inputs in which it is linear (the others held fixed)
+    oracle       arrays and parameters -> the expected result in float64, independent of all backends
+    order        number of derivatives: 0 for a kernel that is not an operation
+    linear       indices of the inputs in which it is linear (with the others fixed)
     adjoint      for each of these, the operation that is its adjoint
-    constant     numbers of the inputs that nobody differentiates (a mask)
-    terms        an upper bound on how many products of inputs are added up for one output, where it is such a sum
-    conditioned  rounding grows on its way to the output: in float32 it is compared with what perturbed inputs give
+    constant     indices of the inputs that are not differentiated (a mask)
+    terms        for sums of products of inputs, an upper bound on the number of terms for one output
+    conditioned  rounding errors grow: in float32 the tolerance is the effect of perturbed inputs
     """
 
     name: str
@@ -54,7 +54,7 @@ class Case:
 
     @property
     def op(self) -> Op:
-        """The operation of this name. Raises KeyError for a kernel that is none."""
+        """The operation of this name. Raises KeyError for a kernel that is not an operation."""
         return all_ops()[self.name]
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Case:
 
 
 def all_ops() -> dict[str, Op]:
-    """Every operation of `ca_numpy.engine.ops` by name: those too that users reach only through a function."""
+    """Every operation of `ca_numpy.engine.ops` by name, including those that users call only through a function."""
     modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}.")]
     return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
 
@@ -78,7 +78,7 @@ def _attention_vjp(g: Array, f: Array, b: Array, valid: Array, geometry: Attenti
     return df.numpy(), db.numpy()
 
 
-# ---- how long the sums are ---------------------------------------------------------------------------------------
+# ---- numbers of terms in the sums --------------------------------------------------------------------------------
 def _no_sum(problem: Problem) -> int:
     return 1
 
@@ -88,7 +88,7 @@ def _whole_input(problem: Problem) -> int:
 
 
 def _taps(problem: Problem) -> int:
-    """Of patches N OH OW KH KW C."""
+    """For patches N OH OW KH KW C."""
     return math.prod(problem.inputs[0].shape[3:5])
 
 

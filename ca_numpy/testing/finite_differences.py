@@ -1,11 +1,11 @@
-"""Derivatives against finite differences, to any order.
+"""Check derivatives of any order against finite differences.
 
-One idea does it all. For a scalar function L, a direction d and a small h,
+For a scalar function L, a direction d and a small h,
 
     ⟨∂L/∂x, d⟩  =  (L(x + h·d) − L(x − h·d)) / 2h  +  O(h²)
 
-A function of several numbers becomes a scalar one by a random seed: L = ⟨fn(x), seed⟩. And the gradient, taken along
-random directions, is again such a function, of x *and* of the seed: so the second order is the first order of that.
+A random seed makes a vector-valued function scalar: L = ⟨fn(x), seed⟩. The gradient along random directions is again
+such a function, of x *and* of the seed, so its first derivative checks the second order, and so on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ca_numpy.engine.tensor import Tensor, tensor
 Array = NDArray[Any]
 Function = Callable[..., Tensor]
 
-#: The largest step, and how often it is halved. Inputs lie in [-3, 3] and 0.1 or more from any kink.
+#: The largest step, and the number of halvings. Inputs are in [-3, 3], at least 0.1 from any kink.
 STEP, HALVINGS = 2.0**-7, 6
 
 
@@ -37,15 +37,15 @@ def gradcheck(
     """Check every derivative of `fn` up to `order` against central differences along random directions.
 
     fn      maps Tensors, one per input, to a Tensor of any shape
-    inputs  float64 NumPy arrays of any shape, 0.1 or more away from kinks of fn
-    order   1 for the gradient, 2 for the gradient of the gradient (by all inputs and by the seed), and so on
+    inputs  float64 NumPy arrays of any shape, at least 0.1 away from kinks of fn
+    order   1 for the gradient, 2 for the gradient of the gradient (by all inputs and the seed), and so on
 
-    The differences are extrapolated to h = 0 (Richardson), so that a relative tolerance of 1e-6 is far above their own
-    error; derivatives below 1e-10 count as 0. Also checks that gradients have their input's shape and dtype, and that
-    no input is changed.
+    The differences are extrapolated to h = 0 (Richardson), so their own error is far below the relative tolerance of
+    1e-6; derivatives below 1e-10 count as 0. Also checks that gradients have their input's shape and dtype, and that
+    inputs are unchanged.
 
-    Raises AssertionError, naming input, order and both numbers, where they differ, or where differences do not settle
-    since a kink is near; ValueError for inputs not float64.
+    Raises AssertionError, with the input, order and both numbers, if they differ, or if the differences do not settle
+    because a kink is near; ValueError for inputs that are not float64.
     """
     arrays = [np.array(x) for x in inputs]
     if any(x.dtype != np.float64 for x in arrays):
@@ -59,9 +59,9 @@ def gradcheck(
 
 
 def gradient_of(fn: Function, directions: Sequence[Array]) -> Function:
-    """(x₁, x₂, …, seed) -> Σᵢ ⟨∂⟨fn(x), seed⟩/∂xᵢ, directionᵢ⟩: the gradient as one more function of Tensors.
+    """(x₁, x₂, …, seed) -> Σᵢ ⟨∂⟨fn(x), seed⟩/∂xᵢ, directionᵢ⟩: the gradient as a scalar function of Tensors.
 
-    Each x of any shape, its direction of the same shape, the seed of the shape of fn(x); the result is one number.
+    Each x has any shape, its direction the same shape, and the seed the shape of fn(x).
     """
 
     def gradient(*inputs: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def _check_gradient(
     order: int,
     tolerance: float,
 ) -> None:
-    """First derivatives of ⟨fn(x), seed⟩, one input after the other."""
+    """Check the first derivatives of ⟨fn(x), seed⟩, one input at a time."""
     given = [x.copy() for x in arrays]
     xs = [tensor(x) for x in arrays]
     y = fn(*xs)
@@ -103,9 +103,9 @@ def _check_gradient(
             moved = [tensor(x + h * d if j == i else x) for j, x in enumerate(arrays)]
             return float(np.vdot(fn(*moved).numpy(), seed))
 
-        # The size that ⟨g, d⟩ has for most directions: where it cancels by chance, errors are measured by this.
+        # The typical size of ⟨g, d⟩: errors are relative to this where it cancels by chance.
         usual = float(np.linalg.norm(g)) * float(np.sqrt(np.mean(d * d))) if d.size else 0.0
-        # What a few roundings of L, and of numbers near 1 that cancel on the way to it, do to a difference.
+        # The effect on a difference of a few roundings of L, and of intermediate numbers near 1 that cancel.
         rounding = 1e-14 * max(float(np.vdot(abs(y.numpy()), abs(seed))), 1.0) / STEP * 2**HALVINGS
         claimed = float(np.vdot(g, d))
         found, unsure = _slope(along, good_enough=tolerance * usual / 100)
@@ -123,10 +123,10 @@ def _check_gradient(
 
 
 def _slope(f: Callable[[float], float], *, good_enough: float) -> tuple[float, float]:
-    """f'(0) and how far it may be off, by central differences with h, h/2, h/4, …, extrapolated to h = 0.
+    """f'(0) and its error estimate, by central differences with h, h/2, h/4, …, extrapolated to h = 0.
 
-    Each step of the extrapolation (Richardson, Neville) takes away one more power of h². The entry that changed least
-    is the answer, since there neither truncation nor rounding rules; its change is how far it may be off.
+    Each step of the extrapolation (Richardson, Neville) removes one more power of h². The result is the entry that
+    changed least, where neither truncation nor rounding dominates; its change is the error estimate.
     """
     best, best_change = 0.0, np.inf
     row: list[float] = []

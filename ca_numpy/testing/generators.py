@@ -1,7 +1,7 @@
-"""How the inputs of a test are drawn: small, of odd shapes, well scaled, and away from kinks.
+"""Drawing the inputs of tests: small, of odd shapes, well scaled, and away from kinks.
 
-Every draw goes through a `Chooser`. One is a plain random generator; `strategies` has another that asks Hypothesis, so
-that a failure shrinks to the smallest geometry that still fails.
+Every draw goes through a `Chooser`: a plain random generator, or the one in `strategies` that uses Hypothesis, so that
+a failure shrinks to the smallest geometry that still fails.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 Array = NDArray[Any]
 T = TypeVar("T")
 
-#: Inputs keep this distance from kinks (where a derivative jumps), so that finite differences do not straddle one.
+#: Distance of inputs from kinks (where a derivative jumps), so that finite differences do not straddle one.
 MARGIN = 0.1
 
 
 class Chooser(Protocol):
-    """Where choices come from. `large` asks for arrays bigger than a cache line, a tile or a block of threads."""
+    """The source of choices. `large` requests arrays bigger than a cache line, a tile or a block of threads."""
 
     @property
     def rng(self) -> np.random.Generator:
-        """Where values come from that are not chosen one by one."""
+        """Generator for values that are not chosen one by one."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class Chooser(Protocol):
         ...
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number in [low, high], both included; simplest is low."""
+        """An integer in [low, high], both included; simplest is low."""
         ...
 
     def choice(self, options: Sequence[T]) -> T:
@@ -52,23 +52,23 @@ class RandomChooser:
     large: bool = False
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number in [low, high], each as likely."""
+        """A uniform integer in [low, high]."""
         return int(self.rng.integers(low, high + 1))
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of the options, each as likely."""
+        """One of the options, uniformly."""
         return options[self.integer(0, len(options) - 1)]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a kernel is called with: arrays by position, parameters by keyword."""
+    """The arguments of a kernel: arrays by position, parameters by keyword."""
 
     inputs: tuple[Array, ...]
     params: dict[str, Any] = field(default_factory=dict)
 
     def astype(self, dtype: Any) -> Problem:
-        """The same with inputs of another dtype; the parameters stay."""
+        """The problem with inputs of another dtype and the same parameters."""
         return Problem(tuple(x.astype(dtype) for x in self.inputs), self.params)
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class Problem:
 
 # ---- shapes ------------------------------------------------------------------------------------------------------
 def draw_side(pick: Chooser) -> int:
-    """Height or width: 1 is a picture one pixel wide."""
+    """Height or width, from 1."""
     return pick.integer(1, 37) if pick.large else pick.integer(1, 6)
 
 
@@ -92,12 +92,12 @@ def draw_images_shape(pick: Chooser) -> tuple[int, int, int, int]:
 
 
 def draw_shape(pick: Chooser, *, least: int = 0) -> tuple[int, ...]:
-    """`least` to four axes; none is a number."""
+    """`least` to four axes; none is a scalar."""
     return tuple(draw_side(pick) for _ in range(pick.integer(least, 4 if not pick.large else 3)))
 
 
 def draw_broadcastable(pick: Chooser, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape that broadcasts to `shape`: some axes one long, some leading ones missing."""
+    """A shape that broadcasts to `shape`: some axes of length 1, some leading axes missing."""
     kept = shape[pick.integer(0, len(shape)) :]
     return tuple(pick.choice([n, 1]) for n in kept)
 
@@ -109,7 +109,7 @@ def draw_normal(pick: Chooser, shape: tuple[int, ...]) -> Array:
 
 
 def draw_away_from(pick: Chooser, shape: tuple[int, ...], *kinks: float, low: float = -2.5, high: float = 2.5) -> Array:
-    """Values in [low, high], none nearer than `MARGIN` to a kink. Kinks lie 4·MARGIN or more apart."""
+    """Values in [low, high], none nearer than `MARGIN` to a kink. Kinks are at least 4·MARGIN apart."""
     x = np.asarray(pick.rng.uniform(low, high, shape))
     for kink in kinks:
         distance = MARGIN * pick.rng.uniform(1, 2, shape)
@@ -123,7 +123,7 @@ def draw_positive(pick: Chooser, shape: tuple[int, ...]) -> Array:
 
 
 def draw_nonzero(pick: Chooser, shape: tuple[int, ...]) -> Array:
-    """Values of both signs whose size is in [½, 2]."""
+    """Values of both signs with magnitude in [½, 2]."""
     return np.asarray(draw_positive(pick, shape) * pick.rng.choice([-1.0, 1.0], shape))
 
 
@@ -132,20 +132,20 @@ def _same(x: Any) -> Any:
     return x
 
 
-#: Ways in which the same values can lie in memory. "repeated" has the values of its first entry only, with stride 0.
+#: Memory layouts for the same values. "repeated" has only the values of the first entry, with stride 0.
 LAYOUTS = ("contiguous", "fortran", "reversed", "strided", "repeated")
 
 
 def relaid(x: Array, layout: str, *, to: Callable[[Array], Any] = _same) -> Any:
-    """The values of x, laid out in memory as `layout` says; `to` carries a contiguous array to a backend.
+    """The values of x in the memory layout `layout`; `to` copies a contiguous array to a backend.
 
-    A backend's arrays should slice, transpose and answer `np.broadcast_to` as NumPy's do.
+    A backend's arrays should support slicing, transposing and `np.broadcast_to` as NumPy's do.
 
     contiguous   row-major            strided    every second value of a larger array, NaN between them
     fortran      column-major         repeated   the first entry along the first axis, repeated without a copy
     reversed     backwards in memory
     """
-    backwards: Any = (..., *x.ndim * [slice(None, None, -1)])  # the ellipsis keeps a number an array
+    backwards: Any = (..., *x.ndim * [slice(None, None, -1)])  # the ellipsis keeps a scalar an array
     every_second: Any = (..., *x.ndim * [slice(None, None, 2)])
     if layout == "fortran":
         return to(np.array(x.T, order="C")).T
@@ -205,9 +205,9 @@ class AttentionProblem:
 
 
 def draw_attention(pick: Chooser, *, divisible: bool = True) -> AttentionProblem:
-    """Foreground and background of different sizes; masks without hole, all hole, or anything between.
+    """Foreground and background of different sizes; masks that are empty, full, or anything between.
 
-    divisible   sizes are multiples of `rate`, which the fused kernel asks for
+    divisible   sizes are multiples of `rate`, as the fused kernel requires
     """
     rate = pick.integer(1, 3)
     n, c = pick.integer(1, 2), draw_channels(pick)

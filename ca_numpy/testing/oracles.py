@@ -1,6 +1,6 @@
-"""What each kernel should give, written out in plain Python: no array operation decides a value.
+"""Expected results of each kernel, in plain Python: no array operations compute a value.
 
-One loop per equation of the contract (`ca_numpy/backend.py`). Slow, and independent of every backend.
+One loop per equation of the contract (`ca_numpy/backend.py`). Slow, and independent of all backends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def places(shape: Sequence[int]) -> Iterator[Place]:
 
 # ---- elementwise -------------------------------------------------------------------------------------------------
 def elementwise(f: Callable[..., float]) -> Callable[..., Array]:
-    """f on every element, missing and one-long axes repeated; f takes Python floats."""
+    """Apply f, a function of Python floats, elementwise with broadcasting."""
 
     def oracle(*xs: Array, **params: Any) -> Array:
         shape = broadcast_shape([x.shape for x in xs])
@@ -39,14 +39,14 @@ def elementwise(f: Callable[..., float]) -> Callable[..., Array]:
 
 
 def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Aligned at their last axes, a length of 1 gives way to any other."""
+    """Shapes are aligned at their last axes; a length of 1 matches any other."""
     axes = max(map(len, shapes))
     aligned = [(1,) * (axes - len(shape)) + shape for shape in shapes]
     return tuple(next((n for n in lengths if n != 1), 1) for lengths in zip(*aligned, strict=True))
 
 
 def _within(place: Place, shape: tuple[int, ...]) -> Place:
-    """The place of a broadcast array's element before it was repeated."""
+    """The index of a broadcast array's element before broadcasting."""
     last = place[len(place) - len(shape) :]
     return tuple(0 if n == 1 else i for i, n in zip(last, shape, strict=True))
 
@@ -112,7 +112,7 @@ def transpose(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def numbered(shape: tuple[int, ...], index: Any) -> Array:
-    """Which element, counted in row-major order, each element of x[index] is. NumPy's indexing is the definition."""
+    """The row-major number of each element of x[index], defined by NumPy's indexing."""
     return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index])
 
 
@@ -159,7 +159,7 @@ def scatter_add(g: Array, index: Array, axis: int, length: int) -> Array:
 
 
 def nearest(i: int, n_in: int, n_out: int, align_corners: bool) -> int:
-    """The input row that output row i takes. Exact integers: on sides of up to 20, no float32 tie falls differently."""
+    """The input row for output row i, in exact integers: for sides up to 20, float32 rounds no tie differently."""
     if not align_corners:
         return i * n_in // n_out
     return min((2 * i * (n_in - 1) + n_out - 1) // (2 * (n_out - 1)), n_in - 1) if n_out > 1 else 0
@@ -303,13 +303,13 @@ def _inside(place: Place, x: Array) -> bool:
 
 
 def _patch(x: Array, place: Place, k: int) -> Array:
-    """The k × k pixels around a place, zeros outside, in one row."""
+    """The k × k pixels around a position as a vector, zeros outside."""
     around = [(place[0] + u - (k - 1) // 2, place[1] + v - (k - 1) // 2) for u, v in places((k, k))]
     return np.concatenate([x[p] if _inside(p, x) else np.zeros(x.shape[2]) for p in around])
 
 
 def _along_lines(scores: Array, f_places: list[Place], b_places: list[Place], k: int, *, by_column: bool) -> Array:
-    """Each score becomes the sum of k: both places walk on together, line after line."""
+    """Replace each score by the sum of k scores, with both positions moving along the lines together."""
     f_walk, b_walk = (sorted(p, key=lambda place: place[::-1] if by_column else place) for p in (f_places, b_places))
     total = np.zeros_like(scores)
     for (p, here), (q, there) in product(enumerate(f_walk), enumerate(b_walk)):

@@ -1,4 +1,4 @@
-"""How each kernel's inputs and parameters are drawn: one function a kernel, or a few that are alike."""
+"""Drawing each kernel's inputs and parameters: one function per kernel, or for several similar ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw_one(*kinks: float, low: float = -2.5, high: float = 2.5) -> Callable[[C
 def draw_two(
     first: Callable[..., Array] = draw_normal, second: Callable[..., Array] = draw_normal
 ) -> Callable[[Chooser], Problem]:
-    """Two arrays of shapes that broadcast."""
+    """Two arrays with broadcastable shapes."""
 
     def draw(pick: Chooser) -> Problem:
         shape = draw_shape(pick)
@@ -102,7 +102,7 @@ def draw_transpose(pick: Chooser) -> Problem:
 
 
 def draw_index(pick: Chooser, shape: tuple[int, ...]) -> Any:
-    """Whole numbers, slices of any step, an ellipsis, new axes, and at most one array of places, which may repeat."""
+    """Integers, slices with any step, an ellipsis, new axes, and at most one array of indices, which may repeat."""
     parts: list[Any] = []
     for n in shape[: pick.integer(0, len(shape))]:
         kind = pick.choice(["slice", "place", "backwards", "new", "places"])
@@ -224,7 +224,7 @@ def _biases_between(z: Array) -> Array:
 
 
 def _bias_between(z: Array) -> float:
-    """The bias that puts 0 into the widest gap between the values z, or below them all where no gap is wide enough."""
+    """The bias that puts 0 into the widest gap between the values z, or below all of them if no gap is wide enough."""
     gaps = np.diff(z)
     widest = int(np.argmax(gaps)) if len(gaps) else 0
     if len(gaps) and gaps[widest] > 4 * MARGIN:

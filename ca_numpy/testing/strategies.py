@@ -1,7 +1,7 @@
-"""Hypothesis strategies for what this library computes with. Needs `pip install hypothesis`.
+"""Hypothesis strategies for the library's arrays and kernels. Needs `pip install hypothesis`.
 
-The draws are those of `drawing` and of the `Case` table, with Hypothesis to choose: a failing example shrinks to the
-smallest shapes and plainest options that still fail.
+They draw as `generators` and the `Case` table do, but Hypothesis makes the choices: a failing example shrinks to the
+smallest shapes and simplest options that still fail.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class HypothesisChooser:
-    """Choices made, remembered and shrunk by Hypothesis; the values in arrays come from one drawn seed."""
+    """Choices made, stored and shrunk by Hypothesis; array values come from one drawn seed."""
 
     def __init__(self, draw: st.DrawFn, *, large: bool = False) -> None:
         self.draw, self.large = draw, large
@@ -54,12 +54,12 @@ def problems(case: Case, *, large: bool = False) -> st.SearchStrategy[Problem]:
 
 
 def generators() -> st.SearchStrategy[np.random.Generator]:
-    """Random generators, by their seed."""
+    """Seeded random generators."""
     return st.integers(0, 2**16).map(np.random.default_rng)
 
 
 def shapes(*, least: int = 0) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes of `least` to four axes, odd lengths and 1 among them."""
+    """Shapes of `least` to four axes, with lengths from 1."""
     return _drawn_by(draw_shape, False, {"least": least})
 
 
@@ -69,7 +69,7 @@ def image_shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
 
 
 def layouts() -> st.SearchStrategy[str]:
-    """Ways in which an array can lie in memory: see `relaid`."""
+    """Memory layouts: see `relaid`."""
     return st.sampled_from(LAYOUTS)
 
 

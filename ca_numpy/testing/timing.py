@@ -1,4 +1,4 @@
-"""How long something takes, as far as a notebook needs to know it; `ca_numpy.bench` measures with more care."""
+"""Simple timing for notebooks; `ca_numpy.bench` measures more carefully."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from ca_numpy.backend import wall_clock
 
 
 def seconds_of(run: Callable[[], object], *, rounds: int = 5) -> float:
-    """The shortest of a few runs, in seconds: what else the machine does can only make a run longer."""
+    """The shortest of several runs, in seconds: other load can only make a run longer."""
     return min(wall_clock(run) for _ in range(rounds))

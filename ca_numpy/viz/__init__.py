@@ -1,11 +1,11 @@
-"""Pictures of what the model does: attention, receptive fields, tapes, grids of pictures, loss curves.
+"""Visualisations: attention, receptive fields, tapes, grids of pictures, loss curves.
 
-Drawn with matplotlib's objects, never with pyplot: no window opens, no global state changes. One rule holds for every
-function that draws: it takes `ax` and returns a Figure. Without `ax` that is a new one, of a fitting size. With it,
-the drawing goes into the place of those axes, and the figure that they belong to comes back. What consists of several
-panels divides that place; keys and colour bars hang beside it. `show` puts a figure into a notebook, `save` writes it.
+They use matplotlib's objects, never pyplot: no window opens and no global state changes. Every function that draws
+takes `ax` and returns a Figure. Without `ax` it creates a new figure of a suitable size; with it, it draws in the area
+of those axes and returns their figure. Several panels share that area; legends and colour bars are placed next to it.
+`show` displays a figure in a notebook, `save` writes it.
 
-`attention_colours` and `attended_region` draw nothing: they return pictures, arrays for a grid or for `imshow`.
+`attention_colours` and `attended_region` do not draw: they return arrays for a grid or for `imshow`.
 """
 
 from ca_numpy.viz.attention import attended_region, attention_colours, attention_legend, attention_map

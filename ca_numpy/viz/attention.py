@@ -1,4 +1,4 @@
-"""Where each position looks: the attention colours of figure 4, and the attended regions of figure 16."""
+"""Where each position attends: the attention colours of figure 4, and the attended regions of figure 16."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from ca_numpy.viz.output import figure_of
 
 Floats = NDArray[np.float64]
 
-# The colours of the four diagonals at full strength, of about the same lightness: in a grey print
-# darkness tells the distance and the arrows tell the direction. No mixture of them leaves [0, 1].
+# The colours of the four diagonals at full strength, of about equal lightness: in greyscale, darkness shows the
+# distance and the arrows the direction. All mixtures are in [0, 1].
 TOP_RIGHT = np.array([0x22, 0xAA, 0x4A]) / 255  # green
 BOTTOM_RIGHT = np.array([0xCC, 0x8A, 0x1C]) / 255  # orange
 BOTTOM_LEFT = np.array([0xE8, 0x48, 0x9A]) / 255  # pink
@@ -33,24 +33,24 @@ _SIDES = (
 
 
 def attention_colours(index: ArrayLike, *, background: tuple[int, int]) -> Floats:
-    """Colour of each foreground position: where its most attended background patch lies (figure 4).
+    """Encode the direction from each position to its most attended background patch as a colour (figure 4).
 
-    White is the position itself, green lies to the top right, pink to the bottom left, blue to the top left, orange
-    to the bottom right, and smoothly between; the farther, the stronger, relative to the largest offset possible. The
-    paper names white, pink and green; the other directions, and the strength's square root (it keeps
-    near offsets visible), are ours.
+    White is the position itself, green the top right, pink the bottom left, blue the top left, orange the bottom
+    right, with smooth transitions; colours are stronger for farther patches, relative to the largest possible offset.
+    The paper gives white, pink and green; the other directions, and the square root of the strength, which keeps small
+    offsets visible, are ours.
 
-    index: (H, W) integers, the row-major index of a patch of the background grid, for each position of the grid on
-    which attention is computed. background: the patches' grid, (rows, columns). Grids of unlike sizes are laid over
-    each other; a position is itself where one's cell lies within the other's. Returns (H, W, 3) float64 in [0, 1].
-    Raises UserError for an index that is not such an array.
+    index: (H, W) integers, the row-major index of a patch in the background grid, for each position of the attention's
+    grid. background: the patches' grid, (rows, columns). Grids of different sizes are superimposed; a position attends
+    to itself if one cell contains the other. Returns (H, W, 3) float64 in [0, 1].
+    Raises UserError for an invalid index.
     """
     down, right = _offsets(index, background)
     return _wheel_colours(down, right, strength=_strength(down, right, background))
 
 
 def attention_legend(ax: Axes | None = None) -> Figure:
-    """Key to the attention colours: a wheel with the position itself in its middle."""
+    """Legend of the attention colours: a wheel with the position itself at the centre."""
     if ax is None:
         ax = Figure(figsize=(2.4, 2.8)).add_axes((0.15, 0.2, 0.7, 0.6))
         ax.set_title("the most attended\npatch lies", fontsize=8, pad=14)
@@ -58,7 +58,7 @@ def attention_legend(ax: Axes | None = None) -> Figure:
     distance = np.hypot(right, up)
     wheel = np.ones((*distance.shape, 4))
     wheel[..., :3] = _wheel_colours(-up, right, strength=np.sqrt(np.minimum(distance, 1.0)))
-    wheel[..., 3] = np.clip((1.0 - distance) * 200, 0, 1)  # soft edge, a pixel wide
+    wheel[..., 3] = np.clip((1.0 - distance) * 200, 0, 1)  # soft edge, one pixel wide
     ax.imshow(wheel, extent=(-1, 1, -1, 1), interpolation="bilinear")
     ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, linewidth=0.8))
     for angle in np.arange(0, 2 * np.pi, np.pi / 4):
@@ -75,10 +75,10 @@ def attention_legend(ax: Axes | None = None) -> Figure:
 
 
 def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | None = None) -> Figure:
-    """The attention colours as a map, with arrows towards the attended patches and the wheel beside it (figure 4).
+    """Plot the attention colours, with arrows towards the attended patches and the colour wheel (figure 4).
 
-    An arrow points from a position towards the patch it attends to most and is longer for farther ones; a dot is
-    the position itself. index (h, w), background, and errors as for `attention_colours`.
+    Each arrow points from a position towards its most attended patch, and is longer for farther ones; a dot is the
+    position itself. index (h, w), background, and errors as for `attention_colours`.
     """
     colours = attention_colours(index, background=background)
     height, width = np.array(colours.shape[:2]) / max(colours.shape[:2])
@@ -98,7 +98,7 @@ def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | N
 
 
 def draw_arrows(ax: Axes, index: ArrayLike, *, background: tuple[int, int], across: int = 12) -> None:
-    """Arrows towards the attended patches over an attention map in `ax`, about `across` on its longer side."""
+    """Draw arrows towards the attended patches on an attention map in `ax`, about `across` along its longer side."""
     down, right = _offsets(index, background)
     spacing = max(1, round(max(down.shape) / across))
     rows, columns = np.mgrid[spacing // 2 : down.shape[0] : spacing, spacing // 2 : down.shape[1] : spacing]
@@ -127,13 +127,13 @@ def draw_arrows(ax: Axes, index: ArrayLike, *, background: tuple[int, int], acro
 def attended_region(
     image: ArrayLike, index: ArrayLike, *, background: tuple[int, int], mask: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """The image with the parts that the hole attends to left bright, and the rest dimmed (figure 16).
+    """Dim the image except for the parts that the hole attends to (figure 16).
 
-    A patch covers 3 x 3 background positions; it brightens with the number of positions that attend to it most.
+    A patch covers 3 x 3 background positions; its brightness grows with the number of positions that attend to it most.
 
-    image: (H, W, 3) in [-1, 1]. mask: (H, W, 1), 1 = hole: only these positions are asked; None asks all. index and
-    background as for `attention_colours`; either grid is laid over the image. Returns (H, W, 3) in [-1, 1], dtype kept.
-    Raises UserError for shapes that do not fit.
+    image: (H, W, 3) in [-1, 1]. mask: (H, W, 1), 1 = hole: use only these positions; None: all. index and background as
+    for `attention_colours`; both grids are stretched over the image. Returns (H, W, 3) in [-1, 1], dtype kept.
+    Raises UserError for mismatched shapes.
     """
     picture, attended = checked_image(image), checked_index(index, background)
     asked = of_hole(mask, picture.shape, attended.shape)
@@ -142,9 +142,9 @@ def attended_region(
 
 
 def of_hole(mask: ArrayLike | None, shape: tuple[int, ...], grid: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which positions of a grid laid over an image of that shape lie in its hole: (h, w); without a mask, all.
+    """Which positions of a grid over an image of that shape are in its hole: (h, w); without a mask, all.
 
-    mask: (H, W, 1), 1 = hole. Raises UserError for a mask that is not of the image's size.
+    mask: (H, W, 1), 1 = hole. Raises UserError for a mask of another size than the image.
     """
     asked = np.ones((grid[0], grid[1]), bool)
     if mask is not None:
@@ -157,13 +157,13 @@ def of_hole(mask: ArrayLike | None, shape: tuple[int, ...], grid: tuple[int, ...
 
 
 def over_pixels(values: Floats, size: tuple[int, ...]) -> Floats:
-    """A grid's values (h', w') laid over an image: (H, W), each pixel that of its cell."""
+    """Stretch a grid's values (h', w') over an image: (H, W), each pixel with the value of its cell."""
     cells = (_cell(np.arange(n), n, cells) for n, cells in zip(size, values.shape, strict=True))
     return np.asarray(values[np.ix_(*cells)])
 
 
 def checked_image(image: ArrayLike) -> NDArray[Any]:
-    """The image (H, W, 3) as an array. Raises UserError for what is no float RGB image."""
+    """The image (H, W, 3) as an array. Raises UserError if it is not a float RGB image."""
     picture: NDArray[Any] = np.asarray(image)
     if picture.ndim != 3 or picture.shape[-1] != 3 or not np.issubdtype(picture.dtype, np.floating):
         raise UserError(f"image: {picture.dtype} of shape {picture.shape}; give one RGB image (H, W, 3) in [-1, 1]")
@@ -171,7 +171,7 @@ def checked_image(image: ArrayLike) -> NDArray[Any]:
 
 
 def _attended(chosen: NDArray[np.int64], background: tuple[int, int]) -> Floats:
-    """How much of the attention each background position gets, 0 to 1, when patches are 3 x 3 positions."""
+    """The attention on each background position, 0 to 1, for patches of 3 x 3 positions."""
     votes = np.bincount(chosen, minlength=background[0] * background[1]).reshape(background)
     covered = sliding_window_view(np.pad(votes, 1), (3, 3)).sum(axis=(2, 3))
     usual = covered[covered > 0].mean() if chosen.size else 1.0
@@ -179,7 +179,7 @@ def _attended(chosen: NDArray[np.int64], background: tuple[int, int]) -> Floats:
 
 
 def checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.int64]:
-    """The index (h, w) as integers. Raises UserError for what is no index of patches of the background's grid."""
+    """The index (h, w) as integers. Raises UserError if it does not index patches of the background grid."""
     array: NDArray[Any] = np.asarray(index)
     patches = background[0] * background[1]
     if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
@@ -190,16 +190,16 @@ def checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.i
 
 
 def _offsets(index: ArrayLike, background: tuple[int, int]) -> tuple[Floats, Floats]:
-    """How far down and right of each foreground position its patch lies, in background patches."""
+    """Offset of each foreground position's patch, down and to the right, in background patches."""
     array = checked_index(index, background)
     down = _beyond(array // background[1], axis=0, cells=background[0])
     return down, _beyond(array % background[1], axis=1, cells=background[1])
 
 
 def _beyond(patch: NDArray[np.int64], *, axis: int, cells: int) -> Floats:
-    """How far along an axis the patches lie from their positions; 0 where one cell lies within the other.
+    """Offset of the patches from their positions along an axis; 0 if one cell contains the other.
 
-    Between grids of one size that is the plain difference.
+    For grids of equal size it is the difference.
     """
     ratio = cells / patch.shape[axis]
     position = (np.arange(patch.shape[axis]) + 0.5) * ratio - 0.5
@@ -209,16 +209,16 @@ def _beyond(patch: NDArray[np.int64], *, axis: int, cells: int) -> Floats:
 
 
 def _strength(down: Floats, right: Floats, background: tuple[int, int]) -> Floats:
-    """Square root of the distance relative to the largest, corner to corner: 0 for the position itself, at most 1."""
+    """Square root of the distance relative to the diagonal: 0 for the position itself, at most 1."""
     largest = max(1.0, np.hypot(background[0] - 1, background[1] - 1))
     return np.asarray(np.sqrt(np.minimum(np.hypot(down, right) / largest, 1.0)))
 
 
 def _wheel_colours(down: Floats, right: Floats, *, strength: Floats) -> Floats:
-    """White for strength 0; for strength 1 the hue of that direction.
+    """White for strength 0; the hue of that direction for strength 1.
 
-    With t the angle from the top right, clockwise, the hue is the one trigonometric curve through the four diagonals'
-    colours without a sin 2t term: smooth, and with no corner at any direction as the usual hue wheel has at six.
+    With t the clockwise angle from the top right, the hue is the trigonometric curve through the four diagonals'
+    colours without a sin 2t term. It is smooth, unlike the usual hue wheel, which has six corners.
     """
     t = np.arctan2(down, right)[..., None] + np.pi / 4
     hue = (TOP_RIGHT + BOTTOM_RIGHT + BOTTOM_LEFT + TOP_LEFT) / 4
@@ -228,5 +228,5 @@ def _wheel_colours(down: Floats, right: Floats, *, strength: Floats) -> Floats:
 
 
 def _cell(pixel: NDArray[np.int64], size: int, cells: int) -> NDArray[np.int64]:
-    """The cell in which a pixel lies, when `cells` cells are laid over `size` pixels."""
+    """The cell that contains a pixel, for `cells` cells over `size` pixels."""
     return pixel * cells // size

@@ -1,4 +1,4 @@
-"""Loss curves from a training log: the quickest answer to "is my training normal?"."""
+"""Loss curves from a training log."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ ADVERSARIAL = {"adversarial", "critic", "discriminator", "gan", "gp", "penalty",
 RECONSTRUCTION = {"ae", "coarse", "known", "l1", "l2", "perceptual", "reconstruction", "refined", "style", "tv"}
 NOT_A_LOSS = {"step", "epoch", "iteration", "lr", "memory", "rate", "second", "seconds", "time"}
 
-# Okabe and Ito's colours, distinct for the colour-blind; the line styles tell them apart in a grey print.
+# Okabe and Ito's colours, distinct for colour-blind readers; line styles distinguish them in greyscale.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 LINE_STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)))
 REFERENCE_STYLES: tuple[Any, ...] = (":", (0, (5, 1, 1, 1, 1, 1)))
@@ -43,20 +43,20 @@ def loss_curves(
     window: int | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Curves of everything a training log holds, one small panel for each kind of quantity.
+    """Plot all quantities in a training log, one panel for each kind.
 
-    Reconstruction terms, adversarial terms (the critics' losses, the Wasserstein estimate, the penalty), validation;
-    told apart by the words in their names, and anything unknown under "other". Learning rates and times are left out.
+    The kinds are reconstruction terms, adversarial terms (the critics' losses, the Wasserstein estimate, the penalty)
+    and validation, recognised by the words in their names; the rest is "other". Learning rates and times are omitted.
     Validation is in the units of `ca_numpy.metrics`: percent, and dB for PSNR.
 
-    Each record is drawn faintly and their running mean strongly, its last value beside its name. A panel is
-    logarithmic if all in it is positive and spans more than a decade. Values that are not finite leave a gap and
-    a cross on the lower edge.
+    Records are drawn faintly and their running mean strongly, with its last value next to its name. A panel is
+    logarithmic if all its values are positive and span more than a decade. Non-finite values leave a gap, and a cross
+    on the lower edge.
 
-    records: dicts as read line by line from the log: `step` and any numbers. Keys may come and go; records without
-    a step are skipped; of a step written twice, as after a resume, the later value counts. references: named horizontal
-    lines for the first validation panel, {"mean colour": 15.2}. window: records in the running mean; None takes
-    1/40 of them. With `ax`, the panels divide its place. Raises UserError if there is nothing to draw.
+    records: dicts, one per line of the log: `step` and any numbers. Keys may vary; records without a step are skipped;
+    if a step occurs twice, as after a resume, the later value counts. references: named horizontal lines for the first
+    validation panel, {"mean colour": 15.2}. window: records in the running mean; by default 1/40 of them. With `ax`,
+    the panels share its area. Raises UserError if there is nothing to draw.
     """
     if window is not None and window < 1:
         raise UserError(f"window: {window} is not a number of records; give at least 1, or None")
@@ -75,7 +75,7 @@ def loss_curves(
 
 
 def _read(records: Iterable[Mapping[str, Any]]) -> Series:
-    """Steps and values of each quantity, in the order of steps."""
+    """Steps and values of each quantity, sorted by step."""
     found: dict[str, dict[float, float]] = {}
     for record in records:
         step = record.get("step")
@@ -85,7 +85,7 @@ def _read(records: Iterable[Mapping[str, Any]]) -> Series:
             if _is_number(value) and not NOT_A_LOSS & _words(name):
                 found.setdefault(name, {})[float(step)] = float(value)
     if not found:
-        raise UserError("records: none holds a 'step' and a loss; pass the lines of a training log, read as JSON")
+        raise UserError("records: none has a 'step' and a loss; pass the lines of a training log, parsed as JSON")
     return {name: _sorted_arrays(values) for name, values in found.items()}
 
 
@@ -126,13 +126,13 @@ def _step_range(panels: dict[str, Series]) -> tuple[float, float]:
 
 
 def _panel_axes(count: int, ax: Axes | None) -> tuple[Figure, list[Axes]]:
-    """`count` axes under each other: on a new figure, or in the place of `ax`."""
+    """`count` axes in a column: on a new figure, or in the area of `ax`."""
     if ax is None:
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
         figure = Figure(figsize=(7.2, 0.5 + 1.7 * count), layout=layout)
         return figure, list(figure.subplots(count, squeeze=False)[:, 0])
     ax.set_axis_off()
-    share = 0.72  # of the place; the rest is for titles and legends
+    share = 0.72  # of the area; the rest is for titles and legends
     boxes = [(0.0, 1 - (k + 1) / count, share, share / count) for k in range(count)]
     return figure_of(ax), [ax.inset_axes(box) for box in boxes]
 
@@ -177,7 +177,7 @@ def _draw_curve(
 
 
 def _running_mean(values: Floats, window: int) -> Floats:
-    """Mean of the finite values within half a window on either side; NaN stays NaN."""
+    """Mean of the finite values within half a window on each side; NaN stays NaN."""
     finite = np.isfinite(values)
     totals = np.cumsum(np.append(0.0, np.where(finite, values, 0.0)))
     counts = np.cumsum(np.append(0, finite))
@@ -195,7 +195,7 @@ def _label(name: str, title: str) -> str:
 
 
 def _scale(ax: Axes, values: Floats) -> None:
-    """Logarithmic where all values are positive and span more than a decade."""
+    """Use a logarithmic axis if all values are positive and span more than a decade."""
     finite = values[np.isfinite(values)]
     if not finite.size or finite.min() <= 0 or finite.max() <= 10 * finite.min():
         return

@@ -1,4 +1,4 @@
-"""Where a hole looks, over the picture itself: one patch's attention (figure 16), and arrows to what is copied."""
+"""Attention drawn on the picture: one patch's weights (figure 16), and arrows to the attended patches."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from ca_numpy.viz.output import figure_of
 
 Floats = NDArray[np.float64]
 
-# White on a dark edge shows on bright and on dark pictures, and in a grey print.
+# White with a dark outline is visible on bright and dark pictures, and in greyscale.
 LIGHT, DARK = "1.0", "0.1"
 HALO = [withStroke(linewidth=3.0, foreground=DARK)]
 
@@ -31,16 +31,16 @@ def attention_highlight(
     background: tuple[int, int] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """What one patch attends to, left bright in the picture; the rest is dimmed (figure 16).
+    """Dim the picture except for what one patch attends to (figure 16).
 
-        light(p) = √ min(1, Σ a[at, x'] / its maximum)          the sum over the patches x' whose 3 × 3 positions hold p
+        light(p) = √ min(1, Σ a[at, x'] / its maximum)          summed over patches x' whose 3 × 3 positions contain p
 
-    A dashed frame is the patch that asks, a solid one the patch that it attends to most.
+    A dashed frame marks the querying patch, a solid one its most attended patch.
 
-    image: (H, W, 3) in [-1, 1]. attention: (L, L') weights of at least 0, L = h·w positions by L' = h'·w' patches, one
-    sample of `ca_numpy.attention.attention_scores`. at: (row, column) of the position that asks, in positions. grid:
-    (h, w). background: (h', w'), grid unless given; either is laid over the image. Raises UserError for shapes that do
-    not fit, a position outside the grid, and one that attends to nothing.
+    image: (H, W, 3) in [-1, 1]. attention: (L, L') non-negative weights, L = h·w positions by L' = h'·w' patches, one
+    sample of `ca_numpy.attention.attention_scores`. at: (row, column) of the querying position in the grid. grid:
+    (h, w). background: (h', w'), by default grid; both are stretched over the image. Raises UserError for mismatched
+    shapes, a position outside the grid, and one that attends to nothing.
     """
     picture = checked_image(image)
     background = background or grid
@@ -68,21 +68,21 @@ def attention_arrows(
     across: int = 5,
     ax: Axes | None = None,
 ) -> Figure:
-    """Arrows from positions in the hole to the patches that they attend to most, over the picture.
+    """Draw arrows on the picture from positions in the hole to their most attended patches.
 
-    Each arrow runs from the middle of a position to the middle of its patch, in full length; a dot attends to itself.
-    About `across` are drawn along the hole's longer side, evenly spaced.
+    Each arrow runs from the centre of a position to the centre of its patch; a dot attends to itself. About `across`
+    arrows are drawn along the hole's longer side, evenly spaced.
 
     image: (H, W, 3) in [-1, 1]. index: (h, w) integers and background: (h', w'), as for `attention_colours`. mask:
-    (H, W, 1), 1 = hole: only its positions are drawn; None draws all. Raises UserError for shapes that do not fit, a
-    mask without a hole, and `across` below 1.
+    (H, W, 1), 1 = hole: draw only its positions; None draws all. Raises UserError for mismatched shapes, a mask without
+    a hole, and `across` below 1.
     """
     picture, attended = checked_image(image), checked_index(index, background)
     if across < 1:
         raise UserError(f"across: {across} arrows along the hole; give at least 1")
     asked = of_hole(mask, picture.shape, attended.shape)
     if not asked.any():
-        raise UserError("mask: there is no hole in it, 1 = hole; give None to draw all positions")
+        raise UserError("mask: it has no hole, 1 = hole; give None to draw all positions")
     places = _spread(asked, across)
     start = _middle(places, attended.shape, picture.shape)
     patches = np.stack(np.unravel_index(attended[places[:, 0], places[:, 1]], background), axis=1)
@@ -106,14 +106,14 @@ def attention_arrows(
 
 
 def _row(attention: ArrayLike, at: tuple[int, int], grid: tuple[int, int], background: tuple[int, int]) -> Floats:
-    """The weights of the position that asks, checked: (L',)."""
+    """The checked weights of the querying position: (L',)."""
     array = np.asarray(attention)
     shape = grid[0] * grid[1], background[0] * background[1]
     if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
         found = f"{array.dtype} of shape {array.shape}"
         raise UserError(f"attention: {found}; give one sample's weights {shape}, for grids {grid} and {background}")
     if not all(0 <= place < cells for place, cells in zip(at, grid, strict=True)):
-        raise UserError(f"at: {at} lies outside the grid {grid}; give (row, column) in positions, not in pixels")
+        raise UserError(f"at: {at} is outside the grid {grid}; give (row, column) in positions, not in pixels")
     weights: Floats = array[at[0] * grid[1] + at[1]].astype(np.float64)
     if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
         raise UserError(f"attention: the weights of {at} are not positive numbers; does every patch touch the hole?")
@@ -121,7 +121,7 @@ def _row(attention: ArrayLike, at: tuple[int, int], grid: tuple[int, int], backg
 
 
 def _spread(asked: NDArray[np.bool_], across: int) -> NDArray[np.int64]:
-    """(row, column) of positions on an even lattice, among those that ask; the first of them if the lattice misses."""
+    """(row, column) of the chosen positions on an even lattice; the first position if there are none."""
     rows, columns = np.nonzero(asked)
     spacing = max(1, round(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / across))
     on = (rows - rows.min()) % spacing == spacing // 2
@@ -131,12 +131,12 @@ def _spread(asked: NDArray[np.bool_], across: int) -> NDArray[np.int64]:
 
 
 def _middle(places: NDArray[np.int64], grid: tuple[int, ...], shape: tuple[int, ...]) -> Floats:
-    """The middle of each cell, (row, column) in pixels, when the grid is laid over the picture."""
+    """The centre of each cell, (row, column) in pixels, for a grid over the picture."""
     return np.asarray((places + 0.5) * np.array(shape[:2]) / np.array(grid) - 0.5)
 
 
 def _picture_axes(picture: NDArray[Any], ax: Axes | None) -> Axes:
-    """The picture with its rows and columns in pixels; on a new figure unless there are axes."""
+    """Axes with the picture, rows and columns in pixels; on a new figure unless `ax` is given."""
     if ax is None:
         height, width = 3.4 * np.array(picture.shape[:2]) / max(picture.shape[:2])
         inches_wide, inches_high = width + 2.6, max(height, 1.2) + 0.9
@@ -153,7 +153,7 @@ def _picture_axes(picture: NDArray[Any], ax: Axes | None) -> Axes:
 def _frame(
     ax: Axes, place: tuple[int, int], grid: tuple[int, int], shape: tuple[int, ...], style: Any, label: str
 ) -> None:
-    """A frame around the 3 × 3 positions of a patch, cut at the picture's border."""
+    """Draw a frame around the 3 × 3 positions of a patch, clipped at the picture's border."""
     first = np.maximum(np.array(place) - 1, 0)
     last = np.minimum(np.array(place) + 2, grid)
     cell = np.array(shape[:2]) / np.array(grid)
@@ -177,7 +177,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPa
 
 
 def _legend(ax: Axes, *, title: str | None = None) -> None:
-    """The key, right of the picture; on grey, since what it names is white."""
+    """Draw the legend to the right of the picture, on grey, since its symbols are white."""
     handles = [line for line in ax.lines if isinstance(line, Line2D) and not str(line.get_label()).startswith("_")]
     look: dict[str, Any] = {"facecolor": "0.85", "edgecolor": "none", "fontsize": 7, "title_fontsize": 7}
     legend = ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), title=title, **look)

@@ -1,4 +1,4 @@
-"""Places for the nodes of a directed graph without cycles, in layers: what graphviz would do, for some dozens of nodes.
+"""Layered layout of a directed acyclic graph, as by graphviz, for a few dozen nodes.
 
 After K. Sugiyama, S. Tagawa and M. Toda, "Methods for visual understanding of hierarchical system structures", 1981.
 """
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Edge = tuple[int, int]  # (the node that it enters, which of that node's sources it comes from)
-Link = tuple[int, int, int]  # (upper node, lower node, at which of the lower one's sources it enters)
+Edge = tuple[int, int]  # (the node it enters, the number of that node's source)
+Link = tuple[int, int, int]  # (upper node, lower node, the number of the lower node's source)
 
-#: What lies between two sources of a node, in parts of the distance to the next node.
+#: Spacing of a node's sources, relative to the distance between nodes.
 _PORT = 1e-3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything is. Layers count from the top; x runs from 0 to `width`.
+    """Positions of all nodes and edges. Layers count from the top; x runs from 0 to `width`.
 
-    layer, middle: of each node. bends: of each edge, (x, layer) where it passes a layer between its ends, downwards.
+    layer, middle: of each node. bends: of each edge, (x, layer) in each layer between its ends, from the top.
     """
 
     layer: list[int]
@@ -32,9 +32,9 @@ class Layout:
 
 
 def laid_out(sources: Sequence[Sequence[int]], widths: Sequence[float], *, gap: float, sweeps: int = 12) -> Layout:
-    """Layers, an order with few crossings, and places such that boxes of these widths keep `gap` between them.
+    """Assign layers, an order with few crossings, and positions with at least `gap` between boxes of these widths.
 
-    sources: of each node, the nodes that its edges come from, all before it in the list.
+    sources: for each node, the nodes its edges come from, all earlier in the list.
     """
     layer = _layers(sources)
     graph = _with_bends(sources, layer, widths, gap)
@@ -49,7 +49,7 @@ def laid_out(sources: Sequence[Sequence[int]], widths: Sequence[float], *, gap: 
 
 @dataclass
 class _Graph:
-    """The nodes, then one more for each layer that an edge passes: every link then joins neighbouring layers."""
+    """The nodes, plus one for each layer that an edge passes, so that every link joins adjacent layers."""
 
     layer: list[int]
     widths: list[float]
@@ -57,7 +57,7 @@ class _Graph:
     passing: dict[Edge, list[int]]
 
     def neighbours(self) -> tuple[list[list[tuple[int, float]]], list[list[tuple[int, float]]]]:
-        """Of each node, those linked to it above and below, and how far to the right of their middle the link ends."""
+        """For each node, its neighbours above and below, and the offset of the link's end from their middle."""
         above: list[list[tuple[int, float]]] = [[] for _ in self.layer]
         below: list[list[tuple[int, float]]] = [[] for _ in self.layer]
         for upper, lower, port in self.links:
@@ -67,7 +67,7 @@ class _Graph:
 
 
 def _layers(sources: Sequence[Sequence[int]]) -> list[int]:
-    """One below the lowest source; what has no source goes right above the first that uses it."""
+    """One layer below the lowest source; nodes without sources go directly above their first user."""
     layer = [0] * len(sources)
     for k, its in enumerate(sources):
         layer[k] = 1 + max((layer[source] for source in its), default=-1)
@@ -99,7 +99,7 @@ def _with_bends(sources: Sequence[Sequence[int]], layer: list[int], widths: Sequ
 
 
 def _ordered(graph: _Graph, sweeps: int) -> list[list[int]]:
-    """Nodes of each layer from left to right: sorted by the mean place of their neighbours, down and up in turn."""
+    """Nodes of each layer from left to right, sorted by the mean position of their neighbours, down and up in turn."""
     above, below = graph.neighbours()
     rows: list[list[int]] = [[] for _ in range(max(graph.layer) + 1)]
     for k, its in enumerate(graph.layer):
@@ -118,7 +118,7 @@ def _ordered(graph: _Graph, sweeps: int) -> list[list[int]]:
 
 
 def crossings(rows: Sequence[Sequence[int]], links: Sequence[Link]) -> int:
-    """How many pairs of links cross when each layer's nodes stand in that order."""
+    """The number of pairs of links that cross for this order of each layer's nodes."""
     place = {k: (layer, i) for layer, row in enumerate(rows) for i, k in enumerate(row)}
     ends = np.array([(place[a][0], place[a][1], place[b][1] + port * _PORT) for a, b, port in links]).reshape(-1, 3)
     layer, upper, lower = ends[:, None, :].transpose(2, 0, 1)
@@ -127,7 +127,7 @@ def crossings(rows: Sequence[Sequence[int]], links: Sequence[Link]) -> int:
 
 
 def _placed(graph: _Graph, rows: list[list[int]], sweeps: int, gap: float) -> Floats:
-    """x of each node: as near as its order allows to the mean of its neighbours, row by row, down and up in turn."""
+    """x of each node, as near to the mean of its neighbours as the order allows, row by row, down and up in turn."""
     above, below = graph.neighbours()
     widths = np.array(graph.widths)
     apart = [np.cumsum([0.0, *(gap + (widths[row[1:]] + widths[row[:-1]]) / 2)]) for row in map(np.array, rows)]
@@ -144,8 +144,8 @@ def _placed(graph: _Graph, rows: list[list[int]], sweeps: int, gap: float) -> Fl
 
 
 def ascending(wanted: Floats) -> Floats:
-    """The values nearest to `wanted` (least squares) that never descend: neighbours that would are pooled."""
-    pools: list[tuple[float, int]] = []  # mean, how many
+    """The non-decreasing values nearest to `wanted` (least squares), by pooling adjacent violators."""
+    pools: list[tuple[float, int]] = []  # mean, count
     for value in wanted:
         mean, count = float(value), 1
         while pools and pools[-1][0] > mean:

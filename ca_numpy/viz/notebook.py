@@ -1,4 +1,4 @@
-"""A figure in a notebook, with a text for those who do not see it."""
+"""Figures in a notebook, with alternative text."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from ca_numpy.viz.output import settle
 
 
 class Shown:
-    """A figure that a notebook displays, its text below it: as the last expression of a cell."""
+    """A figure with its text below, displayed as the last expression of a notebook cell."""
 
     def __init__(self, png: bytes, alt: str) -> None:
         self.png, self.alt = png, alt
@@ -24,24 +24,24 @@ class Shown:
     def bundles(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(contents by MIME type, their metadata) of the picture and of the text.
 
-        The text stands below the picture since JupyterLab reads a picture's alternative text from nowhere.
+        The text is shown below the picture because JupyterLab ignores alternative text.
         """
         picture = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
         return [(picture, {"image/png": {"alt": self.alt}}), ({"text/markdown": f"*{self.alt}*"}, {})]
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display  # whoever calls this has it
+        from IPython.display import display  # only called by IPython
 
         for contents, metadata in self.bundles():
             display(contents, metadata=metadata, raw=True)
 
 
 def show(figure: Figure, *, alt: str, colours: int | None = None) -> Shown:
-    """The figure, drawn, for the end of a notebook's cell.
+    """Render the figure for display at the end of a notebook cell.
 
-    alt: what there is to see, in a sentence or two: alternative text, and shown below the figure. No Markdown.
-    colours: keep that many, at most 256, which makes a notebook of many pictures a third as large; None keeps all.
-    The same figure gives the same bytes. Raises UserError for a number of colours that is not in 2..256.
+    alt: a description in a sentence or two: the alternative text, also shown below the figure. No Markdown.
+    colours: reduce to this many, which makes a notebook of many pictures a third as large; None keeps all.
+    The same figure gives the same bytes. Raises UserError if the number of colours is not in 2..256.
     """
     if colours is not None and not 2 <= colours <= 256:
         raise UserError(f"colours: {colours} is not a number from 2 to 256; give None to keep all")
@@ -56,7 +56,7 @@ def show(figure: Figure, *, alt: str, colours: int | None = None) -> Shown:
 
 
 def _small(png: io.BytesIO) -> bytes:
-    """The same picture with one channel where it is grey and opaque: about half the bytes in a notebook."""
+    """The picture with a single channel if it is grey and opaque, which is about half the size."""
     with Image.open(png) as picture:
         pixels, dpi = np.asarray(picture.convert("RGBA")), picture.info.get("dpi")
     grey = pixels[..., 0]

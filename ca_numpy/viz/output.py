@@ -1,4 +1,4 @@
-"""Where a figure comes from, and where it goes."""
+"""Creating and saving figures."""
 
 import os
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from ca_numpy.errors import UserError
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The whole figure that the axes belong to."""
+    """The root figure of the axes."""
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise UserError("ax: it belongs to no figure any more; pass axes of a live figure, or none")
+        raise UserError("ax: it no longer belongs to a figure; pass axes of an existing figure, or none")
     return figure
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where axes are put by fractions, from the lower left: a whole figure, or the rectangle that some axes take up."""
+    """An area in which axes are placed by fractions, from the lower left: a whole figure, or the area of some axes."""
 
     parent: Figure | Axes
 
@@ -34,11 +34,11 @@ class Place:
         return self.parent if isinstance(self.parent, Figure) else figure_of(self.parent)
 
     def add_axes(self, box: tuple[float, float, float, float]) -> Axes:
-        """Axes in a part of the place: left, bottom, width, height."""
+        """Add axes in a part of the area: left, bottom, width, height."""
         return self.parent.add_axes(box) if isinstance(self.parent, Figure) else self.parent.inset_axes(box)
 
     def text(self, x: float, y: float, words: str, **style: Any) -> None:
-        """Words at a point of the place."""
+        """Add text at a point of the area."""
         if isinstance(self.parent, Figure):
             self.parent.text(x, y, words, **style)
         else:
@@ -46,7 +46,7 @@ class Place:
 
 
 def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Place:
-    """A new figure of that size in inches; or the place of `ax`, emptied, and given the same proportions."""
+    """A new figure of that size in inches; or the area of `ax`, emptied, with the same aspect ratio."""
     if ax is None:
         return Place(Figure(figsize=(width, height), dpi=dpi))
     ax.set_axis_off()
@@ -55,7 +55,7 @@ def place_of(ax: Axes | None, *, width: float, height: float, dpi: float) -> Pla
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out until nothing moves: keys that grow with their axes take several rounds, and drawing one."""
+    """Repeat the layout until it is stable: legends that scale with their axes take several rounds."""
     places = _places(figure)
     for _ in range(6 if figure.get_layout_engine() is not None else 0):
         figure.draw_without_rendering()
@@ -69,11 +69,11 @@ def _places(figure: Figure) -> NDArray[np.float64]:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the figure as a PNG file, whole or not at all.
+    """Write the figure atomically as a PNG file.
 
-    It carries no date and no version, so the same figure gives the same bytes.
+    It contains no date or version, so the same figure gives the same bytes.
 
-    Raises UserError if the name does not end in .png, or if its folder does not exist.
+    Raises UserError if the name does not end in .png, or the folder does not exist.
     """
     target = Path(path)
     if target.suffix.lower() != ".png":

@@ -1,4 +1,4 @@
-"""Pictures side by side, pixel for pixel."""
+"""Grids of pictures, pixel for pixel."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +15,8 @@ from ca_numpy.viz.output import place_of
 
 Bytes = NDArray[np.uint8]
 
-# All in pixels of the figure; with one figure pixel per picture pixel, or a whole number of them, nothing is blurred.
-_DPI = 128  # a power of two: inches × dpi is then exactly the number of pixels meant
+# All in figure pixels. With an integer number of figure pixels per picture pixel, nothing is blurred.
+_DPI = 128  # a power of two, so that inches × dpi is exact
 _MARGIN, _GAP, _TITLE, _LABEL, _KEY = 10, 6, 20, 20, 180
 _SMALL, _LARGE = 256, 1024
 _AGG_LIMIT = 2**16
@@ -29,12 +29,12 @@ def picture_grid(
     row_labels: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """A grid of pictures, a title above each column and, if given, a label beside each row.
+    """Draw a grid of pictures with column titles and, optionally, row labels.
 
-    A cell is a float image (H, W, 3) in [-1, 1], or uint8 (H, W, 3), shown as it is; attention colours go in as
-    `np.rint(255 * colours).astype(np.uint8)`. Small pictures are enlarged by a whole number, to at most 256 pixels or
-    the largest picture's size; those above 1024 pixels are reduced by a whole number. With `ax` they divide its place,
-    and are scaled with it.
+    A cell is a float image (H, W, 3) in [-1, 1], or uint8 (H, W, 3), shown as it is; pass attention colours as
+    `np.rint(255 * colours).astype(np.uint8)`. Small pictures are enlarged by an integer factor, to at most 256 pixels
+    or the largest picture's size; those above 1024 pixels are reduced by an integer factor. With `ax` they share its
+    area, and are scaled with it.
 
     Raises UserError for rows that do not match the titles, and for cells that are not such images.
     """
@@ -53,14 +53,14 @@ def comparison(
     row_labels: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """The paper's row of pictures for each sample: input, coarse, result, truth, attention (figures 4 and 7).
+    """Draw the paper's row for each sample: input, coarse, result, truth, attention (figures 4 and 7).
 
-    The input is shown with its hole hatched, the result pasted: result · mask + image · (1 − mask). Columns for which
-    nothing is given are left out.
+    The input has its hole hatched, the result is pasted: result · mask + image · (1 − mask). Columns without data are
+    omitted.
 
     image, coarse, result, truth: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole. index: (N, h, w),
-    see `attention_colours`; background is its grid, (h, w) unless given. With `ax` the grid takes its place. Raises
-    UserError for shapes that do not match, and for images that are not floats.
+    see `attention_colours`; background is its grid, by default (h, w). With `ax` the grid fills its area. Raises
+    UserError for mismatched shapes, and for images that are not floats.
     """
     pictures = _batch(image, "image", None)
     holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
@@ -97,14 +97,14 @@ def before_after(
     row_labels: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Pairs of pictures, before and after, `across` pairs beside each other and as many rows as it takes.
+    """Draw pairs of pictures, before and after, with `across` pairs per row.
 
     before, after: (N, H, W, 3) or (H, W, 3) in [-1, 1]. mask: (N, H, W, 1), 1 = hole, or None: the hole is hatched
-    before, and after is shown as it is. With `ax` the grid takes its place. Raises UserError for shapes that do not
-    match, for images that are not floats, and for `across` below 1.
+    before; after is shown as it is. With `ax` the grid fills its area. Raises UserError for mismatched shapes, for
+    images that are not floats, and for `across` below 1.
     """
     if across < 1:
-        raise UserError(f"across: {across} pairs beside each other; give at least 1")
+        raise UserError(f"across: {across} pairs per row; give at least 1")
     pictures = _batch(before, "before", None)
     results = _batch(after, "after", pictures.shape)
     if mask is not None:
@@ -125,11 +125,10 @@ def method_sheet(
     row_labels: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Input and what each method made of it, a row a picture: the input with its hole hatched, then `results` in order.
+    """Draw a row for each picture: the input with its hole hatched, then each method's result, in order.
 
     images: (N, H, W, 3) in [-1, 1]. masks: (N, H, W, 1), 1 = hole. results: name -> (N, H, W, 3), shown as they are.
-    With `ax` the grid takes its place. Raises UserError for shapes that do not match, and for images that are not
-    floats.
+    With `ax` the grid fills its area. Raises UserError for mismatched shapes, and for images that are not floats.
     """
     pictures = _batch(images, "images", None)
     holes = _batch(np.asarray(masks, np.float32), "masks", (*pictures.shape[:3], 1))
@@ -138,12 +137,12 @@ def method_sheet(
     return picture_grid(_transposed(columns), titles=[name for name, _ in columns], row_labels=row_labels, ax=ax)
 
 
-#: Pixels from the top that the wheel and its labels take.
+#: Height of the wheel and its labels, in pixels from the top.
 _KEY_HEIGHT = 240
 
 
 class _Canvas:
-    """A place that is measured in pixels from its top left."""
+    """An area with coordinates in pixels from its top left."""
 
     def __init__(self, width: int, height: int, ax: Axes | None) -> None:
         self.width, self.height = width, height
@@ -155,7 +154,7 @@ class _Canvas:
         return self.place.figure
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Bare axes at that place."""
+        """Add axes without decorations."""
         self.boxes.append((left, top, width, height))
         bottom = 1 - (top + height) / self.height
         ax = self.place.add_axes((left / self.width, bottom, width / self.width, height / self.height))
@@ -174,7 +173,7 @@ def _grid(
     key_width: int,
     ax: Axes | None,
 ) -> tuple[_Canvas, list[list[Axes]]]:
-    """Where it was drawn, and the axes by row and column; `key_width` pixels stay free on the right."""
+    """Draw the grid; return its canvas, and the axes by row and column. `key_width` pixels stay free on the right."""
     cells = _checked_cells(rows, titles, row_labels)
     side = max(_SMALL, *(max(cell.shape[:2]) for row in cells for cell in row))
     sizes = np.array([[_shown_size(cell, side) for cell in row] for row in cells])  # (rows, columns, 2)
@@ -207,14 +206,14 @@ def _grid(
 
 
 def _frame(ax: Axes) -> None:
-    """A hairline around an attention map, most of which may be white."""
+    """Draw a hairline around an attention map, most of which may be white."""
     ax.set_axis_on()
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(color="0.7", linewidth=0.6)
 
 
 def _add_key(canvas: _Canvas, *, beside: int) -> None:
-    """The wheel of attention colours in the free space right of the axes of that number."""
+    """Draw the wheel of attention colours in the free space to the right of these axes."""
     left, top, width, _ = canvas.boxes[beside]
     wheel = 100
     ax = canvas.axes(left + width + _GAP + (_KEY - wheel) / 2, top + 52, wheel, wheel)
@@ -226,7 +225,7 @@ def _checked_cells(
     rows: Sequence[Sequence[ArrayLike]], titles: Sequence[str], row_labels: Sequence[str] | None
 ) -> list[list[Bytes]]:
     if not rows or not titles:
-        raise UserError("rows: there is nothing to draw; give at least one row of one picture")
+        raise UserError("rows: nothing to draw; give at least one row of one picture")
     for number, row in enumerate(rows):
         if len(row) != len(titles):
             raise UserError(f"rows: row {number} has {len(row)} pictures for {len(titles)} titles; give one per title")
@@ -243,7 +242,7 @@ def _as_bytes(cell: ArrayLike) -> Bytes:
     if array.dtype != np.uint8:
         if not np.issubdtype(array.dtype, np.floating):
             raise UserError(f"rows: a picture has dtype {array.dtype}; give floats in [-1, 1], or uint8")
-        visible = np.nan_to_num(np.clip(array, -1, 1), nan=-1.0)  # a diverged model still gets its figure
+        visible = np.nan_to_num(np.clip(array, -1, 1), nan=-1.0)  # draw diverged models too
         array = np.rint((visible + 1) * 127.5).astype(np.uint8)
     factor = -(-max(array.shape) // _LARGE)
     return np.asarray(Image.fromarray(array).reduce(factor)) if factor > 1 else array
@@ -255,7 +254,7 @@ def _shown_size(cell: Bytes, side: int) -> tuple[int, int]:
 
 
 def _hatched(picture: NDArray[Any], hole: NDArray[Any]) -> NDArray[Any]:
-    """The picture with its hole in pale diagonal stripes, which no photograph has."""
+    """The picture with its hole in pale diagonal stripes."""
     height, width = picture.shape[:2]
     stripe = max(2, max(height, width) // 64)
     stripes = np.add.outer(np.arange(height), np.arange(width)) // stripe % 2
@@ -263,7 +262,7 @@ def _hatched(picture: NDArray[Any], hole: NDArray[Any]) -> NDArray[Any]:
 
 
 def _batch(array: ArrayLike, name: str, shape: tuple[int, ...] | None) -> NDArray[Any]:
-    """As a batch (N, H, W, C), of that shape unless None."""
+    """The array as a batch (N, H, W, C), checked against `shape` if given."""
     batch: NDArray[Any] = np.asarray(array)
     batch = batch if batch.ndim == 4 else batch[None]
     if batch.ndim != 4 or (shape is not None and batch.shape != shape):

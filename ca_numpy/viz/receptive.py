@@ -1,4 +1,4 @@
-"""What one position of a network's output sees of the input, and how much: its receptive field, by gradient."""
+"""The receptive field of one output position, by gradient."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from ca_numpy.viz.output import figure_of
 
 Floats = NDArray[np.float64]
 
-#: From light grey, so that the least that is seen differs from white, which is not seen at all.
+#: Starts at light grey, so that the weakest dependence differs from white, which is none.
 GREYS = ListedColormap(colormaps["gray_r"](np.linspace(0.18, 1, 256)), "light to black")
 
 
@@ -29,16 +29,16 @@ def receptive_field(
     decades: float = 3.0,
     ax: Axes | None = None,
 ) -> Figure:
-    """Which pixels of the input one position of the output sees, and how strongly.
+    """Plot which input pixels one output position depends on, and how strongly.
 
         strength(p) = ‖∂/∂x[0, p] Σ_o r_o · y[0, i, j, o]‖          r_o standard normal, y = function(x)
 
-    White pixels are not seen at all; the others run from light grey to black over `decades` powers of ten below the
-    strongest, and all that is weaker is light grey. The dashed frame is the smallest box around what is seen.
+    White pixels have no influence; the others range from light grey to black over `decades` powers of ten below the
+    strongest, and weaker ones are light grey too. The dashed frame is the bounding box of all pixels with influence.
 
-    function: a network, (1, H, W, C) -> (1, h, w, O), of operations with a derivative. x: (1, H, W, C) floats, where
-    the derivative is taken: what is seen hardly depends on it, how strongly does. at: (i, j), the middle unless given.
-    Raises UserError for shapes that are not these, for a position outside the output, and if it sees nothing.
+    function: a network, (1, H, W, C) -> (1, h, w, O), of differentiable operations. x: (1, H, W, C) floats, where the
+    derivative is taken: it affects the strength, but hardly the extent. at: (i, j), by default the centre.
+    Raises UserError for other shapes, for a position outside the output, and if it depends on no pixel.
     """
     strength, at, size = _strength(function, x, at)
     with np.errstate(divide="ignore"):
@@ -71,7 +71,7 @@ def receptive_field(
 def _strength(
     function: Callable[[Tensor], Tensor], x: ArrayLike, at: tuple[int, int] | None
 ) -> tuple[Floats, tuple[int, int], tuple[int, int]]:
-    """Size of the gradient at each pixel, H W; the position; and the output's rows and columns."""
+    """Norm of the gradient at each pixel, H W; the position; and the output's rows and columns."""
     array = np.asarray(x)
     if array.ndim != 4 or len(array) != 1 or not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"x: {array.dtype} of shape {array.shape}; give floats (1, H, W, C)")
@@ -79,12 +79,12 @@ def _strength(
     y = function(leaf)
     if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[0] != 1:
         found = y.shape if isinstance(y, Tensor) else type(y).__name__
-        raise UserError(f"function: it returns {found}; it should return a Tensor (1, h, w, O)")
+        raise UserError(f"function: it returns {found}; it must return a Tensor (1, h, w, O)")
     size = y.shape[1], y.shape[2]
     at = (size[0] // 2, size[1] // 2) if at is None else at
     if not all(0 <= place < n for place, n in zip(at, size, strict=True)):
-        raise UserError(f"at: {at} lies outside the output's {size[0]} × {size[1]} positions")
-    # A plain sum over the channels could cancel (a softmax's is constant): they are mixed at random instead.
+        raise UserError(f"at: {at} is outside the output's {size[0]} × {size[1]} positions")
+    # A plain sum over the channels could cancel (a softmax's is constant): use random weights instead.
     mixture = np.zeros(y.shape)
     mixture[0, at[0], at[1]] = np.random.default_rng(0).standard_normal(y.shape[3])
     gradient = grad(y, leaf, seed=as_tensors([y, mixture])[1]).numpy()[0].astype(np.float64)
@@ -96,6 +96,6 @@ def _strength(
 
 
 def _extent(strength: Floats) -> tuple[int, int, int, int]:
-    """First row, first column, rows and columns of the smallest box around all that is not zero."""
+    """First row, first column, height and width of the bounding box of all non-zero values."""
     rows, columns = np.flatnonzero(strength.any(axis=1)), np.flatnonzero(strength.any(axis=0))
     return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1

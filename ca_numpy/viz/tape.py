@@ -1,7 +1,7 @@
-"""The tape as a drawing: which operation made which array out of which.
+"""The tape as a graph of operations and arrays.
 
-Drawn in layers from top to bottom, as such graphs usually are: nodes get a layer, then an order within it in which few
-lines cross, then a place near what they are joined to.
+It is drawn in layers from top to bottom: each node is assigned a layer, then an order within it with few crossings,
+then a position near its neighbours.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ from ca_numpy.viz.output import figure_of
 
 Floats = NDArray[np.float64]
 
-#: More operations than this make a drawing in which nothing can be read.
+#: The drawing is unreadable with more operations than this.
 MOST_OPERATIONS = 60
 
-# In inches of a drawing in its full size.
+# In inches, at full size.
 _HEIGHT, _STEP, _GAP, _MARGIN, _KEY = 0.24, 0.43, 0.18, 0.12, 1.75
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class _Node:
-    """An operation or an array; `sources` are the numbers of the nodes that go into it, in order."""
+    """An operation or an array; `sources` are the indices of its input nodes, in order."""
 
     kind: str
     label: str
@@ -47,18 +47,18 @@ class _Node:
 
     @property
     def width(self) -> float:
-        """Inches that the label and its box take."""
+        """Width of the box with the label, in inches."""
         return 0.068 * len(self.label) + 0.18
 
 
 def tape_graph(y: Tensor, *, names: Mapping[str, Tensor] | None = None, ax: Axes | None = None) -> Figure:
-    """The recorded graph that made y: operations as grey boxes, arrays as white ones, with their shapes.
+    """Draw the recorded graph that computed y: operations as grey boxes, arrays as white ones, with their shapes.
 
-    Time runs downwards; lines enter an operation from left to right in the order of its inputs. Leaves, of which
-    gradients may be asked, have a thick edge, constants a dashed one. A constant of one number shows its value.
+    Time runs downwards; lines enter an operation from left to right in the order of its inputs. Leaves, for which
+    gradients can be requested, have a thick edge, constants a dashed one. A scalar constant shows its value.
 
-    y: a Tensor of any shape. names: {"w": w}, what to call arrays; y is "y" unless it is named. With `ax`, the
-    drawing shrinks to fit in its place. Raises UserError if y was not computed by an operation, or by more than 60.
+    y: a Tensor of any shape. names: {"w": w}, names for arrays; the default for y is "y". With `ax`, the drawing
+    shrinks to fit its area. Raises UserError if y was not computed by an operation, or by more than 60.
     """
     nodes = _nodes(y, names or {})
     layout = laid_out([node.sources for node in nodes], [node.width for node in nodes], gap=_GAP)
@@ -81,15 +81,15 @@ def tape_graph(y: Tensor, *, names: Mapping[str, Tensor] | None = None, ax: Axes
 
 
 def _nodes(y: Tensor, names: Mapping[str, Tensor]) -> list[_Node]:
-    """Every array and operation on the way to y, makers first."""
+    """Every array and operation that contributes to y, in topological order."""
     if not isinstance(y, Tensor) or y.op is None:
-        raise UserError("y: no operation made it, or none was recorded; give what was computed from ca_numpy.tensor")
+        raise UserError("y: no recorded operation computed it; give a result computed from ca_numpy.tensor")
     called = {id(y): "y"} | {id(x): name for name, x in names.items()}
     nodes: list[_Node] = []
     number: dict[int, int] = {}
     stack = [(y, False)]
     operations = 0
-    while stack:  # depth first without recursion: a tape may be deeper than Python's stack
+    while stack:  # depth first, without recursion: a tape may be deeper than Python's stack
         t, made = stack.pop()
         if id(t) in number:
             continue
@@ -101,7 +101,7 @@ def _nodes(y: Tensor, names: Mapping[str, Tensor]) -> list[_Node]:
         if t.op is not None:
             operations += 1
             if operations > MOST_OPERATIONS:
-                raise UserError(f"y: more than {MOST_OPERATIONS} operations made it; draw the graph of a smaller one")
+                raise UserError(f"y: more than {MOST_OPERATIONS} operations computed it; draw a smaller graph")
             nodes.append(_Node("operation", t.op.name, [number[id(x)] for x in t.inputs]))
             array.sources = [len(nodes) - 1]
         nodes.append(array)
@@ -116,7 +116,7 @@ def _kind(t: Tensor) -> str:
 
 
 def _label(t: Tensor, name: str | None) -> str:
-    """Its name and shape; of a constant of one number its value."""
+    """Its name and shape, or the value of a scalar constant."""
     if t.op is None and not t.tracked and t.size == 1 and name is None:
         return f"{float(t.numpy().reshape(())):.3g}"
     shape = "×".join(map(str, t.shape)) or "one number"
@@ -124,7 +124,7 @@ def _label(t: Tensor, name: str | None) -> str:
 
 
 def _draw(ax: Axes, nodes: list[_Node], layout: Layout, scale: float) -> None:
-    """Boxes and lines, in inches from the top left."""
+    """Draw boxes and lines, in inches from the top left."""
     for k, node in enumerate(nodes):
         x, y = layout.middle[k], (layout.layer[k] + 0.5) * _STEP
         for port, source in enumerate(node.sources):
@@ -141,7 +141,7 @@ def _draw(ax: Axes, nodes: list[_Node], layout: Layout, scale: float) -> None:
 
 
 def _line(points: list[tuple[float, float]], scale: float) -> FancyArrowPatch:
-    """A smooth line downwards through the points, with a head at its end."""
+    """A smooth downward line through the points, with an arrowhead."""
     vertices, codes = [points[0]], [Path.MOVETO]
     for (x, y), (x2, y2) in pairwise(points):
         vertices += [(x, (y + y2) / 2), (x2, (y + y2) / 2), (x2, y2)]

@@ -1,12 +1,12 @@
-"""Weight files in and out, all in one language: {the authors' variable name: array}, kernels H W I O.
+"""Reading and writing weight files, always as {the authors' variable name: array}, kernels H W I O.
 
     read("snap-0")                    the authors' TensorFlow checkpoint: snap-0.index and its shards
     read("gen_00430000.pt")           a PyTorch port's state dict, renamed and transposed
-    read("weights.safetensors")       our own format; write("weights.safetensors", arrays) makes it
+    read("weights.safetensors")       our own format, written by write("weights.safetensors", arrays)
     read("weights.npz")               NumPy's
 
-Neither TensorFlow nor torch is needed, and nothing a file contains is ever executed. Modules: `tf_bundle`,
-`torch_zip` and `safetensors_file` read one format each, `names` translates between naming schemes.
+Neither TensorFlow nor torch is needed, and nothing in a file is ever executed. `tf_bundle`, `torch_zip` and
+`safetensors_file` read one format each; `names` translates between naming schemes.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ _SUPPORTED = (
 
 
 def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The weights in a file: {the authors' variable name: array}, sorted; kernels H W I O and (in, out).
+    """Read the weights in a file: {the authors' variable name: array}, sorted; kernels H W I O and (in, out).
 
-    What a file is, its contents say, not its suffix. A TensorFlow checkpoint may be named by its prefix, its
-    `.index` or any of its other files; of a folder, the one `.index` or `.safetensors` in it is meant. From
-    TensorFlow and PyTorch files the two networks' parameters are taken and optimiser states left out;
-    `.safetensors` and `.npz` are given as they are, unless they hold a PyTorch port's names. dtypes are kept
-    (bfloat16 becomes float32).
+    The format is detected from the contents, not the suffix. A TensorFlow checkpoint may be given by its prefix, its
+    `.index` or any of its other files, and a folder if it holds a single `.index` or `.safetensors`. TensorFlow and
+    PyTorch files give the two networks' parameters without optimiser states; `.safetensors` and `.npz` are returned
+    as they are, unless they use a PyTorch port's names. dtypes are kept (bfloat16 becomes float32).
 
-    Raises UserError: nothing there, an unknown or unsupported format, a truncated or damaged file, a file
-    that would need code to be run, an unknown network, a folder with no or several candidates.
+    Raises UserError for a missing, truncated or damaged file, an unknown or unsupported format, a file whose code
+    would have to be run, an unknown network, and a folder with no or several candidates.
     """
     file = _locate(Path(path))
     kind = _kind(file)
@@ -56,21 +55,21 @@ def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def origin(path: str | PathLike[str]) -> Naming | None:
-    """Whose names a file's parameters bear before `read` translates them; None if nobody's that we know.
+    """The naming scheme of a file's parameters, before `read` translates them; None if unknown.
 
-    Raises UserError: as `read` does for what it cannot read.
+    Raises UserError as `read` does.
     """
     file = _locate(Path(path))
     return naming(_READERS[_kind(file)](file))
 
 
 def channel_order(path: str | PathLike[str]) -> Literal["rgb", "bgr"]:
-    """The order of colours that a file's network is fed.
+    """The channel order of the images that a file's network takes.
 
-    Our own files say it in their metadata. The authors' TensorFlow checkpoints and "fgvc" files are for BGR images;
-    everything else is taken for RGB.
+    Our own files record it in their metadata. The authors' TensorFlow checkpoints and "fgvc" files are for BGR images;
+    all others are assumed to be for RGB.
 
-    Raises UserError: as `read` does for what it cannot read.
+    Raises UserError as `read` does.
     """
     file = _locate(Path(path))
     said = read_metadata(file).get("channel_order")
@@ -78,19 +77,19 @@ def channel_order(path: str | PathLike[str]) -> Literal["rgb", "bgr"]:
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
-    """The text that `write(..., metadata=...)` put into a `.safetensors` file; {} for other formats.
+    """The metadata that `write(..., metadata=...)` stored in a `.safetensors` file; {} for other formats.
 
-    Raises UserError: nothing there, an unknown format, a truncated or damaged file.
+    Raises UserError for a missing, truncated or damaged file, and an unknown format.
     """
     file = _locate(Path(path))
     return safetensors_file.read_metadata(file) if _kind(file) == "safetensors" else {}
 
 
-# ---- Which file, and what is it? ---------------------------------------------------------------------------
+# ---- Finding the file and its format -----------------------------------------------------------------------
 
 
 def _locate(path: Path) -> Path:
-    """The file meant by a path that may be a folder, or any part of a TensorFlow checkpoint."""
+    """The file for a path that may be a folder, or any part of a TensorFlow checkpoint."""
     if path.is_dir():
         return _only_checkpoint(path)
     prefix, parts = re.subn(r"\.(data-\d{5}-of-\d{5}|meta)$", "", str(path))
@@ -98,7 +97,7 @@ def _locate(path: Path) -> Path:
     if index.is_file() and (parts or not path.is_file()):
         return index
     if parts or not path.is_file():
-        raise UserError(f"{path}: no {index.name} beside it, and no file to read by itself; check the path")
+        raise UserError(f"{path}: neither this file nor {index.name} exists; check the path")
     return path
 
 
@@ -107,9 +106,9 @@ def _only_checkpoint(folder: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{folder}: several checkpoints ({_listing(found)}); name one of them")
+        raise UserError(f"{folder}: several checkpoints ({_listing(found)}); give one of them")
     others = _listing(sorted(folder.iterdir()))
-    raise UserError(f"{folder}: no .index or .safetensors in this folder (found: {others}); name a file")
+    raise UserError(f"{folder}: no .index or .safetensors in this folder (found: {others}); give a file")
 
 
 def _listing(files: list[Path]) -> str:
@@ -118,7 +117,7 @@ def _listing(files: list[Path]) -> str:
 
 
 def _kind(file: Path) -> str:
-    """The format of a file, told by its first or last bytes; by its suffix if they are damaged."""
+    """The format of a file, detected from its first or last bytes, or its suffix if they are damaged."""
     try:
         with file.open("rb") as stream:
             head = stream.read(16)
@@ -132,7 +131,7 @@ def _kind(file: Path) -> str:
     if tail == tf_bundle.MAGIC:
         if file.suffix == ".index":
             return "tf"
-        raise UserError(f"{file}: a TensorFlow V1 checkpoint, or an index renamed; {_SUPPORTED}")
+        raise UserError(f"{file}: a TensorFlow V1 checkpoint, or a renamed index; {_SUPPORTED}")
     if head.startswith(b"PK"):
         return _kind_of_zip(file)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
@@ -140,9 +139,9 @@ def _kind(file: Path) -> str:
     if head.startswith(torch_zip.LEGACY_MAGIC):
         raise UserError(f"{file}: {torch_zip.LEGACY_REFUSAL}")
     if head.startswith(b"\x80"):
-        raise UserError(f"{file}: a Python pickle, which is a program and never read here; {_SUPPORTED}")
+        raise UserError(f"{file}: a Python pickle, which could run code and is never read; {_SUPPORTED}")
     by_suffix = {".index": "tf", ".safetensors": "safetensors"}
-    if file.suffix in by_suffix:  # its reader says what is wrong
+    if file.suffix in by_suffix:  # its reader reports the error
         return by_suffix[file.suffix]
     raise UserError(f"{file}: unknown format; {_SUPPORTED}")
 
@@ -157,7 +156,7 @@ def _kind_of_zip(file: Path) -> str:
         return "torch"
     if members and all(member.endswith(".npy") for member in members):
         return "npz"
-    raise UserError(f"{file}: a zip archive of neither NumPy nor PyTorch; {_SUPPORTED}")
+    raise UserError(f"{file}: a zip archive from neither NumPy nor PyTorch; {_SUPPORTED}")
 
 
 # ---- One reader per format ---------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def _read_tf(file: Path) -> dict[str, NDArray[Any]]:
     if not wanted:
         raise UserError(
             f"{file}: none of its {len(stored)} variables is in inpaint_net/ or discriminator/; "
-            "it is the checkpoint of another network"
+            "this is a checkpoint of another network"
         )
     return tf_bundle.read(prefix, wanted)
 

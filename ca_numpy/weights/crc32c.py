@@ -1,12 +1,12 @@
 """CRC-32C (Castagnoli), the checksum of TensorFlow's checkpoint files, in NumPy.
 
-A CRC register is a vector of 32 bits, and reading a zero byte applies a linear map to it. Two facts follow
-and make the checksum parallel, where the textbook loop reads one byte after the other:
+A CRC register is a vector of 32 bits, and reading a zero byte applies a linear map to it. It follows that the
+checksum, which the textbook loop computes byte by byte, can be computed in parallel:
 
     crc(a followed by b) = Z(crc(a)) xor crc(b),    Z = "read len(b) zero bytes",
     Z for twice the length is Z applied twice.
 
-So every four-byte word is a message of its own, and neighbours are merged pairwise, as in a tournament.
+So each four-byte word is a message of its own, and neighbours are merged pairwise, as in a tournament.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_POLYNOMIAL = np.uint32(0x82F63B78)  # Castagnoli's; bit-reversed, as the register shifts towards the low bit
+_POLYNOMIAL = np.uint32(0x82F63B78)  # Castagnoli's, bit-reversed, as the register shifts towards the low bit
 
-# The standard starts the register at all ones. Reading these four bytes from a register of zeros leads to
-# exactly that state, so that everything after them is linear.
+# The standard initialises the register to all ones. Reading these four bytes from a zero register gives exactly
+# that state, so everything after them is linear.
 _PREAMBLE = bytes.fromhex("54641f64")
 
 
 def crc32c(data: bytes) -> int:
     """CRC-32C of `data`, as an unsigned 32-bit number: `crc32c(b"123456789") == 0xE3069283`."""
     message = _PREAMBLE + data
-    leading_zeros = bytes(-len(message) % 4)  # they leave a register of zeros as it is
+    leading_zeros = bytes(-len(message) % 4)  # they leave a zero register unchanged
     words = np.frombuffer(leading_zeros + message, "<u4").astype(np.uint32)
     zeros = _read_four_zero_bytes()
     crc = _apply(zeros, words)
@@ -39,7 +39,7 @@ def crc32c(data: bytes) -> int:
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C as LevelDB stores it: rotated by 15 bits plus a constant.
 
-    The mask keeps a file that contains checksums from having a degenerate checksum itself.
+    Masking avoids degenerate checksums of data that contains checksums.
     """
     crc = crc32c(data)
     rotated = (crc >> 15) | (crc << 17)
@@ -55,9 +55,9 @@ def _read_four_zero_bytes() -> NDArray[np.uint32]:
 
 
 def _apply(table: NDArray[np.uint32], x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """A linear map at every element of x: linear, so that the four bytes of x contribute independently.
+    """Apply a linear map to every element of x; by linearity, its four bytes contribute independently.
 
-    At a map's own table this is the table of the map applied twice.
+    Applied to the map's own table, it gives the table of the map applied twice.
     """
     image: NDArray[np.uint32] = table[0][x & 0xFF]
     for i in (1, 2, 3):

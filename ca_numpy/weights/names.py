@@ -1,12 +1,12 @@
-"""One language for weights: the authors' variable names, with kernels H W I O.
+"""Naming schemes: everything is translated to the authors' variable names, with kernels H W I O.
 
     inpaint_net/conv1/kernel                                  5 5 5 32      (height, width, in, out)
     inpaint_net/conv13_upsample/conv13_upsample_conv/bias     64
     discriminator/discriminator_local/conv1/kernel            5 5 3 64
     discriminator/dout_local_fc/kernel                        32768 1       (in, out)
 
-`to_authors` translates the state dicts of the two PyTorch ports that are most used. They agree with the
-authors on every layer of the generator, and differ in names and in the order of the axes:
+`to_authors` translates the state dicts of the two most used PyTorch ports. They have the same generator layers as the
+authors', with other names and another order of axes:
 
     daa233     coarse_generator.conv1.conv.weight, fine_generator.pmconv1.conv.weight, localD.linear.weight
     fgvc       stage_1.down.out.0.conv.0.weight, …: nbei/Deep-Flow-Guided-Video-Inpainting and FGVC
@@ -37,22 +37,22 @@ _ATROUS = ("conv7_atrous", "conv8_atrous", "conv9_atrous", "conv10_atrous")
 _AFTER_ATTENTION = ("conv9", "conv10")
 _DECODER = ("conv11", "conv12", "conv13", "conv14", "conv15", "conv16", "conv17")
 
-# What training scripts put around a state dict, and what `DataParallel` and `Module` attributes prepend.
+# Prefixes added by training scripts, `DataParallel` and `Module` attributes.
 _WRAPPERS = {"module", "state_dict", "model", "generator", "netG", "G", "net"}
-# What they save beside it.
+# Other entries of a checkpoint.
 _OTHER_STATE = ("optim", "sched", "scaler")
 
 
 def canonical(names: Iterable[str]) -> list[str]:
-    """The names of the two networks' variables, sorted: without optimiser slots, counters and other networks.
+    """The names of the two networks' variables, sorted, without optimiser slots, counters and other networks.
 
-    TensorFlow saves Adam's moments beside each variable, as `…/kernel/Adam` and `…/kernel/Adam_1`.
+    TensorFlow saves Adam's moments with each variable, as `…/kernel/Adam` and `…/kernel/Adam_1`.
     """
     return sorted(name for name in names if name.startswith(_NETWORKS) and "/Adam" not in name)
 
 
 def naming(names: Iterable[str]) -> Naming | None:
-    """Whose names these are, or None if nobody's that we know."""
+    """The naming scheme of these names, or None if unknown."""
     stripped = [_strip_wrappers(name) for name in names]
     for origin, beginnings in _BEGINNINGS.items():
         if any(name.startswith(beginnings) for name in stripped):
@@ -61,20 +61,19 @@ def naming(names: Iterable[str]) -> Naming | None:
 
 
 def to_authors(state: Mapping[str, NDArray[Any]], *, source: str) -> dict[str, NDArray[Any]]:
-    """A port's state dict under the authors' names, kernels O I H W → H W I O and (out, in) → (in, out).
+    """Translate a port's state dict to the authors' names, kernels O I H W → H W I O and (out, in) → (in, out).
 
-    A critic's dense layer reads flattened features: in the order C H W in torch, H W C in TensorFlow; its
-    rows are permuted accordingly. Names already the authors' keep their arrays. Optimiser states are left
-    out.
+    A critic's dense layer reads features flattened in the order C H W in torch and H W C in TensorFlow, so its rows
+    are permuted. Arrays already under the authors' names are unchanged. Optimiser states are dropped.
 
     source: the file, for messages.
-    Raises UserError: names of no known port, a parameter the port's network has not, shapes that do not fit.
+    Raises UserError for names of no known port, a parameter that the port's network lacks, and mismatched shapes.
     """
     weights = {name: array for name, array in state.items() if not name.startswith(_OTHER_STATE)}
     origin = naming(weights)
     if origin is None:
         raise UserError(
-            f"{source}: parameters of an unknown network: {_first(weights)}; known are the authors' names "
+            f"{source}: parameters of an unknown network: {_first(weights)}; supported are the authors' names "
             "and those of the ports daa233/generative-inpainting-pytorch and FGVC"
         )
     if origin == "authors":
@@ -93,7 +92,7 @@ def to_authors(state: Mapping[str, NDArray[Any]], *, source: str) -> dict[str, N
             raise UserError(f"{source}: {renamed[target][0]!r} and {name!r} are the same parameter; keep one")
         renamed[target] = (name, array)
     if unknown:
-        raise UserError(f"{source}: looks like the port {origin}, but its network has no {_first(unknown)}")
+        raise UserError(f"{source}: looks like the port {origin}, but that network has no {_first(unknown)}")
     return _transpose(renamed, source=source)
 
 
@@ -112,7 +111,7 @@ def _transpose(renamed: Mapping[str, tuple[str, NDArray[Any]]], *, source: str) 
             # dout_local_fc follows discriminator_local/conv4, whose bias has one number per channel
             last = target.replace("dout_", "discriminator_").replace("_fc/kernel", "/conv4/bias")
             if last not in renamed:
-                raise UserError(f"{source}: {name!r} comes without the convolutions before it")
+                raise UserError(f"{source}: holds {name!r} without the convolutions before it")
             try:
                 array = dense_to_hwc(array, channels=renamed[last][1].size)
             except UserError as error:
@@ -129,8 +128,8 @@ def oihw_to_hwio(kernel: NDArray[Any]) -> NDArray[Any]:
 def dense_to_hwc(weight: NDArray[Any], *, channels: int) -> NDArray[Any]:
     """Torch's dense weight (out, C·H·W) as a kernel (H·W·C, out), for features flattened with channels last.
 
-    The features are taken to be square, H = W, as they are after a square image.
-    Raises UserError: the inputs are not `channels` squares.
+    The features are assumed to be square, H = W, as for a square image.
+    Raises UserError if the inputs are not `channels` squares.
     """
     outputs, inputs = weight.shape
     side = math.isqrt(inputs // channels) if channels else 0
@@ -142,7 +141,7 @@ def dense_to_hwc(weight: NDArray[Any], *, channels: int) -> NDArray[Any]:
 
 
 def _layer(prefix: str, name: str) -> str:
-    """The authors' name of a convolution; those after an upsampling lie in the upsampling's scope."""
+    """The authors' name of a convolution; those after an upsampling are in its scope."""
     if name in ("conv13", "conv15"):
         return f"inpaint_net/{prefix}{name}_upsample/{prefix}{name}_upsample_conv"
     return f"inpaint_net/{prefix}{name}"
@@ -168,9 +167,8 @@ def _daa233_modules() -> dict[str, str]:
 def _fgvc_modules() -> dict[str, str]:
     """Torch module → the authors' layer.
 
-    Each part is a sequence `out`, each layer in it a sequence `conv`. Padding and upsampling are elements
-    without parameters: the convolution is `conv.1` after a padding layer, and the decoder's elements 2 and 5
-    upsample.
+    Each part is a sequence `out`, each layer in it a sequence `conv`. Padding and upsampling are elements without
+    parameters: the convolution is `conv.1` after a padding layer, and elements 2 and 5 of the decoder upsample.
     """
     decoder = (0, 1, 3, 4, 6, 7, 8)
     parts: list[tuple[str, str, tuple[str, ...], Iterable[int]]] = [
@@ -201,7 +199,7 @@ def _strip_wrappers(name: str) -> str:
 
 
 def _first(names: Iterable[str]) -> str:
-    """The first three names and how many there are, for a message."""
+    """The first three names, and the number of others, for a message."""
     names = sorted(names)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (", ".join(map(repr, names[:3])) or "none") + more

@@ -1,12 +1,12 @@
-"""The project's own weight files: `.safetensors`, a JSON table of contents followed by raw numbers.
+"""The project's own weight files: `.safetensors`, a JSON header followed by raw data.
 
-    8 bytes    length n of the table, little-endian
+    8 bytes    length n of the header, little-endian
     n bytes    {"__metadata__": {text: text, …},
                 name: {"dtype": "F32", "shape": [5, 5, 5, 32], "data_offsets": [0, 16000]}, …}
     the rest   the arrays in row-major order, little-endian, at these offsets
 
-Files are read by the `safetensors` library, which checks every bound. They are written here, because that
-library orders metadata at random, and equal weights should be equal files.
+Files are read by the `safetensors` library, which checks all bounds. They are written here because the library writes
+metadata in random order, and equal weights should give equal files.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _TAGS = {
 
 
 def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of a `.safetensors` file. Raises UserError: unreadable, truncated or damaged."""
+    """All arrays of a `.safetensors` file. Raises UserError for an unreadable, truncated or damaged file."""
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     except (TypeError, AttributeError, KeyError) as error:  # how the library fails on bfloat16 and float8
-        message = f"{os.fspath(path)}: holds a data type that NumPy has not ({error}); convert it to float32"
+        message = f"{os.fspath(path)}: holds a data type that NumPy lacks ({error}); convert it to float32"
         raise UserError(message) from error
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
-    """The metadata of a `.safetensors` file. Raises UserError: unreadable, truncated or damaged."""
+    """The metadata of a `.safetensors` file. Raises UserError for an unreadable, truncated or damaged file."""
     try:
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
@@ -57,28 +57,27 @@ def write(
 ) -> None:
     """Write named arrays, each of any shape, and text as `.safetensors`; equal input gives equal bytes.
 
-    The file appears under its name only when it is complete and on the disk; whatever was there before stays
-    until then, and stays if anything fails.
+    The file is written atomically and flushed to disk; an existing file is kept if anything fails.
 
-    Raises UserError: the suffix is another one, the folder is missing or not writable, a dtype that the
-    format has not (complex, text, objects), metadata that is not text.
+    Raises UserError for another suffix, a missing or read-only folder, a dtype that the format lacks (complex, text,
+    objects), and metadata that is not text.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: weights are written as .safetensors; give the file that suffix")
+        raise UserError(f"{path}: weights are written as .safetensors; use that suffix")
     chunks = _chunks(path, {name: np.asarray(array) for name, array in arrays.items()}, dict(metadata or {}))
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name with no contents
+            os.fsync(file.fileno())  # or a power failure could leave an empty file
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Iterator[bytes]:
-    """The file, piece by piece, one array at a time. Whatever is wrong is raised before the first piece."""
+    """The file in pieces, one per array. Errors are raised before the first piece."""
     if not all(isinstance(text, str) for text in [*arrays, *metadata, *metadata.values()]):
         raise UserError(f"{path}: names and metadata must be text; convert them with str()")
     table: dict[str, Any] = {}
@@ -90,7 +89,7 @@ def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str
         if name == "__metadata__":
             raise UserError(f"{path}: '__metadata__' is reserved by the format; rename that array")
         if array.dtype.name not in _TAGS:
-            raise UserError(f"{path}: {name!r} has dtype {array.dtype}, which .safetensors has not; convert it")
+            raise UserError(f"{path}: {name!r} has dtype {array.dtype}, which .safetensors lacks; convert it")
         end = offset + array.nbytes
         tag = _TAGS[array.dtype.name]
         table[name] = {"dtype": tag, "shape": list(array.shape), "data_offsets": [offset, end]}
@@ -99,7 +98,7 @@ def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str
         header = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{path}: a name or metadata is not valid Unicode ({error.reason})") from error
-    header += b" " * (-len(header) % 8)  # the numbers start at a multiple of eight
+    header += b" " * (-len(header) % 8)  # align the data to eight bytes
     return _pieces(header, arrays)
 
 

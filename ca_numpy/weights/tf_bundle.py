@@ -1,18 +1,18 @@
-"""TensorFlow V2 checkpoints ("TensorBundle"), read with NumPy alone.
+"""Read TensorFlow V2 checkpoints ("TensorBundle") with NumPy alone.
 
-A checkpoint with the prefix `snap-0` is
+A checkpoint with the prefix `snap-0` consists of
 
-    snap-0.index                    which tensors there are, and where: a sorted table of (name, entry)
-    snap-0.data-00000-of-00001      the numbers, little-endian, one tensor after the other; one or more shards
+    snap-0.index                    the tensors and their positions: a sorted table of (name, entry)
+    snap-0.data-00000-of-00001      the data, little-endian, one tensor after the other; one or more shards
     snap-0.meta                     the TensorFlow graph, not needed here
 
-The table is LevelDB's. From the end of the file backwards:
+The table has LevelDB's format. From the end of the file backwards:
 
     footer (48 bytes)   two block handles (offset and size as varints), padding, an 8-byte magic number
     index block         its values are the handles of the data blocks
-    data blocks         its keys are tensor names, its values protocol-buffer messages
+    data blocks         keys are tensor names, values protocol-buffer messages
 
-and each block is followed by a byte that names its compression and by a masked CRC-32C.
+Each block is followed by a byte for its compression and by a masked CRC-32C.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _DTYPES = {  # TensorFlow's DataType numbers
 
 
 class _DamagedError(Exception):
-    """What does not add up in a file; `read` and `variables` turn it into a UserError that names the file."""
+    """An inconsistency in a file; `read` and `read_index` turn it into a UserError that names the file."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One entry of the table: where a tensor lies and what it is (proto `BundleEntryProto`)."""
+    """One entry of the table: a tensor's type, shape and position (proto `BundleEntryProto`)."""
 
     dtype: int = 0
     shape: tuple[int, ...] = ()
@@ -62,17 +62,17 @@ class Variable:
 
 @dataclass(frozen=True)
 class Index:
-    """What `<prefix>.index` says: how many shards there are, and the variables by name."""
+    """The contents of `<prefix>.index`: the number of shards, and the variables by name."""
 
     shards: int
     variables: dict[str, Variable]
 
 
 def read_index(prefix: str | PathLike[str]) -> Index:
-    """The table of contents of a checkpoint; no tensor is read.
+    """Read the table of contents of a checkpoint, but no tensors.
 
-    Raises UserError: the index is missing, truncated, damaged (checksums are verified), compressed with
-    Snappy, or written by a big-endian machine.
+    Raises UserError if the index is missing, truncated, damaged (checksums are verified), compressed with Snappy, or
+    written by a big-endian machine.
     """
     path = Path(f"{prefix}.index")
     try:
@@ -84,18 +84,18 @@ def read_index(prefix: str | PathLike[str]) -> Index:
 
 
 def read(prefix: str | PathLike[str], names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
-    """The tensors called `names` (default: all) of the checkpoint `<prefix>.index`, `<prefix>.data-*`.
+    """Read the tensors `names` (default: all) of the checkpoint `<prefix>.index`, `<prefix>.data-*`.
 
     Only the bytes of these tensors are read, and each tensor's CRC-32C is verified. bfloat16 becomes float32.
-    Raises UserError: see `read_index`; a shard is missing or truncated; a checksum differs; a tensor is
-    missing, partitioned over slices, or of a type NumPy has not.
+    Raises UserError as `read_index` does, and if a shard is missing or truncated, a checksum differs, or a tensor is
+    missing, partitioned into slices, or of a type that NumPy lacks.
     """
     index = read_index(prefix)
     chosen = list(index.variables) if names is None else list(names)
     tensors = {}
     for name in chosen:
         if name not in index.variables:
-            raise UserError(f"{prefix}.index: holds no variable {name!r}")
+            raise UserError(f"{prefix}.index: has no variable {name!r}")
         variable = index.variables[name]
         shard = Path(f"{prefix}.data-{variable.shard:05d}-of-{index.shards:05d}")
         try:
@@ -109,11 +109,11 @@ def read(prefix: str | PathLike[str], names: Iterable[str] | None = None) -> dic
 
 def _read_tensor(shard: Path, variable: Variable) -> NDArray[Any]:
     if variable.sliced:
-        raise _DamagedError("partitioned over slices, not supported; save it unpartitioned")
+        raise _DamagedError("partitioned into slices, which is not supported; save it unpartitioned")
     if variable.dtype not in _DTYPES:
         raise _DamagedError(f"TensorFlow data type {variable.dtype} has no NumPy counterpart")
     dtype = np.dtype(_DTYPES[variable.dtype])
-    # Python's integers do not overflow, so a hostile shape or offset fails here and never reaches NumPy.
+    # Python integers do not overflow, so a malicious shape or offset fails here and never reaches NumPy.
     if math.prod(variable.shape) * dtype.itemsize != variable.size:
         raise _DamagedError(f"shape {variable.shape} of {dtype} does not take {variable.size} bytes")
     end = variable.offset + variable.size
@@ -128,7 +128,7 @@ def _read_tensor(shard: Path, variable: Variable) -> NDArray[Any]:
     try:
         array = np.frombuffer(data, dtype).reshape(variable.shape)
     except (ValueError, OverflowError) as error:  # an empty tensor can still have absurd dimensions
-        raise _DamagedError(f"NumPy has no array of shape {variable.shape}") from error
+        raise _DamagedError(f"NumPy cannot hold an array of shape {variable.shape}") from error
     if variable.dtype == _BFLOAT16:  # the upper half of a float32
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(dtype.newbyteorder("="))
@@ -136,7 +136,7 @@ def _read_tensor(shard: Path, variable: Variable) -> NDArray[Any]:
 
 def _parse_index(data: bytes) -> Index:
     if len(data) < _FOOTER_SIZE or data[-len(MAGIC) :] != MAGIC:
-        raise _DamagedError("its end is missing; the file is truncated or something else; copy it again")
+        raise _DamagedError("it has no table footer; it may be truncated, copy it again")
     footer = _Cursor(data[-_FOOTER_SIZE:])
     _read_handle(footer)  # of the meta-index block, which TensorFlow leaves empty
     header: bytes | None = None
@@ -153,7 +153,7 @@ def _parse_index(data: bytes) -> Index:
     shards = _parse_header(header)
     for name, variable in variables.items():
         if not 0 <= variable.shard < shards:
-            raise _DamagedError(f"variable {name!r} lies in shard {variable.shard} of {shards}")
+            raise _DamagedError(f"variable {name!r} is in shard {variable.shard} of {shards}")
     return Index(shards, variables)
 
 
@@ -166,25 +166,24 @@ def _read_handle(cursor: _Cursor) -> tuple[int, int]:
 
 
 def _read_block(data: bytes, offset: int, size: int) -> bytes:
-    """The contents of the block at `offset`, its checksum verified."""
+    """The contents of the block at `offset`. Verifies its checksum."""
     end = offset + size
     if end + _TRAILER_SIZE > len(data) - _FOOTER_SIZE:
         raise _DamagedError(f"a block at byte {offset} ends beyond the file")
     compression, crc = struct.unpack_from("<BI", data, end)
-    if masked_crc32c(data[offset : end + 1]) != crc:  # it covers the compression byte
+    if masked_crc32c(data[offset : end + 1]) != crc:  # includes the compression byte
         raise _DamagedError(f"the checksum of the block at byte {offset} differs; copy or download it again")
     if compression != 0:
         method = "Snappy" if compression == 1 else f"method {compression}"
-        raise _DamagedError(f"compressed ({method}), not supported; save it again with a recent TensorFlow")
+        raise _DamagedError(f"compressed ({method}), which is not supported; save it with a recent TensorFlow")
     return data[offset:end]
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The (key, value) pairs of a block.
 
-    An entry is: how many bytes of the previous key to keep, how many new ones follow, how long the value is,
-    new bytes, value. The block ends in an array of restart points, which serve binary search, and in their
-    number.
+    An entry holds the number of bytes shared with the previous key, the number of new bytes, the length of the value,
+    the new bytes, and the value. The block ends with an array of restart points, for binary search, and their number.
     """
     if len(block) < 4:
         raise _DamagedError("a block is too short")
@@ -212,14 +211,14 @@ def _parse_header(message: bytes) -> int:
         if number == 1:
             shards = _integer(value)
         elif number == 2 and value != 0:
-            raise _DamagedError("written by a big-endian machine, not supported")
+            raise _DamagedError("written by a big-endian machine, which is not supported")
     return shards
 
 
 def _parse_variable(message: bytes) -> Variable:
     """A `BundleEntryProto`: 1 dtype, 2 shape, 3 shard, 4 offset, 5 size, 6 checksum, 7 slices.
 
-    Fields that are zero are left out, as always in proto3.
+    Fields that are zero are omitted, as always in proto3.
     """
     values: dict[str, Any] = {}
     integers = {1: "dtype", 3: "shard", 4: "offset", 5: "size", 6: "crc"}
@@ -263,18 +262,18 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _integer(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise _DamagedError("an entry has a message where a number belongs")
+        raise _DamagedError("an entry has a message instead of a number")
     return value
 
 
 def _message(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise _DamagedError("an entry has a number where a message belongs")
+        raise _DamagedError("an entry has a number instead of a message")
     return value
 
 
 class _Cursor:
-    """A position in bytes that moves on with each read and never beyond the end."""
+    """A read position in bytes, which never moves beyond the end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -291,7 +290,7 @@ class _Cursor:
         return self._data[start:end]
 
     def varint(self) -> int:
-        """An integer in groups of seven bits, low ones first; the high bit says that another one follows."""
+        """An integer in groups of seven bits, lowest first; the high bit is set if another group follows."""
         result = 0
         for shift in range(0, 70, 7):  # 64 bits are ten groups
             (byte,) = self.take(1)

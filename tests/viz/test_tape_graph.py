@@ -149,5 +149,5 @@ def test_a_deep_tape_and_one_that_was_not_recorded_are_refused():
     with ca.no_grad():
         z = x * 2.0
     for nothing in (x, z, np.ones(3)):
-        with pytest.raises(UserError, match="no operation made it"):
+        with pytest.raises(UserError, match="no recorded operation"):
             tape_graph(nothing)

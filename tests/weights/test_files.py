@@ -114,7 +114,7 @@ def test_a_folder_must_hold_exactly_one_checkpoint(tmp_path, refused):
     weights.write(tmp_path / "b.safetensors", OURS)
     assert same(weights.read(tmp_path))
     weights.write(tmp_path / "a.safetensors", OURS)
-    with refused(tmp_path, "a.safetensors, b.safetensors", "name one"):
+    with refused(tmp_path, "a.safetensors, b.safetensors", "give one"):
         weights.read(tmp_path)
 
 
@@ -147,7 +147,7 @@ def test_what_is_not_there_is_named(tmp_path, refused):
     with refused(tmp_path / "snap-0", "snap-0.index"):
         weights.read(tmp_path / "snap-0")
     (tmp_path / "snap-0.data-00000-of-00001").write_bytes(b"lonely")
-    with refused(tmp_path / "snap-0.data-00000-of-00001", "no snap-0.index"):
+    with refused(tmp_path / "snap-0.data-00000-of-00001", "nor snap-0.index"):
         weights.read(tmp_path / "snap-0.data-00000-of-00001")
     with refused(tmp_path / "a.safetensors", "check the path"):
         weights.read_metadata(tmp_path / "a.safetensors")
