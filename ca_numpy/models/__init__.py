@@ -1,7 +1,7 @@
 """The paper's networks, and nothing else."""
 
 from ca_numpy.models.base import BaseGenerator, Completion, Learnt, architecture
-from ca_numpy.models.critic import Critic
+from ca_numpy.models.critic import Critic, critic_kind
 from ca_numpy.models.generator import Generator
 from ca_numpy.models.variants import OFFICIAL, PAPER, AttentionKind, Variant
 
@@ -16,4 +16,5 @@ __all__ = [
     "Learnt",
     "Variant",
     "architecture",
+    "critic_kind",
 ]

@@ -13,7 +13,7 @@ import pkgutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from ca_numpy.errors import UserError
 from ca_numpy.models.variants import AttentionKind, Variant
 from ca_numpy.nn import Module
 
+T = TypeVar("T")
 #: Every known architecture by name; a subclass enters itself.
 _ARCHITECTURES: dict[str, type[BaseGenerator]] = {}
 
@@ -152,12 +153,17 @@ def cut(y: Tensor, image: Tensor) -> Tensor:
 
 def architecture(name: str) -> type[BaseGenerator]:
     """The generator's class of that name. Raises UserError for a name that no file in this folder has."""
-    if name not in _ARCHITECTURES:
+    return find(_ARCHITECTURES, name, what="architecture")
+
+
+def find(table: Mapping[str, T], name: str, *, what: str) -> T:
+    """The entry of that name, which importing a file in this folder makes. Raises UserError if none does."""
+    if name not in table:
         for module in pkgutil.iter_modules(sys.modules[__package__].__path__, f"{__package__}."):
             importlib.import_module(module.name)
-    if name not in _ARCHITECTURES:
-        raise UserError(f"there is no architecture {name!r}: choose from {', '.join(sorted(_ARCHITECTURES))}")
-    return _ARCHITECTURES[name]
+    if name not in table:
+        raise UserError(f"there is no {what} {name!r}: choose from {', '.join(sorted(table))}")
+    return table[name]
 
 
 def learnt_from(metadata: Mapping[str, str]) -> Learnt:

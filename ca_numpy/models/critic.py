@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from ca_numpy.engine.autograd import as_tensor
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
+from ca_numpy.models.base import find
 from ca_numpy.nn import Conv2d, Linear, Module
 
 Which = Literal["local", "global"]
@@ -20,6 +21,10 @@ Which = Literal["local", "global"]
 CHANNELS = {"local": (1, 2, 4, 8), "global": (1, 2, 4, 4)}
 #: Sides of what the paper's critics see, in pixels.
 PAPER_SIZE = {"local": 128, "global": 256}
+
+
+#: Every known kind of critic by name; a subclass enters itself.
+_CRITICS: dict[str, type[Critic]] = {}
 
 
 class Critic(Module):
@@ -38,6 +43,13 @@ class Critic(Module):
     Parameters at the paper's sizes: 7,072,770 of both critics together. Raises UserError for another `which`, and
     ValueError for inputs that do not give the linear map as many features as it has weights.
     """
+
+    #: The name by which `TrainConfig.critic` knows it: a critic of another kind is one new file with a subclass.
+    kind: ClassVar[str] = "paper"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _CRITICS[cls.kind] = cls
 
     def __init__(
         self,
@@ -98,3 +110,11 @@ class Critic(Module):
         for layer in self.layers.values():
             x = layer(x)
         return self.score(x.reshape(len(x), -1))
+
+
+_CRITICS[Critic.kind] = Critic
+
+
+def critic_kind(name: str) -> type[Critic]:
+    """The class of critics of that name. Raises UserError for a name that no file in this folder has."""
+    return find(_CRITICS, name, what="critic")

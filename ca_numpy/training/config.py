@@ -31,6 +31,8 @@ class TrainConfig:
 
     architecture: str = "two-stage"
     """Generator architecture, by its name in `ca_numpy/models/`. "two-stage" is the paper's."""
+    critic: str = "paper"
+    """The critics' name among the files in `ca_numpy/models/`. "paper" is the paper's."""
     variant: Literal["official", "paper"] = "official"
     """Which networks to build where the released code and the paper differ."""
     attention: AttentionKind = "contextual"

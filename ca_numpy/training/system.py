@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.engine.autograd import grad
 from ca_numpy.engine.tensor import Tensor
-from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture
+from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture, critic_kind
 from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Module, Vgg16
 from ca_numpy.nn.optim import Adam, Clock
@@ -118,8 +118,9 @@ def new_system(
     kind = architecture(config.architecture)
     generator = kind(variant=variant, attention=config.attention, width=config.width, rng=weight_rng)
     generator.learnt = Learnt(hole=config.box, size=config.size)
-    local = Critic("local", size=config.box, width=config.critic_width, rng=weight_rng)
-    whole = Critic("global", size=config.size, width=config.critic_width, rng=weight_rng)
+    judge = critic_kind(config.critic)
+    local = judge("local", size=config.box, width=config.critic_width, rng=weight_rng)
+    whole = judge("global", size=config.size, width=config.critic_width, rng=weight_rng)
     clock = Clock() if config.shared_clock else None
     critics = local.parameters() | whole.parameters()
     return System(

@@ -25,7 +25,7 @@ from vgg_cases import draw_vgg
 
 from ca_numpy.data import ImageFolder, split, validation_crops
 from ca_numpy.errors import UserError
-from ca_numpy.models import OFFICIAL, PAPER, Generator
+from ca_numpy.models import OFFICIAL, PAPER, Critic, Generator
 from ca_numpy.models.io import save
 from ca_numpy.training import TrainConfig, train
 from ca_numpy.training.algorithm1 import update_critics, update_generator
@@ -61,6 +61,12 @@ class Other(Generator):
     """A generator of another architecture."""
 
     architecture = "other-for-test"
+
+
+class Patch(Critic):
+    """A critic of another kind."""
+
+    kind = "patch-for-test"
 
 
 class Deeds(NamedTuple):
@@ -211,6 +217,7 @@ ROWS = {
     "data": Row("others", lambda s: s.holds_out("others", validation=BASE.validation) and s.loads(data="others")),
     "validation": Row(0.7, lambda s: s.holds_out("pictures", validation=0.7) and s.loads(validation=0.7)),
     "architecture": Row("other-for-test", lambda s: type(s.generator) is Other),
+    "critic": Row("patch-for-test", lambda s: [type(c) for c in s.critics] == [Patch, Patch]),
     "variant": Row("paper", lambda s: s.generator.variant == PAPER),
     "attention": Row("none", lambda s: s.generator.attention == "none"),
     "propagation": Row(False, lambda s: s.generator.variant == dataclasses.replace(OFFICIAL, propagation=False)),
