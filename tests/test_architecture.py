@@ -19,7 +19,7 @@ HEIGHT = {
     "errors": 0, "atomic": 0, "geometry": 0, "machine": 0, "metrics": 1,
     "backend": 1, "data": 1, "jit": 1, "weights": 1,
     "registry": 2,
-    "engine.tensor": 3, "engine.autograd": 4, "engine.ops": 5, "engine": 5,
+    "engine.numpy_protocol": 0, "engine.tensor": 3, "engine.autograd": 4, "engine.ops": 5, "engine": 5,
     "attention": 6,
     "functional": 7,
     "nn": 8,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.backend import Array
+from ca_numpy.engine.numpy_protocol import array_function, gradients_lost
 from ca_numpy.registry import current_backend
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Tensor:
 
     __slots__ = ("__weakref__", "data", "inputs", "op", "params", "tracked")
     __array_ufunc__ = None  # ndarray * Tensor is then decided by Tensor.__rmul__, not by NumPy
+    __array_function__ = array_function  # np.stack and the like name what to call instead
 
     def __init__(self, data: Any, *, tracked: bool = True) -> None:
         self.data: Array = data.data if isinstance(data, Tensor) else current_backend().asarray(data)
@@ -65,8 +66,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
-        return dtype
+        return np.dtype(self.data.dtype)  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
@@ -74,7 +74,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return int(self.data.size)
 
     def detach(self) -> Tensor:
         """The same values, of the same shape, as a constant: gradients stop here."""
@@ -85,6 +85,8 @@ class Tensor:
         return current_backend().to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.tracked and is_recording():
+            raise gradients_lost("this")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __float__(self) -> float:
@@ -160,7 +162,5 @@ def tensor(array: Any, /) -> Tensor:
 
     An array of any shape. Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
     """
-    data = array.data if isinstance(array, Tensor) else current_backend().asarray(array)
-    if np.dtype(data.dtype).kind != "f":
-        data = current_backend().asarray(data, dtype=np.float64)
-    return Tensor(data)
+    x = Tensor(array)
+    return x if x.dtype.kind == "f" else Tensor(current_backend().asarray(x.data, dtype=np.float64))
