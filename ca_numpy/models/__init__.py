@@ -1,6 +1,6 @@
 """The paper's networks, and nothing else."""
 
-from ca_numpy.models.base import BaseGenerator, Completion, Learnt, architecture
+from ca_numpy.models.architectures import BaseGenerator, Completion, Learnt, architecture
 from ca_numpy.models.critic import Critic, critic_kind
 from ca_numpy.models.generator import Generator
 from ca_numpy.models.variants import OFFICIAL, PAPER, AttentionKind, Variant

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from ca_numpy.engine.autograd import as_tensor
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
-from ca_numpy.models.base import find
+from ca_numpy.models.architectures import find
 from ca_numpy.nn import Conv2d, Linear, Module
 
 Which = Literal["local", "global"]

@@ -24,7 +24,7 @@ from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
-from ca_numpy.models.base import BaseGenerator
+from ca_numpy.models.architectures import BaseGenerator
 from ca_numpy.models.variants import OFFICIAL, AttentionKind, Variant, attention_kind, variant_of
 from ca_numpy.nn import AppearanceFlow, Conv2d, SpatialTransformer, Warp
 from ca_numpy.registry import current_backend

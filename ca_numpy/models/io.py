@@ -8,7 +8,7 @@ from typing import Literal
 
 from ca_numpy import weights
 from ca_numpy.errors import UserError
-from ca_numpy.models.base import BaseGenerator, Learnt, architecture, learnt_from
+from ca_numpy.models.architectures import BaseGenerator, Learnt, architecture, learnt_from
 from ca_numpy.models.critic import PAPER_SIZE
 from ca_numpy.models.generator import Generator
 from ca_numpy.models.variants import Variant

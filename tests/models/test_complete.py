@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ca_numpy
 from ca_numpy import UserError, grad, tensor, weights
-from ca_numpy.models import BaseGenerator, Generator, Learnt, architecture, base
+from ca_numpy.models import BaseGenerator, Generator, Learnt, architecture, architectures
 from ca_numpy.models.generator import colours_turned
 from ca_numpy.models.io import save
 
@@ -115,8 +115,8 @@ def gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """One new file in the folder of the models."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "gated_for_test.py").write_text(GATED)
-    known = dict(base._ARCHITECTURES)
-    monkeypatch.setattr(base, "_ARCHITECTURES", known)
+    known = dict(architectures._ARCHITECTURES)
+    monkeypatch.setattr(architectures, "_ARCHITECTURES", known)
     monkeypatch.setattr(ca_numpy.models, "__path__", [*ca_numpy.models.__path__, str(tmp_path / "models")])
     yield "gated-for-test"
     sys.modules.pop("ca_numpy.models.gated_for_test", None)
