@@ -106,7 +106,7 @@ def test_bad_input_is_one_line(options):
 
 
 def test_other_methods_need_no_model(tmp_path):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
     table = ca_numpy.evaluate(methods=["patchmatch", "mean"], **SMALL)
     assert list(table.rows) == ["patchmatch", "mean colour", "truth"]
     assert table.wins == {}
@@ -115,7 +115,7 @@ def test_other_methods_need_no_model(tmp_path):
 
 def test_wins_are_counted_in_psnr_over_the_hole():
     """The mean colour beside Telea's method, picture by picture, by the metric itself."""
-    pytest.importorskip("cv2")
+    pytest.importorskip("cv2", reason="pip install 'ca-numpy[peers]'")
     photographs = validation_crops(Photographs(), size=32, count=7)
     masks = draw_holes("centre", size=32, count=7, seed=0)
     better = [
