@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from threadpoolctl import threadpool_limits
 
 from ca_numpy.engine.tensor import is_recording
 from ca_numpy.registry import current_backend, registered_backends, use_backend, why_unavailable
+
+try:
+    from threadpoolctl import threadpool_limits
+except ImportError:  # it comes with Numba
+    threadpool_limits = nullcontext
 
 # The fixture `backend` is the same for every example of a test: that is what Hypothesis warns of, and what is meant.
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

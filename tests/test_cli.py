@@ -61,7 +61,7 @@ def test_train_then_inpaint_then_evaluate(photo, capsys):
 
 
 def test_evaluate_compares_methods_on_a_list_without_a_model(photo, capsys):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
     command = ["evaluate", "--methods", "patchmatch", "mean", "--pairs", str(photo / "pairs.json")]
     options = ["--data", "textures", "--size", "32", "--count", "3", "--holes", "mixed"]
     assert main([*command, *options, "--sheet", str(photo / "sheet.png")]) == 0

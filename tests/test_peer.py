@@ -192,7 +192,7 @@ def test_penalty_and_its_gradients_are_the_peers(case: PenaltyCase, stored: dict
 @pytest.fixture(scope="module")
 def peer() -> ModuleType:
     """The module that asks the PyTorch peer."""
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     import make_peer_numbers
 
     return make_peer_numbers

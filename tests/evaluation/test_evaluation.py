@@ -133,7 +133,7 @@ def test_bad_input_is_one_line(options):
 
 
 def test_other_methods_need_no_model(tmp_path):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
     table = ca_numpy.evaluate(methods=["patchmatch", "mean"], **SMALL)
     assert list(table.rows) == ["patchmatch", "mean colour", "truth"]
     assert table.wins == {}

@@ -9,13 +9,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ca_numpy import filling
 from ca_numpy.errors import UserError
 
-NEEDS = {"patchmatch": "numba", "telea": "cv2", "navier-stokes": "cv2", "biharmonic": "skimage"}
+#: Packages that a method needs, and the extra that brings each.
+NEEDS = {"patchmatch": ("numba", "numba"), "telea": ("cv2", "peers"), "navier-stokes": ("cv2", "peers")}
 
 
 @pytest.fixture(params=list(filling.METHODS))
 def method(request):
     if request.param in NEEDS:
-        pytest.importorskip(NEEDS[request.param])
+        package, extra = NEEDS[request.param]
+        pytest.importorskip(package, reason=f"pip install 'ca-numpy[{extra}]'")
     return request.param
 
 

@@ -13,7 +13,7 @@ from ca_numpy.data import Photographs, crop_window, free_form
 from ca_numpy.errors import UserError
 from ca_numpy.filling.patchmatch import nearest_field, sources, touching
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
 
 
 def noise(shape, seed=0):

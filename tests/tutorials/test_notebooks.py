@@ -81,7 +81,7 @@ def test_it_runs_and_gives_the_committed_figures(path: Path) -> None:
         except UserError as e:
             pytest.skip(str(e))
     if path.name.startswith(NEEDS_NUMBA):
-        pytest.importorskip("numba")
+        pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
     assert_same_figures(figures(quick(path, "numpy")), figures(committed(path)))
 
 

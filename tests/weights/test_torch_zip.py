@@ -57,7 +57,7 @@ def test_a_checkpoint_written_by_torch_is_read_exactly(tmp_path):
 
 
 def test_state_dicts_of_every_protocol_and_dtype_agree_with_torch(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.BatchNorm2d(4), torch.nn.Linear(3, 1))
     optimizer = torch.optim.Adam(module.parameters())
     module(torch.ones(2, 3, 9, 7)).sum().backward()
@@ -89,7 +89,7 @@ def test_state_dicts_of_every_protocol_and_dtype_agree_with_torch(tmp_path):
 
 
 def test_what_is_no_state_dict_is_refused_by_name(tmp_path, refused):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "a.pth"
     for saved, word in [
         (torch.nn.Linear(2, 2), "'torch.nn.modules.linear.Linear'"),
@@ -103,7 +103,7 @@ def test_what_is_no_state_dict_is_refused_by_name(tmp_path, refused):
 
 
 def test_the_format_before_torch_1_6_is_refused_with_the_way_out(tmp_path, refused):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "old.pth"
     torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
     with refused(path, "before version 1.6", "torch.save(torch.load("):
