@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,8 +41,26 @@ def test_compiled_code_is_stale_when_a_module_that_it_imports_changes(monkeypatc
     read: list[str] = []
     file_of = jit._file_of
     monkeypatch.setattr(jit, "_file_of", lambda name: (read.append(name), file_of(name))[1])
-    jit._stamp.__wrapped__("ca_numpy.backends.numba_conv")
+    jit._stamp("ca_numpy.backends.numba_conv")
     assert {"ca_numpy.backends.numba_winograd", "ca_numpy.backends.numba_memory", "ca_numpy.geometry"} <= set(read)
+
+
+@pytest.mark.parametrize("size", [1, 16383, 16384, 16385, 40000])
+def test_elementwise_kernels_reach_the_last_number_of_the_last_block(size: int, rng: np.random.Generator) -> None:
+    """A block has 16384 of them."""
+    x, y, v = rng.standard_normal((3, size)).astype(np.float32)
+    calls: dict[str, Any] = {
+        "elu": lambda on, to: on.elu(to(x)),
+        "elu_slope": lambda on, to: on.elu_slope(to(x)),
+        "leaky_relu": lambda on, to: on.leaky_relu(to(x), alpha=0.2),
+        "leaky_relu_slope": lambda on, to: on.leaky_relu_slope(to(x), alpha=0.2),
+        "mul": lambda on, to: on.mul(to(x), to(y)),
+        "adam": lambda on, to: on.adam(to(x), to(y), to(y), to(v * v), rate=0.1, beta1=0.5, beta2=0.9, eps=1e-8),
+    }
+    with use_backend("numpy") as textbook, use_backend("numba") as compiled:
+        for name, call in calls.items():
+            found, right = call(compiled, np.array), call(textbook, lambda a: a.astype(np.float64))
+            np.testing.assert_allclose(found, right, rtol=1e-6, atol=3e-7, err_msg=name)
 
 
 def test_doubling_by_nearest_index_is_repetition_however_it_is_aligned() -> None:

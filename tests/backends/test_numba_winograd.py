@@ -81,13 +81,19 @@ def test_the_error_is_less_than_ten_times_the_direct_sums(
 def test_zoom_reads_the_small_picture_as_if_each_pixel_stood_four_times(
     n: int, h: int, w: int, c: int, k: int, rng: np.random.Generator
 ) -> None:
+    """Held to NumPy's convolution of the large picture; the bounds are those of `test_numba_conv`."""
     x, kernel = (rng.standard_normal(s).astype(np.float32) for s in ((n, h, w, c), (3, 3, c, k)))
-    large = x.repeat(2, axis=1).repeat(2, axis=2)
-    sums = numba_winograd.conv3x3(large, kernel, SAME), numba_winograd.conv3x3(x, kernel, SAME, zoom=2)
-    np.testing.assert_allclose(*sums, rtol=0, atol=2e-5 * np.sqrt(9 * c))
     g = rng.standard_normal((n, 2 * h, 2 * w, k)).astype(np.float32)
-    sums = numba_winograd.conv3x3_dw(g, large, SAME), numba_winograd.conv3x3_dw(g, x, SAME, zoom=2)
-    np.testing.assert_allclose(*sums, rtol=0, atol=2e-5 * np.sqrt(4 * n * h * w))
+    large = x.repeat(2, axis=1).repeat(2, axis=2)
+
+    def right(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        return numpy_conv.conv2d(x, kernel, SAME), numpy_conv.conv2d_dw(g, x, (3, 3), SAME)
+
+    found = numba_winograd.conv3x3(x, kernel, SAME, zoom=2), numba_winograd.conv3x3_dw(g, x, SAME, zoom=2)
+    exact = [a.astype(np.float64) for a in (large, kernel, g)]
+    squares = right(*(a**2 for a in exact))
+    for y, wanted, square, terms in zip(found, right(*exact), squares, (9 * c, 4 * n * h * w), strict=True):
+        assert np.abs(y - wanted).max() <= 8 * np.finfo(np.float32).eps * np.sqrt(terms * square.max())
 
 
 def test_nan_in_one_picture_of_a_batch_stays_there(rng: np.random.Generator) -> None:
