@@ -4,7 +4,9 @@ import dataclasses
 import pkgutil
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -107,8 +109,13 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     for name in ("mask.png", "masks/a.png"):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(mask).save(name)
+    board = SimpleNamespace(scalars=[], add_scalar=lambda *scalar: board.scalars.append(scalar))
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: board))
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
     guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert blocks
+    for block in blocks:
         exec(block, {})
     assert all(Path(name).is_file() for name in ("steps.png", "filled/a.png", "generator.safetensors"))
+    assert {name for name, _, step in board.scalars if step == 1} >= {"l1_refined", "wasserstein", "rate"}

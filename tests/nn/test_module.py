@@ -55,6 +55,26 @@ def test_loading_takes_the_dtype_of_the_arrays() -> None:
     assert {p.dtype for p in pair.parameters().values()} == {np.dtype(np.float64)}
 
 
+def test_buffers_are_saved_and_restored_with_the_parameters_but_not_learnt() -> None:
+    class Counting(Linear):
+        def __init__(self) -> None:
+            super().__init__("counting", 3, 4, rng=np.random.default_rng(0))
+            self.mean = tensor(np.zeros(4))
+
+        def buffers(self) -> dict[str, Tensor]:
+            return {"counting/mean": self.mean}
+
+    outer, other = Pair(), Pair()
+    outer.rest["third"], other.rest["third"] = Counting(), Counting()
+    assert list(outer.buffers()) == ["counting/mean"]
+    assert "counting/mean" not in outer.parameters()
+    outer.buffers()["counting/mean"].data = np.arange(4.0)
+    other.load_arrays(outer.arrays())
+    assert np.array_equal(other.rest["third"].mean.numpy(), np.arange(4))
+    with pytest.raises(UserError, match="counting/mean"):
+        other.load_arrays({name: a for name, a in outer.arrays().items() if "mean" not in name})
+
+
 def test_names_of_other_networks_are_passed_over() -> None:
     pair = Pair()
     pair.load_arrays(pair.arrays() | {"another/kernel": np.zeros(3)})

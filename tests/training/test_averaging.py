@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import ca_numpy
 from ca_numpy import weights
@@ -19,11 +20,7 @@ from ca_numpy.models import Generator
 from ca_numpy.training import TrainConfig, loop, train
 from ca_numpy.training.averaging import ExponentialAverage
 
-#: The critics join at step 2.
-TINY = TrainConfig(
-    data="textures", width=2, critic_width=2, size=16, box=8, max_shrink=1, batch=1, steps=5, pretrain=2,
-    critic_steps=1, validate_every=2, pictures_every=100, checkpoint_every=100, rate=1e-2, ema=0.75,
-)  # fmt: skip
+STEPS, DECAY = 5, 0.75
 QUIET: dict[str, Any] = {"backend": "numpy", "quiet": True}
 EMA = "generator-ema.safetensors"
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -109,8 +106,22 @@ def test_after_the_first_update_it_has_these_weights_of_its_own() -> None:
 
 
 # ---- in a run --------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A second's run, on pictures of noise; the critics join at step 2."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for name in "abcdef":
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(folder / f"{name}.png")
+    return TrainConfig(
+        data=str(folder), width=2, critic_width=2, size=16, box=8, max_shrink=1, batch=1, steps=STEPS, pretrain=2,
+        critic_steps=1, validate_every=2, pictures_every=100, checkpoint_every=100, rate=1e-2, ema=DECAY,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module", params=["numpy", "numba"])
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def whole(
+    tiny: TrainConfig, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     """A backend, and a run on it that was not interrupted."""
     if request.param not in ca_numpy.available_backends():
         pytest.skip(f"{request.param} does not work here")
@@ -118,19 +129,19 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_pictures", "draw_curves", "draw_photograph"):
             patch.setattr(loop, name, lambda *_: [])
-        train(TINY, out=folder, backend=request.param, quiet=True)
+        train(tiny, out=folder, backend=request.param, quiet=True)
     return request.param, folder
 
 
-@settings(max_examples=4)
-@given(stops=st.sets(st.integers(1, TINY.steps - 1), min_size=1))
+@settings(max_examples=3)
+@given(stops=st.sets(st.integers(1, STEPS - 1), min_size=1))
 def test_a_run_that_was_stopped_has_the_same_bytes(
-    whole: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory, stops: set[int]
+    tiny: TrainConfig, whole: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory, stops: set[int]
 ) -> None:
     backend, straight = whole
     folder = tmp_path_factory.mktemp("runs") / "parts"
     first, *later = sorted(stops)
-    train(TINY, out=folder, stop_after=first, backend=backend, quiet=True)
+    train(tiny, out=folder, stop_after=first, backend=backend, quiet=True)
     for stop in later:
         train(resume=folder, stop_after=stop, backend=backend, quiet=True)
     assert bytes_of(folder) != bytes_of(straight)
@@ -139,19 +150,19 @@ def test_a_run_that_was_stopped_has_the_same_bytes(
     assert log_of(folder) == log_of(straight)
 
 
-def test_what_is_saved_is_the_mean_of_the_weights_after_each_update(tmp_path: Path) -> None:
+def test_what_is_saved_is_the_mean_of_the_weights_after_each_update(tiny: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    history = [train(TINY, out=run, stop_after=1, **QUIET).generator.arrays()]
-    history += [train(resume=run, stop_after=n, **QUIET).generator.arrays() for n in range(2, TINY.steps + 1)]
-    expected, raw = weighted_mean(history, decay=TINY.ema), ca_numpy.load(run).arrays()
+    history = [train(tiny, out=run, stop_after=1, **QUIET).generator.arrays()]
+    history += [train(resume=run, stop_after=n, **QUIET).generator.arrays() for n in range(2, STEPS + 1)]
+    expected, raw = weighted_mean(history, decay=DECAY), ca_numpy.load(run).arrays()
     for name, a in ca_numpy.load(run / EMA).arrays().items():
         np.testing.assert_allclose(a, expected[name], atol=1e-6)
     assert max(np.abs(raw[name] - expected[name]).max() for name in raw) > 1e-3  # it is not the last weights
 
 
-def test_training_does_not_notice(whole: tuple[str, Path], tmp_path: Path) -> None:
+def test_training_does_not_notice(tiny: TrainConfig, whole: tuple[str, Path], tmp_path: Path) -> None:
     backend, averaged = whole
-    plain = train(TINY, ema=0.0, out=tmp_path / "plain", backend=backend, quiet=True).folder
+    plain = train(tiny, ema=0.0, out=tmp_path / "plain", backend=backend, quiet=True).folder
     assert not (plain / EMA).exists()
     assert bytes_of(plain)["generator.safetensors"] == bytes_of(averaged)["generator.safetensors"]
     without = [{k: v for k, v in r.items() if "_ema_" not in k} for r in log_of(averaged)]
@@ -178,16 +189,16 @@ def test_its_file_is_a_generators_like_the_other(whole: tuple[str, Path]) -> Non
     assert not np.array_equal(*filled)
 
 
-def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--data textures --width 2 --critic-width 2 --size 16 --box 8 --max-shrink 1 --batch 1 --steps 1"
-    args = ["train", *options.split(), "--pretrain", "1", "--ema", "0.999", "--out", str(tmp_path / "run")]
+def test_the_command_line_has_it(tiny: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--width 2 --critic-width 2 --size 16 --box 8 --max-shrink 1 --batch 1 --steps 1 --pretrain 1"
+    args = ["train", "--data", tiny.data, *options.split(), "--ema", "0.999", "--out", str(tmp_path / "run")]
     assert main([*args, "--backend", "numpy"]) == 0
     assert (tmp_path / "run" / EMA).is_file()
     assert " ema " in next(line for line in capsys.readouterr().err.splitlines() if "step    1/1" in line)
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])
-def test_a_decay_that_averages_nothing_is_refused(tmp_path: Path, decay: float) -> None:
+def test_a_decay_that_averages_nothing_is_refused(tiny: TrainConfig, tmp_path: Path, decay: float) -> None:
     with pytest.raises(UserError, match="ema"):
-        train(TINY, ema=decay, out=tmp_path / "run", **QUIET)
+        train(tiny, ema=decay, out=tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()

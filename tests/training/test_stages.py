@@ -1,6 +1,7 @@
 """Stages follow one another, go on where they were, and say what cannot be changed."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -47,6 +48,13 @@ def test_the_same_call_goes_on_to_the_same_weights(tiny, tmp_path):
     assert calls
     for name, array in whole.generator.arrays().items():
         np.testing.assert_array_equal(array, done.generator.arrays()[name])
+
+
+def test_on_record_is_called_in_every_stage(tiny, tmp_path):
+    seen = []
+    train_in_stages(**tiny, out=tmp_path / "run", on_record=seen.append)
+    logs = [(tmp_path / "run" / stage / "log.jsonl").read_text() for stage in ("1-16", "2-32")]
+    assert seen == [json.loads(line) for log in logs for line in log.splitlines()]
 
 
 def test_a_finished_stage_is_left_alone(tiny, tmp_path):

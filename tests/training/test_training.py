@@ -333,6 +333,40 @@ def test_divergence_is_reported_and_the_last_checkpoint_kept(tmp_path):
         assert all(np.isfinite(a).all() for a in arrays.values())
 
 
+def test_on_record_is_called_with_every_line_of_the_log_once_it_is_written(tmp_path):
+    seen, written = [], []
+
+    def look(record):
+        written.append(json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1]))
+        seen.append(dict(record))
+        record.clear()  # what is done with it is nobody else's business
+
+    train(TINY, out=tmp_path / "run", backend="numpy", quiet=True, stop_after=3, on_record=look)
+    done = train(resume=tmp_path / "run", backend="numpy", quiet=True, on_record=look)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert seen == written == lines == done.records
+    assert sum("rate" in record for record in seen) == TINY.steps
+    assert sum("validation_psnr" in record for record in seen) == 4
+
+
+@pytest.mark.parametrize("bad", [0, 1, 4, 7])
+def test_what_on_record_raises_ends_the_run_which_can_be_resumed(whole_run, tmp_path, bad):
+    """At the first measurement, a step, a measurement after a step, the last step."""
+    count = 0
+
+    def fail(record):
+        nonlocal count
+        if count == bad:
+            raise RuntimeError("the disk of the plots is full")
+        count += 1
+
+    with pytest.raises(RuntimeError, match="plots"):
+        train(TINY, out=tmp_path / "run", backend="numpy", quiet=True, on_record=fail, checkpoint_every=2)
+    done = train(resume=tmp_path / "run", backend="numpy", quiet=True, checkpoint_every=TINY.checkpoint_every)
+    assert bytes_of(done.folder) == bytes_of(whole_run.folder)
+    assert without_times(done.folder) == without_times(whole_run.folder)
+
+
 def test_the_rate_falls_linearly():
     config = TrainConfig(steps=11, pretrain=0, rate=1.0, final_rate=0.5)
     assert [generator_rate(config, s) for s in (0, 5, 10)] == pytest.approx([1.0, 0.75, 0.5])
