@@ -17,7 +17,7 @@ from ca_numpy.errors import UserError
 
 MaskKind = Literal["box", "boxes", "free-form", "mixed"]
 
-SMALLEST_DRAWING = 8  # pixels: in a smaller square all boxes and strokes look alike
+SMALLEST_DRAWING = 8  # pixels: on a smaller square several boxes and strokes have no room to differ
 
 
 class BoundingBox(NamedTuple):
@@ -175,9 +175,9 @@ class MaskSampler:
 
     `kind` is "box", the paper's rectangle; "boxes", one to four smaller ones; "free-form", brush strokes; or "mixed",
     by chance "box" every other time, else "boxes" or "free-form".
-    Sizes are in pixels: a square image of `image_size`, a window of `box_size` that contains the hole, and for "box"
-    at most `max_shrink` less on each side. Each image has its own mask; `per_batch=True` draws one for the whole
-    batch, as in the authors' code.
+    Sizes are in pixels: a square image of `image_size`, a window of `box_size` that holds the whole hole, and for
+    "box" the maximum shrinkage on each side, `max_shrink`. Each image has its own mask; `per_batch=True` draws one
+    for the whole batch, as in the authors' code.
 
     Raises `UserError` for an unknown kind and incompatible sizes.
     """
