@@ -122,7 +122,7 @@ class BaseGenerator(Module, ABC):
         return Completion(coarse, refined, refined * mask + image * (1.0 - mask))
 
     def framed(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
-        """Both mirrored at the bottom and right up to multiples of `multiple`: N H W C -> N H' W' C. May raise ValueError."""
+        """Mirror both at the bottom and right to multiples of `multiple`: N H W C -> N H' W' C. Raises ValueError."""
         image, mask = as_tensors([image, mask])
         if image.ndim != 4 or mask.ndim != 4:
             raise ValueError(f"images are N H W 3 and masks N H W 1, got {image.shape} and {mask.shape}")
