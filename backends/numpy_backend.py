@@ -1,6 +1,6 @@
 """The textbook: every kernel in plain NumPy, written to be read. All other backends are tested against it.
 
-The equations and shapes stand in the contract, `ca_numpy/backend.py`; here are the few lines that carry them out.
+The contract, `ca_numpy/backend.py`, gives the equations and shapes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NumpyBackend(Backend):
         return np.asarray(self.to_numpy(x), dtype=dtype)
 
     def to_numpy(self, x: Array) -> Array:
-        return x.get() if hasattr(x, "get") else x  # a GPU's array, left by another backend, comes to the host
+        return x.get() if hasattr(x, "get") else x  # a GPU array of another backend is copied to the host
 
     def describe(self) -> str:
         blas = machine.blas()
@@ -72,7 +72,7 @@ class NumpyBackend(Backend):
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
-        # (e^min(x, 0) − 1) + max(x, 0): each part is 0 on the other's side. Unlike expm1, NumPy's exp is vectorised.
+        # (e^min(x, 0) − 1) + max(x, 0): one of the terms is 0. Unlike expm1, NumPy's exp is vectorised.
         y = np.exp(np.minimum(x, 0))
         y -= 1
         y += np.maximum(x, 0)
@@ -123,7 +123,7 @@ class NumpyBackend(Backend):
         if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
             x[index] = g
         else:
-            np.add.at(x, index, g)  # an array of positions may name one twice
+            np.add.at(x, index, g)  # an index array may contain duplicates
         return x
 
     def concat(self, *xs: Array, axis: int) -> Array:
