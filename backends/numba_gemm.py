@@ -1,5 +1,5 @@
-"""Loops written in LLVM's language because its vectoriser misses them: a matrix product that keeps its sums in
-registers, and a small constant matrix applied to rows of numbers.
+"""Loops written in LLVM IR because LLVM's vectoriser misses them: a matrix product that keeps its sums in registers,
+and a small constant matrix applied to rows of numbers.
 
 *The product.* A processor multiplies and adds eight or sixteen numbers in one instruction if they are in registers.
 One block of the result, ROWS rows of one vector each, therefore stays in registers during the sum over k:
