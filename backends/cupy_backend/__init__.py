@@ -1,7 +1,7 @@
 """The GPU backend: CuPy arrays, and our own kernels in CUDA C++, which also run without a GPU.
 
-Convolution is in `conv.py`, contextual attention in `attention.py`, everything else here, the kernels in `kernels/*.cu`,
-and the device in `device.py`.
+Convolution is in `conv.py`, contextual attention in `attention.py`, everything else here, the kernels in
+`kernels/*.cu`, and the device in `device.py`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Kernels(Protocol):
         """Release cached memory."""
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        """Seconds from the start of the first kernel that `run` launches to the end of the last, by the device's clock."""
+        """Seconds from the first kernel that `run` launches to the end of the last, by the device's clock."""
 
 
 class Device(NamedTuple):
@@ -158,8 +158,8 @@ def check_driver(driver: int, built: int) -> None:
         raise UserError("there is no NVIDIA driver: install it (Debian and Ubuntu: apt install nvidia-driver), "
                         "or run the same kernels on the CPU with backend='cupy-emulated'")  # fmt: skip
     if driver // 1000 < built // 1000:
-        right = f"pip uninstall -y cupy-cuda{built // 1000}x && pip install 'ca-numpy[cuda{driver // 1000}]'"
-        raise UserError(f"the driver supports CUDA {_version(driver)}, but CuPy was built for {_version(built)}: {right}")
+        remedy = f"pip uninstall -y cupy-cuda{built // 1000}x && pip install 'ca-numpy[cuda{driver // 1000}]'"
+        raise UserError(f"the driver knows CUDA {_version(driver)}, but CuPy was built for {_version(built)}: {remedy}")
 
 
 def check_capability(name: str, major: int, minor: int) -> None:

@@ -115,7 +115,7 @@ def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
     library = folder / f"{key}.so"
     with _locked(folder / f"{key}.lock"):
         if not library.exists():
-            print("compiling the GPU's kernels for the CPU (only once) …", file=sys.stderr)
+            print("compiling the GPU's kernels for the CPU, once …", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 source, result = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
                 source.write_text(text, encoding="utf-8")

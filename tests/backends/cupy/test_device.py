@@ -24,7 +24,7 @@ cupy_is_here = importlib.util.find_spec("cupy") is not None
     ("driver", "built", "message"),
     [
         (0, 12090, "no NVIDIA driver: .*cupy-emulated"),
-        (12040, 13000, r"the driver supports CUDA 12.4, but CuPy was built for 13.0: .*ca-numpy\[cuda12\]"),
+        (12040, 13000, r"the driver knows CUDA 12.4, but CuPy was built for 13.0: .*ca-numpy\[cuda12\]"),
         (11080, 12000, "knows CUDA 11.8"),
     ],
 )
