@@ -5,12 +5,20 @@ Positions of a grid are numbered row by row. Functions return sorted, unique pos
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+
+
+class Gradients(NamedTuple):
+    """Gradients of the downscaled features and of the norms of b's patches, summed over bands."""
+
+    f: Array
+    b: Array
+    norm: Array
 
 
 def walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:

@@ -44,7 +44,7 @@ from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry
 
 from . import numba_attention_kernels as kernels
-from .attention_bands import least_exponent, walked, windowed
+from .attention_bands import Gradients, least_exponent, walked, windowed
 from .numba_gemm import WIDTH, matmul, panels
 from .numba_memory import POOL
 from .numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
@@ -92,7 +92,7 @@ def backward(
         b_flat = b_blocks.reshape(-1, b_blocks.shape[-1])
         times_b_transposed = _Factor(b_flat.T)
         d_blocks, runs = np.zeros_like(b_flat), runs_of(np.arange(len(b_flat)), image.b_grid[1] + 1)
-        small = _SmallGradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
+        small = Gradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
         for band in image.bands:
             cells, corners = (band.y0, band.y1), (band.y0, band.y1 + 1)
             image.attend(band, cells)
@@ -157,14 +157,6 @@ class _Rows:
     def __getitem__(self, row: int) -> Array:
         start = self._places[row] * self.w
         return self.values[start : start + self.w]
-
-
-class _SmallGradients(NamedTuple):
-    """Sums over bands, for the downscaled features and the norms of b's patches."""
-
-    f: Array
-    b: Array
-    norm: Array
 
 
 class _Image:
@@ -243,40 +235,34 @@ class _Image:
         kernels.corner_sums(attention.values, attention.slot, cells, corners, self.grids, runs, weights)
         return weights
 
-    def attend_vjp(self, band: _Band, d_weights: Array, d: _SmallGradients) -> None:
+    def attend_vjp(self, band: _Band, d_weights: Array, d: Gradients) -> None:
         """Backward from the gradient of Q to the features, after `attend`: adds to d."""
-        d_logits = self._rows("d_logits", (band.y1 - band.y0) * self.w)
+        length = len(self.b)
+        d_logits = self.reuse("d_logits", ((band.y1 - band.y0) * self.w, length))
         attention = self._attention
         kernels.softmax_vjp(d_weights, attention.values, attention.slot, band.y0, self.grids, self.valid, self.scale,
                             d_logits)  # fmt: skip
-        d_scores = self._rows("wide", len(band.scores))
+        d_scores = self.reuse("wide", (len(band.scores), length))
         steps = self.steps[0], self.steps[-1]
         kernels.propagate_adjoint(d_logits, band.y0, band.y1, band.scores, steps, self.grids, d_scores)
         kernels.divide_by_norm_vjp(d_scores, self._scores.values, self._scores.slot[band.scores], self.norm, d.norm)
         products = np.array(sorted({row for other in band.score_rows for row in self._windows_of(other)}))
         positions = (products[:, None] * self.w + np.arange(self.w)).ravel()
-        d_products = self._rows("d_products", len(positions))
+        d_products = self.reuse("d_products", (len(positions), length))
+        slot = np.full(len(self.f), -1)
+        slot[band.scores] = np.arange(len(band.scores))
         back, ones = (-self.window[-1], -self.window[0]), np.ones_like(self.norm)
-        everywhere = runs_of(np.arange(len(self.b)), self.b_grid[1])
-        kernels.window_sums(d_scores, self._slot(band.scores), positions, back, self.grids, everywhere, ones,
+        everywhere = runs_of(np.arange(length), self.b_grid[1])
+        kernels.window_sums(d_scores, slot, positions, back, self.grids, everywhere, ones,
                             d_products)  # fmt: skip
         d.f[positions] += product(d_products, self.b)
         d.b[...] += product(d_products.T, self.f[positions])
 
-    def finish(self, d: _SmallGradients) -> Array:
+    def finish(self, d: Gradients) -> Array:
         """∂/∂b (downscaled), including that of norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
         square = np.where(self.norm > SMALLEST_NORM, d.norm / (2 * self.norm), 0).astype(self.b.dtype)
         boxed: Array = box_sum(square.reshape(self.b_grid), [-s for s in self.window]).reshape(-1, 1)
         return np.asarray(d.b + 2 * self.b * boxed)
-
-    def _slot(self, positions: Array) -> Array:
-        """The row that stores each position, −1 if none."""
-        slot = np.full(len(self.f), -1)
-        slot[positions] = np.arange(len(positions))
-        return slot
-
-    def _rows(self, name: str, n: int) -> Array:
-        return self.reuse(name, (n, len(self.b)))
 
     def reuse(self, name: str, shape: tuple[int, int]) -> Array:
         """An array in the memory of that name, whose previous contents are lost."""

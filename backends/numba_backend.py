@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.jit import LOCK
 
 from . import numba_attention, numba_conv, numba_elementwise
 from .numba_gemm import WIDTH
 from .numba_memory import POOL
-from .numpy_backend import NumpyBackend
+from .numpy_backend import NumpyBackend, nearest_pixels
 
 Array = NDArray[Any]
 LARGE = 1 << 16
@@ -69,14 +69,12 @@ class NumbaBackend(NumpyBackend):
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(x):
             return super().resize_nearest(x, size=size, align_corners=align_corners)
-        pairs = zip(x.shape[1:3], size, strict=True)
-        return numba_elementwise.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
+        return numba_elementwise.gather_pixels(x, *nearest_pixels(x.shape[1:3], size, align_corners=align_corners))
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(g):
             return super().resize_nearest_adjoint(g, size=size, align_corners=align_corners)
-        pairs = zip(size, g.shape[1:3], strict=True)
-        rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
+        rows, columns = nearest_pixels(size, g.shape[1:3], align_corners=align_corners)
         return numba_elementwise.scatter_pixels(g, rows, columns, size)
 
     def matmul(self, a: Array, b: Array) -> Array:

@@ -119,8 +119,7 @@ class NumpyBackend(Backend):
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
         x = np.zeros(shape, g.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        if is_basic(index):
             x[index] = g
         else:
             np.add.at(x, index, g)  # an index array may contain duplicates
@@ -140,15 +139,11 @@ class NumpyBackend(Backend):
         return x
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        rows, columns = (
-            nearest_index(n, m, align_corners=align_corners) for n, m in zip(x.shape[1:3], size, strict=True)
-        )
+        rows, columns = nearest_pixels(x.shape[1:3], size, align_corners=align_corners)
         return x[:, rows[:, None], columns]
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        rows, columns = (
-            nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, g.shape[1:3], strict=True)
-        )
+        rows, columns = nearest_pixels(size, g.shape[1:3], align_corners=align_corners)
         g = self.scatter_add(g, index=rows, axis=1, length=size[0])
         return self.scatter_add(g, index=columns, axis=2, length=size[1])
 
@@ -198,3 +193,15 @@ class NumpyBackend(Backend):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         return p - rate * m / (np.sqrt(v) + eps), m, v
+
+
+def is_basic(index: Any) -> bool:
+    """Whether `index` contains no arrays, and therefore selects no element twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def nearest_pixels(size: tuple[int, ...], new_size: tuple[int, ...], *, align_corners: bool) -> tuple[Array, Array]:
+    """The source rows and columns of nearest-neighbour resizing."""
+    rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, new_size, strict=True))
+    return rows, columns

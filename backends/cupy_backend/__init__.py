@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ca_numpy.backend import Backend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
-from ..numpy_backend import NumpyBackend
+from ..numpy_backend import NumpyBackend, is_basic
 from .attention import Attention
 from .conv import Convolution
 from .device import C_NAMES, Device, cuda_device
@@ -59,16 +59,16 @@ class CupyBackend(NumpyBackend):
         return y
 
     def describe(self) -> str:
-        return self._device.describe()
+        return self._device.kernels.describe()
 
     def memory(self) -> int | None:
-        return self._device.memory()
+        return self._device.kernels.memory()
 
     def release_memory(self) -> None:
         self._device.release_memory()
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        return self._device.elapsed(run)
+        return self._device.kernels.elapsed(run)
 
     # ---- elementwise ----
     def add(self, a: Array, b: Array) -> Array:
@@ -152,8 +152,7 @@ class CupyBackend(NumpyBackend):
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
         x = self.xp.zeros(shape, g.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        if is_basic(index):
             x[index] = g
         else:
             self.xp.add.at(x, self._index(index), g)  # an index array may contain duplicates

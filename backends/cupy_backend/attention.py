@@ -17,7 +17,7 @@ import numpy as np
 from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry
 
-from ..attention_bands import least_exponent, walked, windowed
+from ..attention_bands import Gradients, least_exponent, walked, windowed
 from ..numpy_attention import SMALLEST_NORM, shifts
 from .device import C_NAMES, NULL
 from .launch import THREADS, Launcher
@@ -102,14 +102,6 @@ class Attention:
 
     def _upscaled(self, d: Array, like: Array) -> Array:
         return self._pixels.resize_nearest_adjoint(d, size=like.shape[1:3], align_corners=True)
-
-
-class Gradients(NamedTuple):
-    """Sums over bands, for the downscaled features and the norms of b's patches."""
-
-    f: Array
-    b: Array
-    norm: Array
 
 
 class Image:

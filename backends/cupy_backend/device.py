@@ -7,7 +7,7 @@ CPU.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -65,11 +65,8 @@ def source(file: str) -> str:
 @cache
 def digest() -> str:
     """Hash of all sources, for compilers whose cache ignores included files."""
-    return hashlib.sha256("".join(source(path.name) for path in sources()).encode()).hexdigest()[:16]
-
-
-def sources() -> Iterator[Path]:
-    return iter(sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh")]))
+    paths = sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh")])
+    return hashlib.sha256("".join(source(path.name) for path in paths).encode()).hexdigest()[:16]
 
 
 class CudaKernels:

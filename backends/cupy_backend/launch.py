@@ -59,7 +59,7 @@ class Launcher:
     """A device, with the services that all kernels of the backend use."""
 
     def __init__(self, device: Device) -> None:
-        self.xp, self._kernels = device
+        self.xp, self.kernels = device
         self._made: dict[Hashable, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -68,7 +68,7 @@ class Launcher:
             return self.xp.empty(shape, dtype)
         except MemoryError as e:
             needed = math.prod(shape) * np.dtype(dtype).itemsize
-            free = self._kernels.memory()
+            free = self.kernels.memory()
             there = "" if free is None else f", {free / 2**20:.0f} are free"
             raise UserError(
                 f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once{there}. "
@@ -93,7 +93,7 @@ class Launcher:
             if wanted.written and not a.flags.c_contiguous:
                 raise TypeError(f"{expression} in {file} writes {wanted.name}, which is not contiguous")
             laid.append(self.laid(a) if array else a)
-        self._kernels.launch(file, expression, grid, THREADS, tuple(laid))
+        self.kernels.launch(file, expression, grid, THREADS, tuple(laid))
 
     def laid(self, x: Array) -> Array:
         """x if it is C-contiguous, else a copy that is."""
@@ -119,7 +119,7 @@ class Launcher:
 
     def addresses(self, *arrays: Array) -> tuple[int, ...]:
         """Addresses of the arrays' data."""
-        return tuple(self._kernels.address(x) for x in arrays)
+        return tuple(self.kernels.address(x) for x in arrays)
 
     def sum_rows(self, x: Array) -> Array:
         """Σ over the first axis of rows × columns, in an order that depends only on the shape."""
@@ -139,13 +139,4 @@ class Launcher:
     def release_memory(self) -> None:
         """Release the cached tables and the memory pool."""
         self._made.clear()
-        self._kernels.release_memory()
-
-    def memory(self) -> int | None:
-        return self._kernels.memory()
-
-    def elapsed(self, run: Callable[[], object]) -> float:
-        return self._kernels.elapsed(run)
-
-    def describe(self) -> str:
-        return self._kernels.describe()
+        self.kernels.release_memory()

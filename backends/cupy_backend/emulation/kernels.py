@@ -122,7 +122,8 @@ def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
                 command = [compiler, *FLAGS, f"-I{FOLDER}", "-o", str(result), str(source)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
-                    raise UserError(f"the kernels cannot be compiled by {compiler}: {_first_error(done.stderr)}")
+                    lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr[:200]]
+                    raise UserError(f"the kernels cannot be compiled by {compiler}: {' '.join(lines[0].split())}")
                 os.replace(result, library)
     return library
 
@@ -158,7 +159,3 @@ class _locked:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _first_error(stderr: str) -> str:
-    return next((line for line in stderr.splitlines() if "error" in line), stderr[:200].replace("\n", " "))
