@@ -1,4 +1,4 @@
-"""The compiled convolutions and ELU, held to the NumPy backend's in float64."""
+"""The compiled convolutions and ELU, compared with the NumPy backend in float64."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW_ROUNDINGS = 20
 # ---- problems ----------------------------------------------------------------------------------------------------
 @st.composite
 def winograd_problems(draw: st.DrawFn) -> ConvProblem:
-    """3×3 at stride 1 with channels enough: pictures from one pixel up, dilations larger than they are, any zeros."""
+    """3×3 at stride 1 with enough channels: pictures from one pixel up, even with larger dilations, any padding."""
     dilation = draw(st.sampled_from([1, 1, 2, 3, 7]))
     pad = st.integers(0, 2 * dilation + 1)
     pads = (draw(pad), draw(pad)), (draw(pad), draw(pad))
@@ -51,7 +51,7 @@ def few_channels_problems(draw: st.DrawFn) -> ConvProblem:
 
 @st.composite
 def halving_problems(draw: st.DrawFn) -> ConvProblem:
-    """5×5 at stride 2 with pictures enough to be done as 3×3 at stride 1, as in the critics, and just not enough."""
+    """5×5 at stride 2, with just enough pictures to be computed as 3×3 at stride 1, as in the critics, and too few."""
     h, w = draw(st.integers(36, 50)), draw(st.integers(36, 50))
     n, c, k = draw(st.sampled_from([1, 4])), draw(st.integers(8, 12)), draw(st.integers(8, 12))
     ksize = draw(st.sampled_from([(5, 5), (5, 6)]))
@@ -96,7 +96,7 @@ def elu64(x: Array) -> Array:
 
 
 def error_bounds(p: Trilinear, problem: ConvProblem) -> dict[str, Any]:
-    """How far float32 may be off: one rounding for each term of the sum, of the sum of all sizes.
+    """Tolerance in float32: one rounding error of Σ |terms| for each term.
 
     Winograd adds up the sizes of a whole tile, each weighed with |A|, |B| and |G|: `GROWTH` times the largest pixel
     times the kernel's absolute sum bounds them.
@@ -108,7 +108,7 @@ def error_bounds(p: Trilinear, problem: ConvProblem) -> dict[str, Any]:
     if (problem.w[:2], problem.geometry.stride) == (
         (3, 3),
         1,
-    ) or problem.geometry.stride == 2:  # what may be done by Winograd
+    ) or problem.geometry.stride == 2:  # may be computed by Winograd
         x, w, g = (np.abs(a) for a in (p.x, p.w, p.g))
         tiles = {
             "conv2d": x.max() * w.sum(axis=(0, 1, 2)).max(),

@@ -1,4 +1,4 @@
-"""What a user without the right GPU, driver or package is told; and that CuPy has all that the backend asks of it."""
+"""Errors for a missing or unsuitable GPU, driver or package; and that CuPy has every function the backend uses."""
 
 from __future__ import annotations
 

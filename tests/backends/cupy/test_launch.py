@@ -1,4 +1,4 @@
-"""Before a kernel runs, its arguments are compared with what its source declares: a mistake is an error."""
+"""Before a kernel runs, its arguments are checked against the declaration in its source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTANCES = [(file, instance) for file, instances in every_instance().items() fo
 
 
 class Spy:
-    """In the kernels' place: remembers what is launched, and runs nothing."""
+    """A substitute for the kernels: records launches and runs nothing."""
 
     def __init__(self) -> None:
         self.launched: list[tuple[Any, ...]] = []
