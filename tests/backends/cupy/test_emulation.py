@@ -125,7 +125,7 @@ def test_by_chance_is_another_order_for_another_seed_and_the_same_for_the_same(f
     results = []
     for seed in (0, 0, 1):
         them = EmulatedKernels(seed=seed, instances={"these.cu": NAMES}, folder=folder)
-        for numbers in (np.zeros(64), np.arange(1, 65)):  # zeros first: shared memory keeps the contents of the previous block
+        for numbers in (np.zeros(64), np.arange(1, 65)):  # zeros first: shared memory outlives a block
             x = arrays.asarray(numbers.astype(np.int32))
             launch(them, "race", (1,), 64, x)
         results.append(arrays.asnumpy(x).tolist())
