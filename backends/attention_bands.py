@@ -1,11 +1,11 @@
-"""Which rows of the attention's matrices a band of it needs: what backends that compute it in bands share.
+"""The rows of the attention's matrices that a band needs, for backends that compute the attention in bands.
 
-Positions of a grid are numbered row by row. All functions return them sorted, each once.
+Positions of a grid are numbered row by row. Functions return sorted, unique positions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,8 +13,16 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 
 
+class Gradients(NamedTuple):
+    """Gradients of the downscaled features and of the norms of b's patches, summed over bands."""
+
+    f: Array
+    b: Array
+    norm: Array
+
+
 def walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
-    """All that the propagation's walk reaches from these positions: so many steps down, and then along."""
+    """Positions that the propagation reaches from these: each of `steps` down the columns, then along the rows."""
     h, w = grid
     down = np.add.outer(positions % w * h + positions // w, steps)
     down = down[(down >= 0) & (down < h * w)]
@@ -23,7 +31,7 @@ def walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
 
 
 def windowed(positions: Array, grid: tuple[int, int], window: list[int]) -> Array:
-    """All that the windows around these positions cover."""
+    """Positions covered by the windows around these."""
     rows, columns = np.add.outer(positions // grid[1], window), np.add.outer(positions % grid[1], window)
     rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
     inside = (rows >= 0) & (rows < grid[0]) & (columns >= 0) & (columns < grid[1])
@@ -31,8 +39,8 @@ def windowed(positions: Array, grid: tuple[int, int], window: list[int]) -> Arra
 
 
 def least_exponent(dtype: DTypeLike, length: int) -> Any:
-    """Below the largest of `length` exponents by more than this, e to all of them together changes no digit of its sum.
+    """How far below the largest of `length` logits the others are negligible: ln(2⁻²⁵ / length) in float32.
 
-    ln(2⁻²⁵ / length) in float32: the rest sums to less than half a rounding.
+    Their exponentials then sum to less than half a rounding error.
     """
     return np.log(np.finfo(dtype).eps / 4 / max(length, 1)).astype(dtype)

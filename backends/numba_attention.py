@@ -1,6 +1,6 @@
-"""Contextual attention in bands of foreground rows: the same sums as `numpy_attention`, in linear memory, compiled.
+"""Contextual attention in bands of foreground rows: the same sums as `numpy_attention`, compiled, in linear memory.
 
-Position x of the foreground and x' of the background, L and L' of them; D_Δ sums along diagonals as in the textbook:
+For positions x of the foreground (L) and x' of the background (L'), with D_Δ summing along diagonals as defined there:
 
     P = f bᵀ                       plain products                                        one matrix product
     S = D_window(P) / ‖patch b‖    match
@@ -10,27 +10,26 @@ Position x of the foreground and x' of the background, L and L' of them; D_Δ su
     y_blocks = ¼ Q · b_blocks                                                            one matrix product
 
 The last two lines rebuild the picture without its four phases. Raw patches of 2·rate pixels at steps of rate consist of
-four blocks of rate × rate pixels, and each block lies around one corner of the grid of cells: the patches that cover
-it belong to the four cells which meet there. So with the picture cut into the (h + 1)(w + 1) blocks around corners
-(half a block of zeros at its border) all pixels of a block take the same weights Q.
+four blocks of rate × rate pixels. Each block is centred on a corner of the grid of cells, and the patches that cover it
+belong to the four cells that meet there. All pixels of a block therefore have the same weights Q. There are
+(h + 1)(w + 1) blocks; those at the border are half zeros.
 
-**Bands.** Every line but the softmax is linear, and the softmax is taken row by row. So y is a sum over bands of
-attention rows, each band's part computed alone, and the gradients are sums over the same bands. Which rows a band needs
-is read from right to left: for A on picture rows [y₀, y₁) the scores S at every position that a walk of the propagation
-reaches (± fuse_k//2 rows, wrapping from the bottom of a column to the top of the next, and as many steps along the
-row), and for these the products P at all positions of their windows. Scores and products are kept by whole picture rows
-from one band to the next, as long as a band wants them: each is computed once, but for the few rows at top and bottom
-that the walk's wrapping asks for again. So bands may be low, and what a band touches stays in the third-level cache.
-Backwards, a band's gradient reaches the same positions, and what two bands share is added up twice.
+**Bands.** Everything but the softmax is linear, and the softmax is taken row by row. So y and the gradients are sums
+over bands of attention rows, computed one at a time. For A on picture rows [y₀, y₁), a band needs the scores S at every
+position that the propagation reaches (± fuse_k//2 rows, wrapping from the bottom of a column to the top of the next,
+and as many steps along the row), and for these the products P at all positions of their windows. Scores and products
+are kept, by picture rows, for as long as consecutive bands need them: each is computed once, except for the few rows at
+the top and bottom that wrapping needs again. Bands may therefore be small enough for the third-level cache. In the
+backward pass a band's gradient reaches the same positions, and the parts of different bands are added.
 
-**Memory.** With B picture rows to a band about (4·B + 4·(fuse_k//2 + 1) + 4·(ksize//2)) · w · L' numbers, B chosen so
-that this stays within `memory` bytes (at least one row): linear in L' for a given width, never L × L'.
+**Memory.** A band of B picture rows takes about (4·B + 4·(fuse_k//2 + 1) + 4·(ksize//2)) · w · L' numbers; B is the
+largest for which this fits in `memory` bytes (at least 1). This is linear in L' for a given width, never L × L'.
 
-**What weighs nothing.** The softmax of ten times a sum of nine scores is peaked: most of A is far below one rounding
-of its row's largest number. Weights under 2⁻²⁵/L' of that one (float32; 2⁻⁵⁴/L' in float64) count as 0. All of them
-together would not have changed the last digit; and `matmul` passes over columns in which neighbouring rows are all 0.
+**Negligible weights.** The softmax of ten times a sum of nine scores is peaked: most of A is far below the rounding
+error of the largest weight in its row. Weights below 2⁻²⁵/L' of the largest (float32; 2⁻⁵⁴/L' in float64) are set to 0.
+Together they would not change the last digit, and `matmul` skips columns that are 0 in neighbouring rows.
 
-Kernels sum in a fixed order whatever the number of threads. No case falls back.
+Kernels sum in a fixed order for any number of threads.
 """
 
 from __future__ import annotations
@@ -45,18 +44,18 @@ from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry
 
 from . import numba_attention_kernels as kernels
-from .attention_bands import least_exponent, walked, windowed
+from .attention_bands import Gradients, least_exponent, walked, windowed
 from .numba_gemm import WIDTH, matmul, panels
 from .numba_memory import POOL
 from .numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
 
 Array = NDArray[Any]
-#: Bytes that the bands of one call may take: about a third-level cache, whose size is not asked for.
+#: Memory for the bands of one call, in bytes: about the size of a third-level cache.
 MEMORY = 64 << 20
 
 
 def numbers_at_once(h: int, w: int) -> int:
-    """An upper bound of what `forward` holds for h × w positions before h × w, with the usual window and walk."""
+    """Upper bound of the numbers that `forward` holds for h × w foreground and background positions."""
     return max(MEMORY // 4, 20 * w * h * w)
 
 
@@ -72,7 +71,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, me
         times_b = _Factor(b_blocks.reshape(-1, b_blocks.shape[-1])[kept])
         y_blocks = POOL.empty((image.h + 1, image.w + 1, b_blocks.shape[-1]), f.dtype)
         for band in image.bands:
-            # The row of cells above the band's first corners is the last band's, and still there.
+            # The row of cells above the first corners belongs to the previous band, and is still stored.
             cells, corners = (max(band.y0 - 1, 0), band.y1), (band.y0, band.y1 + (band.y1 == image.h))
             image.attend(band, cells)
             weights = image.corners(cells, corners, runs)
@@ -93,7 +92,7 @@ def backward(
         b_flat = b_blocks.reshape(-1, b_blocks.shape[-1])
         times_b_transposed = _Factor(b_flat.T)
         d_blocks, runs = np.zeros_like(b_flat), runs_of(np.arange(len(b_flat)), image.b_grid[1] + 1)
-        small = _SmallGradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
+        small = Gradients(np.zeros_like(image.f), np.zeros_like(image.b), np.zeros_like(image.norm))
         for band in image.bands:
             cells, corners = (band.y0, band.y1), (band.y0, band.y1 + 1)
             image.attend(band, cells)
@@ -118,13 +117,13 @@ class _Band(NamedTuple):
 
 
 class _Factor:
-    """The right side of many products, laid out for them once."""
+    """The right-hand side of many products, rearranged once."""
 
     def __init__(self, b: Array) -> None:
         self.b, self.panels = b, panels(b) if b.dtype == np.float32 else None
 
     def __call__(self, a: Array, out: Array, *, columns: Array | None = None) -> Array:
-        """out = a · b, at least in these columns"""
+        """out = a · b, at least in these columns."""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
         return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
@@ -136,7 +135,7 @@ def product(a: Array, b: Array) -> Array:
 
 
 class _Rows:
-    """Rows of a matrix for whole picture rows, kept while they are wanted."""
+    """Matrix rows of whole picture rows, stored while they are needed."""
 
     def __init__(self, grids: tuple[int, int, int, int], room: int, dtype: Any) -> None:
         self.w, self._places = grids[1], dict[int, int]()
@@ -145,7 +144,7 @@ class _Rows:
         self.values = POOL.empty((room * grids[1], grids[2] * grids[3]), dtype)
 
     def want(self, rows: list[int]) -> list[int]:
-        """Forget all other rows, make room for these, and return those that must be computed."""
+        """Discard all other rows, make room for these, and return those still to be computed."""
         for row in [row for row in self._places if row not in rows]:
             self._free.append(self._places.pop(row))
             self.slot[row * self.w : (row + 1) * self.w] = -1
@@ -160,18 +159,10 @@ class _Rows:
         return self.values[start : start + self.w]
 
 
-class _SmallGradients(NamedTuple):
-    """Sums over bands, for the downscaled features and the norms of b's patches."""
-
-    f: Array
-    b: Array
-    norm: Array
-
-
 class _Image:
-    """One sample, downscaled, with the memory that all its bands share.
+    """One sample, downscaled, with memory shared by its bands.
 
-    With `valid_only`, scores are not computed where only the attention of invalid positions would need them.
+    With `valid_only`, scores are computed only where the attention to valid positions needs them.
     """
 
     def __init__(
@@ -199,11 +190,11 @@ class _Image:
         self._scores = _Rows(self.grids, room, f.dtype)
         self._products = _Rows(self.grids, len(self.window), f.dtype)
         self._attention = _Rows(self.grids, 1 + max(band.y1 - band.y0 for band in self.bands), f.dtype)
-        self._attention.values.fill(0)  # and so it stays where nothing is attended to
+        self._attention.values.fill(0)  # stays 0 where nothing is attended to
         self._memory: dict[str, Array] = {}
 
     def _bands(self, memory: int) -> list[_Band]:
-        """As few bands of equal height as fit."""
+        """The smallest number of bands of equal height that fit in `memory` bytes."""
         kept = 4 * (len(self.steps) // 2 + 1) + 2 * len(self.window)
         row_bytes = self.w * len(self.b) * self.f.itemsize
         height = (memory // row_bytes - kept) // 3
@@ -216,11 +207,11 @@ class _Image:
         return _Band(y0, y1, scores, np.unique(scores // self.w).tolist())
 
     def _windows_of(self, row: int) -> list[int]:
-        """The picture rows that the windows of one row's positions reach."""
+        """The picture rows within the windows of one row's positions."""
         return [row + dy for dy in self.window if 0 <= row + dy < self.h]
 
     def attend(self, band: _Band, cells: tuple[int, int]) -> None:
-        """A on these picture rows: the band's, and perhaps the one before if it is still there. The scores stay too."""
+        """Compute A on these picture rows, the band's and possibly the stored one before; keeps it and the scores."""
         for row in self._scores.want(band.score_rows):
             for other in self._products.want(self._windows_of(row)):
                 some = self.f[other * self.w : (other + 1) * self.w]
@@ -233,54 +224,48 @@ class _Image:
                            self._attended, self.valid, self.scale, self._least, self._attention[row])  # fmt: skip
 
     def corners_of_valid_cells(self) -> Array:
-        """Columns of Q that are not 0 throughout. In the middle of a hole there is nothing to copy, nor to multiply."""
+        """Columns of Q that are not all 0: corners that touch a valid cell."""
         cells = np.pad(self.valid.reshape(self.b_grid) != 0, 1)
         return np.flatnonzero(cells[1:, 1:] | cells[1:, :-1] | cells[:-1, 1:] | cells[:-1, :-1])
 
     def corners(self, cells: tuple[int, int], corners: tuple[int, int], runs: Array) -> Array:
-        """Some columns of Q on some rows of corners, from what `attend` left of A on some rows of cells."""
+        """The columns `runs` of Q on these rows of corners, from the rows of A that `attend` stored."""
         weights = self.reuse("wide", ((corners[1] - corners[0]) * (self.w + 1), int(runs[:, 2].sum())))
         attention = self._attention
         kernels.corner_sums(attention.values, attention.slot, cells, corners, self.grids, runs, weights)
         return weights
 
-    def attend_vjp(self, band: _Band, d_weights: Array, d: _SmallGradients) -> None:
-        """Backward from Q's gradient to the features: adds to d. Expects what `attend` left."""
-        d_logits = self._rows("d_logits", (band.y1 - band.y0) * self.w)
+    def attend_vjp(self, band: _Band, d_weights: Array, d: Gradients) -> None:
+        """Backward from the gradient of Q to the features, after `attend`: adds to d."""
+        length = len(self.b)
+        d_logits = self.reuse("d_logits", ((band.y1 - band.y0) * self.w, length))
         attention = self._attention
         kernels.softmax_vjp(d_weights, attention.values, attention.slot, band.y0, self.grids, self.valid, self.scale,
                             d_logits)  # fmt: skip
-        d_scores = self._rows("wide", len(band.scores))
+        d_scores = self.reuse("wide", (len(band.scores), length))
         steps = self.steps[0], self.steps[-1]
         kernels.propagate_adjoint(d_logits, band.y0, band.y1, band.scores, steps, self.grids, d_scores)
         kernels.divide_by_norm_vjp(d_scores, self._scores.values, self._scores.slot[band.scores], self.norm, d.norm)
         products = np.array(sorted({row for other in band.score_rows for row in self._windows_of(other)}))
         positions = (products[:, None] * self.w + np.arange(self.w)).ravel()
-        d_products = self._rows("d_products", len(positions))
+        d_products = self.reuse("d_products", (len(positions), length))
+        slot = np.full(len(self.f), -1)
+        slot[band.scores] = np.arange(len(band.scores))
         back, ones = (-self.window[-1], -self.window[0]), np.ones_like(self.norm)
-        everywhere = runs_of(np.arange(len(self.b)), self.b_grid[1])
-        kernels.window_sums(d_scores, self._slot(band.scores), positions, back, self.grids, everywhere, ones,
+        everywhere = runs_of(np.arange(length), self.b_grid[1])
+        kernels.window_sums(d_scores, slot, positions, back, self.grids, everywhere, ones,
                             d_products)  # fmt: skip
         d.f[positions] += product(d_products, self.b)
         d.b[...] += product(d_products.T, self.f[positions])
 
-    def finish(self, d: _SmallGradients) -> Array:
-        """∂/∂b (downscaled) with the norm's part: norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
+    def finish(self, d: Gradients) -> Array:
+        """∂/∂b (downscaled), including that of norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
         square = np.where(self.norm > SMALLEST_NORM, d.norm / (2 * self.norm), 0).astype(self.b.dtype)
         boxed: Array = box_sum(square.reshape(self.b_grid), [-s for s in self.window]).reshape(-1, 1)
         return np.asarray(d.b + 2 * self.b * boxed)
 
-    def _slot(self, positions: Array) -> Array:
-        """Where each position's row is kept, −1 for nowhere."""
-        slot = np.full(len(self.f), -1)
-        slot[positions] = np.arange(len(positions))
-        return slot
-
-    def _rows(self, name: str, n: int) -> Array:
-        return self.reuse(name, (n, len(self.b)))
-
     def reuse(self, name: str, shape: tuple[int, int]) -> Array:
-        """An array in the memory of that name, over what it held before."""
+        """An array in the memory of that name, whose previous contents are lost."""
         size = shape[0] * shape[1]
         if name not in self._memory or self._memory[name].size < size:
             self._memory[name] = POOL.empty((size,), self.f.dtype)
@@ -288,23 +273,25 @@ class _Image:
 
 
 def runs_of(positions: Array, width: int) -> Array:
-    """R 3: line, first column and length of each run of neighbours among positions of a grid, which are in order."""
+    """R 3: line, first column and length of each run of neighbours among sorted positions of a grid."""
     starts = np.flatnonzero((np.diff(positions, prepend=-2) != 1) | (positions % width == 0))
+    return _runs(positions, starts, width)
+
+
+def _runs(positions: Array, starts: Array, width: int) -> Array:
     lengths = np.diff(starts, append=len(positions))
     return np.stack([positions[starts] // width, positions[starts] % width, lengths], axis=1)
 
 
 def long_runs_of(positions: Array, grid: tuple[int, int], *, reach: int, longest: int = 1024) -> Array:
-    """As `runs_of`, but runs go on over the ends of lines, except on the `reach` first and last lines of the grid."""
+    """`runs_of`, but runs continue past the ends of lines, except in the first and last `reach` lines of the grid."""
     lines = positions // grid[1]
     wraps = (lines < reach) | (lines >= grid[0] - reach)
     starts = np.diff(positions, prepend=-2) != 1
     starts |= (positions % grid[1] == 0) & (wraps | np.roll(wraps, 1))
     first = np.maximum.accumulate(np.where(starts, np.arange(len(positions)), 0))
     starts |= (np.arange(len(positions)) - first) % longest == 0
-    starts = np.flatnonzero(starts)
-    lengths = np.diff(starts, append=len(positions))
-    return np.stack([positions[starts] // grid[1], positions[starts] % grid[1], lengths], axis=1)
+    return _runs(positions, np.flatnonzero(starts), grid[1])
 
 
 def to_blocks(x: Array, rate: int) -> Array:

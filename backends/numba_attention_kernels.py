@@ -1,7 +1,7 @@
-"""Contextual attention's compiled loops: one row of the result to a task, contiguous background positions inside.
+"""Compiled loops of contextual attention: each task computes one row of the result.
 
-The equations stand in `numba_attention`, which calls these. Rows of a matrix are foreground positions, of which only
-some are kept: `slot` says where a position's row lies, −1 for nowhere. grids is (h, w, h', w').
+`numba_attention`, which calls these, gives the equations. Rows of a matrix are foreground positions, of which only some
+are stored: slot[x] is the row of position x, −1 if none. grids is (h, w, h', w').
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ca_numpy.jit import parallel, serial
 from .numba_elementwise import FASTMATH, exp_nonpositive
 from .numba_gemm import sum_of_lines
 
-_COLUMNS = 512  # of the background, that one task sums over all rows
+_COLUMNS = 512  # background positions per task in `divide_by_norm_vjp`
 
 
 def _exp(x: Any) -> Any:
-    """eˣ for x ≤ 0: a polynomial in float32, the library's in float64. Only compiled code calls it."""
+    """eˣ for x ≤ 0 in compiled code: `exp_nonpositive` in float32, NumPy's in float64."""
     raise NotImplementedError
 
 
@@ -42,13 +42,13 @@ def _add(to, start, source, source_start, n):
 
 @serial()
 def _lines(n):
-    """Room for where n lines begin, and from where to where each is to be taken: what `sum_of_lines` asks for."""
+    """Uninitialised arguments of `sum_of_lines` for n lines: places, lefts and rights."""
     return np.empty(n, np.intp), np.empty(n, np.intp), np.empty(n, np.intp)
 
 
 @serial()
 def _down(y, x, t, h):
-    """t steps down a column-major walk: the position reached, whose column may lie outside."""
+    """The position t steps down a column-major walk; its column may be outside."""
     y += t
     while y < 0:
         y, x = y + h, x - 1
@@ -61,9 +61,9 @@ def _down(y, x, t, h):
 def _add_walked(to, source, t, s, to_shift, h2, w2):
     """to[m + to_shift] += source[down(m, t) + s] for all background positions m where both exist."""
     length = h2 * w2
-    for turn in range(t // h2, (h2 - 1 + t) // h2 + 1):  # how many columns on the walk has wrapped
+    for turn in range(t // h2, (h2 - 1 + t) // h2 + 1):  # columns that the walk has wrapped
         first, last = max(0, turn * h2 - t), min(h2, (turn + 1) * h2 - t)
-        if turn == 0:  # these lines follow one another without a gap
+        if turn == 0:  # contiguous lines
             _add_clipped(to, first * w2 + to_shift, source, (first + t) * w2 + s, (last - first) * w2, length)
         else:
             skip, n = max(0, -turn), max(0, w2 - abs(turn))
@@ -74,7 +74,7 @@ def _add_walked(to, source, t, s, to_shift, h2, w2):
 
 @serial(fastmath=FASTMATH)
 def _add_clipped(to, start, source, source_start, n, length):
-    """`_add` for those of the n positions that lie in 0 … length − 1 on both sides."""
+    """`_add` for those of the n positions that are in 0 … length − 1 on both sides."""
     skip = max(0, -start, -source_start)
     end = min(n, length - start, length - source_start)
     if end > skip:
@@ -83,9 +83,9 @@ def _add_clipped(to, start, source, source_start, n, length):
 
 @parallel(fastmath=FASTMATH)
 def window_sums(source, slot, wanted, window, grids, runs, factor, out):
-    """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for the wanted x, δ from window[0] to window[1] each way
+    """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for δ from window[0] to window[1] on both axes
 
-    `wanted` x are written to rows 0, 1, 2, … of `out`, x' in `runs` only.
+    For x in `wanted`, which are rows 0, 1, 2, … of `out`, and x' in `runs`.
     """
     h, w, h2, w2 = grids
     low, high = window
@@ -118,9 +118,9 @@ def _dot(a, b):
 
 @parallel(fastmath=FASTMATH)
 def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
-    """Propagate, softmax, mask, for picture row y of the foreground. Only x' in `runs` are written: else A is 0.
+    """Propagation, softmax and mask for picture row y of the foreground. Writes x' in `runs`; elsewhere A is 0.
 
-    Z that lie more than −least below the largest count as −∞. A run may go on over the ends of lines where no step of
+    Z more than −least below the largest are treated as −∞. Runs may continue past the ends of lines where no step of
     the walk leaves the column.
     """
     h, w, h2, w2 = grids
@@ -132,7 +132,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
         widest = max(widest, runs[r, 2])
     for k in prange(len(out)):
         row = out[k]
-        tops, sums = np.full(widest, number(-np.inf)), np.zeros(widest, out.dtype)  # of each column over all runs
+        tops, sums = np.full(widest, number(-np.inf)), np.zeros(widest, out.dtype)  # of each column, over all runs
         places, lefts, rights = _lines((high - low + 1) ** 2)
         for y2, x2, run in runs:
             n = 0
@@ -144,7 +144,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
                     start = below * w2 + right + s
                     places[n] = slot[m + s] * length + start
                     lefts[n], rights[n] = max(0, -right, -start), min(run, length - start)
-                    if right != x2:  # the walk has wrapped to the next column, which may lie outside
+                    if right != x2:  # the walk has wrapped to the next column, which may be outside
                         rights[n] = min(rights[n], w2 - right)
                     n += 1
             line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
@@ -152,7 +152,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
             for j in range(run):
                 line[j] *= valid[y2 * w2 + x2 + j] * scale
                 tops[j] = tops[j] if tops[j] > line[j] else line[j]
-        largest = max(tops.max(), number(0)) if elsewhere else tops.max()  # where nothing is valid, Z counts as 0
+        largest = max(tops.max(), number(0)) if elsewhere else tops.max()  # at invalid positions Z is 0
         for y2, x2, run in runs:
             line = row[y2 * w2 + x2 : y2 * w2 + x2 + run]
             for j in range(run):
@@ -167,7 +167,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
 
 @parallel(fastmath=FASTMATH)
 def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
-    """Both walks of `_attend` undone in the opposite order: first back along the row, then up the column."""
+    """Adjoint of the propagation in `attend`: back along the row, then up the column."""
     h, w, h2, w2 = grids
     low, high = steps
     for k in prange(len(wanted)):
@@ -186,7 +186,7 @@ def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
 def corner_sums(attention, slot, cells, corners, grids, runs, out):
     """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns in `runs` only.
 
-    The attention of the four cells that meet at a corner, each at its own place around it.
+    The sum of the attention of the four cells that meet at a corner, each at its place around it.
     """
     _, w, h2, w2 = grids
     source = attention.reshape(-1)
@@ -208,7 +208,7 @@ def corner_sums(attention, slot, cells, corners, grids, runs, out):
 
 @parallel(fastmath=FASTMATH)
 def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
-    """dZ = scale · a · (valid · dA − Σ a · dA), with dA the corners' gradient gathered around each cell"""
+    """dZ = scale · a · (valid · dA − Σ a · dA), with dA gathered from the gradient of the corners around each cell"""
     _, w, h2, w2 = grids
     for k in prange(len(out)):
         row, a = out[k], attention[slot[y0 * w + k]]
@@ -225,7 +225,7 @@ def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
 
 @parallel(fastmath=FASTMATH)
 def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
-    """d_scores becomes the gradient before division; d_norm[x'] −= Σ_x of it times the scores, in rows `kept`"""
+    """d_scores[x, x'] /= norm[x'], then d_norm[x'] −= Σ_x d_scores[x, x'] · scores[kept[x], x']"""
     for block in prange((len(norm) + _COLUMNS - 1) // _COLUMNS):
         first, last = block * _COLUMNS, min((block + 1) * _COLUMNS, len(norm))
         for k in range(len(kept)):
@@ -237,7 +237,7 @@ def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
 
 @parallel()
 def from_blocks(blocks, rate, factor, out):
-    """The adjoint of `to_blocks`, times a factor: the blocks around corners put side by side, the border cut off."""
+    """The adjoint of `to_blocks`, times a factor: the blocks side by side, without the border."""
     height, width, channels = out.shape
     for i in prange(height):
         y, in_y = (i + rate // 2) // rate, (i + rate // 2) % rate

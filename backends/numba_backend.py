@@ -1,8 +1,7 @@
-"""The CPU's fast backend: the textbook's hot kernels compiled by Numba, each with the same equation.
+"""The fast CPU backend: the expensive kernels of the NumPy backend compiled by Numba, with the same equations.
 
-What is overridden, and where it stands: convolution (`numba_conv.py`), contextual attention in bands
-(`numba_attention.py`), activations, resizing and Adam (`numba_elementwise.py`). Everything else is the textbook's.
-Large results lie in memory that is used again (`numba_memory.py`).
+It overrides convolution (`numba_conv.py`), contextual attention (`numba_attention.py`), activations, resizing and Adam
+(`numba_elementwise.py`), and inherits the rest. Large results reuse memory (`numba_memory.py`).
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.jit import LOCK
 
 from . import numba_attention, numba_conv, numba_elementwise
 from .numba_gemm import WIDTH
 from .numba_memory import POOL
-from .numpy_backend import NumpyBackend
+from .numpy_backend import NumpyBackend, nearest_pixels
 
 Array = NDArray[Any]
 LARGE = 1 << 16
@@ -28,7 +27,7 @@ _blas = ThreadpoolController()
 
 
 class NumbaBackend(NumpyBackend):
-    """NumPy arrays; kernels compiled on first use, and kept on disk from then on."""
+    """NumPy arrays; kernels are compiled on first use and cached on disk."""
 
     name = "numba"
 
@@ -52,15 +51,15 @@ class NumbaBackend(NumpyBackend):
         return numba_elementwise.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.add(a, b, out=_room_for_both(a, b))
+        return np.add(a, b, out=_result(a, b))
 
     def sub(self, a: Array, b: Array) -> Array:
-        return np.subtract(a, b, out=_room_for_both(a, b))
+        return np.subtract(a, b, out=_result(a, b))
 
     def mul(self, a: Array, b: Array) -> Array:
         if large(a) and large(b) and a.shape == b.shape:
             return numba_elementwise.multiply(a, b)
-        return np.multiply(a, b, out=_room_for_both(a, b))
+        return np.multiply(a, b, out=_result(a, b))
 
     def concat(self, *xs: Array, axis: int) -> Array:
         shape = list(xs[0].shape)
@@ -70,18 +69,16 @@ class NumbaBackend(NumpyBackend):
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(x):
             return super().resize_nearest(x, size=size, align_corners=align_corners)
-        pairs = zip(x.shape[1:3], size, strict=True)
-        return numba_elementwise.gather_pixels(x, *(nearest_index(n, m, align_corners=align_corners) for n, m in pairs))
+        return numba_elementwise.gather_pixels(x, *nearest_pixels(x.shape[1:3], size, align_corners=align_corners))
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         if not large(g):
             return super().resize_nearest_adjoint(g, size=size, align_corners=align_corners)
-        pairs = zip(size, g.shape[1:3], strict=True)
-        rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in pairs)
+        rows, columns = nearest_pixels(size, g.shape[1:3], align_corners=align_corners)
         return numba_elementwise.scatter_pixels(g, rows, columns, size)
 
     def matmul(self, a: Array, b: Array) -> Array:
-        """On one core: with several, the order in which BLAS sums depends on their number."""
+        """On one core, because the order in which BLAS sums depends on the number of threads."""
         with LOCK, _blas.limit(limits=1, user_api="blas"):
             return super().matmul(a, b)
 
@@ -120,11 +117,11 @@ class NumbaBackend(NumpyBackend):
 
 
 def large(x: Array) -> bool:
-    """Whether waking all cores repays: NumPy is through with fewer numbers before they have started."""
+    """Whether multithreading pays off."""
     return bool(x.dtype == np.float32 and x.size >= LARGE)
 
 
-def _room_for_both(a: Array, b: Array) -> Array | None:
+def _result(a: Array, b: Array) -> Array | None:
     if not large(a) and not large(b):
         return None
     return POOL.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))

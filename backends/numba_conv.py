@@ -1,23 +1,23 @@
-"""Convolution, compiled: the same three kernels as in `numpy_conv`, each by the way that suits its shape.
+"""Compiled convolution: the three kernels of `numpy_conv`, each by the algorithm that suits its shape.
 
-    conv2d      3×3 at stride 1, channels enough   Winograd                                  (`numba_winograd`)
-                5×5 at stride 2, pictures enough   Winograd, of 3×3 on pixels taken four together
+    conv2d      3×3 at stride 1, many channels     Winograd                                  (`numba_winograd`)
+                5×5 at stride 2, large batches     Winograd, as 3×3 on blocks of 2×2 pixels
                 everything else                    direct                                    (`_direct`)
-    conv2d_dx   stride 1                           conv2d with the kernel turned by 180°
+    conv2d_dx   stride 1                           conv2d with the kernel rotated by 180°
                 stride s                           s×s phases of it, each with some of the taps
-    conv2d_dw   3×3 at stride 1, channels enough   Winograd
+    conv2d_dw   3×3 at stride 1, many channels     Winograd
                 everything else                    direct                                    (`_direct_dw`)
 
-*Direct* means: no patches. They are rows of a matrix, but rows that overlap in memory: with the zeros around the
-picture written out, patch p + 1 begins s·C numbers after patch p, and the KW·C numbers under one row of the kernel lie
-side by side. `multiply` takes a matrix whose rows lie at any distance, so one product per row of the kernel does it.
+*Direct* means without copying patches. They are the rows of a matrix, but overlap in memory: in the padded picture,
+patch p + 1 begins s·C numbers after patch p, and the KW·C numbers under one row of the kernel are contiguous.
+`multiply` accepts rows at any distance, so one product per row of the kernel is enough.
 
-This wants pixels p = 0, 1, 2, … to be evenly spaced from one row of outputs to the next too. So a band of the picture
-is copied, zeros and all, to rows of `pitch`·s pixels, `pitch` outputs each, of which the last few belong to no output;
-and rows whose number leaves the same remainder by s lie together, since those are what a row of the kernel meets in
-turn. A band fits the second-level cache. Bias and ELU are applied to it while it is there.
+This requires pixels p = 0, 1, 2, … to be evenly spaced across rows of outputs too. A band of the picture is therefore
+copied, with its padding, to rows of `pitch`·s pixels for `pitch` outputs each, the last few of which are unused. Rows
+with the same remainder mod s are stored together, because a row of the kernel reads these in turn. A band fits the
+second-level cache, and bias and ELU are applied while it is there.
 
-All of this is for float32. Other types, which serve to check derivatives, go to NumPy.
+All this is for float32. Other types, used to check derivatives, are computed by NumPy.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]
 
-#: Numbers in a band, its inputs and outputs together: half a second-level cache.
+#: Numbers in a band, inputs and outputs: half a second-level cache.
 BAND = 1 << 17
-#: Below this many channels on either side, Winograd's transforms cost more than the products that they save.
+#: Below this many channels on either side, Winograd's transforms cost more than they save.
 LEAST_CHANNELS = 8
-#: Fewer tiles than this do not repay a kernel of 5×5 turned into 36 matrices of four times its channels.
+#: Minimum number of tiles to transform a 5×5 kernel to 36 matrices of four times its channels.
 LEAST_TILES = 128
 
 
-# ---- which way ---------------------------------------------------------------------------------------------------
+# ---- the choice of algorithm -------------------------------------------------------------------------------------
 def compiled(*arrays: Array) -> bool:
-    """Whether the compiled kernels take these arrays: float32 all, none of them empty."""
+    """Whether the compiled kernels accept these arrays: all float32, none empty."""
     return all(x.dtype == np.float32 and x.size for x in arrays)
 
 
 def suits_winograd(
     shape: tuple[int, ...], ksize: tuple[int, int], geometry: ConvGeometry, channels: tuple[int, int]
 ) -> bool:
-    """Whether Winograd saves products for outputs of `shape`: 36 per tile against 9 per output, and some to spare."""
+    """Whether Winograd saves products for outputs of `shape`: 36 per tile instead of 9 per output, with a margin."""
     if ksize != (3, 3) or geometry.stride != 1 or min(channels) < LEAST_CHANNELS:
         return False
     images, height, width = shape[:3]
@@ -66,12 +66,12 @@ def suits_winograd(
 
 
 def turned(w: Array) -> Array:
-    """The kernel turned by 180°, inputs and outputs exchanged: KH KW I O -> KH KW O I"""
+    """The kernel rotated by 180°, inputs and outputs exchanged: KH KW I O -> KH KW O I"""
     return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 def turned_geometry(ksize: tuple[int, int], geometry: ConvGeometry) -> ConvGeometry:
-    """The turned kernel's, which leads back: its pads are (k − 1)·d − pads. Negative ones cut rows off."""
+    """The geometry of the adjoint, with pads (k − 1)·d − pads; negative ones crop."""
     (top, bottom), (left, right) = geometry.pads
     rows, columns = ((k - 1) * geometry.dilation for k in ksize)
     return replace(geometry, pads=((rows - top, rows - bottom), (columns - left, columns - right)))
@@ -86,7 +86,7 @@ def conv2d(x: Array, w: Array, geometry: ConvGeometry) -> Array:
 
 
 def conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
-    """elu(conv2d(x, w) + b), bias and ELU applied to what has just been computed. b has one number per channel out."""
+    """elu(conv2d(x, w) + b), with bias and ELU applied while the result is in the cache. b has shape (O,)."""
     if not compiled(x, w, b):
         return elu(numpy_conv.conv2d(x, w, geometry) + b)
     return _conv2d(x, w, np.broadcast_to(b.reshape(-1), w.shape[3:]), geometry)
@@ -101,7 +101,7 @@ def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry)
 
 
 def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """The x that pairs with g and w: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
+    """The adjoint with respect to x: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
     if not compiled(g, w) or (geometry.stride > 1 and geometry.dilation > 1):
         return numpy_conv.conv2d_dx(g, w, size, geometry)
     if geometry.stride == 1:
@@ -113,7 +113,7 @@ def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry)
 
 
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """The w that pairs with g and x: ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩"""
+    """The adjoint with respect to w: ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩"""
     if not compiled(g, x):
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
     if suits_winograd(g.shape, ksize, geometry, (x.shape[3], g.shape[3])):
@@ -126,7 +126,7 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
 
 
 def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
-    """conv2d without a bias, elu(conv2d + bias) with one. Pads may be negative: rows and columns that are not read."""
+    """conv2d, with a bias elu(conv2d + bias). Negative pads crop."""
     size = geometry.output_size(x.shape[1:3], w.shape[:2])
     shape = len(x), *size, w.shape[3]
     if suits_winograd(shape, w.shape[:2], geometry, w.shape[2:]):
@@ -139,7 +139,7 @@ def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> A
 
 
 def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """conv2d_dx at stride s: rows a, a + s, … of x meet the taps u with u ≡ a + top (mod s) only; so do columns.
+    """conv2d_dx at stride s: rows a, a + s, … of x meet only the taps u ≡ a + top (mod s); likewise columns.
 
     x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
@@ -161,7 +161,7 @@ def direct(
     x: Array, w: Array, bias: Array | None, geometry: ConvGeometry, y: Array,
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
-    """conv2d, or with a bias elu(conv2d + bias), into rows r, r + step, … of y and such columns."""
+    """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
     b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
     kernel = panels(w.reshape(-1, w.shape[3]))
     place = w.shape[:2], *geometry.numbers
@@ -172,9 +172,9 @@ def direct(
 def suits_halving(
     shape: tuple[int, ...], ksize: tuple[int, int], geometry: ConvGeometry, channels: tuple[int, int]
 ) -> bool:
-    """Whether to take four pixels as one with four times the channels, so that 5×5 at stride 2 is 3×3 at stride 1.
+    """Whether to merge 2×2 pixels into one with four times the channels: 5×5 at stride 2 becomes 3×3 at stride 1.
 
-    That makes 36 taps of 25, of which Winograd then saves three in four. For dw it was no faster than direct.
+    This makes 36 taps of 25, but Winograd saves three in four. For dw it was no faster than direct.
     """
     fits = (geometry.stride, geometry.dilation) == (2, 1) and all(4 < k <= 6 for k in ksize)
     if not fits or min(channels) < LEAST_CHANNELS:
@@ -184,14 +184,14 @@ def suits_halving(
 
 
 def halved_kernel(w: Array) -> Array:
-    """w[2a + p, 2b + q, c] at [a, b, (p, q, c)], 0 where there is no such tap: KH KW C K -> 3 3 4·C K"""
+    """w[2a + p, 2b + q, c] at [a, b, (p, q, c)], 0 beyond the kernel: KH KW C K -> 3 3 4·C K"""
     wide = POOL.zeros((6, 6, *w.shape[2:]), w.dtype)
     wide[: w.shape[0], : w.shape[1]] = w
     return wide.reshape(3, 2, 3, 2, *w.shape[2:]).transpose(0, 2, 1, 3, 4, 5).reshape(3, 3, -1, w.shape[3])
 
 
 def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
-    """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: what `size` outputs of 3×3 read."""
+    """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: the input of `size` outputs of 3×3."""
     z = POOL.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
     _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
     return z
@@ -231,7 +231,7 @@ def _depth_to_space(z, top, left, x):
 # ---- bands -------------------------------------------------------------------------------------------------------
 @serial()
 def band_shape(rows, width, ksize, stride, dilation):
-    """(rows of each remainder by s, pitch): what `rows` rows of `width` outputs read, in rows of pitch·s pixels."""
+    """(rows per remainder mod s, pitch) of the input of `rows` rows of `width` outputs, in rows of pitch·s pixels."""
     height = (rows - 1) * stride + (ksize[0] - 1) * dilation + 1
     across = (width - 1) * stride + (ksize[1] - 1) * dilation + 1
     return (height + stride - 1) // stride, (across + stride - 1) // stride
@@ -239,14 +239,14 @@ def band_shape(rows, width, ksize, stride, dilation):
 
 @serial()
 def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
-    """Rows of outputs in a band: as many as fit, but so few that each core gets some bands."""
+    """Output rows in a band: as many as fit, but few enough for `least_bands` bands."""
     pitch = band_shape(1, width, ksize, stride, dilation)[1]
     return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
 
 
 @serial()
 def read_band(x, n, first, low, pitch, stride, left, band):
-    """Rows of image n from `first` on, those of each remainder by s together, `low` of them; 0 outside the picture."""
+    """Copy rows of image n from `first` on to a band, `low` for each remainder mod s; 0 outside the picture."""
     c = x.shape[3]
     length = pitch * stride * c
     start = min(max(left, 0) * c, length)
@@ -266,13 +266,13 @@ def read_band(x, n, first, low, pitch, stride, left, band):
 
 @serial()
 def band_size(low, pitch, c, ksize, stride, dilation):
-    """Numbers in a band, and what blocks of ROWS patches read beyond its end."""
+    """Numbers in a band, including those that blocks of ROWS patches read beyond its end."""
     return low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * dilation) * c + ROWS
 
 
 @serial()
 def tap_at(u, v, low, pitch, c, stride, dilation):
-    """Where in a band the number lies that tap (u, v) reads for pixel 0."""
+    """Offset in a band of the number that tap (u, v) reads for pixel 0."""
     u, v = u * dilation, v * dilation
     return ((u % stride * low + u // stride) * pitch * stride + v) * c
 
@@ -303,10 +303,8 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
                              u + v > 0)  # fmt: skip
             for i in range(rows):
                 for j in range(width):
-                    to, source = (
-                        y[n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + j * out_columns[1]],
-                        sums[i * pitch + j],
-                    )
+                    to = y[n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + j * out_columns[1]]
+                    source = sums[i * pitch + j]
                     if activate:
                         for o in range(k):
                             to[o] = elu_one(source[o] + bias[o])
@@ -317,9 +315,9 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
 
 @parallel()
 def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
-    """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums blocks of its own.
+    """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums its own blocks.
 
-    So each reads all of x and g; the sums do not depend on the number of cores.
+    Each therefore reads all of x and g, and the result does not depend on the number of cores.
     """
     images, height, width, k = g.shape
     c = x.shape[3]

@@ -1,13 +1,12 @@
-"""Compiled kernels that work number by number or pixel by pixel, and an exponential for them that vectorises.
+"""Compiled elementwise and pixelwise kernels, with an exponential that vectorises.
 
-Numba compiles `math.exp` to one call per number. Written as a range reduction and a polynomial, LLVM turns it into the
-same few instructions for eight or sixteen numbers at once:
+Numba compiles `math.exp` to one call per number. LLVM vectorises a range reduction and a polynomial instead:
 
     eˣ = 2ⁿ · eᶠ,   n = ⌊x / ln 2 + ½⌋,   f = x − n·ln 2,   |f| ≤ ½ ln 2
-    eᶠ − 1 = f + f²·p(f),   p of degree 5,   off by less than 1.2e-8 for all these f
+    eᶠ − 1 = f + f²·p(f),   p of degree 5,   error below 1.2e-8
 
-2ⁿ is made by writing n into the exponent bits of a float. ln 2 is split in two, the first part with so few digits that
-n times it is exact: the difference x − n·ln 2 then keeps all digits that x has.
+2ⁿ is made by writing n into the exponent bits of a float. ln 2 is split into two terms; the first has so few digits
+that its product with n is exact, so x − n·ln 2 is accurate to all digits of x.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ from .numba_memory import POOL
 
 Array = NDArray[Any]
 
-#: Of the liberties that a compiler can take with floats, the one that NaN and infinity survive: a·b + c rounded once.
+#: The only fast-math flag that preserves NaN and infinity: a·b + c may be rounded once.
 FASTMATH = {"contract"}
-#: Elements per task: 64 KiB of float32, so that what one task reads and writes fits the second-level cache.
+#: Elements per task: 64 KiB of float32, so that the inputs and outputs of a task fit the second-level cache.
 BLOCK = 1 << 14
 
 _LOG2_E = np.float32(1.44269504)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _P0, _P1, _P2 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
 _P3, _P4, _P5 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
-#: e to this is the least normal float32, near enough; what lies below counts as this.
+#: e⁻⁸⁷ is about the smallest normal float32. Smaller arguments are clipped to this.
 _LEAST = np.float32(-87.0)
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 def frozen(x: Array) -> Array:
-    """x, row-major and read-only: copied only if it lies differently in memory.
+    """x as a row-major, read-only array, copied only if necessary.
 
-    One type of argument means one compilation; and a kernel that writes to its input does not compile.
+    A single argument type means a single compilation, and a kernel that writes to its input fails to compile.
     """
     x = np.require(x, requirements=("C", "A")).view()
     x.flags.writeable = False
@@ -61,21 +60,19 @@ def _reduced(x: Any) -> tuple[Any, Any]:
 
 @serial(fastmath=FASTMATH)
 def exp_nonpositive(x: Any) -> Any:
-    """eˣ for one float32 x ≤ 0, to be called in compiled loops: absolute error at most 1e-7, NaN for NaN.
+    """eˣ for one float32 x ≤ 0, to call in compiled loops: absolute error at most 1e-7, NaN for NaN.
 
-    Below −87 it gives e⁻⁸⁷ ≈ 1.6e-38 rather than smaller numbers. Positive x give 1.
+    x is clipped to [−87, 0]; e⁻⁸⁷ ≈ 1.6e-38.
     """
-    inside = min(max(x, _LEAST), _ZERO)
-    scale, q = _reduced(inside)
+    scale, q = _reduced(min(max(x, _LEAST), _ZERO))
     return x if x != x else scale * q + scale
 
 
 @serial(fastmath=FASTMATH)
 def elu_one(x: Any) -> Any:
-    """ELU of one float32: x where x > 0, else eˣ − 1, to be called in compiled loops.
+    """ELU of one float32, to call in compiled loops: absolute error at most 1e-7, NaN for NaN.
 
-    2ⁿ·eᶠ − 1 = 2ⁿ·(eᶠ − 1) + (2ⁿ − 1) loses nothing near 0, where eˣ − 1 computed in that order would cancel.
-    Absolute error at most 1e-7; NaN for NaN.
+    2ⁿ·eᶠ − 1 = 2ⁿ·(eᶠ − 1) + (2ⁿ − 1) avoids the cancellation of eˣ − 1 near 0.
     """
     scale, q = _reduced(min(max(x, _LEAST), _ZERO))
     return scale * q + (scale - _ONE) if x <= _ZERO else x
@@ -175,7 +172,7 @@ def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
 
 @parallel()
 def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None:
-    """Row r of x collects rows first[r] … first[r + 1] − 1 of g, which are those that `rows` leads to r."""
+    """Row r of x is the sum of rows first[r] … first[r + 1] − 1 of g, those with rows[i] = r."""
     for k in prange(x.shape[0] * x.shape[1]):
         n, r = k // x.shape[1], k % x.shape[1]
         x[n, r] = 0
@@ -194,7 +191,7 @@ def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
 
 
 def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int]) -> Array:
-    """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must not fall."""
+    """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must be non-decreasing."""
     x = POOL.empty((len(g), *size, g.shape[3]), g.dtype)
     first = np.searchsorted(rows, np.arange(size[0] + 1))
     _scatter_pixels(frozen(g), rows, first, columns, x)
@@ -206,7 +203,7 @@ def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int])
 def _adam(
     p: Any, g: Any, m: Any, v: Any, rate: Any, beta1: Any, beta2: Any, eps: Any, p2: Any, m2: Any, v2: Any
 ) -> None:
-    """One pass over memory in place of six."""
+    """One pass over memory instead of six."""
     one = type(rate)(1)
     for i in prange(p.size):
         m2[i] = beta1 * m[i] + (one - beta1) * g[i]
@@ -217,10 +214,9 @@ def _adam(
 def adam(
     p: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float
 ) -> tuple[Array, Array, Array]:
-    """(p, m, v) after one step, for arrays of one type, of any shape."""
+    """(p, m, v) after one step, for arrays of any shape and one dtype."""
     flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
     numbers = [p.dtype.type(number) for number in (rate, beta1, beta2, eps)]
     p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
-    arguments = [*flat, *numbers, *(a.reshape(-1) for a in (p2, m2, v2))]
-    _adam(*arguments)
+    _adam(*flat, *numbers, *(a.reshape(-1) for a in (p2, m2, v2)))
     return p2, m2, v2

@@ -1,18 +1,18 @@
-"""Two loops written for LLVM by hand, because its vectoriser does not find them: a matrix product that keeps its sums
-in registers, and a small constant matrix applied to rows of numbers.
+"""Loops written in LLVM IR because LLVM's vectoriser misses them: a matrix product that keeps its sums in registers,
+and a small constant matrix applied to rows of numbers.
 
-*The product.* A processor multiplies and adds eight or sixteen numbers in one instruction, if they are in registers.
-So one block of the result, ROWS rows of one vector each, stays in registers while k runs over the whole sum:
+*The product.* A processor multiplies and adds eight or sixteen numbers in one instruction if they are in registers.
+One block of the result, ROWS rows of one vector each, therefore stays in registers during the sum over k:
 
-    c[i, :] = Σ_k a[i, k] · b[k, :],   i < ROWS:     one vector of b is loaded and ROWS numbers of a are broadcast
-                                                     for ROWS multiply-adds; nothing is stored until the sum is done
+    c[i, :] = Σ_k a[i, k] · b[k, :],   i < ROWS:     each step loads one vector of b and broadcasts ROWS numbers
+                                                     of a; nothing is stored before the end of the sum
 
-Rows of `a` may lie at any distance from one another, and so may its columns. That is what makes a convolution of it
-without unfolding patches (`numba_conv`): neighbouring patches are rows that overlap. `b` is best laid in *panels* of
-WIDTH columns, each contiguous, so that it streams through the first-level cache.
+The rows and columns of `a` may have any strides. This makes convolution possible without unfolding patches
+(`numba_conv`): neighbouring patches are overlapping rows. `b` is best stored in *panels* of WIDTH columns, each
+contiguous, so that it streams through the first-level cache.
 
-These are intrinsics: Python functions that emit LLVM's instructions while Numba compiles their caller. Arrays are flat
-float32, places in them are counted in numbers, and nothing is checked: callers leave room for whole vectors and rows.
+These are intrinsics: Python functions that emit LLVM instructions while Numba compiles their caller. Arrays are flat
+float32, offsets count elements, and nothing is checked: callers leave room for whole vectors and rows.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from .numba_memory import POOL
 
 Array = NDArray[Any]
 
-#: Numbers in one register of this machine: 16 with AVX-512, else 8 (LLVM makes two halves of it where there is no AVX).
+#: Numbers in a register: 16 with AVX-512, else 8 (without AVX, LLVM splits it in two).
 WIDTH = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
-#: Sums kept in registers: 12 of the 16 that AVX has; one more holds b. Enough to hide how long one multiply-add takes.
+#: Sums kept in registers: 12 of the 16 of AVX, one more holds b. Enough to hide the latency of a multiply-add.
 ROWS = 12
 
 _float, _index, _lane = ir.FloatType(), ir.IntType(64), ir.IntType(32)
@@ -43,12 +43,12 @@ _vector = ir.VectorType(_float, WIDTH)
 
 
 def padded(n: int, multiple: int = WIDTH) -> int:
-    """The least multiple that is not less than n."""
+    """n rounded up to a multiple."""
     return -(-n // multiple) * multiple
 
 
 def panels(w: Array) -> Array:
-    """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, zeros behind the last."""
+    """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, padded with zeros."""
     out = POOL.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
     _panels(w, out)
     return out
@@ -62,7 +62,7 @@ def _panels(w, out):
                 out[p, i, j] = w[i, p * WIDTH + j] if p * WIDTH + j < w.shape[1] else 0
 
 
-# ---- what the emitted code is made of ----------------------------------------------------------------------------
+# ---- emitted code ------------------------------------------------------------------------------------------------
 def _pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, place: ir.Value) -> ir.Value:
     """Address of array[place]."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
@@ -77,14 +77,14 @@ def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
 
 
 def _everywhere(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """A vector with the same number in each lane."""
+    """A number broadcast to a vector."""
     undefined = ir.Constant(_vector, ir.Undefined)
     first = builder.insert_element(undefined, value, _lane(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_lane, WIDTH), [0] * WIDTH))
 
 
 def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a·b + c, rounded once where the processor can."""
+    """a·b + c, rounded once if the processor can."""
     kind = ir.FunctionType(_vector, [_vector] * 3)
     name = f"llvm.fmuladd.v{WIDTH}f32"
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
@@ -92,7 +92,7 @@ def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) 
 
 # ---- the product -------------------------------------------------------------------------------------------------
 def _product_of_a_block(*, listed: bool) -> Any:
-    """The intrinsic of one block: over all k < n, or with `listed` over the n numbers k that an array lists."""
+    """Emitter of the product of one block, over all k < n or, with `listed`, over n values of k from an array."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, *which, n, onto = arguments
@@ -139,7 +139,7 @@ def _product_of_a_block(*, listed: bool) -> Any:
 def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto):
     """c[c0 + i·c_row + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + j],   i < ROWS, j < WIDTH, k < n, n > 0
 
-    With `onto`, the sum is added to what c holds.
+    With `onto`, the sum is added to c.
     """
     place = types.intp
     signature = types.void(c, place, place, a, place, place, place, b, place, place, place, types.boolean)
@@ -148,7 +148,7 @@ def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, 
 
 @intrinsic
 def multiply_listed(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, which, n, onto):
-    """`multiply_block`, with k the first n numbers in `which`: the others' products are known to be 0."""
+    """`multiply_block`, with k the first n numbers in `which`: the other products are known to be 0."""
     place = types.intp
     signature = types.void(c, place, place, a, place, place, place, b, place, place, which, place, types.boolean)
     return signature, _product_of_a_block(listed=True)
@@ -163,14 +163,17 @@ def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns
             multiply_block(c, here, c_row, a, a0 + i * a_row, a_row, a_k, b, b0 + j * b_panel, b_k, n, onto)
 
 
-#: Terms of a sum that are taken at once, and panels of b: 256 KiB together, to stay in the second-level cache for all
-#: rows of a, while each row of the result is written a kilobyte at a time.
+#: Terms and panels of b in a block: 256 KiB, which stay in the second-level cache for all rows of a, while each row of
+#: the result is written a kilobyte at a time.
 DEPTH, CHUNK = 256, 16
 
 
 @serial()
 def _columns_in_use(a, start, row, n, used, which):
-    """which[: the number returned]: columns below n in which ROWS rows of a are not all 0. The first, if all are."""
+    """Write the columns below n in which ROWS rows of a are not all 0 to `which`, and return their number.
+
+    If there is none, which[0] is 0.
+    """
     used[:n] = False
     for r in range(ROWS):
         numbers = a[start + r * row : start + r * row + n]
@@ -191,7 +194,7 @@ def _matmul(a, b, chosen, out, workers):
     columns, whole = out.shape[1], rows // ROWS * ROWS
     flat_a, flat_b, flat_out = a.reshape(-1), b.reshape(-1), out.reshape(-1)
     for worker in prange(workers):
-        # At the right and lower edge of `out` there is no room for a whole block: it is summed in `edge`.
+        # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`.
         edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
         used, which = np.empty(DEPTH, np.uint8), np.empty(DEPTH + 1, np.intp)
         first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
@@ -220,10 +223,10 @@ def _matmul(a, b, chosen, out, workers):
 
 
 def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Array:
-    """out = a · b with b in `panels`, all float32, row-major. Cores share the columns; sums do not depend on that.
+    """out = a · b with b in `panels`, all float32, row-major. The result does not depend on the number of threads.
 
-    Where ROWS rows of a are 0 in one column, nothing is multiplied: sparse weights cost what they weigh.
-    With `chosen`, panels of that number only; other columns of `out` stay.
+    Columns in which ROWS rows of a are 0 are skipped. With `chosen`, only these panels are computed; the other columns
+    of `out` are unchanged.
     """
     _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, get_num_threads())
     return out
@@ -256,7 +259,7 @@ def _sum_vector(typing_context, to, t, source, places, shift, count):
 def sum_of_lines(to, t, n, source, places, lefts, rights, count):
     """to[t + j] = Σ_k source[places[k] + j] over the k < count with lefts[k] ≤ j < rights[k],   j < n
 
-    Each sum stays in a register, and `to` is written once. float32 or float64.
+    Sums stay in registers, and `to` is written once. float32 or float64.
     """
     first, last = 0, n
     for k in range(count):
@@ -264,7 +267,7 @@ def sum_of_lines(to, t, n, source, places, lefts, rights, count):
     if last - first < WIDTH:
         last = first
     for j in range(first, last, WIDTH):
-        j = min(j, last - WIDTH)  # the last vector may lie over the one before
+        j = min(j, last - WIDTH)  # the last vector may overlap the one before
         _sum_vector(to, t + j, source, places, j, count)
     for start, end in ((0, first), (last, n)):
         for j in range(start, min(end, n)):
@@ -279,7 +282,7 @@ def sum_of_lines(to, t, n, source, places, lefts, rights, count):
 def linear_map(matrix: Array) -> Any:
     """The intrinsic  to[t + i·t_step + j] = Σ_k matrix[i, k] · source[s + k·s_step + j],   j < n, a multiple of WIDTH
 
-    The matrix is written into the code: zeros cost nothing, ones no product.
+    The matrix is part of the emitted code: zeros cost nothing, ones no product.
     """
     rows = [[(k, float(np.float32(m))) for k, m in enumerate(row) if m] for row in matrix]
 
@@ -310,7 +313,7 @@ def linear_map(matrix: Array) -> Any:
 def _combination(builder: ir.IRBuilder, terms: list[tuple[int, float]], inputs: list[ir.Value]) -> ir.Value:
     """Σ m · inputs[k] over (k, m) in terms."""
     total = None
-    for k, m in sorted(terms, key=lambda term: abs(term[1]) != 1):  # ones first: they start the sum for nothing
+    for k, m in sorted(terms, key=lambda term: abs(term[1]) != 1):  # ones first: they need no product
         if total is None:
             total = inputs[k] if m == 1 else builder.fmul(ir.Constant(_vector, [m] * WIDTH), inputs[k])
         elif m == 1:

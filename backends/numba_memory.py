@@ -1,13 +1,11 @@
-"""The memory plan: a large array lies where one lay that nobody holds any more.
+"""A memory pool: large arrays reuse the memory of arrays that are no longer referenced.
 
-Fresh memory is not free: the operating system clears each page when it is first written, which costs several times
-the writing itself. A training step asks for the same arrays again and again, so their memory is kept and handed out
-anew. CPython counts who holds an object, and every view holds the array whose memory it shows: a buffer with no holder
-but the pool is free.
+Fresh memory is expensive: the operating system clears each page on first write, which costs several times the write
+itself. A training step allocates the same arrays again and again, so their memory is kept. Every view holds a reference
+to the array that owns its memory; a buffer is free when CPython's reference count shows that only the pool holds it.
 
-A buffer serves a request of at least two thirds of its size, the tightest first. Where none fits, a new one is made,
-and as many free ones are given back to the system as keep the whole within SLACK times the most that was ever in use at
-once.
+A request takes the smallest free buffer that is large enough and at most 1.5 times as large. If none fits, a new one is
+allocated, and free buffers are released as needed to keep the pool within SLACK times the peak memory in use.
 """
 
 from __future__ import annotations
@@ -23,14 +21,14 @@ from ca_numpy.jit import LOCK
 
 Array = NDArray[Any]
 
-#: Bytes under which it is left to the C library, which keeps memory by itself up to about four times this.
+#: Smaller arrays, in bytes, are left to the C library, which itself reuses memory up to about four times this size.
 SMALL = 1 << 23
-#: Of the most that was in use at once: what may be held, free buffers included.
+#: Limit of the pool, free buffers included, relative to the peak memory in use.
 SLACK = 1.25
 
 
 class Pool:
-    """Buffers of bytes, each held by the pool and by the arrays that lie in it."""
+    """Buffers of bytes, each referenced by the pool and by the arrays in it."""
 
     def __init__(self, *, small: int = SMALL) -> None:
         self._small = small
@@ -38,61 +36,56 @@ class Pool:
         self._most = 0
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """An array of any content, as from `numpy.empty`."""
+        """An uninitialised array, like `numpy.empty`."""
         dtype = np.dtype(dtype)
         size = prod(shape) * dtype.itemsize
         if size < self._small:
             return np.empty(shape, dtype)
-        with LOCK:  # the kernels' own, which a fork waits for: a child never finds it held
+        with LOCK:  # the kernels' lock: a fork waits for it, so a child never finds it held
             return self._buffer(size)[:size].view(dtype).reshape(shape)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """As from `numpy.zeros`."""
+        """An array of zeros, like `numpy.zeros`."""
         x = self.empty(shape, dtype)
         x.fill(0)
         return x
 
     def release(self) -> None:
-        """Gives everything that is free back to the system."""
+        """Release all free memory."""
         with LOCK:
             self._buffers, self._most = [], 0
 
     def held(self) -> int:
-        """Bytes that the pool keeps, in use or free."""
+        """Size of all buffers, in use or free, in bytes."""
         return sum(buffer.nbytes for buffer in self._buffers)
 
     def _buffer(self, size: int) -> Array:
         free = [i for i in range(len(self._buffers)) if sys.getrefcount(self._buffers[i]) == _UNHELD]
         fitting = [i for i in free if size <= self._buffers[i].nbytes <= size * 3 // 2]
         if fitting:
-            # Moved to the end: the list is in order of last use.
             chosen = self._buffers.pop(min(fitting, key=lambda i: self._buffers[i].nbytes))
-            self._buffers.append(chosen)
-            return chosen
-        self._give_back(free, size)
-        self._buffers.append(np.empty(size, np.uint8))
-        return self._buffers[-1]
+        else:
+            self._make_room(free, size)
+            chosen = np.empty(size, np.uint8)
+        self._buffers.append(chosen)  # at the end: the list is in order of last use
+        return chosen
 
-    def _give_back(self, free: list[int], size: int) -> None:
-        """Room for `size` more: the free buffers that were used longest ago go."""
+    def _make_room(self, free: list[int], size: int) -> None:
+        """Release free buffers, least recently used first, to make room for `size` bytes."""
         held = self.held()
         in_use = held - sum(self._buffers[i].nbytes for i in free)
         self._most = max(self._most, in_use + size)
-        gone = set()
+        released = set()
         for i in free:
             if held + size <= SLACK * self._most:
                 break
             held -= self._buffers[i].nbytes
-            gone.add(i)
-        self._buffers = [buffer for i, buffer in enumerate(self._buffers) if i not in gone]
+            released.add(i)
+        self._buffers = [buffer for i, buffer in enumerate(self._buffers) if i not in released]
 
 
-def _references() -> int:
-    """What `sys.getrefcount(list[i])` says of an object that only the list holds."""
-    alone = [np.empty(1)]
-    return sys.getrefcount(alone[0])
-
-
-_UNHELD = _references()
-#: The process's pool. It changes where arrays lie, never what is in them.
+_example = [np.empty(1)]
+#: What `sys.getrefcount(buffers[i])` returns for a buffer that only the list references.
+_UNHELD = sys.getrefcount(_example[0])
+#: The process's pool. It affects where arrays are stored, never their values.
 POOL = Pool()

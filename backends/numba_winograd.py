@@ -1,9 +1,9 @@
 """3×3 convolution with a quarter of the products: Winograd's F(4×4, 3×3), compiled (Lavin & Gray, CVPR 2016).
 
-In one dimension, four outputs of a three-tap kernel w read six inputs d, and cost twelve products. Read them as the
-coefficients of polynomials, multiplied by their values at six points (0, ±α, ±β and ∞), and it takes six:
+In one dimension, four outputs of a three-tap kernel w read six inputs d and cost twelve products. Multiplying
+polynomials with these coefficients by their values at six points (0, ±α, ±β and ∞) takes six:
 
-    y = Aᵀ [(G w) ⊙ (Bᵀ d)]                    ⊙ is the product element by element
+    y = Aᵀ [(G w) ⊙ (Bᵀ d)]                    ⊙ is the elementwise product
 
          ⎡1   0  −5/2  0  1  0⎤         ⎡  1      0     0 ⎤
          ⎢0 −2α   −2   α  1  0⎥         ⎢−2/3 −2/3·α −1/3⎥           ⎡1   1    1    1    1  0⎤
@@ -12,21 +12,21 @@ coefficients of polynomials, multiplied by their values at six points (0, ±α, 
          ⎢0  β/2 −1/2 −β  1  0⎥         ⎢ 1/6  −β/6   1/3⎥           ⎣0  α/2 −α/2  2β  −2β  1⎦
          ⎣0   1    0 −5/2 0  1⎦         ⎣  0      0     1 ⎦
 
-In two dimensions each acts on rows and on columns: Y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A, 36 products in place of 144 for
-a tile of 4×4 outputs. Channels make each of the 36 a matrix product: with n tiles side by side,
+In two dimensions each acts on rows and columns: Y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A, 36 products instead of 144 for a
+tile of 4×4 outputs. With channels, each of the 36 is a matrix product over n tiles:
 
     M[s] = V[s] · U[s],    V[s] n × C of transformed pixels,  U[s] C × K of the transformed kernel,   s = 0 … 35
 
-The gradient by w is the same trilinear form read another way:  dw = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A g Aᵀ)] G.
+The gradient with respect to w follows from the same trilinear form:  dw = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A g Aᵀ)] G.
 
-*Why 4×4.* F(2×2) saves a factor of 2.25 only; F(6×6) saves 5.1 but loses another digit. F(4×4) saves 4.
-*Why α = √½ and β = √2.* The usual points are ±1 and ±2, whose powers (8, and 5 in Bᵀ) enlarge rounding errors. The
-product αβ = 1 keeps all numbers near 1: in float32 the largest error is a quarter of the usual points', about five
-times that of the direct sum.
+*Why 4×4.* F(4×4) saves a factor of 4, F(2×2) only 2.25; F(6×6) saves 5.1 but loses another digit.
+*Why α = √½ and β = √2.* The usual points are ±1 and ±2, whose powers (8, and 5 in Bᵀ) enlarge rounding errors. With
+αβ = 1 all numbers are near 1: in float32 the largest error is a quarter of that of the usual points, about five times
+that of the direct sum.
 *Why channels last.* All transforms run over the channels in the innermost loop, contiguous in memory.
-*Dilation* d reads every d-th pixel: d×d interleaved pictures, each with an ordinary convolution. Only indices change.
-*NaN and infinity* in the input make NaN of the whole tile of 4×4 outputs that reads them: none is lost, but more than
-the 3×3 outputs that a direct sum would spoil. So does what is within a factor of a hundred of overflow.
+*Dilation* d means d×d interleaved pictures, each with an ordinary convolution: only indices change.
+*NaN and infinity* in the input make every output of the 4×4 tiles that read them NaN, not only the 3×3 outputs of a
+direct sum. So do values within a factor of a hundred of overflow.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from .numba_memory import POOL
 
 Array = NDArray[Any]
 
-#: Numbers in V and M of one block of tiles: what the second-level cache of one core holds beside the kernel.
+#: Numbers in V and M of one block of tiles: they fit the second-level cache of a core together with the kernel.
 BLOCK = 200_000
-#: dw's partial sums: a fixed number, so that their order does not depend on the number of threads.
+#: Partial sums of dw: fixed, so that the order of summation does not depend on the number of threads.
 PARTS_DW = 4
-#: Between the 36 matrices of V, so that numbers at the same place in each do not compete for the same lines of cache.
-#: At least ROWS: dw reads that far beyond the last channel, into sums that are cut off.
+#: Numbers between the 36 matrices of V, so that the same place in each does not map to the same cache lines. At least
+#: ROWS: dw reads that far beyond the last channel, for sums that are discarded.
 GAP = 16
 
 _A, _B = np.sqrt(0.5), np.sqrt(2.0)
@@ -83,14 +83,14 @@ A_TRANSPOSED = np.array(
         [0, _A / 2, -_A / 2, 2 * _B, -2 * _B, 1],
     ]
 )
-#: Six neighbours out of a picture that is doubled, from an odd place on, are four of its pixels: a b b c c d.
+#: Six neighbours in a picture magnified twice, from an odd position on, are four of its pixels: a b b c c d.
 DOUBLED = np.eye(4)[[0, 1, 1, 2, 2, 3]]
 _apply_b_doubled = linear_map(B_TRANSPOSED @ DOUBLED)
 _apply_b, _apply_a, _apply_a_back = linear_map(B_TRANSPOSED), linear_map(A_TRANSPOSED), linear_map(A_TRANSPOSED.T)
 _apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
 
-# ---- tiles: where they lie, how they are read and written --------------------------------------------------------
+# ---- tiles: position, reading and writing ------------------------------------------------------------------------
 @serial(error_model="numpy")
 def tiles_along(length, dilation):
     """(interleaved pictures, tiles in each) along an axis of the output."""
@@ -107,7 +107,7 @@ def count_tiles(images, height, width, dilation):
 
 @serial(error_model="numpy")
 def tile_at(t, height, width, dilation):
-    """(image, row, column) of the first output of tile t; its others follow `dilation` apart."""
+    """(image, row, column) of the first output of tile t; its outputs are `dilation` apart."""
     row_phases, rows = tiles_along(height, dilation)
     column_phases, columns = tiles_along(width, dilation)
     t, column = t // columns, t % columns
@@ -119,7 +119,7 @@ def tile_at(t, height, width, dilation):
 
 @serial()
 def read_tile(x, image, row, column, step, zoom, tile):
-    """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x. x counts as magnified `zoom` times."""
+    """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x, for x magnified `zoom` times."""
     for i in range(tile.shape[0]):
         for j in range(tile.shape[1]):
             r, s = row + i * step, column + j * step
@@ -131,7 +131,7 @@ def read_tile(x, image, row, column, step, zoom, tile):
 
 @serial(fastmath=FASTMATH)
 def write_tile(tile, bias, activate, y, image, row, column, step):
-    """The part of a 4×4 tile that lies within y, to y; on its way there, bias and ELU if asked for."""
+    """Write the part of a 4×4 tile inside y, with `activate` after bias and ELU."""
     for i in range(4):
         for j in range(4):
             r, s = row + i * step, column + j * step
@@ -148,7 +148,7 @@ def write_tile(tile, bias, activate, y, image, row, column, step):
 # ---- the transforms in two dimensions: along columns, then along rows --------------------------------------------
 @serial()
 def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
-    """v[q + s·v_step …] = Bᵀ d B, with n channels of 6×6 pixels d that start at x[start]."""
+    """v[q + s·v_step …] = Bᵀ d B, for n channels of 6×6 pixels d from x[start] on."""
     for j in range(6):
         _apply_b(half, j * n, 6 * n, x, start + j * column_step, row_step, n)
     for i in range(6):
@@ -157,7 +157,7 @@ def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
 
 @serial()
 def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
-    """`pixels_to_points` of 6×6 pixels of a doubled picture, from the 4×4 of x that they repeat."""
+    """`pixels_to_points` of 6×6 pixels of x magnified twice, from the 4×4 pixels of x that they repeat."""
     for j in range(4):
         _apply_b_doubled(half, j * n, 4 * n, x, start + j * column_step, row_step, n)
     for i in range(6):
@@ -166,7 +166,7 @@ def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
 
 @serial()
 def gradients_to_points(g, half, n, z, q, z_step):
-    """z[q + s·z_step …] = A g Aᵀ, with n channels of 4×4 gradients g."""
+    """z[q + s·z_step …] = A g Aᵀ, for n channels of 4×4 gradients g."""
     for j in range(4):
         _apply_a_back(half, j * n, 4 * n, g, j * n, 4 * n, n)
     for i in range(6):
@@ -210,14 +210,14 @@ def transformed_kernel(w: Array) -> Array:
 
 @serial()
 def _doubled_inside(row, column, x):
-    """Whether six pixels of doubled x from (row, column) on, each way, all exist."""
+    """Whether the 6×6 pixels from (row, column) on are all inside x magnified twice."""
     return min(row, column) > 0 and row + 5 < 2 * x.shape[1] and column + 5 < 2 * x.shape[2]
 
 
 # ---- all tiles ---------------------------------------------------------------------------------------------------
 @serial()
 def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
-    """Rows 0 … n − 1 of V from tiles first … first + n − 1. place: size of the output, dilation, top, left, zoom."""
+    """Rows 0 … n − 1 of V from tiles first … first + n − 1. place: output size, dilation, top, left, zoom."""
     height, width, dilation, top, left, zoom = place
     c, flat = x.shape[3], x.reshape(-1)
     reach = 5 * dilation
@@ -238,7 +238,7 @@ def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
 
 @parallel(fastmath=FASTMATH)
 def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers):
-    """All tiles of y, in blocks of `block`. Which worker takes a block does not change what comes out of it."""
+    """All tiles of y, in blocks of `block` tiles. The result does not depend on the number of workers."""
     images, height, width, _ = y.shape
     c, c_wide, k_wide = x.shape[3], (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH, u.shape[1] * WIDTH
     v_step, m_step = block * c_wide + GAP, block * k_wide + GAP
@@ -291,7 +291,7 @@ def _correlate(g, x, dilation, top, left, zoom, block, sums):
 def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: Array | None = None) -> Array:
     """conv2d(x, w) for 3×3 kernels at stride 1; with a bias, elu(conv2d(x, w) + bias). N H W C -> N OH OW K
 
-    With `zoom`, of x magnified that many times by repeating its pixels.
+    With `zoom`, x is first magnified that many times by repeating its pixels.
     """
     size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
     y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
@@ -304,7 +304,7 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
 
 
 def block_of_tiles(c: int, k: int) -> int:
-    """Tiles whose products are taken together, a multiple of ROWS."""
+    """Tiles per block, a multiple of ROWS."""
     return max(ROWS, BLOCK // (36 * (padded(c) + padded(k))) // ROWS * ROWS)
 
 

@@ -1,19 +1,19 @@
 """Contextual attention in one kernel: the paper's section 4.1 with five times fewer products, and no patches.
 
 Let P[x, x'] = ⟨f(x), b(x')⟩ be the plain products between the features at foreground position x and background
-position x' (both downscaled by `rate`). All that follows is sums along *diagonals*, where both positions move together:
+position x' (both downscaled by `rate`). All the rest is sums along *diagonals*, in which both positions move together:
 
-    D_Δ(S)[x, x'] = Σ_{δ ∈ Δ} S[x + δ, x' + δ]                        terms off either picture are 0
+    D_Δ(S)[x, x'] = Σ_{δ ∈ Δ} S[x + δ, x' + δ]                        terms outside either picture are 0
 
     match       a patch's inner product      Σ_δ ⟨f(x + δ), b(x' + δ)⟩ = D_Δ(P), Δ the ksize × ksize window:
-                so k²·N²·C products become N²·C; and ‖patch b(x')‖² is a box sum of ‖b‖².
+                k²·N²·C products become N²·C, and ‖patch b(x')‖² is a box sum of ‖b‖².
     propagate   D over the fuse_k steps of a row-major walk, then of a column-major one (wrapping at the rows' ends).
     rebuild     raw patches of 2·rate pixels at steps of rate overlap fourfold. The output pixel of phase s in its
                 rate × rate cell x is  ¼ Σ_x' D_Δ(s)(A)[x, x'] · b_s(x'), with b_s the background's pixels of phase s
                 and Δ(s) the 2 × 2 shifts whose patch covers phase s: 4·N²·C products in place of 16·N²·C.
 
-D_Δ's adjoint is D_(−Δ), and so the backward pass has the same shape. Sizes are multiples of `rate`.
-Arrays for one image at a time, N × N: another backend walks them in bands.
+The adjoint of D_Δ is D_(−Δ), so the backward pass has the same structure. Sizes are multiples of `rate`.
+Arrays are N × N, for one image at a time; other backends process them in bands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SMALLEST_NORM = 1e-4
 
 
 class Matched(NamedTuple):
-    """What the backward pass needs of the forward one, for one image."""
+    """Results of the forward pass that the backward pass needs, for one image."""
 
     f: Array  # h w C, downscaled
     b: Array  # h' w' C, downscaled
@@ -72,7 +72,7 @@ def match(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Matc
     norm = np.maximum(np.sqrt(box_sum((b * b).sum(2), window)), SMALLEST_NORM).ravel()
     scores = inner.reshape(products.shape) / norm
     logits = propagate(scores, f.shape, b.shape, geometry.fuse_k)
-    # Masked scores become 0, not −∞: hole patches keep their place in the denominator, as in the released code.
+    # Masked scores become 0, not −∞: hole patches stay in the denominator, as in the authors' code.
     logits = logits * (valid * f.dtype.type(geometry.softmax_scale))
     logits -= logits.max(axis=1, keepdims=True)
     softmax = np.exp(logits, out=logits)
@@ -103,7 +103,7 @@ def match_vjp(
 
 
 def propagate(scores: Array, f_shape: Sequence[int], b_shape: Sequence[int], fuse_k: int | None) -> Array:
-    """Diagonal sums in row-major order, then in column-major order; both walks wrap from a line's end to the next."""
+    """Diagonal sums in row-major order, then in column-major order; both wrap from the end of a line to the next."""
     if fuse_k is None:
         return scores
     steps = shifts(fuse_k)
@@ -113,7 +113,7 @@ def propagate(scores: Array, f_shape: Sequence[int], b_shape: Sequence[int], fus
 
 
 def propagate_adjoint(d: Array, f_shape: Sequence[int], b_shape: Sequence[int], fuse_k: int | None) -> Array:
-    """The two walks undone in the opposite order."""
+    """Adjoint of `propagate`: the two sums in reverse order."""
     if fuse_k is None:
         return d
     steps = [-s for s in shifts(fuse_k)]
@@ -148,8 +148,8 @@ def rebuild_vjp(g: Array, attention: Array, b: Array, rate: int, *, db: Array) -
 def phases(rate: int) -> Iterator[tuple[tuple[int, int], list[int], list[int]]]:
     """Each pixel (p, q) of a rate × rate cell, with the shifts to the cells whose raw patch covers it.
 
-    A raw patch of cell x spans rate·x − ⌊rate/2⌋ … + 2·rate − 1 (TF's SAME rule): the first half of a cell is also
-    covered by the patch of the cell before, the second half by that of the cell behind.
+    A raw patch of cell x spans rate·x − ⌊rate/2⌋ … + 2·rate − 1 (TF's SAME rule): the patch of the previous cell
+    also covers the first half of a cell, that of the next cell the second half.
     """
     covering = [[0, -1] if p + rate // 2 < rate else [0, 1] for p in range(rate)]
     for p in range(rate):
@@ -157,9 +157,9 @@ def phases(rate: int) -> Iterator[tuple[tuple[int, int], list[int], list[int]]]:
             yield (p, q), covering[p], covering[q]
 
 
-# ---- the pieces ----
+# ---- sums along diagonals ----
 def shifts(k: int) -> list[int]:
-    """The k steps around 0; an even k has one more behind: 3 -> −1, 0, 1 and 2 -> 0, 1."""
+    """k consecutive offsets around 0, for an even k one more above: 3 -> −1, 0, 1 and 2 -> 0, 1."""
     return [i - (k - 1) // 2 for i in range(k)]
 
 
@@ -209,7 +209,7 @@ def _picked(shape: Sequence[int], rate: int) -> tuple[Array, Array]:
 
 
 def _overlap(n: int, t: int) -> tuple[slice, slice]:
-    """The positions p for which p and p + t both lie in 0 … n − 1: (p's, p + t's)."""
+    """Slices of the positions p and p + t for which both are in 0 … n − 1."""
     return slice(max(0, -t), max(0, min(n, n - t))), slice(max(0, t), max(0, min(n, n + t)))
 
 
@@ -220,6 +220,4 @@ def _other_major(s: Array, h: int, w: int, h2: int, w2: int) -> Array:
 
 def _grid(attention: Array, foreground: Array, b: Array, rate: int) -> Array:
     """attention as h w h' w'."""
-    return attention.reshape(
-        foreground.shape[0] // rate, foreground.shape[1] // rate, b.shape[0] // rate, b.shape[1] // rate
-    )
+    return attention.reshape([n // rate for n in (*foreground.shape[:2], *b.shape[:2])])

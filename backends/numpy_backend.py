@@ -1,6 +1,6 @@
 """The textbook: every kernel in plain NumPy, written to be read. All other backends are tested against it.
 
-The equations and shapes stand in the contract, `ca_numpy/backend.py`; here are the few lines that carry them out.
+The contract, `ca_numpy/backend.py`, gives the equations and shapes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NumpyBackend(Backend):
         return np.asarray(self.to_numpy(x), dtype=dtype)
 
     def to_numpy(self, x: Array) -> Array:
-        return x.get() if hasattr(x, "get") else x  # a GPU's array, left by another backend, comes to the host
+        return x.get() if hasattr(x, "get") else x  # a GPU array of another backend is copied to the host
 
     def describe(self) -> str:
         blas = machine.blas()
@@ -72,7 +72,7 @@ class NumpyBackend(Backend):
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
-        # (e^min(x, 0) − 1) + max(x, 0): each part is 0 on the other's side. Unlike expm1, NumPy's exp is vectorised.
+        # (e^min(x, 0) − 1) + max(x, 0): one of the terms is 0. Unlike expm1, NumPy's exp is vectorised.
         y = np.exp(np.minimum(x, 0))
         y -= 1
         y += np.maximum(x, 0)
@@ -119,11 +119,10 @@ class NumpyBackend(Backend):
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
         x = np.zeros(shape, g.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        if is_basic(index):
             x[index] = g
         else:
-            np.add.at(x, index, g)  # an array of positions may name one twice
+            np.add.at(x, index, g)  # an index array may contain duplicates
         return x
 
     def concat(self, *xs: Array, axis: int) -> Array:
@@ -140,15 +139,11 @@ class NumpyBackend(Backend):
         return x
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        rows, columns = (
-            nearest_index(n, m, align_corners=align_corners) for n, m in zip(x.shape[1:3], size, strict=True)
-        )
+        rows, columns = nearest_pixels(x.shape[1:3], size, align_corners=align_corners)
         return x[:, rows[:, None], columns]
 
     def resize_nearest_adjoint(self, g: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
-        rows, columns = (
-            nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, g.shape[1:3], strict=True)
-        )
+        rows, columns = nearest_pixels(size, g.shape[1:3], align_corners=align_corners)
         g = self.scatter_add(g, index=rows, axis=1, length=size[0])
         return self.scatter_add(g, index=columns, axis=2, length=size[1])
 
@@ -198,3 +193,15 @@ class NumpyBackend(Backend):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         return p - rate * m / (np.sqrt(v) + eps), m, v
+
+
+def is_basic(index: Any) -> bool:
+    """Whether `index` contains no arrays, and therefore selects no element twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def nearest_pixels(size: tuple[int, ...], new_size: tuple[int, ...], *, align_corners: bool) -> tuple[Array, Array]:
+    """The source rows and columns of nearest-neighbour resizing."""
+    rows, columns = (nearest_index(n, m, align_corners=align_corners) for n, m in zip(size, new_size, strict=True))
+    return rows, columns

@@ -3,14 +3,14 @@
     T(x, w, g) = Σ  x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o] · g[n, i, j, o]
                = ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩ = ⟨w, conv2d_dw(g, x)⟩
 
-Each sees the picture through the same *view*, `windows`: one row of a matrix is the patch under the kernel, so that
+All three use the same *view* of the picture, `windows`, as a matrix whose rows are the patches under the kernel:
 
     conv2d      y         = patches · w           unfold, then multiply
     conv2d_dw   w         = patchesᵀ · g
     conv2d_dx   patches  += g · wᵀ                multiply, then fold
 
-The patches repeat each pixel k² times. The first two therefore take them in bands of a few rows that fit the cache;
-the third goes tap by tap, since patches overlap in what it adds to.
+The patches repeat each pixel k² times. The first two therefore process them in bands of a few rows that fit the cache;
+the third proceeds tap by tap, because the patches it adds to overlap.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ def zero_pad(x: Array, pads: Pads) -> Array:
 
 
 def windows(x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """The patch under each position of the kernel, as a view: N H W C -> N OH OW KH KW C. Nothing is copied.
-
-    x has its zeros around it already.
-    """
+    """The patch under each position of the kernel, as a view: N H W C, already padded -> N OH OW KH KW C."""
     n, h, w, c = x.shape
     out = replace(geometry, pads=NO_PADS).output_size((h, w), ksize)
     stride, dilation = geometry.stride, geometry.dilation
@@ -50,7 +47,7 @@ def windows(x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
 
 
 def bands(patches: Array) -> Iterator[tuple[int, slice]]:
-    """(image, rows) pairs that cover all positions in blocks of about BAND_BYTES."""
+    """(image, rows) pairs that cover all output positions in bands of about BAND_BYTES."""
     images, height = patches.shape[:2]
     row_bytes = int(np.prod(patches.shape[2:])) * patches.itemsize
     rows = max(1, BAND_BYTES // max(row_bytes, 1))
@@ -81,9 +78,9 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
 
 
 def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], patches overlapping in x
+    """patch[n, i, j, u, v, c] += Σ_o g[n, i, j, o] · w[u, v, c, o], where the patches overlap in x
 
-    One tap u, v of the kernel at a time: for a fixed tap, different positions touch different pixels.
+    One tap (u, v) of the kernel at a time: for a fixed tap, each position adds to a different pixel.
     """
     padded, inside = _padded_zeros(len(g), size, w.shape[2], geometry.pads, np.result_type(g, w))
     patches = windows(padded, w.shape[:2], geometry)
@@ -94,7 +91,7 @@ def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry)
 
 
 def fold(g: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """Patches N OH OW KH KW C added up where they overlap, tap by tap; what falls on the padding is dropped."""
+    """Sum of overlapping patches N OH OW KH KW C, tap by tap, without the padding."""
     padded, inside = _padded_zeros(len(g), size, g.shape[5], geometry.pads, g.dtype)
     patches = windows(padded, (g.shape[3], g.shape[4]), geometry)
     for u, v in np.ndindex(g.shape[3:5]):
@@ -103,7 +100,7 @@ def fold(g: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
 
 
 def _padded_zeros(n: int, size: tuple[int, int], c: int, pads: Pads, dtype: Any) -> tuple[Array, Array]:
-    """Zeros for a padded picture, and the view of them that is the picture."""
+    """A padded picture of zeros, and the view without the padding."""
     (top, bottom), (left, right) = pads
     padded = np.zeros((n, top + size[0] + bottom, left + size[1] + right, c), dtype)
     return padded, padded[:, top : top + size[0], left : left + size[1]]

@@ -1,4 +1,4 @@
-"""The generator's tables of layers as the released checkpoints have them; weights and pictures for small ones."""
+"""The generator's layers as in the released checkpoints; weights and pictures for small generators."""
 
 from __future__ import annotations
 

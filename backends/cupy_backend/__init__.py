@@ -1,7 +1,7 @@
-"""The GPU's backend: CuPy's arrays, and kernels of our own in CUDA C++ that also run without a GPU.
+"""The GPU backend: CuPy arrays, and our own kernels in CUDA C++, which also run without a GPU.
 
-What stands where: convolution (`conv.py`), contextual attention (`attention.py`), everything else here; the kernels in
-`kernels/*.cu`; what they run on in `device.py`. CuPy has no convolution of its own: these kernels are the heart of it.
+Convolution is in `conv.py`, contextual attention in `attention.py`, everything else here, the kernels in
+`kernels/*.cu`, and the device in `device.py`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from ca_numpy.backend import Backend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
-from ..numpy_backend import NumpyBackend
+from ..numpy_backend import NumpyBackend, is_basic
 from .attention import Attention
 from .conv import Convolution
 from .device import C_NAMES, Device, cuda_device
 from .launch import Launcher
 
 Array = Any
-#: Numbers that one block of the Adam kernel works on, as in `kernels/adam.cu`.
+#: Numbers per block of the Adam kernel, as in `kernels/adam.cu`.
 CHUNK = 1024
-#: Each tensor among Adam's results begins at a multiple of so many numbers, where kernels can fetch several at once.
+#: Adam's results begin at multiples of this many numbers, so that kernels can load several at once.
 ALIGNED = 64
 
 
 class CupyBackend(NumpyBackend):
-    """Arrays on a GPU. `precision` is that of float32 products: "float32", or "tf32" or "bf16" on tensor cores."""
+    """Arrays on a GPU. `precision` of float32 products: "float32", or on tensor cores "tf32" or "bf16"."""
 
     name = "cupy"
     precisions = ("float32", "tf32", "bf16")
@@ -50,7 +50,7 @@ class CupyBackend(NumpyBackend):
 
     # ---- arrays ----
     def asarray(self, x: Any, *, dtype: Any = None) -> Array:
-        if isinstance(x, (int, float)):  # the constants of formulas: the device gets each once
+        if isinstance(x, (int, float)):  # constants in formulas: transferred once
             return self._device.once(("number", repr(x), str(dtype)), lambda: self.xp.asarray(x, dtype=dtype))
         return self.xp.asarray(x, dtype=dtype)
 
@@ -59,16 +59,16 @@ class CupyBackend(NumpyBackend):
         return y
 
     def describe(self) -> str:
-        return self._device.describe()
+        return self._device.kernels.describe()
 
     def memory(self) -> int | None:
-        return self._device.memory()
+        return self._device.kernels.memory()
 
     def release_memory(self) -> None:
         self._device.release_memory()
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        return self._device.elapsed(run)
+        return self._device.kernels.elapsed(run)
 
     # ---- elementwise ----
     def add(self, a: Array, b: Array) -> Array:
@@ -137,7 +137,7 @@ class CupyBackend(NumpyBackend):
 
     # ---- sums and shapes ----
     def sum_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
-        """What training sums most, all of an array (a loss) or all but the last axis (a bias), by a kernel of ours."""
+        """The sums of training, over all axes (losses) or all but the last (biases), have a kernel of their own."""
         columns = int(np.prod(shape, dtype=int))
         leading = columns == 1 or (x.ndim > 0 and shape and shape[-1] == columns == x.shape[-1])
         if x.size == 0 or x.size == columns or not leading:
@@ -152,15 +152,14 @@ class CupyBackend(NumpyBackend):
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
         x = self.xp.zeros(shape, g.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        if is_basic(index):
             x[index] = g
         else:
-            self.xp.add.at(x, self._index(index), g)  # an array of positions may name one twice
+            self.xp.add.at(x, self._index(index), g)  # an index array may contain duplicates
         return x
 
     def _index(self, index: Any) -> Any:
-        """Arrays of positions on the device."""
+        """The index with its arrays on the device."""
         parts = index if isinstance(index, tuple) else (index,)
         moved = tuple(self.xp.asarray(p) if isinstance(p, (list, np.ndarray)) else p for p in parts)
         return moved if isinstance(index, tuple) else moved[0]
@@ -198,11 +197,11 @@ class CupyBackend(NumpyBackend):
         return x
 
     def _nearest(self, n: int, m: int, align_corners: bool) -> tuple[Array, Array]:
-        """The place among n that each of m positions takes; and for each of the n, the first that takes it or more."""
+        """The source among n of each of m positions; and for each of the n, the first position from it or beyond."""
 
         def make() -> tuple[Array, Array]:
             place = nearest_index(n, m, align_corners=align_corners)
-            # Places never fall: those that lead to r are neighbours, from first[r] to first[r + 1] − 1.
+            # Sources are non-decreasing: those equal to r are neighbours, from first[r] to first[r + 1] − 1.
             return self._device.table(place), self._device.table(np.searchsorted(place, np.arange(n + 1)))
 
         return self._device.once(("nearest", n, m, align_corners), make)
@@ -263,7 +262,7 @@ class CupyBackend(NumpyBackend):
         self, ps: list[Array], gs: list[Array], ms: list[Array], vs: list[Array], *,
         rate: float, beta1: float, beta2: float, eps: float,
     ) -> tuple[list[Array], list[Array], list[Array]]:  # fmt: skip
-        """All tensors in one launch; the results are views of three long arrays."""
+        """One launch for all tensors; the results are views of three long arrays."""
         dtype = ps[0].dtype
         if any(x.dtype != dtype for xs in (ps, gs, ms, vs) for x in xs):
             return super().adam_all(ps, gs, ms, vs, rate=rate, beta1=beta1, beta2=beta2, eps=eps)
@@ -282,7 +281,7 @@ class CupyBackend(NumpyBackend):
         return p2, m2, v2
 
     def _adam_tables(self, sizes: list[int]) -> tuple[list[int], tuple[Array, ...]]:
-        """Where each tensor's results begin; and the kernel's tables: places, sizes, each block's tensor and chunk."""
+        """Offsets of the tensors' results; and the kernel's tables: offsets, sizes, each block's tensor and chunk."""
         places = [0, *np.cumsum([-(-n // ALIGNED) * ALIGNED for n in sizes]).tolist()]
         chunks = [-(-n // CHUNK) for n in sizes]
         blocks = np.repeat(np.arange(len(sizes)), chunks), np.concatenate([np.arange(n) for n in chunks])

@@ -1,7 +1,7 @@
-"""Contextual attention on the GPU in bands of rows: the host's side. Its kernels stand in `kernels/attention.cu`.
+"""Contextual attention on the GPU in bands of rows: the host code. The kernels are in `kernels/attention.cu`.
 
-The equations, and why bands may be computed alone, are told in `numba_attention.py`. Here a band is higher, since a GPU
-has no cache to keep rows in: whatever rows of scores a band needs are computed anew.
+`numba_attention.py` derives the equations and explains the bands. Here bands are higher, and each computes all the rows
+of scores that it needs.
 
     P = f bᵀ  →  S = D_window(P) / ‖patch b‖  →  A = softmax(scale · valid · D_columns(D_rows(S))) · valid
     Q = corner sums of A  →  y_blocks = ¼ Q · b_blocks
@@ -17,25 +17,25 @@ import numpy as np
 from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry
 
-from ..attention_bands import least_exponent, walked, windowed
+from ..attention_bands import Gradients, least_exponent, walked, windowed
 from ..numpy_attention import SMALLEST_NORM, shifts
 from .device import C_NAMES, NULL
 from .launch import THREADS, Launcher
 
 Array = Any
-#: Bytes that the matrices of one band may take.
+#: Memory for the matrices of one band, in bytes.
 MEMORY = 2 << 30
 
 
 class Rows(NamedTuple):
-    """Positions of which a matrix has rows, in order; and the row of each position, −1 for none. On the device."""
+    """The positions of a matrix's rows, and the row of each position (−1 if none), on the device."""
 
     positions: Array
     slot: Array
 
 
 class Band(NamedTuple):
-    """Picture rows [y0, y1) of the attention: their cells, and the rows of scores and of products that these need."""
+    """Picture rows [y0, y1) of the attention: their cells, and the rows of scores and products that these need."""
 
     y0: int
     y1: int
@@ -45,7 +45,7 @@ class Band(NamedTuple):
 
 
 class Resizing(Protocol):
-    """The backend's own kernels of that name."""
+    """The backend's resizing kernels."""
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array: ...
 
@@ -53,7 +53,7 @@ class Resizing(Protocol):
 
 
 class Attention:
-    """The contract's two kernels of attention, over `launcher`'s device. `pixels` resizes, and back."""
+    """The contract's two attention kernels on the device of `launcher`; `pixels` resizes."""
 
     def __init__(self, launcher: Launcher, pixels: Resizing, *, memory: int = MEMORY) -> None:
         self._device, self._pixels, self._memory = launcher, pixels, memory
@@ -69,7 +69,7 @@ class Attention:
             y_blocks = self._device.xp.zeros((image.corners_of_f, b_blocks.shape[1]), f.dtype)
             for band in image.bands(self._memory):
                 weights, corners = image.corner_weights(band, image.attend(band, image.scores(band)))
-                # Corners between two bands belong to both: each has the part of its own cells.
+                # Corners between two bands belong to both: each adds the part of its own cells.
                 y_blocks[corners] += self._device.xp.matmul(weights, b_blocks)
             image.from_blocks(y_blocks, y[n], factor=1 / 4)
         return y
@@ -104,14 +104,6 @@ class Attention:
         return self._pixels.resize_nearest_adjoint(d, size=like.shape[1:3], align_corners=True)
 
 
-class Gradients(NamedTuple):
-    """Sums over bands, for the downscaled features and the norms of b's patches."""
-
-    f: Array
-    b: Array
-    norm: Array
-
-
 class Image:
     """One sample, f and b downscaled: the steps of one band, each a launch or a matrix product."""
 
@@ -133,7 +125,7 @@ class Image:
 
     # ---- bands ----
     def bands(self, memory: int) -> list[Band]:
-        """As few bands of equal height as fit: of P, S, A, Q and, backwards, as many gradients."""
+        """The smallest number of equal bands for which P, S, A, Q and their gradients fit in `memory` bytes."""
         row = self.w * self._length * np.dtype(self._type).itemsize
         halo = 2 * (self._steps[1] - self._steps[0] + 1) + 2 * len(self.window)
         height = min(max((memory // row - 2 * halo) // 8, 1), self.h)
@@ -160,7 +152,7 @@ class Image:
 
     # ---- forward ----
     def scores(self, band: Band) -> Array:
-        """S, a row for each position in band.scored."""
+        """S at the positions in band.scored."""
         products = self._device.xp.matmul(self.f[band.multiplied.positions], self.b.T)
         out = self._device.empty((len(band.scored.positions), self._length), self._type)
         self._launch("window_sums", self._per_row(*out.shape), products, band.multiplied.slot,
@@ -176,7 +168,7 @@ class Image:
         return out
 
     def corner_weights(self, band: Band, attention: Array) -> tuple[Array, slice]:
-        """Q of the band's own cells, and which corners its rows are."""
+        """Q of the band's cells, and the corners of its rows."""
         first, last = band.y0 * (self.w + 1), (band.y1 + 1) * (self.w + 1)
         out = self._device.empty((last - first, (self.h2 + 1) * (self.w2 + 1)), self._type)
         self._launch("corner_sums", self._per_row(*out.shape), attention, band.cells.slot, first, *self._grids, out)
@@ -184,7 +176,7 @@ class Image:
 
     # ---- backward ----
     def attend_vjp(self, band: Band, d_weights: Array, attention: Array, scores: Array, d: Gradients) -> None:
-        """Backward from Q's gradient to the features: adds to d."""
+        """Backward from the gradient of Q to the features: adds to d."""
         xp = self._device.xp
         d_logits = self._device.empty((len(band.cells.positions), self._length), self._type)
         self._launch("softmax_vjp", (len(d_logits),), d_weights, attention, band.y0 * self.w, band.y0 * (self.w + 1),
@@ -201,14 +193,14 @@ class Image:
         d.b[...] += xp.matmul(d_products.T, self.f[positions])
 
     def finish(self, d: Gradients) -> Array:
-        """∂/∂b (downscaled) with the norm's part: norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
+        """∂/∂b (downscaled), including that of norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM."""
         xp = self._device.xp
         square = xp.where(self.norm > SMALLEST_NORM, d.norm / (2 * self.norm), self._type(0))
         return d.b + 2 * self.b * self._box_sum(square, -self.window[-1], -self.window[0]).reshape(-1, 1)
 
     # ---- pixels ----
     def _box_sum(self, x: Array, low: int, high: int) -> Array:
-        """Σ_δ x[x' + δ] over δ from low to high each way, zero outside."""
+        """Σ_δ x[x' + δ] for δ from low to high on both axes, zero outside."""
         out = self._device.empty((self._length,), self._type)
         arguments = (x, low, high, self.h2, self.w2, out)
         self._device.elementwise("attention.cu", "box_sums", self._length, out.dtype, *arguments)

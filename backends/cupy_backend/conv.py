@@ -1,4 +1,4 @@
-"""Convolution on the GPU: the lists of taps, and the launches. The sums themselves stand in `kernels/conv.cu`."""
+"""Convolution on the GPU: the lists of taps and the launches. The kernels are in `kernels/conv.cu`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .launch import Launcher
 from .tiles import BUSY, tile_for, vector_for
 
 Array = Any
-#: Pixels that one block should at least have to sum for dw.
+#: Minimum number of pixels per block in the sum for dw.
 FEWEST_PIXELS = 1024
 
 
 class Convolution:
-    """The contract's kernels of convolution. `precision`: of float32 products, "float32", "tf32" or "bf16"."""
+    """The contract's convolution kernels. `precision` of float32 products: "float32", "tf32" or "bf16"."""
 
     def __init__(self, launcher: Launcher, precision: str) -> None:
         self._device, self._precision = launcher, precision
 
     def forward(self, x: Array, w: Array, geometry: ConvGeometry, *, bias: Array | None = None, zoom: int = 1) -> Array:
-        """conv2d of x, or of x magnified by `zoom` 2; with a bias, elu(conv2d + bias)."""
+        """conv2d of x, magnified twice if `zoom` is 2; with a bias, elu(conv2d + bias)."""
         x, w, bias = promoted(x, w, bias)
         rows, columns = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), w.shape[:2])
         y = self._device.empty((len(x), rows, columns, w.shape[3]), x.dtype)
@@ -49,7 +49,7 @@ class Convolution:
         return dx
 
     def dw(self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
-        """conv2d_dw, by parts of the pixels that are then added up."""
+        """conv2d_dw, as a sum over parts of the pixels."""
         g, x = promoted(g, x)
         taps = taps_of(ksize, geometry)
         (images, rows, columns, k), c = g.shape, x.shape[3]
@@ -90,13 +90,13 @@ class Convolution:
 
 
 def taps_of(ksize: tuple[int, int], geometry: ConvGeometry) -> tuple[tuple[int, int], ...]:
-    """(dy, dx) of each position of a kernel, in the order in which its weights lie."""
+    """(dy, dx) of each position of a kernel, in the order of its weights."""
     _, dilation, top, left = geometry.numbers
     return tuple((u * dilation - top, v * dilation - left) for u in range(ksize[0]) for v in range(ksize[1]))
 
 
 def _slice(positions: list[int]) -> slice:
-    """Positions at equal distances, as a view."""
+    """Equidistant positions as a slice."""
     if not positions:
         return slice(0, 0)
     step = positions[1] - positions[0] if len(positions) > 1 else 1

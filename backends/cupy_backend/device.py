@@ -1,13 +1,13 @@
-"""What the backend runs on: a module of arrays and something that launches kernels. A GPU by CuPy, or a stand-in.
+"""The device: an array module and a launcher of kernels, either CuPy's or a stand-in.
 
-The backend asks for nothing else, so its host code runs unchanged over `emulation`, where arrays are NumPy's and
-kernels are compiled for the CPU.
+The backend uses nothing else, so its host code also runs on `emulation`, with NumPy arrays and kernels compiled for the
+CPU.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,34 +17,34 @@ import numpy as np
 from ca_numpy.errors import UserError
 
 FOLDER = Path(__file__).parent / "kernels"
-#: C++'s name of a dtype that kernels are instantiated with.
+#: C++ names of the dtypes that kernels are instantiated for.
 C_NAMES = {"float32": "float", "float64": "double"}
-#: For a pointer that points nowhere.
+#: A null pointer.
 NULL = np.uint64(0)
 
 
 class Kernels(Protocol):
-    """Launches kernels by the file they stand in and the C++ expression that names an instance."""
+    """Launches kernels, named by their file and the C++ expression of an instance."""
 
     def launch(
         self, file: str, expression: str, grid: tuple[int, ...], threads: int, arguments: tuple[Any, ...]
     ) -> None:
-        """Arguments are arrays of this device, or NumPy scalars of the size that the kernel declares."""
+        """Arguments are arrays on this device, or NumPy scalars of the types that the kernel declares."""
 
     def address(self, x: Any) -> int:
-        """Where an array's numbers begin, for kernels that take many arrays."""
+        """Address of an array's data, for kernels that take many arrays."""
 
     def describe(self) -> str:
-        """What it launches them on, in one line."""
+        """The device, in one line."""
 
     def memory(self) -> int | None:
-        """Bytes of memory that are free, None where that is not known."""
+        """Free memory in bytes, None if unknown."""
 
     def release_memory(self) -> None:
-        """Give back what is kept for arrays to come."""
+        """Release cached memory."""
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        """Seconds from before the first kernel that `run` launches to the end of its last, by the device's clock."""
+        """Seconds from the first kernel that `run` launches to the end of the last, by the device's clock."""
 
 
 class Device(NamedTuple):
@@ -53,7 +53,7 @@ class Device(NamedTuple):
 
 
 def arguments_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Python's integers as the kernels' `int`; everything else as it is."""
+    """Convert Python integers to the kernels' `int`."""
     return tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
 
 
@@ -64,24 +64,21 @@ def source(file: str) -> str:
 
 @cache
 def digest() -> str:
-    """Names the state of all sources: compilers that cache by one file's text do not see what it includes."""
-    return hashlib.sha256("".join(source(path.name) for path in sources()).encode()).hexdigest()[:16]
-
-
-def sources() -> Iterator[Path]:
-    return iter(sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh")]))
+    """Hash of all sources, for compilers whose cache ignores included files."""
+    paths = sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh")])
+    return hashlib.sha256("".join(source(path.name) for path in paths).encode()).hexdigest()[:16]
 
 
 class CudaKernels:
-    """Compiled by NVRTC when first wanted, cached by CuPy on disk; launched on CuPy's current stream.
+    """Kernels compiled by NVRTC on first use, cached on disk by CuPy and launched on CuPy's current stream.
 
-    `folder`: where kernels stand that are not the backend's own. They may include the backend's headers.
+    folder  of other kernels than the backend's own; they may include the backend's headers
     """
 
     def __init__(self, cupy: Any, *, folder: Path = FOLDER) -> None:
         self._cupy, self._folder = cupy, folder
 
-    @cache  # noqa: B019  as long as the process: there is one of these
+    @cache  # noqa: B019  there is one instance per process
     def _function(self, file: str, expression: str) -> Any:
         options = ("-std=c++17", f"-I{FOLDER}", f"-DSOURCES=0x{digest()}ULL")
         code = (self._folder / file).read_text(encoding="utf-8")
@@ -125,23 +122,22 @@ class CudaKernels:
 
 
 def cuda_device(*, folder: Path = FOLDER) -> Device:
-    """The current GPU. Raises UserError with what would mend it: no driver, no device, a driver that is too old."""
+    """The current GPU. Raises UserError with the remedy if there is none, or its driver is missing or too old."""
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
     runtime = cupy.cuda.runtime
     built = int(runtime.runtimeGetVersion())
     try:
         driver = int(runtime.driverGetVersion())
-    except Exception:  # CuPy's error type is its own; no driver at all
+    except Exception:  # CuPy's own error type: no driver
         driver = 0
     check_driver(driver, built)
     try:
         devices = int(runtime.getDeviceCount())
     except Exception as e:
-        raise UserError(f"no CUDA device can be used ({e}): `nvidia-smi` shows what the driver sees") from e
+        raise UserError(f"no CUDA device can be used ({e}): check `nvidia-smi`") from e
     if devices == 0:
-        raise UserError("there is no CUDA device: `nvidia-smi` shows what the driver sees; "
-                        "CUDA_VISIBLE_DEVICES must not hide it")  # fmt: skip
+        raise UserError("there is no CUDA device: check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES")
     try:
         cupy.cuda.nvrtc.getVersion()
         cupy.cuda.device.get_cublas_handle()
@@ -154,17 +150,17 @@ def cuda_device(*, folder: Path = FOLDER) -> Device:
 
 
 def check_driver(driver: int, built: int) -> None:
-    """Raises UserError unless the driver (CUDA's number, 0 for none) serves a CuPy built for CUDA `built`."""
+    """Raise UserError unless the driver (as a CUDA version number, 0 for none) supports a CuPy built for `built`."""
     if driver == 0:
         raise UserError("there is no NVIDIA driver: install it (Debian and Ubuntu: apt install nvidia-driver), "
                         "or run the same kernels on the CPU with backend='cupy-emulated'")  # fmt: skip
     if driver // 1000 < built // 1000:
-        right = f"pip uninstall -y cupy-cuda{built // 1000}x && pip install 'ca-numpy[cuda{driver // 1000}]'"
-        raise UserError(f"the driver knows CUDA {_version(driver)}, and CuPy was built for {_version(built)}: {right}")
+        remedy = f"pip uninstall -y cupy-cuda{built // 1000}x && pip install 'ca-numpy[cuda{driver // 1000}]'"
+        raise UserError(f"the driver knows CUDA {_version(driver)}, but CuPy was built for {_version(built)}: {remedy}")
 
 
 def check_capability(name: str, major: int, minor: int) -> None:
-    """Raises UserError for a GPU without the instructions that the kernels use."""
+    """Raise UserError for a GPU without the instructions that the kernels use."""
     if major < 8:
         raise UserError(
             f"the {name} has compute capability {major}.{minor}, the kernels need 8.0 (Ampere, 2020) or newer: "

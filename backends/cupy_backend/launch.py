@@ -1,4 +1,4 @@
-"""Launching kernels: arguments are checked and made contiguous, small tables are put on the device once."""
+"""Launching kernels: checks arguments, makes them contiguous, and caches small tables on the device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .device import C_NAMES, NULL, Device, source
 
 Array = Any
 T = TypeVar("T")
-#: Threads of a block, as in `kernels/common.cuh`.
+#: Threads per block, as in `kernels/common.cuh`.
 THREADS = 256
-#: Blocks of a kernel that loops over an array: enough for every GPU there is.
+#: Maximum number of blocks of a kernel that loops over an array: enough for any GPU.
 MOST_BLOCKS = 4096
-#: Parts that a sum over rows is divided into at most, and rows of each at least: of nothing else it depends.
+#: Maximum number of parts of a sum over rows, and minimum number of rows in each. Fixed, so that sums are reproducible.
 MOST_PARTS, FEWEST_ROWS = 512, 256
-#: Tables kept on the device: a network has a few dozen.
+#: Maximum number of cached tables: a network has a few dozen.
 MOST_TABLES = 1024
 
 _KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
@@ -36,7 +36,7 @@ _INTEGERS: dict[str, np.dtype[Any]] = {
 
 
 class Parameter(NamedTuple):
-    """What a kernel takes at one place: "an array" or "a number" of a dtype; `written`: an array for results."""
+    """A kernel's parameter: "an array" or "a number", and its dtype. `written`: an array of results."""
 
     name: str
     kind: tuple[str, np.dtype[Any]]
@@ -45,7 +45,7 @@ class Parameter(NamedTuple):
 
 @cache
 def parameters(file: str, expression: str) -> tuple[Parameter, ...]:
-    """What an instance of a kernel takes, as its source declares it."""
+    """The parameters of a kernel's instance, parsed from its source."""
     kernel, instance = expression.split("<", 1)
     number = np.dtype(np.float64 if instance.lower().startswith("double") else np.float32)
     (declared,) = (found[2] for found in _KERNEL.finditer(source(file)) if found[1] == kernel)
@@ -56,30 +56,30 @@ def parameters(file: str, expression: str) -> tuple[Parameter, ...]:
 
 
 class Launcher:
-    """A device, and what all the backend's kernels need of it."""
+    """A device, with the services that all kernels of the backend use."""
 
     def __init__(self, device: Device) -> None:
-        self.xp, self._kernels = device
+        self.xp, self.kernels = device
         self._made: dict[Hashable, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Room for a result. Raises UserError if the device has none."""
+        """An uninitialised array. Raises UserError if the device is out of memory."""
         try:
             return self.xp.empty(shape, dtype)
         except MemoryError as e:
             needed = math.prod(shape) * np.dtype(dtype).itemsize
-            free = self._kernels.memory()
+            free = self.kernels.memory()
             there = "" if free is None else f", {free / 2**20:.0f} are free"
             raise UserError(
                 f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once{there}. "
-                "Make the batch or the pictures smaller"
+                "Use smaller batches or pictures"
             ) from e
 
     def launch(self, file: str, expression: str, grid: tuple[int, ...], *arguments: Any) -> None:
-        """Launch blocks of THREADS threads. Arrays that are read are copied where they do not lie contiguously.
+        """Launch blocks of THREADS threads. Inputs that are not contiguous are copied.
 
-        Raises TypeError for an argument of another type than the kernel was compiled for, which would let it read and
-        write beyond arrays, and for results that do not lie contiguously.
+        Raises TypeError for arguments of other types than the kernel's, with which it would read or write out of
+        bounds, and for results that are not contiguous.
         """
         if 0 in grid:
             return
@@ -91,12 +91,12 @@ class Launcher:
                 taken, given = (f"{what} of {dtype}" for what, dtype in (wanted.kind, kind))
                 raise TypeError(f"{expression} in {file} takes {taken} as {wanted.name}, not {given}")
             if wanted.written and not a.flags.c_contiguous:
-                raise TypeError(f"{expression} in {file} writes {wanted.name}, which does not lie contiguously")
+                raise TypeError(f"{expression} in {file} writes {wanted.name}, which is not contiguous")
             laid.append(self.laid(a) if array else a)
-        self._kernels.launch(file, expression, grid, THREADS, tuple(laid))
+        self.kernels.launch(file, expression, grid, THREADS, tuple(laid))
 
     def laid(self, x: Array) -> Array:
-        """x in row-major order without gaps: itself, if it lies so."""
+        """x if it is C-contiguous, else a copy that is."""
         return x if x.flags.c_contiguous else self.xp.ascontiguousarray(x)
 
     def elementwise(self, file: str, kernel: str, size: int, dtype: Any, *arguments: Any) -> None:
@@ -109,7 +109,7 @@ class Launcher:
         return self.xp.asarray(np.asarray(numbers, np.int32))
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `key` determines, made when first asked for: tables on the device, and what holds some."""
+        """The value of `make`, cached under `key`: tables on the device, for example."""
         if key not in self._made:
             if len(self._made) >= MOST_TABLES:
                 self._made.clear()
@@ -118,11 +118,11 @@ class Launcher:
         return found
 
     def addresses(self, *arrays: Array) -> tuple[int, ...]:
-        """Where the arrays' numbers begin."""
-        return tuple(self._kernels.address(x) for x in arrays)
+        """Addresses of the arrays' data."""
+        return tuple(self.kernels.address(x) for x in arrays)
 
     def sum_rows(self, x: Array) -> Array:
-        """Σ over the first axis of rows × columns, in an order that depends on nothing but the size."""
+        """Σ over the first axis of rows × columns, in an order that depends only on the shape."""
         rows, columns = x.shape
         while True:
             parts = max(1, min(MOST_PARTS, rows // FEWEST_ROWS))
@@ -137,15 +137,6 @@ class Launcher:
             x, rows = sums, parts
 
     def release_memory(self) -> None:
-        """The tables, and what the pool keeps for arrays to come."""
+        """Release the cached tables and the memory pool."""
         self._made.clear()
-        self._kernels.release_memory()
-
-    def memory(self) -> int | None:
-        return self._kernels.memory()
-
-    def elapsed(self, run: Callable[[], object]) -> float:
-        return self._kernels.elapsed(run)
-
-    def describe(self) -> str:
-        return self._kernels.describe()
+        self.kernels.release_memory()

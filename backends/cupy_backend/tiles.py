@@ -1,4 +1,4 @@
-"""Which instance of a kernel serves a product: the twin of the table at the end of `kernels/tiles.cuh`."""
+"""The choice of a kernel's instance for a product; mirrors the table at the end of `kernels/tiles.cuh`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Tile(NamedTuple):
-    """name in C++, and the rows and columns of the result that one block of threads makes."""
+    """Name in C++, and the rows and columns of the result computed by one block of threads."""
 
     name: str
     rows: int
@@ -28,15 +28,15 @@ TENSOR = {
 }
 
 
-#: Blocks of threads that keep a large GPU busy: two on each of 132 multiprocessors. A constant, so that how sums are
-#: divided does not depend on the GPU.
+#: Blocks of threads that keep a large GPU busy: two per multiprocessor of 132. Fixed, so that results do not depend on
+#: the GPU.
 BUSY = 264
 
 
 def tile_for(dtype: Any, precision: str, rows: int, columns: int) -> Tile:
-    """The narrowest tile that holds all columns, or the widest: columns that do not exist are multiplied too.
+    """The narrowest tile that holds all columns, because padding is multiplied too, else the widest.
 
-    But a narrower one where the widest would make so few blocks that multiprocessors stand idle.
+    A narrower one if the widest would leave multiprocessors idle.
     """
     tiles = DOUBLE if dtype == np.float64 else TENSOR.get(precision, PLAIN)
     tile = next((tile for tile in tiles if columns <= tile.columns), tiles[-1])
@@ -45,13 +45,13 @@ def tile_for(dtype: Any, precision: str, rows: int, columns: int) -> Tile:
 
 
 def vector_for(dtype: Any, *, lengths: tuple[int, ...], addresses: tuple[int, ...]) -> int:
-    """How many neighbours are fetched at once: four float32 if all rows begin where four may, on 16 bytes."""
+    """Numbers loaded at once: four float32 if all rows are aligned to 16 bytes, else one."""
     aligned = all(n % 4 == 0 for n in lengths) and all(address % 16 == 0 for address in addresses)
     return 4 if dtype == np.float32 and aligned else 1
 
 
 def every_instance() -> dict[str, list[str]]:
-    """All kernels by file, as C++ names them: what is compiled ahead, and what the tests compile for each GPU."""
+    """All kernel instances by file, as C++ expressions: the emulation and the tests compile them."""
     tiles = [*DOUBLE, *PLAIN, *TENSOR["tf32"], *TENSOR["bf16"]]
     products = [
         f"{kernel}<{tile.name}, {v}, {v}>"

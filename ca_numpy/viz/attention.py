@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from ca_numpy.errors import UserError
-from ca_numpy.viz.output import figure_of
+from ca_numpy.viz.output import figure_of, label_axes
 
 Floats = NDArray[np.float64]
 
@@ -89,10 +89,7 @@ def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | N
     ax.imshow(colours, interpolation="nearest")
     draw_arrows(ax, index, background=background)
     ax.set_title("most attended patch", fontsize=9)
-    ax.set_xlabel("column (patches)", fontsize=8)
-    ax.set_ylabel("row (patches)", fontsize=8)
-    ax.locator_params(integer=True, nbins=6)
-    ax.tick_params(labelsize=7)
+    label_axes(ax, "patches")
     attention_legend(ax.inset_axes((1 + 0.14 / width, 1 - 0.38 / height, 0.3 / width, 0.3 / height)))
     return figure_of(ax)
 

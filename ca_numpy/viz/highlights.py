@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ca_numpy.errors import UserError
 from ca_numpy.viz.attention import checked_image, checked_index, of_hole, over_pixels
-from ca_numpy.viz.output import figure_of
+from ca_numpy.viz.output import figure_of, label_axes
 
 Floats = NDArray[np.float64]
 
@@ -143,10 +143,7 @@ def _picture_axes(picture: NDArray[Any], ax: Axes | None) -> Axes:
         place = (0.65 / inches_wide, 0.5 / inches_high, width / inches_wide, height / inches_high)
         ax = Figure(figsize=(inches_wide, inches_high)).add_axes(place)
     ax.imshow(np.clip((picture + 1.0) / 2, 0, 1), interpolation="nearest")
-    ax.set_xlabel("column (pixels)", fontsize=8)
-    ax.set_ylabel("row (pixels)", fontsize=8)
-    ax.locator_params(integer=True, nbins=6)
-    ax.tick_params(labelsize=7)
+    label_axes(ax, "pixels")
     return ax
 
 

@@ -22,6 +22,14 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
+def label_axes(ax: Axes, unit: str) -> None:
+    """Label the axes "column (unit)" and "row (unit)", with integer ticks."""
+    ax.set_xlabel(f"column ({unit})", fontsize=8)
+    ax.set_ylabel(f"row ({unit})", fontsize=8)
+    ax.locator_params(integer=True, nbins=6)
+    ax.tick_params(labelsize=7)
+
+
 @dataclass(frozen=True)
 class Place:
     """An area in which axes are placed by fractions, from the lower left: a whole figure, or the area of some axes."""

@@ -63,8 +63,8 @@ def comparison(
     UserError for mismatched shapes, and for images that are not floats.
     """
     pictures = _batch(image, "image", None)
-    holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
-    columns = [("input", [_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])]
+    holes = _holes(mask, "mask", pictures)
+    columns = [("input", _hatched(pictures, holes))]
     if coarse is not None:
         columns.append(("coarse", list(_batch(coarse, "coarse", pictures.shape))))
     pasted = np.where(holes > 0.5, _batch(result, "result", pictures.shape), pictures)
@@ -108,8 +108,7 @@ def before_after(
     pictures = _batch(before, "before", None)
     results = _batch(after, "after", pictures.shape)
     if mask is not None:
-        holes = _batch(np.asarray(mask, np.float32), "mask", (*pictures.shape[:3], 1))
-        pictures = np.stack([_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])
+        pictures = np.stack(_hatched(pictures, _holes(mask, "mask", pictures)))
     across = min(across, len(pictures))
     blank = [np.ones_like(pictures[0])] * (-len(pictures) % across)
     cells = [cell for pair in zip([*pictures, *blank], [*results, *blank], strict=True) for cell in pair]
@@ -131,8 +130,7 @@ def method_sheet(
     With `ax` the grid fills its area. Raises UserError for mismatched shapes, and for images that are not floats.
     """
     pictures = _batch(images, "images", None)
-    holes = _batch(np.asarray(masks, np.float32), "masks", (*pictures.shape[:3], 1))
-    columns = [("input", [_hatched(picture, hole) for picture, hole in zip(pictures, holes, strict=True)])]
+    columns = [("input", _hatched(pictures, _holes(masks, "masks", pictures)))]
     columns += [(name, list(_batch(result, name, pictures.shape))) for name, result in results.items()]
     return picture_grid(_transposed(columns), titles=[name for name, _ in columns], row_labels=row_labels, ax=ax)
 
@@ -253,12 +251,16 @@ def _shown_size(cell: Bytes, side: int) -> tuple[int, int]:
     return cell.shape[0] * zoom, cell.shape[1] * zoom
 
 
-def _hatched(picture: NDArray[Any], hole: NDArray[Any]) -> NDArray[Any]:
-    """The picture with its hole in pale diagonal stripes."""
-    height, width = picture.shape[:2]
+def _hatched(pictures: NDArray[Any], holes: NDArray[Any]) -> list[NDArray[Any]]:
+    """The pictures with their holes in pale diagonal stripes."""
+    height, width = pictures.shape[1:3]
     stripe = max(2, max(height, width) // 64)
     stripes = np.add.outer(np.arange(height), np.arange(width)) // stripe % 2
-    return np.where(hole > 0.5, np.where(stripes, 0.9, 0.6)[..., None], picture)
+    return list(np.where(holes > 0.5, np.where(stripes, 0.9, 0.6)[..., None], pictures))
+
+
+def _holes(mask: ArrayLike, name: str, pictures: NDArray[Any]) -> NDArray[Any]:
+    return _batch(np.asarray(mask, np.float32), name, (*pictures.shape[:3], 1))
 
 
 def _batch(array: ArrayLike, name: str, shape: tuple[int, ...] | None) -> NDArray[Any]:

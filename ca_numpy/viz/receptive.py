@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ca_numpy.engine.autograd import as_tensors, grad
 from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.errors import UserError
-from ca_numpy.viz.output import figure_of
+from ca_numpy.viz.output import figure_of, label_axes
 
 Floats = NDArray[np.float64]
 
@@ -55,10 +55,7 @@ def receptive_field(
     row, column = ((place + 0.5) * n / cells - 0.5 for place, n, cells in zip(at, strength.shape, size, strict=True))
     ax.plot(column, row, "o", color="1.0", markeredgecolor="0.1", markersize=5, label=f"output {at}")
     ax.set_title(f"what output {at} of {size[0]} × {size[1]} sees", fontsize=9)
-    ax.set_xlabel("column (pixels)", fontsize=8)
-    ax.set_ylabel("row (pixels)", fontsize=8)
-    ax.locator_params(integer=True, nbins=6)
-    ax.tick_params(labelsize=7)
+    label_axes(ax, "pixels")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=7)
     figure = figure_of(ax)
     ticks = np.arange(-np.floor(decades), 1)

@@ -161,7 +161,7 @@ def test_nan_in_gives_nan_out_where_the_textbook_has_it(dtype: Any, where: str) 
 
 
 def test_weights_that_weigh_nothing_are_zero_and_change_no_digit() -> None:
-    """Peaked attention: most weights are dropped, and what is dropped sums to less than a rounding of the rest."""
+    """For peaked attention most weights are dropped, and these sum to less than a rounding error."""
     problem = larger(np.float32, side=16, channels=32)
     exact = problem.as_type(np.float64)
     weights = numpy_attention.match(exact.f[0], exact.b[0], exact.valid[0], problem.geometry).softmax

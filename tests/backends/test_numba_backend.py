@@ -26,7 +26,7 @@ from ca_numpy.training.system import new_system  # noqa: E402
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_is_too_small() -> Iterator[None]:
-    """The suite's arrays are: NumPy would be asked instead, and neither compiled kernels nor used memory be tested."""
+    """Otherwise the suite would test NumPy instead of compiled kernels and reused memory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba_backend, "LARGE", 1)
         patch.setattr(numba_backend.POOL, "_small", 1)
@@ -64,7 +64,7 @@ def test_elementwise_kernels_reach_the_last_number_of_the_last_block(size: int, 
 
 
 def test_doubling_by_nearest_index_is_repetition_however_it_is_aligned() -> None:
-    """What upsample_conv_bias_elu relies on."""
+    """`upsample_conv_bias_elu` relies on this."""
     for n in range(1, 3000):
         halves = [i // 2 for i in range(2 * n)]
         assert nearest_index(n, 2 * n, align_corners=True).tolist() == halves
@@ -94,7 +94,7 @@ def test_what_compiles_long_is_told_once(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_training_gives_the_same_bits_on_one_core_and_on_two() -> None:
-    """From run to run as well, then: no switch is needed to make results repeat."""
+    """Results are therefore reproducible without any option."""
     before, found = numba.get_num_threads(), []
     try:
         for threads in (1, 2, 2):

@@ -1,4 +1,4 @@
-"""The compiled convolutions and ELU, held to the NumPy backend's in float64."""
+"""The compiled convolutions and ELU, compared with the NumPy backend in float64."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EPS = np.finfo(np.float32).eps
 # ---- problems ----------------------------------------------------------------------------------------------------
 @st.composite
 def winograd_problems(draw: st.DrawFn) -> ConvProblem:
-    """3×3 at stride 1 with channels enough: pictures from one pixel up, dilations larger than they are, any zeros."""
+    """3×3 at stride 1 with enough channels: pictures from one pixel up, even with larger dilations, any padding."""
     dilation = draw(st.sampled_from([1, 1, 2, 3, 7]))
     pad = st.integers(0, 2 * dilation + 1)
     pads = (draw(pad), draw(pad)), (draw(pad), draw(pad))
@@ -49,7 +49,7 @@ def few_channels_problems(draw: st.DrawFn) -> ConvProblem:
 
 @st.composite
 def halving_problems(draw: st.DrawFn) -> ConvProblem:
-    """5×5 at stride 2 with pictures enough to be done as 3×3 at stride 1, as in the critics, and just not enough."""
+    """5×5 at stride 2, with just enough pictures to be computed as 3×3 at stride 1, as in the critics, and too few."""
     h, w = draw(st.integers(36, 50)), draw(st.integers(36, 50))
     n, c, k = draw(st.sampled_from([1, 4])), draw(st.integers(8, 12)), draw(st.integers(8, 12))
     ksize = draw(st.sampled_from([(5, 5), (5, 6)]))

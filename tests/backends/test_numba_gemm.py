@@ -1,4 +1,4 @@
-"""The product in registers and the small constant matrices, held to NumPy's in float64."""
+"""The product in registers and the small constant matrices, compared with NumPy in float64."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal(rng: np.random.Generator, *shape: int) -> Array:
 
 
 def assert_product(found: Array, a: Array, b: Array, before: Array | float = 0.0) -> None:
-    """One rounding for each term, of the sum of all sizes."""
+    """One rounding error of Σ |terms| for each term."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     bound = (a.shape[1] + 2) * EPS * (np.abs(a) @ np.abs(b) + np.abs(before))
     assert (np.abs(found - (a @ b + before)) <= bound).all()
@@ -64,7 +64,7 @@ def _multiply(c: Any, a: Any, a_row: Any, a_k: Any, b: Any, rows: Any, n: Any, o
 def test_the_rows_of_a_may_lie_at_any_distance_and_overlap(
     blocks: int, n: int, k: int, a_row: int, a_k: int, onto: bool, rng: np.random.Generator
 ) -> None:
-    """As those of a convolution do, where a row is a patch; a_row = 1 is a transposed matrix."""
+    """As in a convolution, whose rows are patches; a_row = 1 is a transposed matrix."""
     rows = blocks * ROWS
     flat, b = normal(rng, (rows - 1) * a_row + (n - 1) * a_k + 1), normal(rng, n, k)
     a = as_strided(flat, (rows, n), (4 * a_row, 4 * a_k), writeable=False)
@@ -93,11 +93,11 @@ def test_matmul_of_any_size_writes_its_own_rows_and_columns_only(
 def test_matmul_passes_over_what_is_zero_and_over_nothing_else(
     m: int, depth: int, k: int, share: float, rng: np.random.Generator
 ) -> None:
-    """Numbers of b that meet zeros only are never looked at: there may be NaN. All others count."""
+    """Numbers of b that are multiplied only by zeros are not read: they may be NaN."""
     a, b = normal(rng, m, depth) * (rng.random((m, depth)) < share).astype(np.float32), normal(rng, depth, k)
     right = a.astype(np.float64) @ b
     unseen = ~(a != 0).any(axis=0)
-    unseen[::256] = False  # a sum of nothing begins with the first
+    unseen[::256] = False  # an empty sum reads the first row
     out = numba_gemm.matmul(a, panels(np.where(unseen[:, None], np.float32(np.nan), b)), np.empty((m, k), np.float32))
     assert np.abs(out - right).max() <= (depth + 2) * EPS * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
 

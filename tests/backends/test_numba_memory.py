@@ -1,4 +1,4 @@
-"""The memory plan: a buffer serves one array at a time, and the next one when the last view of it is gone."""
+"""The memory pool: a buffer belongs to one array at a time, and is reused after its last view is deleted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_no_two_arrays_that_are_held_share_memory(steps: list[tuple[str, int, in
             x = pool.empty((size, 3), np.float32)
             x.fill(number)
             held.append((x, number))
-        elif held and what == "view":  # only a corner of the array is held from here on
+        elif held and what == "view":  # from here on only a part of the array is referenced
             x, filled = held.pop(which % len(held))
             held.append((x.reshape(-1)[-2:], filled))
         elif held:
@@ -50,11 +50,11 @@ def test_memory_is_used_again_when_the_last_view_is_gone() -> None:
 def test_a_loop_holds_no_more_than_its_largest_turn_and_a_quarter() -> None:
     pool, most = numba_memory.Pool(small=1), 0
     for turn in range(50):
-        arrays: list[Any] = []  # the last turn's are gone before this turn's are asked for
+        arrays: list[Any] = []  # the previous arrays are deleted first
         arrays = [pool.empty((100 * (1 + (turn * k) % 7),), np.float32) for k in range(5)]
         most = max(most, sum(a.nbytes for a in arrays))
     del arrays
-    assert pool.held() <= 1.25 * 1.5 * most  # a buffer may be half as large again as what lies in it
+    assert pool.held() <= 1.25 * 1.5 * most  # a buffer may be 1.5 times as large as its array
 
 
 def test_released_memory_is_gone_and_arrays_in_it_are_not() -> None:

@@ -33,7 +33,7 @@ def test_six_products_make_four_outputs_of_three_taps() -> None:
 
 # ---- precision ---------------------------------------------------------------------------------------------------
 def layers() -> list[tuple[int, int, int, int]]:
-    """(C, K, dilation, how often) of the generator's convolutions that Winograd does."""
+    """(C, K, dilation, count) of the generator's convolutions computed by Winograd."""
     found: dict[tuple[int, int, int], int] = {}
     for layer in Generator(rng=np.random.default_rng(0)).layers.values():
         ksize, c, k = layer.kernel.shape[:2], *layer.kernel.shape[2:]

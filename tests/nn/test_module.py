@@ -106,7 +106,7 @@ def test_the_message_for_a_wrong_shape_names_both_shapes() -> None:
     ("shape", "fans"), [((300, 500), 800), ((5, 5, 64, 128), 25 * 192), ((3, 3, 1, 8000), 9 * 8001)]
 )
 def test_glorot_uniform_fills_the_interval_that_the_fans_give(shape: tuple[int, ...], fans: int) -> None:
-    """Evenly: as many weights lie below any number as a uniform distribution has there (Kolmogorov and Smirnov)."""
+    """The weights are uniformly distributed, by the Kolmogorov–Smirnov test."""
     w = glorot_uniform(np.random.default_rng(0), shape)
     limit = np.sqrt(6 / fans)
     assert w.shape == shape

@@ -1,4 +1,4 @@
-"""VGG-16's features from a file of weights: against loops, and one line for each file that does not fit."""
+"""VGG-16 features from a weight file, compared with loops; one-line errors for invalid files."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_python_numbers_leave_float32_alone_on_either_side(op: Binary, number: A
 
 
 def test_a_constant_takes_the_dtype_of_the_tensor_beside_it() -> None:
-    """Unlike in NumPy: a float64 picture or mask must not turn float32 weights into float64."""
+    """Unlike in NumPy, a float64 picture or mask does not convert float32 weights to float64."""
     x = np.ones(3, np.float32)
     for constant in (np.float64(2), np.full(3, 2.0), np.full(3, 2)):
         same(tensor(x) * constant, x * np.float32(2))

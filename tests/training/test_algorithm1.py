@@ -1,4 +1,4 @@
-"""Algorithm 1, line by line: which batch is drawn, whose weights change, and along which gradient."""
+"""Algorithm 1, line by line: the batches drawn, the weights updated, and the gradients used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def config(variation: str, tmp_path: Any) -> TrainConfig:
-    """TINY with a variation's options; what judges by features gets a file of weights."""
+    """TINY with the options of a variant, and a weight file if it uses features."""
     options = VARIATIONS[variation]
     if "style_weight" not in options:
         return dataclasses.replace(TINY, **options)

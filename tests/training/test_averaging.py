@@ -1,4 +1,4 @@
-"""A moving average of the weights: what it is, that training does not notice it, and that it is kept like the rest."""
+"""The moving average of the weights: its values, that it does not affect training, and that it is saved."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 # ---- the average -----------------------------------------------------------------------------------------------------
 @given(decay=st.floats(0, 0.9999), updates=st.integers(1, 12), seed=st.integers(0, 99))
 def test_it_is_the_exponentially_weighted_mean_of_all_weights_so_far(decay: float, updates: int, seed: int) -> None:
-    """The weights of the beginning, before the first update, have no part in it."""
+    """The initial weights do not contribute to it."""
     rng, generator = np.random.default_rng(seed), Generator(width=2, dtype=np.float64)
     average, history = ExponentialAverage(generator, decay=decay), []
     for _ in range(updates):

@@ -100,7 +100,7 @@ def test_interrupted_and_resumed_a_run_ends_in_the_same_bytes(whole_run, tmp_pat
 
 
 def test_resuming_from_an_older_checkpoint_makes_the_lost_steps_again(whole_run, tmp_path):
-    """A crash after the last checkpoint: the log already holds steps that the weights have not seen."""
+    """After a crash, the log contains steps beyond the last checkpoint."""
     part = train(TINY, out=tmp_path / "run", backend="numpy", quiet=True, stop_after=2)
     with (part.folder / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": 2, "l1_refined": 9.0, "rate": 1.0}) + "\n")
@@ -422,7 +422,7 @@ def test_a_run_that_is_called_new_is_in_nobodys_way(tmp_path, monkeypatch):
 
 
 def test_weights_that_see_bgr_are_turned_to_begin_with(tmp_path):
-    """The authors' weights are: the run's first results are theirs."""
+    """A run from the authors' weights starts with their results."""
     given = Generator(width=TINY.width)
     weights.write(tmp_path / "bgr.safetensors", given.arrays(), metadata={"channel_order": "bgr"})
     begun = train(TINY, init=tmp_path / "bgr.safetensors", rate=1e-12, steps=1, pretrain=1, out=tmp_path / "run",

@@ -1,6 +1,6 @@
-"""The GPU's backend without a GPU: the same host code and the same kernels, compiled for the CPU by g++.
+"""The GPU backend without a GPU: the same host code and kernels, compiled for the CPU by g++.
 
-It is there to be read, stepped through and tested, not to be fast. `ca_numpy.use_backend("cupy-emulated")`.
+For study, debugging and tests; slow. Use it with `ca_numpy.use_backend("cupy-emulated")`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .kernels import EmulatedKernels
 
 
 class EmulatedCupyBackend(CupyBackend):
-    """`CupyBackend` over NumPy's memory. `backwards`, `seed`: the order of threads, as `EmulatedKernels` has it."""
+    """`CupyBackend` on NumPy arrays. `backwards`, `seed`: the order of threads, as in `EmulatedKernels`."""
 
     name = "cupy-emulated"
 

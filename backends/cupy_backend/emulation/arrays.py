@@ -1,7 +1,7 @@
-"""CuPy's array module, as far as the backend uses it, over NumPy: stricter than NumPy where CuPy is.
+"""A substitute on NumPy for the part of CuPy's array module that the backend uses.
 
-An array "on the device" is an ndarray of a class of its own. As with CuPy, arithmetic between it and an array of the
-host raises TypeError instead of copying in silence, and so does a function of this module given one.
+Arrays "on the device" have a class of their own. As in CuPy, arithmetic with host arrays raises TypeError instead of
+copying silently, and so do the functions of this module.
 """
 
 from __future__ import annotations
@@ -28,15 +28,13 @@ class ndarray(np.ndarray):
         return np.array(self.view(np.ndarray))
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        """NumPy's functions given an array of the device are this module's, as CuPy does it."""
+        """NumPy functions of device arrays are this module's, as in CuPy."""
         return _checked(function)(*arguments, **options)
 
 
 def _refuse_host(x: Any) -> None:
     if isinstance(x, np.ndarray) and not isinstance(x, ndarray) and x.ndim > 0:
-        raise TypeError(
-            "Unsupported type <class 'numpy.ndarray'>: an array of the host where one of the device is needed"
-        )
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>: an array of the host instead of one of the device")
 
 
 def _plain(x: Any) -> Any:
@@ -48,7 +46,7 @@ def _to_device(x: Any) -> Any:
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    """On the device; an array of the host is copied."""
+    """x on the device; host arrays are copied."""
     if isinstance(x, ndarray):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
     return np.array(x, dtype=dtype).view(ndarray)
@@ -63,9 +61,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
     function = getattr(np, name)
-    if isinstance(function, np.ufunc):
-        return function if name == "add" else _checked(function)
-    return _checked(function)
+    return function if name == "add" else _checked(function)  # `add` has the method `at`
 
 
 def _checked(function: Any) -> Any:

@@ -1,11 +1,11 @@
-// CUDA's vocabulary for a C++ compiler: the kernels in ../kernels run on the CPU, one block after another.
+// The part of CUDA that ../kernels use, for a C++ compiler: kernels run on the CPU, one block after another.
 //
-// The threads of a block are fibers: each runs on a stack of its own until it comes to a barrier, and then the next one
-// is resumed. A barrier that not all of them reach is an error, which on a GPU would hang. What one thread writes and
-// another reads without a barrier between them depends on the order of the fibers; so launches can take them forwards,
-// backwards, or warp by warp at random, each warp as far as it can go. The tests ask for all three.
+// The threads of a block are fibers: each runs on its own stack until it reaches a barrier, then the next one is
+// resumed. A barrier that not all threads reach is an error; on a GPU it would hang. Data races make results depend on
+// the order of the fibers, so launches can run them forwards, backwards, or warp by warp in random order, each warp as
+// far as it can. The tests do all three.
 //
-// A fiber is left and resumed with setjmp and longjmp, which, unlike swapcontext, ask the system for nothing.
+// Fibers are switched with setjmp and longjmp, which, unlike swapcontext, make no system call.
 #pragma once
 #include <setjmp.h>
 #include <stdint.h>
@@ -67,14 +67,14 @@ static size_t current;
 static jmp_buf scheduler;
 static ucontext_t launcher;
 static const std::function<void()>* kernel;
-static size_t moves;  // times that a fiber came to a barrier, or to its end
+static size_t moves;  // number of times that a fiber reached a barrier or its end
 
 static inline void pause() {
     Fiber& me = *fibers[current];
     if (_setjmp(me.here) == 0) _longjmp(scheduler, 1);
 }
 
-static void live() {  // a fiber outlives its block: the next one finds it waiting here
+static void live() {  // fibers outlive their block and wait here for the next one
     for (;;) {
         (*kernel)();
         fibers[current]->finished = true;
@@ -98,7 +98,7 @@ static void resume(size_t i) {
     setcontext(&fiber.beginning);
 }
 
-// Threads that wait for one another: a whole block, or one of its warps.
+// A barrier of a whole block or of a warp.
 struct Barrier {
     int expected = 0, arrived = 0, turn = 0;
     void wait() {
@@ -115,7 +115,7 @@ struct Barrier {
 
 struct Warp {
     Barrier barrier;
-    alignas(16) unsigned char words[WARP][64];  // what its lanes show one another
+    alignas(16) unsigned char words[WARP][64];  // exchanged by its lanes
 };
 
 static Barrier block_barrier;
@@ -124,7 +124,7 @@ static std::vector<Warp> warps;
 static inline Warp& warp() { return warps[current / WARP]; }
 static inline int lane() { return int(current % WARP); }
 
-// Every lane shows `mine`, and all see what each has shown, until the next exchange.
+// Publishes `mine` to all lanes of the warp until the next exchange.
 template <class T> static inline void show(const T& mine) {
     static_assert(sizeof(T) <= 64, "lanes exchange at most 64 bytes");
     memcpy(warp().words[lane()], &mine, sizeof(T));
@@ -137,8 +137,8 @@ template <class T> static inline T shown_by(int other) {
 }
 static inline void seen() { warp().barrier.wait(); }
 
-// The fibers that take turns together until none of them comes any further: all of a block forwards (order 0) or
-// backwards (1); in any other order the lanes of one warp, by chance.
+// Groups of fibers that take turns until none can proceed: the whole block forwards (order 0) or backwards (1), or for
+// any other order, the seed, its warps and their lanes shuffled.
 static std::vector<std::vector<size_t>> turns(size_t threads, unsigned order, std::mt19937& chance) {
     const size_t together = order > 1 ? WARP : threads;
     std::vector<std::vector<size_t>> groups((threads + together - 1) / together);
@@ -184,7 +184,7 @@ static int launch(dim3 grid, dim3 block, unsigned order, const std::function<voi
                         } while (moves != seen);
                     }
                     if (moves == before) {
-                        fibers.clear();  // their stacks hold what never ended
+                        fibers.clear();  // their stacks hold unfinished calls
                         return 1;
                     }
                 }
@@ -192,7 +192,7 @@ static int launch(dim3 grid, dim3 block, unsigned order, const std::function<voi
     return 0;
 }
 
-// A kernel called with the array of pointers to its arguments that cuLaunchKernel takes.
+// Calls a kernel with an array of pointers to its arguments, as cuLaunchKernel does.
 template <class... P, size_t... I>
 static void call(void (*function)(P...), void** arguments, std::index_sequence<I...>) {
     function(*static_cast<std::remove_reference_t<P>*>(arguments[I])...);
@@ -221,7 +221,7 @@ template <class T> static inline T __shfl_sync(unsigned, T value, int source) {
     return other;
 }
 
-// Only one fiber runs at a time: nothing comes between reading and writing.
+// Atomic, because only one fiber runs at a time.
 template <class T> static inline T atomicAdd(T* place, T value) {
     const T before = *place;
     *place = before + value;

@@ -1,4 +1,4 @@
-"""Compiles the kernels for the CPU with g++ and `cuda_on_cpu.h`, keeps them on disk, and launches them."""
+"""Compiles the kernels for the CPU with g++ and `cuda_on_cpu.h`, caches them on disk, and launches them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _one_at_a_time = threading.Lock()
 class EmulatedKernels:
     """Launches kernels on the CPU, one block after another.
 
-    backwards   the last of a block's threads goes first
-    seed        its warps go in random order, each as far as it can, and so do the lanes of a warp
+    backwards  the threads of a block run in reverse order
+    seed       the warps of a block run in random order, each as far as it can, and so do the lanes of a warp
     """
 
     def __init__(self, *, backwards: bool = False, seed: int | None = None,
@@ -58,18 +58,18 @@ class EmulatedKernels:
         return int(x.ctypes.data)
 
     def describe(self) -> str:
-        return f"the GPU's kernels on one core of the CPU, compiled by {Path(self._compiler).name}: to read and to test"
+        return f"the GPU's kernels on one core of the CPU, compiled by {Path(self._compiler).name}: for study and tests"
 
     def memory(self) -> None:
         return None
 
     def release_memory(self) -> None:
-        """Nothing is kept."""
+        """There is no cached memory."""
 
     def elapsed(self, run: Callable[[], object]) -> float:
         return wall_clock(run)
 
-    @cache  # noqa: B019  as long as the process
+    @cache  # noqa: B019  kept as long as the process
     def _library(self, file: str) -> ctypes.CDLL:
         instances = self._instances[file]
         cases = "\n".join(
@@ -85,21 +85,16 @@ extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** a
     return 2;
 }}
 """
-        return ctypes.CDLL(
-            str(compiled(self._compiler, text, (HEADER.read_text(), digest(), _text_of(self._folder, file))))
-        )
-
-
-def _text_of(folder: Path, file: str) -> str:
-    return (folder / file).read_text(encoding="utf-8")
+        included = HEADER.read_text(encoding="utf-8"), digest(), (self._folder / file).read_text(encoding="utf-8")
+        return ctypes.CDLL(str(compiled(self._compiler, text, included)))
 
 
 def _boxed(a: Any) -> Any:
-    """An argument where a pointer to it can be taken: an array's address, or a number in its own size."""
+    """An argument as a ctypes object: an array's address, or a number."""
     if isinstance(a, ndarray):
         return ctypes.c_uint64(a.ctypes.data)
     if not isinstance(a, np.generic):
-        raise TypeError(f"a kernel takes arrays of the device and NumPy's numbers, not {type(a).__name__}")
+        raise TypeError(f"kernels take device arrays and NumPy scalars, not {type(a).__name__}")
     return np.ctypeslib.as_ctypes(np.array([a]))
 
 
@@ -113,7 +108,7 @@ def compiler() -> str:
 
 
 def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
-    """The shared library made of this text, from disk if it was compiled before."""
+    """The shared library compiled from this text, cached on disk."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     key = hashlib.sha256("\0".join([text, *included, version, *FLAGS]).encode()).hexdigest()[:32]
     folder = cache_folder()
@@ -127,13 +122,14 @@ def compiled(compiler: str, text: str, included: tuple[str, ...]) -> Path:
                 command = [compiler, *FLAGS, f"-I{FOLDER}", "-o", str(result), str(source)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
-                    raise UserError(f"the kernels cannot be compiled by {compiler}: {_first_error(done.stderr)}")
+                    lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr[:200]]
+                    raise UserError(f"the kernels cannot be compiled by {compiler}: {' '.join(lines[0].split())}")
                 os.replace(result, library)
     return library
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: $CA_NUMPY_CACHE, or the user's cache."""
+    """The folder of compiled kernels: in $CA_NUMPY_CACHE, by default in the user's cache."""
     base = (
         os.environ.get("CA_NUMPY_CACHE")
         or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ca_numpy"
@@ -147,7 +143,7 @@ def cache_folder() -> Path:
 
 
 class _locked:
-    """Processes that start together compile once. Where files cannot be locked, each compiles for itself."""
+    """Processes that start together compile once, or each for itself if files cannot be locked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -163,7 +159,3 @@ class _locked:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _first_error(stderr: str) -> str:
-    return next((line for line in stderr.splitlines() if "error" in line), stderr[:200].replace("\n", " "))

@@ -1,4 +1,4 @@
-// ELU and leaky ReLU, each with its slope taken from the output. One number to a thread, in a loop over the grid.
+// ELU and leaky ReLU, and their slopes from the output, in grid-stride loops.
 #include "common.cuh"
 
 template <class T> __global__ void elu(const T* x, T* y, long long n) {

@@ -1,10 +1,10 @@
-// One Adam step of all parameters in one launch: they differ in size, and most are small.
+// One Adam step of all parameters in one launch, since most are small.
 //
 //     m' = β₁m + (1 − β₁)g;   v' = β₂v + (1 − β₂)g²;   p' = p − rate·m' / (√v' + ε)
 #include "common.cuh"
 
-// `pointers` holds four for each tensor: p, g, m, v. The results of all tensors lie in three long arrays, tensor t's from
-// places[t] on. Each block of the grid works on CHUNK numbers of one tensor: number chunk[block] of tensor[block].
+// `pointers` holds p, g, m and v of each tensor. The results of tensor t begin at places[t] in three long arrays. Each
+// block of the grid updates CHUNK numbers of one tensor: chunk[block] of tensor[block].
 constexpr int CHUNK = 4 * THREADS;
 
 template <class T> __global__ void __launch_bounds__(THREADS) adam(

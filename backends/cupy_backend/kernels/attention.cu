@@ -1,22 +1,22 @@
-// Contextual attention in bands of rows: the steps between its matrix products, which are cuBLAS's.
+// Contextual attention in bands of rows: the steps between its matrix products, for which cuBLAS is used.
 //
 //     P = f bᵀ  ·  S = D_window(P) / ‖patch b‖  ·  Z = D_columns(D_rows(S))  ·  A = softmax(scale · valid · Z) · valid
 //     Q[c, c'] = Σ_ε A[c − ε, c' − ε], ε ∈ {0, 1}²  ·  y_blocks = ¼ Q · b_blocks
 //
-// D_Δ(S)[x, x'] = Σ_{δ ∈ Δ} S[x + δ, x' + δ] is a sum along a diagonal: both positions move together. The equations are
-// derived in numpy_attention.py and, by bands and corners, in numba_attention.py.
+// D_Δ(S)[x, x'] = Σ_{δ ∈ Δ} S[x + δ, x' + δ] is a sum along a diagonal: both positions move together. See
+// numpy_attention.py and, for bands and corners, numba_attention.py.
 //
-// Rows of a matrix are foreground positions, of which only some are kept: slot[x] says in which row x lies, −1 for none.
-// Columns are all h2 × w2 background positions. A block of threads serves a part of one row, neighbours side by side.
+// Rows of a matrix are foreground positions, of which only some are stored: slot[x] is the row of position x, −1 if
+// none. Columns are all h2 × w2 background positions. A block of threads computes (part of) one row.
 #include "common.cuh"
 
-// t steps down a column-major walk from (y, x): the new position in row-major order, or −1 outside the picture.
+// The position t steps down a column-major walk from (y, x), in row-major order; −1 outside the picture.
 __device__ int down(int y, int x, int t, int h, int w) {
     const int walked = x * h + y + t;
     return walked < 0 || walked >= h * w ? -1 : walked % h * w + walked / h;
 }
 
-// out[r, x'] = factor[x'] · Σ_δ source[slot[wanted[r] + δ], x' + δ] over the window's δ; factor may be null.
+// out[r, x'] = factor[x'] · Σ_δ source[slot[wanted[r] + δ], x' + δ] over the window; factor may be null.
 template <class T> __global__ void __launch_bounds__(THREADS) window_sums(
     const T* source, const int* slot, const int* wanted, int low, int high, int h, int w, int h2, int w2,
     const T* factor, T* out) {
@@ -34,7 +34,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) window_sums(
     out[(long long)blockIdx.x * length + column] = factor ? sum * factor[column] : sum;
 }
 
-// One row of A: propagate, softmax, mask. wanted[r] -> row r of `out`. Z more than −least below the largest count as −∞.
+// A at wanted[r], as row r of `out`. Z more than −least below the largest are treated as −∞.
 template <class T> __global__ void __launch_bounds__(THREADS) attend(
     const T* scores, const int* slot, const int* wanted, int low, int high, int h, int w, int h2, int w2,
     const T* valid, T scale, T least, T* out) {
@@ -65,7 +65,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) attend(
     for (int j = threadIdx.x; j < length; j += THREADS) row[j] *= valid[j] / total;
 }
 
-// out[k, c'] = Q of corner first + k: the attention of the four cells that meet there, each at its place around c'.
+// out[k, c'] = Q of corner first + k: the sum of A over the four cells around it, each paired with its match around c'.
 template <class T> __global__ void __launch_bounds__(THREADS) corner_sums(
     const T* attention, const int* slot, int first, int h, int w, int h2, int w2, T* out) {
     const int corner = first + blockIdx.x, y = corner / (w + 1), x = corner % (w + 1), length = h2 * w2;
@@ -83,7 +83,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) corner_sums(
     out[(long long)blockIdx.x * columns + column] = sum;
 }
 
-// dZ = scale · a · (valid · dA − Σ a · dA), with dA gathered from dQ around each cell. Cell first + r in row r of A.
+// dZ = scale · a · (valid · dA − Σ a · dA), with dA gathered from dQ around each cell; row r of A is cell first + r.
 template <class T> __global__ void __launch_bounds__(THREADS) softmax_vjp(
     const T* d_weights, const T* attention, int first, int first_corner, int w, int h2, int w2, const T* valid, T scale,
     T* out) {
@@ -105,8 +105,8 @@ template <class T> __global__ void __launch_bounds__(THREADS) softmax_vjp(
     for (int j = threadIdx.x; j < length; j += THREADS) row[j] = scale * a[j] * (valid[j] * row[j] - mean);
 }
 
-// Both walks of `attend` undone in the opposite order: back along the row, then up the column. Divided by the norm.
-// d_logits lie in rows slot[·]; wanted[r] -> row r of `out`.
+// Adjoint of the propagation in `attend`, divided by the norm: back along the row, then up the column. At wanted[r], as
+// row r of `out`.
 template <class T> __global__ void __launch_bounds__(THREADS) propagate_adjoint(
     const T* d_logits, const int* slot, const int* wanted, int low, int high, int h, int w, int h2, int w2, const T* norm,
     T* out) {
@@ -125,7 +125,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) propagate_adjoint(
     out[(long long)blockIdx.x * length + column] = sum / norm[column];
 }
 
-// out[x'] = Σ_δ x[x' + δ] over the window, zero outside: of the squares ‖b‖², and back.
+// out[x'] = Σ_δ x[x' + δ] over the window, zero outside.
 template <class T> __global__ void box_sums(const T* x, int low, int high, int h2, int w2, T* out) {
     for (long long i = first_index(); i < (long long)h2 * w2; i += index_step()) {
         const int y2 = int(i / w2), x2 = int(i % w2);

@@ -1,27 +1,27 @@
-// Convolution as a matrix product whose left side is never stored: implicit GEMM, N H W C.
+// Convolution as a matrix product whose left factor is never stored (implicit GEMM), in N H W C.
 //
 //     y[n, i, j, :] = Σ_t x[n, i·stride + dy_t, j·stride + dx_t, :] · w[t, :, :]                    t: a *tap*
 //
-// A convolution is a list of taps. Forward there are KH·KW of them, at (u·d − top, v·d − left). The gradient by x is the
-// same sum with the gradient as the picture and the kernel transposed: at stride s each of the s × s phases of x has
-// taps of its own, one list for each. And a picture that is to be doubled first is read at half the place. So one kernel
-// serves all three. The gradient by w,
+// A convolution is a list of taps. The forward pass has KH·KW of them, at (u·d − top, v·d − left). The gradient with
+// respect to x is the same sum over the output's gradient, with the kernel transposed; at stride s, each of the s × s
+// phases of x has its own list of taps. A picture magnified twice is read at half the coordinates. So one kernel
+// computes all three. The gradient with respect to w,
 //
 //     dw[t, c, k] = Σ_{n, i, j} x[n, i·stride + dy_t, j·stride + dx_t, c] · g[n, i, j, k],
 //
-// has the same left side transposed: patches along the sum.
+// has the same left factor transposed.
 //
-// Matrices: a row of the left one is an output pixel, a column (tap, channel); the right one is w, as it lies.
+// Rows of the left factor are output pixels, its columns (tap, channel); the right factor is w as stored.
 #include "product.cuh"
 
-// Where the numbers of a patch lie. `doubled` 1: x counts as magnified twice.
+// Addresses the numbers of a patch. `doubled` is 1 if x is to be magnified twice.
 template <class T> struct Patches {
     const T* x;
     const int* taps;  // dy, dx of each
     int height, width, channels, doubled, rows, columns, stride, pixels, depth;
 
-    struct Pixel { int image, y, x; };       // image −1: there is none
-    struct Place { int dy, dx, channel; };  // channel −1: there is none
+    struct Pixel { int image, y, x; };       // image −1: none
+    struct Place { int dy, dx, channel; };  // channel −1: none
 
     __device__ Pixel pixel(int m) const {
         if (m >= pixels) return {-1, 0, 0};
@@ -42,7 +42,7 @@ template <class T> struct Patches {
     }
 };
 
-// The left side of y: pixels down, places along the sum.
+// The left factor of y: rows are pixels, the sum is over places.
 template <class T> struct PatchRows : Patches<T> {
     using Row = typename Patches<T>::Pixel;
     using Term = typename Patches<T>::Place;
@@ -51,7 +51,7 @@ template <class T> struct PatchRows : Patches<T> {
     __device__ Term term(int k, int) const { return this->place(k); }
 };
 
-// The left side of dw: places down, pixels along the sum.
+// The left factor of dw: rows are places, the sum is over pixels.
 template <class T> struct PatchColumns : Patches<T> {
     using Row = typename Patches<T>::Place;
     using Term = typename Patches<T>::Pixel;
@@ -63,8 +63,8 @@ template <class T> struct PatchColumns : Patches<T> {
     }
 };
 
-// Outputs go to y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of dx at step s.
-// bias is added and ELU applied on the way there, if `activate`.
+// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of dx at step s. With `activate`,
+// after bias and ELU.
 template <class Tile, int VECTOR_X, int VECTOR_W>
 __global__ void __launch_bounds__(THREADS) convolve(
     const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(THREADS) convolve(
     });
 }
 
-// Part blockIdx.z of the sum over pixels: parts[z][t, c, k]. What follows adds the parts up in their order.
+// Part z = blockIdx.z of the sum over pixels: parts[z][t, c, k]. The parts are added afterwards, in order.
 template <class Tile, int VECTOR_X, int VECTOR_G>
 __global__ void __launch_bounds__(THREADS) correlate(
     const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,

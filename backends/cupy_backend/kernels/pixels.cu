@@ -1,5 +1,5 @@
-// Moving pixels about: nearest-neighbour resizing, patches, positions along an axis. Each beside its adjoint, which is
-// written as a sum over what leads to one place, so that no two threads add to the same number.
+// Nearest-neighbour resizing, patches and indexing along an axis, with their adjoints. An adjoint sums all
+// contributions to one number in one thread.
 #include "common.cuh"
 
 // y[n, i, j, :] = x[n, rows[i], columns[j], :]
@@ -14,7 +14,7 @@ template <class T> __global__ void resize(
     }
 }
 
-// x[n, r, s, :] = Σ of g over rows first_row[r] … first_row[r + 1] − 1 and columns alike, which lead to (r, s).
+// x[n, r, s, :] = Σ of g over rows first_row[r] … first_row[r + 1] − 1 and likewise columns.
 template <class T> __global__ void resize_adjoint(
     const T* g, const int* first_row, const int* first_column, int images, int height, int width, int channels,
     int g_height, int g_width, T* x) {

@@ -1,21 +1,21 @@
-// The walk along the sum that every product shares: fetch a step's numbers, lay them down, multiply.
+// The main loop of all products: load the numbers of a step, store them in shared memory, multiply.
 //
-// While a step is being multiplied, the numbers of the next are on their way from global memory into registers; there are
-// two parts of shared memory in turn, so that one barrier a step is enough.
+// While a step is multiplied, the numbers of the next are loaded from global memory into registers. Shared memory is
+// double buffered, so one barrier per step is enough.
 //
-// The sides are objects that know where a number comes from. So a matrix need not exist: a convolution's left side is
-// patches, read where they lie in the picture. VECTOR neighbours are fetched at once, where they are neighbours:
+// The factors are objects that load numbers, so a matrix need not exist: the left factor of a convolution reads its
+// patches from the picture. VECTOR neighbours are loaded at once:
 //
-//     A::Fixed a.fixed(i), A::Moving a.moving(k)   what to keep for a row that stays, and for a term of the sum
-//     a.load<VECTOR>(fixed, moving, numbers)       VECTOR neighbours, beginning there
+//     A::Row a.row(i), A::Term a.term(k, last)   what to remember of a row, and of a term of the sum
+//     a.load<VECTOR>(row, term, numbers)         VECTOR neighbours from there on
 #pragma once
 #include "tiles.cuh"
 
-enum Direction { ALONG_THE_SUM, ACROSS_THE_SUM };  // where A's neighbours lie
+enum Direction { ALONG_THE_SUM, ACROSS_THE_SUM };  // of neighbours in A
 
-// Which of a step's numbers this thread fetches: SLOTS times VECTOR neighbours of `outer` lines that are `inner` long.
-// Neighbouring threads take one line after the other, as memory likes it; or, TURNED, the same part of neighbouring lines:
-// then what they lay down in shared memory lies side by side.
+// The numbers of a step that this thread loads: SLOTS times VECTOR neighbours, of OUTER lines of length INNER.
+// Neighbouring threads load along a line, which suits global memory; or, TURNED, the same part of neighbouring lines,
+// so that they write neighbours in shared memory.
 template <int INNER, int OUTER, int VECTOR, bool TURNED = false> struct Share {
     static constexpr int PER_LINE = INNER / VECTOR, PER_SLOT = THREADS / PER_LINE;
     static constexpr int SLOTS = (OUTER + PER_SLOT - 1) / PER_SLOT;
@@ -27,7 +27,7 @@ template <int INNER, int OUTER, int VECTOR, bool TURNED = false> struct Share {
     static __device__ bool exists(int slot) { return OUTER % PER_SLOT == 0 || outer(slot) < OUTER; }
 };
 
-// Adds to `tile` the products of terms first … last − 1 of rows row0 …  and columns column0 … .
+// Adds the products of terms first … last − 1 to `tile`, for rows from row0 and columns from column0 on.
 template <class Tile, Direction DIRECTION, int VECTOR_A, int VECTOR_B, class A, class B>
 __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int column0, int first, int last) {
     using Number = typename Tile::Number;
@@ -86,7 +86,7 @@ __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int c
     }
 }
 
-// VECTOR neighbours at a place that is aligned for them, or zeros.
+// VECTOR neighbours at an aligned address, or zeros.
 template <int VECTOR, class T> __device__ void load_or_zero(const T* place, bool there, T (&numbers)[VECTOR]) {
     if constexpr (VECTOR == 4 && sizeof(T) == 4) {
         const float4 v = there ? *reinterpret_cast<const float4*>(place) : float4{0, 0, 0, 0};
@@ -97,7 +97,7 @@ template <int VECTOR, class T> __device__ void load_or_zero(const T* place, bool
     }
 }
 
-// A right side that lies in memory: terms × columns, row-major.
+// A right factor stored in memory: terms × columns, row-major.
 template <class T> struct Matrix {
     const T* numbers;
     int columns;

@@ -1,8 +1,8 @@
-// Sums over the rows of a matrix, in a fixed order whatever the GPU: the bias's gradient, and the losses.
+// Sums over the rows of a matrix, in an order that does not depend on the GPU: the gradients of biases, and losses.
 #include "common.cuh"
 
-// parts[p, j] = Σ x[i, j] over part p of the rows. A block takes as many rows at once as fit beside each other, and adds up
-// what its rows have come to at the end.
+// parts[p, j] = Σ x[i, j] over part p of the rows. A block sums as many rows side by side as fit, and adds these sums
+// at the end.
 template <class T> __global__ void __launch_bounds__(THREADS) sum_rows(
     const T* x, long long rows, int columns, long long rows_to_a_part, T* parts) {
     __shared__ T memory[THREADS];

@@ -1,25 +1,24 @@
-// One block of a matrix product, D = A·B, summed in registers: once by plain multiply-adds, once on tensor cores.
+// One block of a matrix product, D = A·B, summed in registers, by plain multiply-adds or on tensor cores.
 //
-// A block of THREADS threads makes ROWS × COLUMNS numbers of D. It walks the sum in steps of DEPTH terms: what a step
-// needs of A and B is laid into shared memory, where every number is read many times. Two kinds of tile have the same
-// interface, so that `product.cuh` and the kernels above it do not know which they use:
+// A block of THREADS threads computes ROWS × COLUMNS numbers of D, in steps of DEPTH terms whose parts of A and B are
+// copied to shared memory. Both kinds of tile have the same interface:
 //
-//     Number           what the matrices hold in global memory
+//     Number           the type of the matrices in global memory
 //     Memory           a step's part of A and B in shared memory
-//     set_a, set_b     write one number of A (row, k) or of B (k, column) into it
-//     set_a_line       write neighbours of A along k into it; set_b_line, neighbours of B along the columns
+//     set_a, set_b     write one number of A (row, k) or of B (k, column) to it
+//     set_a_line       write neighbours of A along k to it; set_b_line, neighbours of B along the columns
 //     multiply         add the step's products to the sums of this thread
-//     each             for all sums of this thread: store(place(row), column, sum), with each row's place found once
+//     each             store(place(row), column, sum) for all sums of this thread, with one call of place per row
 #pragma once
 #include "common.cuh"
 
 // ---- plain multiply-adds ------------------------------------------------------------------------------------------
-// 16 × 16 threads, each with TM × TN sums: of TM + TN numbers read, each serves TN or TM products.
+// 16 × 16 threads with TM × TN sums each: TM + TN numbers read from shared memory make TM · TN products.
 template <class T, int TM, int TN> struct PlainTile {
     using Number = T;
     static constexpr int ROWS = 16 * TM, COLUMNS = 16 * TN, DEPTH = 16;
     struct Memory {
-        T a[ROWS][DEPTH + 1];  // one more, so that a column's numbers do not all lie in one bank
+        T a[ROWS][DEPTH + 1];  // padded, so that a column is spread over all banks
         T b[DEPTH][COLUMNS];
     };
 
@@ -63,13 +62,13 @@ template <class T, int TM, int TN> struct PlainTile {
 };
 
 // ---- tensor cores -------------------------------------------------------------------------------------------------
-// A warp multiplies 16 × 8 words of A by 8 × 8 words of B in one instruction. A word is one number in TF32 (float32 with
-// the last 13 bits of its fraction rounded off), or two neighbours along the sum in BF16. Sums are float32.
+// A warp multiplies 16 × 8 words of A by 8 × 8 words of B in one instruction. A word is one number in TF32 (float32
+// with the last 13 bits of its fraction rounded off), or two neighbours along the sum in BF16. Sums are float32.
 //
 // Lane l holds, with g = l / 4 and t = l % 4:   A's words (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4);
 // B's words (t, g), (t + 4, g);   and of the result (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 #ifndef __CUDACC__
-// The instruction on the CPU: lanes show one another their words, then each sums its four numbers of the result.
+// The instruction on the CPU: lanes exchange their words, then each sums its four numbers of the result.
 template <class Dot> static inline void emulated_mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Dot dot) {
     struct Shown { unsigned a[4], b[2]; };
     const Shown mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
@@ -87,7 +86,7 @@ template <class Dot> static inline void emulated_mma(float (&d)[4], const unsign
 #endif
 
 struct TF32 {
-    static constexpr int NUMBERS = 1;  // to a word
+    static constexpr int NUMBERS = 1;  // per word
     static __device__ unsigned word(float x) {
 #ifdef __CUDACC__
         unsigned bits;
@@ -111,7 +110,7 @@ struct TF32 {
 
 struct BF16 {
     static constexpr int NUMBERS = 2;
-    static __device__ unsigned pair(float low, float high) {  // each rounded to nearest, ties to even; NaN stays one
+    static __device__ unsigned pair(float low, float high) {  // rounded to nearest, ties to even; NaN is preserved
 #ifdef __CUDACC__
         unsigned word;
         asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
@@ -146,12 +145,12 @@ struct BF16 {
 // WM × WN warps, each with FM × FN of these products side by side.
 template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     using Number = float;
-    static_assert(WM * WN * 32 == THREADS, "as many warps as a block has");
-    static constexpr int WORDS = 16;  // along the sum, to a step
+    static_assert(WM * WN * 32 == THREADS, "WM × WN warps make a block");
+    static constexpr int WORDS = 16;  // along the sum, per step
     static constexpr int ROWS = WM * FM * 16, COLUMNS = WN * FN * 8, DEPTH = WORDS * Format::NUMBERS;
     struct alignas(16) Memory {
-        unsigned a[ROWS][WORDS + 4];     // with these paddings the 32 words that a warp reads at once
-        unsigned b[WORDS][COLUMNS + 8];  // lie in 32 different banks
+        unsigned a[ROWS][WORDS + 4];     // padded, so that the 32 words that a warp reads at once
+        unsigned b[WORDS][COLUMNS + 8];  // are in 32 different banks
     };
 
     float sums[FM][FN][4] = {};
@@ -190,7 +189,7 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     }
 
     __device__ void multiply(const Memory& m) {
-        __syncwarp();  // lanes may have gone apart on their way here, and the instruction wants them together
+        __syncwarp();  // lanes may have diverged, and the instruction needs them together
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
         const int row = warp / WN * FM * 16 + g, column = warp % WN * FN * 8 + g;
 #pragma unroll
@@ -225,7 +224,7 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     }
 };
 
-// ---- the tiles in use: of many output channels, of some, and of few -----------------------------------------------
+// ---- the tiles in use, for many output channels and for few -------------------------------------------------------
 using PlainWide = PlainTile<float, 8, 4>;          // 128 × 64
 using PlainNarrow = PlainTile<float, 8, 1>;        // 128 × 16
 using DoubleWide = PlainTile<double, 4, 4>;        // 64 × 64

@@ -1,4 +1,4 @@
-"""Every kernel × dtype × GPU compiles to machine code, within the registers and shared memory it was meant to have."""
+"""Every kernel × dtype × GPU compiles to machine code, within the intended registers and shared memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user without the right GPU, driver or package is told; and that CuPy has all that the backend asks of it."""
+"""Errors for a missing or unsuitable GPU, driver or package; and that CuPy has every function the backend uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ cupy_is_here = importlib.util.find_spec("cupy") is not None
     ("driver", "built", "message"),
     [
         (0, 12090, "no NVIDIA driver: .*cupy-emulated"),
-        (12040, 13000, r"the driver knows CUDA 12.4, and CuPy was built for 13.0: .*ca-numpy\[cuda12\]"),
+        (12040, 13000, r"the driver knows CUDA 12.4, but CuPy was built for 13.0: .*ca-numpy\[cuda12\]"),
         (11080, 12000, "knows CUDA 11.8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The emulated GPU: barriers, warps and tensor cores do on the CPU what CUDA says they do."""
+"""The emulated GPU: barriers, warps and tensor cores behave as CUDA specifies."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_blocks_and_threads_know_their_places(kernels: EmulatedKernels) -> None:
 
 
 def test_all_threads_of_a_block_get_its_sum_and_its_largest(kernels: EmulatedKernels, rng: np.random.Generator) -> None:
-    """Four times, one after the other: no warp may begin the next while another still reads what the last has left."""
+    """Four in a row: no warp may begin the next while another still reads the previous one's memory."""
     x, y = rng.standard_normal(256).astype(np.float32), arrays.asarray(np.zeros((256, 4), np.float32))
     launch(kernels, "total", (1,), 256, arrays.asarray(x), y)
     found = arrays.asnumpy(y)
@@ -125,7 +125,7 @@ def test_by_chance_is_another_order_for_another_seed_and_the_same_for_the_same(f
     results = []
     for seed in (0, 0, 1):
         them = EmulatedKernels(seed=seed, instances={"these.cu": NAMES}, folder=folder)
-        for numbers in (np.zeros(64), np.arange(1, 65)):  # zeros first: shared memory keeps what the last block left
+        for numbers in (np.zeros(64), np.arange(1, 65)):  # zeros first: shared memory outlives a block
             x = arrays.asarray(numbers.astype(np.int32))
             launch(them, "race", (1,), 64, x)
         results.append(arrays.asnumpy(x).tolist())
@@ -248,7 +248,7 @@ def test_bands_of_attention_of_any_height_give_the_same(rng: np.random.Generator
 
 @pytest.mark.slow
 def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
-    """Four numbers are fetched at once only where they lie on 16 bytes: a view into a longer array may not."""
+    """Four numbers are loaded at once only if aligned to 16 bytes, which a view of a longer array may not be."""
     backend, numbers = EmulatedCupyBackend(), rng.standard_normal(20_000).astype(np.float32)
     geometry = ConvGeometry(pads=((1, 1), (1, 1)))
     results = []
@@ -278,7 +278,7 @@ def test_host_and_device_do_not_mix() -> None:
 
 
 def test_the_shipped_suite_finds_a_mistake_in_a_kernel_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite sees through the backend: taps read one pixel off are found."""
+    """The suite finds taps that are read one pixel off."""
     from ca_numpy.backends.cupy_backend import conv
 
     right = conv.taps_of

@@ -1,4 +1,4 @@
-"""Before a kernel runs, its arguments are compared with what its source declares: a mistake is an error."""
+"""Before a kernel runs, its arguments are checked against the declaration in its source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTANCES = [(file, instance) for file, instances in every_instance().items() fo
 
 
 class Spy:
-    """In the kernels' place: remembers what is launched, and runs nothing."""
+    """A substitute for the kernels: records launches and runs nothing."""
 
     def __init__(self) -> None:
         self.launched: list[tuple[Any, ...]] = []
@@ -70,7 +70,7 @@ WRONG = {
     "another number": ((there(5), np.float64(0.2), there(5), np.int64(5)), "a number of float32 as alpha"),
     "a short integer": ((there(5), np.float32(0.2), there(5), 5), "a number of int64 as n, not a number of int32"),
     "a number for an array": ((np.float32(1), np.float32(0.2), there(5), np.int64(5)), "an array of float32 as x"),
-    "gaps in the result": ((there(5), np.float32(0.2), there(5, 2)[:, 0], np.int64(5)), "y, which does not lie cont"),
+    "gaps in the result": ((there(5), np.float32(0.2), there(5, 2)[:, 0], np.int64(5)), "y, which is not contiguous"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The GPU's backend is held to what every backend is held to: emulated in CI, and on a GPU with `pytest -m gpu`."""
+"""The suite of all backends on the GPU backend: emulated in CI, on a GPU with `pytest -m gpu`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole system on the GPU's backend, emulated: it trains, fills pictures, and does so as the textbook does."""
+"""The whole system on the emulated GPU backend trains and fills pictures as on the NumPy backend."""
 
 from __future__ import annotations
 

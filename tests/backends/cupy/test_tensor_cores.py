@@ -1,4 +1,4 @@
-"""The instruction that multiplies matrices: where each lane finds its numbers, as the PTX manual has it.
+"""The instruction that multiplies matrices: the place of each lane's numbers according to the PTX manual.
 
 The kernels' tiles and the emulated instruction could share one mistake: both were written from one table. Here the
 manual's own formulas stand (PTX ISA, "Matrix Fragments for mma.m16n8k8" and "mma.m16n8k16"), and nothing of the tiles.
