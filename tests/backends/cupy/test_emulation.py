@@ -15,7 +15,7 @@ from ca_numpy.backends.cupy_backend import CupyBackend
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
-from ca_numpy.geometry import ConvGeometry
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
 
@@ -174,12 +174,12 @@ def test_attention_to_more_positions_than_a_block_has_threads(
     """20 × 20 of them: each thread takes several, and a row of scores is cut in two."""
     g, f, b = (rng.standard_normal((1, side, side, 4)) for side in (4, 4, 20))
     valid = (rng.random((1, 400)) < 0.8).astype(float)
-    options = {"ksize": 3, "rate": 1, "fuse_k": 3, "softmax_scale": 1.0, "fuse": True}
+    geometry = AttentionGeometry(ksize=3, rate=1, fuse_k=3, softmax_scale=1.0)
 
     def results(backend: Any, dtype: Any) -> list[Array]:
         x, y, z, v = (backend.asarray(a.astype(dtype)) for a in (g, f, b, valid))
-        attended = backend.contextual_attention(y, z, v, **options)
-        gradients = backend.contextual_attention_vjp(x, y, z, v, **options)
+        attended = backend.contextual_attention(y, z, v, geometry=geometry)
+        gradients = backend.contextual_attention_vjp(x, y, z, v, geometry=geometry)
         return [backend.to_numpy(a) for a in (attended, *gradients)]
 
     with use_backend("numpy") as textbook:
