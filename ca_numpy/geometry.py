@@ -29,7 +29,8 @@ class ConvGeometry:
 
     def __post_init__(self) -> None:
         if self.stride < 1 or self.dilation < 1:
-            raise ValueError(f"stride and dilation must be at least 1, got {self.stride} and {self.dilation}")
+            given = f"stride={self.stride}, dilation={self.dilation}"
+            raise ValueError(f"stride and dilation must be at least 1, got {given}")
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
