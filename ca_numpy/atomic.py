@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name in the same folder to write to: what is there when the block ends well takes the place of `path`.
-
-    Whatever was at `path` stays until then, and stays if anything fails. Raises OSError.
-    """
+    """A temporary path in the same folder, which replaces `path` if the block succeeds. Raises OSError."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # usually it has moved
+        with contextlib.suppress(OSError):  # already moved, on success
             temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all. Raises OSError."""
+    """Write UTF-8 text atomically. Raises OSError."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all. Raises OSError."""
+    """Write bytes atomically. Raises OSError."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

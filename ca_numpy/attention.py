@@ -1,8 +1,8 @@
 """Contextual attention, step by step as in section 4.1 of the paper: match, propagate, softmax, rebuild.
 
-For every patch of the foreground (the hole) find the background patches that look like it, and build it anew out of
-them. In the released code, and by default here, foreground and background are the same features and every position
-is rebuilt, inside the hole and out; the mask says only which patches may be *copied*.
+For each foreground patch (the hole), find similar background patches and reconstruct it from them. In the released
+code, and by default here, foreground and background are the same features and every position is reconstructed, inside
+and outside the hole; the mask only determines which patches may be *copied*.
 
 The steps below are composed of differentiable operations, each with the equation it carries out. `fused=True` computes
 the same in one kernel of the backend, with five times fewer products (`backends/numpy_attention.py`).
@@ -18,19 +18,19 @@ from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
-#: Patches of smaller norm than this are divided by it instead: a flat black patch matches nothing.
+#: Lower bound of the norm that patches are divided by: a flat black patch matches nothing.
 SMALLEST_NORM = 1e-4
 
 
 @dataclass(frozen=True)
 class AttentionChoices:
-    """Where the paper's text and the released code differ, one field each; the numbers are docs/departures.md's.
+    """Differences between the paper's text and the released code, numbered as in docs/departures.md.
 
-    propagate   (1) "scores": propagate, then softmax, as in the code.  "attention": softmax first, as in the paper
-    normalize   (2) "background": only background patches have unit norm.  "both": the paper's cosine
-    wrap        (3) propagation runs on from the end of a line into the next (code), or stops at the border (paper)
-    masked      (4) "zero": scores of hole patches become 0 and stay in the softmax's denominator, as in the code;
-                    the attention paid to them is dropped.  "exclude": they become −∞, only known patches compete
+    propagate   (1) "scores": propagate, then softmax (code).  "attention": softmax, then propagate (paper)
+    normalize   (2) "background": only background patches are normalised.  "both": cosine similarity (paper)
+    wrap        (3) whether propagation continues from the end of a line into the next (code; not in the paper)
+    masked      (4) "zero": scores of hole patches become 0 but stay in the softmax's denominator, and their attention
+                    is dropped (code).  "exclude": they become −∞
     rebuild     (5) "raw": patches of 2·rate pixels of the full-size background, overlaps divided by 4.
                     "matched": the matched patches themselves, overlaps averaged exactly
     downscale   (6) "both" features before matching.  "foreground" only; the attention is then upscaled
@@ -52,7 +52,7 @@ class AttentionChoices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
     def b_rate(self, rate: int) -> int:
-        """By how much the background is downscaled before matching, where the foreground is by `rate`."""
+        """The background's downscaling factor before matching; the foreground's is `rate`."""
         return rate if self.downscale == "both" else 1
 
 
@@ -74,7 +74,7 @@ def contextual_attention(
     choices: AttentionChoices = OFFICIAL,
     fused: bool | None = None,
 ) -> Tensor:
-    """Rebuild the foreground f out of patches of the background b.
+    """Reconstruct the foreground f from patches of the background b (section 4.1).
 
         s[x, x'] = ⟨patch f(x), patch b(x') / ‖patch b(x')‖⟩            match
         s[x, x'] ← Σ_t s[x + t, x' + t], along rows, then columns       propagate, if `fuse`
@@ -85,21 +85,20 @@ def contextual_attention(
 
     ksize           side of the matched patches
     stride          step between background patches; more than 1 saves memory (section 4.1, memory efficiency)
-    rate            features are downscaled by this before matching (memory option 2)
-    fuse_k          steps of the propagation along each line, odd
-    softmax_scale   how sharply the best match wins
-    choices         where the released code departs from the paper: default the code, `PAPER` the text
-    fused           True: the backend's one kernel, which has first derivatives. False: the composite, which has all.
-                    None: the kernel where it applies (stride 1, sizes divisible by rate, the code's choices)
+    rate            downscaling factor of the features before matching (memory option 2)
+    fuse_k          width of the propagation kernel, odd
+    softmax_scale   inverse temperature of the softmax
+    choices         differences between code and paper: the released code by default, or `PAPER`
+    fused           True: the backend's fused kernel, with first derivatives only. False: the composite, with all.
+                    None: the kernel if it applies (stride 1, sizes divisible by rate, the code's choices)
 
-    A size that `rate` does not divide is rounded up when downscaling. Each sample has its own mask; the released code
-    takes the first for the whole batch. Raises ValueError for shapes or options that do not fit.
+    Downscaled sizes are rounded up. Each sample has its own mask; the released code uses the first for the whole batch.
+    Raises ValueError for incompatible shapes or options.
     """
-    f, b = as_tensors([f, b])
+    f, b = _checked(f, b, mask, stride=stride)
     geometry = AttentionGeometry(
         ksize=ksize, rate=rate, fuse_k=fuse_k if fuse else None, softmax_scale=float(softmax_scale)
     )
-    _check(f, b, mask, stride=stride)
     kernel_applies = stride == 1 and choices == OFFICIAL and all(n % rate == 0 for n in (*f.shape[1:3], *b.shape[1:3]))
     if fused and not kernel_applies:
         raise ValueError("fused=True needs stride=1, sizes divisible by rate and the default choices: use fused=False")
@@ -123,16 +122,15 @@ def attention_scores(
     fuse: bool = True,
     choices: AttentionChoices = OFFICIAL,
 ) -> Tensor:
-    """The attention a[n, x, x'] that foreground position x pays to background patch x': N L L'.
+    """The attention a[n, x, x'] of foreground position x to background patch x': N L L'.
 
-    Positions are numbered in row-major order over the downscaled features. Parameters as in `contextual_attention`.
-    Raises ValueError for shapes or options that do not fit.
+    Positions are in row-major order over the downscaled features. Parameters as in `contextual_attention`.
+    Raises ValueError for incompatible shapes or options.
     """
-    f, b = as_tensors([f, b])
+    f, b = _checked(f, b, mask, stride=stride)
     geometry = AttentionGeometry(
         ksize=ksize, rate=rate, fuse_k=fuse_k if fuse else None, softmax_scale=float(softmax_scale)
     )
-    _check(f, b, mask, stride=stride)
     valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=choices.b_rate(rate))
     return _attend(f, b, valid, geometry, stride=stride, choices=choices)
 
@@ -141,7 +139,7 @@ def _attend(
     f: Tensor, b: Tensor, valid: Tensor, geometry: AttentionGeometry, *,
     stride: int = 1, choices: AttentionChoices = OFFICIAL,
 ) -> Tensor:  # fmt: skip
-    """What `attention_scores` gives; valid N L' says which patches may be copied."""
+    """`attention_scores` with the mask as valid N L', 1 for patches that may be copied."""
     f, b = downscale(f, geometry.rate), downscale(b, choices.b_rate(geometry.rate))
     grids = f.shape[1:3], tuple(-(-n // stride) for n in b.shape[1:3])
     valid = valid[:, None, :]
@@ -150,7 +148,7 @@ def _attend(
         s = propagate(s, *grids, k=geometry.fuse_k, wrap=choices.wrap)
     logits = s * valid * geometry.softmax_scale
     if choices.masked == "exclude":
-        logits = logits + (valid - 1.0) * 1e30  # −∞, but finite: a picture without any known patch survives
+        logits = logits + (valid - 1.0) * 1e30  # finite, so that an image without known patches does not give NaN
     a = ops.softmax(logits)
     if geometry.fuse_k is not None and choices.propagate == "attention":
         a = propagate(a, *grids, k=geometry.fuse_k, wrap=choices.wrap)
@@ -160,24 +158,23 @@ def _attend(
 def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = False) -> Tensor:
     """s[n, x, x'] = ⟨patch f(x), patch b(x')⟩ / max(‖patch b(x')‖, 1e-4): N L L'.   (section 4.1)
 
-    With `cosine` also divided by ‖patch f(x)‖, as the paper has it; without, that norm acts as a temperature.
+    With `cosine` also divided by ‖patch f(x)‖, as in the paper; otherwise that norm acts as a temperature.
     """
     pf = _unit(_patches(f, ksize, 1)) if cosine else _patches(f, ksize, 1)
     return pf @ _unit(_patches(b, ksize, stride)).transpose(0, 2, 1)
 
 
 def propagate(s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True) -> Tensor:
-    """Neighbours should copy from neighbours: sum s along diagonals, left-right, then top-down.   (section 4.1)
+    """Attention propagation: sum s along diagonals, left-right, then top-down (section 4.1).
 
         s[x, x'] ← Σ_{|t| ≤ (k−1)/2} s[x + t, x' + t]
 
-    s N L L' -> N L L', with L = h·w of `f_grid`, L' = h'·w' of `b_grid`; k is odd.
-    With `wrap` the walk over a picture runs in row-major (then column-major) order and so continues from the end of one
-    line at the beginning of the next, as the released code's identity convolution does; without, it stops there.
+    s N L L' -> N L L', with L = h·w of `f_grid`, L' = h'·w' of `b_grid`; k is odd. With `wrap`, x + t continues from
+    the end of a row (then column) into the next, as in the released code's identity convolution; else it stops there.
     """
     (h, w), (h2, w2) = f_grid, b_grid
     grid = s.reshape(-1, h, w, h2, w2)
-    for _ in range(2):  # left-right; then, with rows and columns exchanged, top-down
+    for _ in range(2):  # left-right, then top-down with rows and columns exchanged
         if wrap:
             flat = grid.reshape(-1, h * w, h2 * w2)
             grid = _diagonal_sum(flat, k, axes=(1, 2)).reshape(-1, h, w, h2, w2)
@@ -192,10 +189,9 @@ def rebuild(
     attention: Tensor, f: Tensor, b: Tensor, *, ksize: int = 3, stride: int = 1, rate: int = 2,
     choices: AttentionChoices = OFFICIAL,
 ) -> Tensor:  # fmt: skip
-    """Paste, at every foreground position, the mixture of background patches that attention asks for: N H W C.
+    """Reconstruct f, N H W C, by pasting attention-weighted sums of background patches at every position.
 
-    The patches overlap; `choices.rebuild` says how they are taken and averaged. It is a transposed convolution,
-    with the background's patches for its kernels.
+    A transposed convolution with background patches as kernels; `choices.rebuild` says how overlaps are averaged.
     """
     n, h, w, c = f.shape
     small = -(-h // rate), -(-w // rate)
@@ -217,7 +213,7 @@ def rebuild(
 
 
 def known_patches(b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int, rate: int) -> Tensor:
-    """1 for each background patch that lies wholly in known pixels, else 0: N L'. Without a mask, all are known."""
+    """1 for each background patch without hole pixels, else 0: N L'. Without a mask, all are 1."""
     n = len(b)
     if mask is None:
         mask = b.detach()[:, :, :, :1] * 0.0
@@ -227,15 +223,14 @@ def known_patches(b: Tensor, mask: TensorLike | None, *, ksize: int, stride: int
 
 
 def downscale(x: Tensor, rate: int) -> Tensor:
-    """Nearest neighbour with aligned corners: N H W C -> N ⌈H/rate⌉ ⌈W/rate⌉ C."""
+    """Nearest-neighbour downscaling with aligned corners: N H W C -> N ⌈H/rate⌉ ⌈W/rate⌉ C."""
     size = -(-x.shape[1] // rate), -(-x.shape[2] // rate)
     return x if rate == 1 else ops.resize_nearest(x, size=size, align_corners=True)
 
 
 def attention_argmax(attention: TensorLike) -> Any:
     """The most attended background patch of each foreground position: N L L' -> N L, as NumPy integers."""
-    attention = as_tensor(attention)
-    return attention.numpy().argmax(-1)
+    return as_tensor(attention).numpy().argmax(-1)
 
 
 def _patches(x: Tensor, ksize: int, stride: int) -> Tensor:
@@ -246,13 +241,13 @@ def _patches(x: Tensor, ksize: int, stride: int) -> Tensor:
 
 
 def _unit(patches: Tensor) -> Tensor:
-    """Patches divided by their norm; the floor keeps a flat black one finite."""
+    """Patches divided by their norm, which is at least SMALLEST_NORM."""
     square = (patches * patches).sum(-1, keepdims=True)
     return patches / ops.power(ops.clip(square, low=SMALLEST_NORM**2, high=None), exponent=0.5)
 
 
 def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
-    """Σ_t s[…, p + t, …, q + t, …] over k steps around 0 along two axes at once, zero outside."""
+    """Σ_{|t| ≤ ⌊k/2⌋} s[…, p + t, …, q + t, …] along two axes at once, zero outside."""
     r = k // 2
     shape = tuple(n + 2 * r if i in axes else n for i, n in enumerate(s.shape))
 
@@ -266,7 +261,9 @@ def _diagonal_sum(s: Tensor, k: int, *, axes: tuple[int, int]) -> Tensor:
     return total
 
 
-def _check(f: Tensor, b: Tensor, mask: TensorLike | None, *, stride: int) -> None:
+def _checked(f: TensorLike, b: TensorLike, mask: TensorLike | None, *, stride: int) -> tuple[Tensor, Tensor]:
+    """f and b as tensors, after checking shapes and stride."""
+    f, b = as_tensors([f, b])
     if f.ndim != 4 or b.ndim != 4 or f.shape[0] != b.shape[0] or f.shape[3] != b.shape[3]:
         raise ValueError(f"attention needs f and b as N H W C with the same N and C, got {f.shape} and {b.shape}")
     if stride < 1:
@@ -275,10 +272,11 @@ def _check(f: Tensor, b: Tensor, mask: TensorLike | None, *, stride: int) -> Non
         shape = as_tensor(mask).shape
         if shape not in ((b.shape[0], *b.shape[1:3], 1), (1, *b.shape[1:3], 1)):
             raise ValueError(f"the mask must be N h w 1 at the features' size {b.shape[:3]}, got {shape}")
+    return f, b
 
 
 def _fused_reference(f: TensorLike, b: TensorLike, valid: TensorLike, *, geometry: AttentionGeometry) -> Tensor:
-    """The composite, taking what the fused kernel takes."""
+    """The composite with the fused kernel's signature."""
     f, b, valid = as_tensors([f, b, valid])
     a = _attend(f, b, valid, geometry)
     return rebuild(a, f, b, ksize=geometry.ksize, rate=geometry.rate)

@@ -1,11 +1,11 @@
-"""The contract between the calculus and the arithmetic: every kernel with its equation and shapes.
+"""The backend interface: every kernel with its equation and shapes.
 
-A backend is a class with the methods below, over arrays of its own. Images and features are N H W C, convolution
-kernels H W I O. Kernels take arrays by position and parameters by keyword, keep the dtype (of several, NumPy's promoted
-one), never change an input, and know nothing of derivatives: those are written once, in `ops/`.
+A backend is a class with the methods below, over its own array type. Images and features are N H W C, convolution
+kernels H W I O. Kernels take arrays by position and parameters by keyword, preserve the dtype (mixed dtypes follow
+NumPy's promotion), never modify an input, and do not compute derivatives: those are defined once, in `ops/`.
 
-Spatial indices in the equations are i, j; taps of a kernel u, v. The stride s, the dilation d and the padding (`top`,
-`left`) of a convolution are those of its `ConvGeometry`.
+In the equations, i, j are spatial indices and u, v kernel taps. The stride s, dilation d and padding (`top`, `left`)
+of a convolution are those of its `ConvGeometry`.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ Array = Any
 
 
 def wall_clock(run: Callable[[], object]) -> float:
-    """Seconds that `run` takes by the host's clock."""
+    """Wall-clock time of `run` in seconds."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def promoted(*arrays: Any) -> tuple[Any, ...]:
-    """Arrays of any backend in the one dtype that NumPy promotes theirs to, copied only where it differs; None stays.
+    """Cast arrays of any backend to their common NumPy dtype, without copying where possible; None is passed through.
 
-    For kernels that are compiled for one floating-point type.
+    For kernels compiled for one floating-point type.
     """
     dtype = np.result_type(*(x.dtype for x in arrays if x is not None))
     return tuple(x if x is None else x.astype(dtype, copy=False) for x in arrays)
 
 
 class Backend(ABC):
-    """Every kernel a backend supplies. Subclass `NumpyBackend` and override what you do faster."""
+    """The kernels of a backend. To write one, subclass `NumpyBackend` and override what is faster."""
 
     name: str
     #: How float32 products may be computed: "float32" itself, or faster formats on tensor cores.
     precisions: tuple[str, ...] = ("float32",)
-    #: The one that this backend computes in, and the one that training takes where nobody chose.
+    #: This backend's precision, and the default for training.
     precision: str = "float32"
     training_precision: str = "float32"
 
     def at(self, precision: str) -> Backend:
-        """This backend computing in another of its `precisions`, on the same device."""
+        """The same backend and device with another of its `precisions`."""
         if precision == self.precision:
             return self
         raise NotImplementedError
@@ -58,29 +58,29 @@ class Backend(ABC):
     # ---- arrays ----
     @abstractmethod
     def asarray(self, x: Any, *, dtype: Any = None) -> Array:
-        """x as an array of this backend, without a copy where none is needed."""
+        """x as an array of this backend, copied only if necessary."""
 
     @abstractmethod
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
         """An array of this backend as a NumPy array."""
 
     def describe(self) -> str:
-        """One line for `ca-numpy backends`: what it runs on, and what would make it faster."""
+        """One line for `ca-numpy backends`: the device, and how to make it faster."""
         return self.name
 
     def memory(self) -> int | None:
-        """Bytes of memory that there are for arrays; None where that is not known."""
+        """Memory available for arrays, in bytes; None if unknown."""
         try:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
             return None
 
     def elapsed(self, run: Callable[[], object]) -> float:
-        """Seconds that `run` takes, until its last kernel has ended: by the device's clock, if it has one."""
+        """Time of `run` in seconds, including all its kernels, by the device's clock if it has one."""
         return wall_clock(run)
 
     def release_memory(self) -> None:  # noqa: B027  most backends keep none
-        """Give back what is kept for arrays to come. `train` and `evaluate` do so at their end."""
+        """Free memory kept for reuse. `train` and `evaluate` call this when they finish."""
 
     # ---- elementwise, with NumPy's broadcasting ----
     @abstractmethod
@@ -134,7 +134,7 @@ class Backend(ABC):
 
     @abstractmethod
     def elu_slope(self, y: Array) -> Array:
-        """ELU's derivative from its *output*: 1 where y > 0, else y + 1; any shape. The input need not be kept."""
+        """ELU's derivative from its *output*: 1 where y > 0, else y + 1   any shape"""
 
     @abstractmethod
     def not_positive(self, y: Array) -> Array:
@@ -150,7 +150,7 @@ class Backend(ABC):
 
     @abstractmethod
     def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        """1 where y > 0, else alpha; from the input or the output, whose signs agree   any shape"""
+        """1 where y > 0, else alpha; y is the input or the output, whose signs agree   any shape"""
 
     @abstractmethod
     def softmax(self, x: Array) -> Array:
@@ -163,7 +163,7 @@ class Backend(ABC):
 
     @abstractmethod
     def broadcast_to(self, x: Array, *, shape: tuple[int, ...]) -> Array:
-        """Repeat x along new or one-long axes up to `shape`"""
+        """Repeat x along new axes and axes of length 1 up to `shape`"""
 
     @abstractmethod
     def reshape(self, x: Array, *, shape: tuple[int, ...]) -> Array:
@@ -171,7 +171,7 @@ class Backend(ABC):
 
     @abstractmethod
     def transpose(self, x: Array, *, axes: tuple[int, ...]) -> Array:
-        """y[i₀, i₁, …] with y's axis k being x's axis axes[k]"""
+        """Permute the axes: axis k of the result is axis axes[k] of x"""
 
     @abstractmethod
     def getitem(self, x: Array, *, index: Any) -> Array:
@@ -179,11 +179,11 @@ class Backend(ABC):
 
     @abstractmethod
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
-        """Zeros of `shape`, any shape, to which g is added at [index]; adjoint of getitem"""
+        """Zeros of any `shape`, with g added at [index]; adjoint of getitem"""
 
     @abstractmethod
     def concat(self, *xs: Array, axis: int) -> Array:
-        """Arrays side by side along an axis"""
+        """Concatenate along an axis"""
 
     @abstractmethod
     def gather(self, x: Array, *, index: Array, axis: int) -> Array:
@@ -191,7 +191,7 @@ class Backend(ABC):
 
     @abstractmethod
     def scatter_add(self, g: Array, *, index: Array, axis: int, length: int) -> Array:
-        """x[…, index[i], …] += g[…, i, …] along `axis`, from zeros `length` long there; adjoint of gather"""
+        """x[…, index[i], …] += g[…, i, …] along `axis` of zeros of that `length`; adjoint of gather"""
 
     @abstractmethod
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
@@ -210,18 +210,18 @@ class Backend(ABC):
 
     @abstractmethod
     def fold(self, g: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-        """Overlapping patches added up into N H W C of `size`; adjoint of unfold"""
+        """Sum overlapping patches into N H W C of `size`; adjoint of unfold"""
 
     # ---- products: three kernels of one trilinear form, and the matrix product ----
     @abstractmethod
     def matmul(self, a: Array, b: Array) -> Array:
-        """… M K times … K N over the same leading axes, or broadcast ones"""
+        """… M K times … K N; leading axes broadcast"""
 
     @abstractmethod
     def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
         """y[n, i, j, o] = Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o], zero outside
 
-        A cross-correlation, as everywhere in the field. N H W I, KH KW I O -> N OH OW O
+        A cross-correlation, as is conventional. N H W I, KH KW I O -> N OH OW O
         """
 
     @abstractmethod
@@ -252,7 +252,7 @@ class Backend(ABC):
         """
 
     def attention_numbers(self, h: int, w: int) -> int:
-        """How many numbers `contextual_attention` holds at once for h × w positions: whole matrices of all pairs"""
+        """Peak number of values `contextual_attention` holds for h × w positions: five full matrices of all pairs"""
         return 5 * (h * w) ** 2
 
     @abstractmethod
@@ -272,7 +272,7 @@ class Backend(ABC):
         self, ps: list[Array], gs: list[Array], ms: list[Array], vs: list[Array], *,
         rate: float, beta1: float, beta2: float, eps: float,
     ) -> tuple[list[Array], list[Array], list[Array]]:  # fmt: skip
-        """`adam` of many tensors: where launching a kernel costs more than its work, one launch for all of them."""
+        """`adam` for many tensors; backends with costly kernel launches override it with a single launch."""
         fours = zip(ps, gs, ms, vs, strict=True)
         results = [self.adam(*four, rate=rate, beta1=beta1, beta2=beta2, eps=eps) for four in fours]
         p2, m2, v2 = ([result[i] for result in results] for i in range(3))

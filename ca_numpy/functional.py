@@ -1,4 +1,4 @@
-"""Composites: what is built from operations and needs no derivative rule of its own."""
+"""Functions composed of operations, which need no derivative rules of their own."""
 
 from __future__ import annotations
 
@@ -41,10 +41,7 @@ __all__ = [
 
 
 def elu(x: TensorLike) -> Tensor:
-    """Exponential linear unit: x where x > 0, else eˣ − 1. The activation of every generator layer (section 3).
-
-    x of any shape -> the same shape.
-    """
+    """x where x > 0, else eˣ − 1: the activation of every generator layer (section 3). Any shape -> the same shape."""
     return ops.elu(x)
 
 
@@ -54,10 +51,7 @@ def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
 
 
 def softplus(x: TensorLike) -> Tensor:
-    """log(1 + eˣ), written so that nothing overflows: x/2 + |x|/2 + log(1 + e^−|x|). Its slope at 0 is ½.
-
-    x of any shape -> the same shape.
-    """
+    """log(1 + eˣ) without overflow: x/2 + |x|/2 + log(1 + e^−|x|). Slope ½ at 0. Any shape -> the same shape."""
     x = as_tensor(x)
     size = ops.abs_(x)
     return (x + size) * 0.5 + log(exp(-size) + 1.0)
@@ -79,21 +73,21 @@ def conv2d(
     activation: Literal["elu"] | None = None,
     upsample_first: bool = False,
 ) -> Tensor:
-    """2-D convolution (cross-correlation, as everywhere in the field).
+    """2-D convolution (cross-correlation, as is conventional).
 
         y[n, i, j, o] = b[o] + Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o]
 
     x N H W I, w KH KW I O, b O or None -> N OH OW O.
 
-    padding     "same"       ⌈H/stride⌉ outputs; zeros, the odd one behind (TensorFlow's rule, the released code's)
+    padding     "same"       ⌈H/stride⌉ outputs; zeros, an odd one at the end (as in TensorFlow and the released code)
                 "valid"      no padding
-                "reflect"    as "same", but mirrored at the border pixel, which is not repeated
-                "symmetric"  as "same", but mirrored including the border pixel
-    activation  "elu" applies ELU in the same kernel if there is a bias: of three arrays the tape keeps one
-    upsample_first  convolve `upsample(x)`; with "same", a bias and "elu", without keeping it
+                "reflect"    as "same", but mirrored, excluding the border pixel
+                "symmetric"  as "same", but mirrored, including the border pixel
+    activation  "elu" applies ELU, fused into the kernel if there is a bias: the tape keeps one array instead of three
+    upsample_first  convolve `upsample(x)`; fused, without keeping it, for "same" with a bias and "elu"
 
-    Raises ValueError for shapes that do not fit, an unknown padding, or a kernel larger than a "valid" image.
-    Paper: section 3 asks for mirror padding; the released code pads with zeros, which is the default here.
+    Raises ValueError for incompatible shapes, an unknown padding, or a kernel larger than a "valid" image.
+    Section 3 of the paper uses mirror padding; the default is the released code's zero padding.
     """
     x, w = as_tensors([x, w])
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
@@ -121,10 +115,9 @@ def conv2d(
 
 
 def pad(x: TensorLike, pads: Pads, *, mode: Literal["constant", "reflect", "symmetric"] = "constant") -> Tensor:
-    """Widen H and W: with zeros, or mirrored without ("reflect") or with ("symmetric") the border pixel.
+    """Pad H and W with zeros, or mirrored excluding ("reflect") or including ("symmetric") the border pixel.
 
-    N H W C -> N (top + H + bottom) (left + W + right) C, pads = ((top, bottom), (left, right)). A mirrored border wider
-    than the picture is mirrored again and again.
+    N H W C -> N (top + H + bottom) (left + W + right) C, pads = ((top, bottom), (left, right)); as `np.pad`.
     """
     x = as_tensor(x)
     if mode == "constant":
@@ -140,10 +133,10 @@ def pad(x: TensorLike, pads: Pads, *, mode: Literal["constant", "reflect", "symm
 def resize_nearest(x: TensorLike, *, size: tuple[int, int], align_corners: bool = True) -> Tensor:
     """Nearest-neighbour resizing, N H W C -> N h w C.
 
-    align_corners   row i takes min(⌊i·(H − 1)/(h − 1) + ½⌋, H − 1): what the released code uses throughout.
-                    Otherwise ⌊i·H/h⌋. Doubling is plain repetition by both.
+    align_corners   output row i is input row min(⌊i·(H − 1)/(h − 1) + ½⌋, H − 1), as throughout the released code.
+                    Otherwise ⌊i·H/h⌋. For doubling, both repeat each pixel.
 
-    Raises ValueError for what is not N H W C and for a size below 1×1.
+    Raises ValueError for an x that is not N H W C or a size below 1×1.
     """
     x = as_tensor(x)
     if min(size) < 1 or x.ndim != 4:
@@ -154,15 +147,15 @@ def resize_nearest(x: TensorLike, *, size: tuple[int, int], align_corners: bool 
 
 
 def upsample(x: TensorLike) -> Tensor:
-    """Each pixel becomes 2 × 2: N H W C -> N 2H 2W C."""
+    """Repeat each pixel 2 × 2 times: N H W C -> N 2H 2W C."""
     x = as_tensor(x)
     return resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]))
 
 
 def max_pool(x: TensorLike) -> Tensor:
-    """The largest of each 2 × 2 pixels, N H W C -> N ⌊H/2⌋ ⌊W/2⌋ C; of equal ones the first has the gradient.
+    """2 × 2 max pooling, N H W C -> N ⌊H/2⌋ ⌊W/2⌋ C; on ties the first pixel gets the gradient.
 
-    An odd last row or column is left out, as VGG's pooling does.
+    An odd last row or column is dropped, as in VGG.
     """
     x = as_tensor(x)
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
@@ -171,19 +164,19 @@ def max_pool(x: TensorLike) -> Tensor:
 
 
 def _larger(a: Tensor, b: Tensor) -> Tensor:
-    """max(a, b), exactly: a choice between them, which is constant, times each."""
+    """max(a, b); the selection is a constant."""
     second = ops.sign(relu(b.detach() - a.detach()))
     return a * (1.0 - second) + b * second
 
 
 def bilinear_sample(x: TensorLike, positions: TensorLike) -> Tensor:
-    """Values between the pixels, N H W C at N h w 2 (row, column) -> N h w C.   (section 5.1: flow, transformers)
+    """Bilinear interpolation, N H W C at positions N h w 2 (row, column) -> N h w C.   (for section 5.1)
 
         y = (1 − u)·(1 − v)·x[i, j] + (1 − u)·v·x[i, j + 1] + u·(1 − v)·x[i + 1, j] + u·v·x[i + 1, j + 1]
 
-    with i = ⌊row⌋, u = row − i; j and v likewise of the column. Positions count pixels from 0; beyond the border lies
-    the nearest pixel of the border. Differentiable by x and by the positions, whose gradient has a jump where one is
-    a whole number. Raises ValueError for shapes that do not fit.
+    with i = ⌊row⌋, u = row − i, and j, v likewise for the column. Positions are in pixels from 0 and clamped to the
+    image. Differentiable with respect to x and the positions (whose gradient is discontinuous at integers).
+    Raises ValueError for incompatible shapes.
     """
     x, positions = as_tensors([x, positions])
     if x.ndim != 4 or positions.ndim != 4 or positions.shape[3] != 2 or len(positions) != len(x):
@@ -204,10 +197,10 @@ def bilinear_sample(x: TensorLike, positions: TensorLike) -> Tensor:
 
 
 def _neighbours(position: Tensor, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Tensor]:
-    """The pixels before and after each position on an axis, N h w; and how far it is from the first, N h w 1.
+    """The pixels before and after each position on an axis, N h w, and its distance from the first, N h w 1.
 
-    The last pixel counts as one behind the last but one: there too the gradient sees two pixels. What is not a number
-    has some pixel and stays not a number in its share, so that a diverged training says so.
+    The last pixel is at distance 1 from the last but one, so that the gradient there involves two pixels. NaN positions
+    give NaN distances, so that divergence shows.
     """
     inside = clip(position, low=0.0, high=float(length - 1))
     before = np.nan_to_num(np.floor(inside.numpy())).clip(0, max(length - 2, 0)).astype(np.intp)
@@ -216,20 +209,20 @@ def _neighbours(position: Tensor, length: int) -> tuple[NDArray[np.intp], NDArra
 
 
 def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
-    """A box out of each image: N H W C and N (top, left, height, width), all boxes of one size -> N h w C.
+    """Crop a box from each image: N H W C and N (top, left, height, width) -> N h w C, the local critic's input.
 
-    What the local critic sees (section 3). Raises ValueError unless there is one box per image, all of one size.
+    Raises ValueError unless there is one box per image, inside it, and all have the same size. (section 3)
     """
     x = as_tensor(x)
     if len(boxes) != len(x):
         raise ValueError(f"crop_boxes needs one box per image, got {len(boxes)} boxes for {len(x)} images")
     if len({box[2:] for box in boxes}) > 1:
-        raise ValueError(f"the boxes must all have one size, got {sorted({box[2:] for box in boxes})}")
+        raise ValueError(f"all boxes must have the same size, got {sorted({box[2:] for box in boxes})}")
     for t, l, h, w in boxes:
         if min(t, l) < 0 or t + h > x.shape[1] or l + w > x.shape[2]:
             raise ValueError(f"the box (top {t}, left {l}, height {h}, width {w}) does not lie inside {_hw(x)}")
-    if len(set(boxes)) == 1:  # the same for all: one slice
-        (t, l, h, w) = boxes[0]
+    if len(set(boxes)) == 1:
+        t, l, h, w = boxes[0]
         return x[:, t : t + h, l : l + w]
     return concat([x[n : n + 1, t : t + h, l : l + w] for n, (t, l, h, w) in enumerate(boxes)], axis=0)
 

@@ -1,7 +1,6 @@
-"""The geometry of convolution, attention and nearest-neighbour resizing, shared by the operations and all backends.
+"""Geometry of convolution, attention and nearest-neighbour resizing, shared by the operations and all backends.
 
-A kernel takes its geometry as one object, which `ops/` passes on unchanged. A new property of a convolution, such as
-groups, is one more field of `ConvGeometry`, validated there.
+`ops/` passes a kernel its geometry as one object. To add a property such as groups, add a field to `ConvGeometry`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 class ConvGeometry:
     """Stride, dilation and padding: output i reads pixel i·stride + u·dilation − before for tap u, along each axis.
 
-    pads: ((top, bottom), (left, right)), zeros around the picture. The kernel's size is not part of it: w's shape has
-    it. Raises ValueError for a stride or dilation below 1.
+    pads: ((top, bottom), (left, right)), zeros. The kernel size is given by w's shape. Raises ValueError for a stride
+    or dilation below 1.
     """
 
     stride: int = 1
@@ -35,15 +34,13 @@ class ConvGeometry:
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
-        """(stride, dilation, top, left), as compiled kernels take them; they see the other pads in the size of y."""
+        """(stride, dilation, top, left), for compiled kernels; the size of y implies the other pads."""
         return self.stride, self.dilation, self.pads[0][0], self.pads[1][0]
 
     def same(self, size: Sequence[int], ksize: Sequence[int]) -> ConvGeometry:
-        """The same with TensorFlow's SAME padding, for a picture (H, W) and a kernel (KH, KW): ⌈n/s⌉ outputs.
+        """A copy with TensorFlow's SAME padding, for an image (H, W) and a kernel (KH, KW): ⌈n/s⌉ outputs.
 
-            total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0);  before = ⌊total/2⌋
-
-        If the total is odd, the extra zero goes behind.
+        total = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0);  before = ⌊total/2⌋,  after = total − before
         """
 
         def one(n: int, k: int) -> tuple[int, int]:
@@ -53,7 +50,7 @@ class ConvGeometry:
         return replace(self, pads=(one(size[0], ksize[0]), one(size[1], ksize[1])))
 
     def output_size(self, size: Sequence[int], ksize: Sequence[int]) -> tuple[int, int]:
-        """Positions at which the kernel fits: ⌊(n + pads − (k − 1)·d − 1) / s⌋ + 1 along each axis."""
+        """Output (height, width): ⌊(n + pads − (k − 1)·d − 1) / s⌋ + 1 along each axis."""
         h, w = (
             (n + sum(p) - (k - 1) * self.dilation - 1) // self.stride + 1
             for n, k, p in zip(size, ksize, self.pads, strict=True)
@@ -63,12 +60,12 @@ class ConvGeometry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionGeometry:
-    """The options of the fused attention: which patches are compared, and how sharply one is chosen.   (section 4.1)
+    """Options of the fused contextual attention (section 4.1).
 
     ksize           side of the matched patches
-    rate            features are downscaled by this before matching
-    fuse_k          steps of the propagation along each line, odd; None without propagation
-    softmax_scale   how sharply the best match wins
+    rate            downscaling factor of the features before matching
+    fuse_k          width of the propagation kernel, odd; None for no propagation
+    softmax_scale   inverse temperature of the softmax
 
     Raises ValueError for a ksize or rate below 1, or an even fuse_k.
     """
@@ -86,10 +83,10 @@ class AttentionGeometry:
 
 
 def nearest_index(n_in: int, n_out: int, *, align_corners: bool) -> NDArray[np.intp]:
-    """For each of n_out positions, the input position that nearest-neighbour resizing takes.
+    """Input index of each of the n_out outputs of nearest-neighbour resizing.
 
-    align_corners   min(⌊i·(n_in − 1)/(n_out − 1) + ½⌋, n_in − 1), in float32 as TensorFlow computes it; halving
-                    takes 2i in the first half and 2i + 1 in the second, so it is *not* x[::2]
+    align_corners   min(⌊i·(n_in − 1)/(n_out − 1) + ½⌋, n_in − 1), in float32 as in TensorFlow; halving takes 2i in
+                    the first half and 2i + 1 in the second, so it is *not* x[::2]
     otherwise       ⌊i·n_in/n_out⌋
     """
     i = np.arange(n_out)

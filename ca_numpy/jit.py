@@ -1,18 +1,18 @@
-"""What all compiled functions share: one lock, an answer after a fork, and one cache on disk.
+"""Numba compilation: a lock around kernels, a check after forks, and an on-disk cache.
 
-    @parallel()    a kernel: runs on all cores, and is called from Python only
-    @serial()      runs on one core, and is called by kernels or from Python
+    @parallel()    a kernel: runs on all cores, called from Python only
+    @serial()      runs on one core, called by kernels or from Python
 
-*One lock.* Kernels run one at a time, whichever threads call them. Each takes all cores anyway; and Numba's "workqueue"
-threads, which it falls back to where neither TBB nor OpenMP is installed, end the process if two callers meet.
+*Lock.* Kernels run one at a time, whichever threads call them. Each uses all cores anyway, and Numba's "workqueue"
+layer, the fallback without TBB and OpenMP, aborts the process on concurrent calls.
 
-*After a fork.* GNU's OpenMP ends a process that was forked after its threads had started, and whoever waits for that
-process waits for ever. There a kernel raises UserError. TBB's and the workqueue's threads start anew in the child,
-given that no kernel was running: a fork waits for the lock.
+*Forks.* GNU OpenMP kills a process forked after its threads had started, and its parent may wait for it forever. There
+a kernel raises UserError. TBB and workqueue restart their threads in the child if no kernel was running: a fork waits
+for the lock.
 
-*One cache.* Numba's own cache takes a function for unchanged if its file is, though it inlines functions of other
-files, and it ends in a traceback where a file is cut off. Here a function's compiled code for one signature is one
-file, which counts only if it is whole and made of the sources as they are now.
+*Cache.* Numba's own cache only checks a function's own file, though functions of other files are inlined, and fails
+with a traceback on a truncated file. Here each function and signature has one file, which is used only if it is intact
+and was compiled from the current sources.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ try:
     from numba.core.compiler import CompileResult
     from numba.core.serialize import dumps
 
-    # None of this is public. Where it has moved, Numba's own cache is used, with its weaknesses.
+    # Private API: if it has moved, fall back to Numba's own cache.
     _OWN_CACHE = bool(CompileResult._reduce and CompileResult._rebuild)
 except (ImportError, AttributeError):
     _OWN_CACHE = False
@@ -56,9 +56,9 @@ LOCK = threading.RLock()
 
 # ---- decorators --------------------------------------------------------------------------------------------------
 def parallel(**options: Any) -> Callable[[Function], Function]:
-    """Compile a function of a module for all cores: `numba.njit` with parallel=True and these options.
+    """Compile a module-level function for all cores: `numba.njit` with parallel=True and these options.
 
-    Calls take positional arguments. They raise UserError in a process forked after OpenMP's threads had started.
+    Calls take positional arguments, and raise UserError in a process forked after OpenMP's threads had started.
     """
 
     def decorate(function: Function) -> Function:
@@ -68,7 +68,7 @@ def parallel(**options: Any) -> Callable[[Function], Function]:
 
 
 def serial(**options: Any) -> Callable[[Function], Function]:
-    """Compile a function of a module for one core: `numba.njit` with these options."""
+    """Compile a module-level function for one core: `numba.njit` with these options."""
 
     def decorate(function: Function) -> Function:
         return cast("Function", _compiled(function, **options))
@@ -77,7 +77,7 @@ def serial(**options: Any) -> Callable[[Function], Function]:
 
 
 class _Kernel:
-    """A compiled function that takes the lock. All else that Numba's dispatcher has, it has too."""
+    """A compiled function that runs under the lock; other attributes are those of Numba's dispatcher."""
 
     def __init__(self, function: Callable[..., Any], dispatcher: Any) -> None:
         functools.update_wrapper(self, function)
@@ -87,7 +87,7 @@ class _Kernel:
         if _threads_lost:
             raise UserError(
                 "this process was forked after OpenMP's threads had started, and cannot run compiled kernels: start "
-                "processes by multiprocessing.get_context('spawn'), or take the backend 'numpy' in them"
+                "processes with multiprocessing.get_context('spawn'), or use the backend 'numpy' in them"
             )
         with LOCK:
             return self.dispatcher(*args)
@@ -99,10 +99,10 @@ class _Kernel:
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     dispatcher = numba.njit(**options)(function)
     if not _OWN_CACHE or not hasattr(dispatcher, "_cache"):
-        with suppress(RuntimeError, AttributeError):  # no folder can be written to; NUMBA_DISABLE_JIT
+        with suppress(RuntimeError, AttributeError):  # no writable folder; NUMBA_DISABLE_JIT
             dispatcher.enable_caching()
     elif source := _file_of(function.__module__):
-        with suppress(OSError, ValueError):  # the sources cannot be read: nothing is kept
+        with suppress(OSError, ValueError):  # unreadable sources are not cached
             dispatcher._cache = _Cache(function, source)
     return dispatcher
 
@@ -114,7 +114,7 @@ _threads_lost = False
 def _after_fork_in_child() -> None:
     global _threads_lost
     LOCK.release()
-    with suppress(ValueError):  # raised where no threads have started: the child will start its own
+    with suppress(ValueError):  # no threads had started: the child will start its own
         omp = sys.modules.get("numba.np.ufunc.omppool")
         _threads_lost = numba.threading_layer() == "omp" and getattr(omp, "openmp_vendor", "GNU") == "GNU"
 
@@ -128,7 +128,7 @@ _IMPORTS = re.compile(r"^(?:from|import) [^(\n]*(?:\([^)]*\))?", re.MULTILINE)
 
 
 class _Cache:
-    """One function's compiled code on disk, with the methods that Numba's dispatcher asks for."""
+    """One function's compiled code on disk, with the interface that Numba's dispatcher expects."""
 
     def __init__(self, function: Callable[..., Any], source: Path) -> None:
         self._source = source
@@ -150,7 +150,7 @@ class _Cache:
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        if result.library.has_dynamic_globals:  # addresses, which are this process's
+        if result.library.has_dynamic_globals:  # addresses, valid in this process only
             return
         content, folder = dumps(result._reduce()), self._folders()[-1]
         try:
@@ -171,7 +171,7 @@ class _Cache:
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
     def _folders(self) -> list[Path]:
-        """Where to look, up to the first folder that can be written to; all, if none can."""
+        """Candidate folders, up to the first writable one; all if none is."""
         places = [
             numba.config.CACHE_DIR and os.path.abspath(numba.config.CACHE_DIR),
             self._source.parent / "__pycache__",
@@ -188,7 +188,7 @@ class _Cache:
 
 
 def _stamp(module: str) -> bytes:
-    """A digest of what compiled code is made of: the module, what it imports of its package, and the compilers."""
+    """A digest of the module, everything it imports from its package, and the compilers' versions."""
     packages, found, names = {module.partition(".")[0], "ca_numpy"}, dict[str, bytes](), [module, __name__]
     while names:
         name = names.pop()
@@ -201,7 +201,7 @@ def _stamp(module: str) -> bytes:
 
 @functools.cache
 def _read(file: Path, changed: int, package: str) -> tuple[bytes, set[str]]:
-    """A source file's digest, and every name that may be a module which it imports at the top."""
+    """A source file's digest, and all names imported at its top level that may be modules."""
     text, names = file.read_text(encoding="utf-8"), set[str]()
     for line in _IMPORTS.findall(text):
         _, *words = re.findall(r"[\w.]+", line)
@@ -211,18 +211,18 @@ def _read(file: Path, changed: int, package: str) -> tuple[bytes, set[str]]:
 
 
 def _file_of(module: str) -> Path | None:
-    """Where a module lies that has been imported; None for a notebook's."""
+    """The file of an imported module; None for a notebook's."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return Path(file).absolute() if file else None
 
 
 # ---- what the user reads -----------------------------------------------------------------------------------------
 class CompilingNote(numba_event.Listener):  # type: ignore[misc]
-    """Says on stderr that kernels are being compiled, once, when it has taken long enough to be noticed."""
+    """Reports once on stderr that kernels are being compiled, after `after` seconds of compilation."""
 
     def __init__(self, *, after: float = 2.0) -> None:
         self._after, self._seconds, self._depth, self._began = after, 0.0, 0, 0.0
-        self._told, self._lost = False, False
+        self._reported, self._lost = False, False
 
     def on_start(self, event: Any) -> None:
         if not _is_ours(event):
@@ -237,17 +237,17 @@ class CompilingNote(numba_event.Listener):  # type: ignore[misc]
         self._depth -= 1
         if self._depth == 0:
             self._seconds += time.perf_counter() - self._began
-        if self._seconds > self._after and not self._told:
-            self._told = True
-            print("compiling kernels for this machine, once: the next start finds them on disk …", file=sys.stderr)
+        if self._seconds > self._after and not self._reported:
+            self._reported = True
+            print("compiling kernels for this machine; the result is cached on disk …", file=sys.stderr)
 
     def cannot_keep(self, folder: Path, error: OSError) -> None:
-        """Says why every start will compile them, once."""
+        """Reports once that compiled kernels cannot be cached."""
         if not self._lost:
-            self._lost = self._told = True
+            self._lost = self._reported = True
             print(
-                f"compiled kernels cannot be kept in {folder} ({error.strerror}), and every start compiles them anew: "
-                "set NUMBA_CACHE_DIR to a folder that can be written to",
+                f"compiled kernels cannot be cached in {folder} ({error.strerror}) and will be recompiled every time: "
+                "set NUMBA_CACHE_DIR to a writable folder",
                 file=sys.stderr,
             )
 

@@ -1,4 +1,4 @@
-"""What this machine has, as far as it decides how fast arithmetic is: cores, vector instructions, BLAS kernels."""
+"""Hardware and libraries that determine NumPy's speed: cores, vector instructions, BLAS kernels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Names that OpenBLAS gives to kernels which stop at AVX2.
+#: OpenBLAS's names for kernels that use AVX2 at most.
 AVX2_KERNELS = {"haswell", "zen"}
 
 
 class Blas(NamedTuple):
-    """A BLAS library that this process has loaded."""
+    """A BLAS library loaded by this process."""
 
     name: str
     version: str
@@ -24,17 +24,17 @@ class Blas(NamedTuple):
 
 
 def cpu_model() -> str:
-    """The processor's name as the system knows it."""
+    """The processor's name."""
     return _cpu_info().get("model name") or platform.processor() or platform.machine()
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def vector_instructions() -> str:
-    """ "AVX-512", "AVX2", "none of AVX", or "unknown" where the system does not say."""
+    """ "AVX-512", "AVX2", "none of AVX", or "unknown"."""
     flags = _cpu_info().get("flags", "").split()
     if not flags:
         return "unknown"
@@ -42,7 +42,7 @@ def vector_instructions() -> str:
 
 
 def blas() -> Blas:
-    """NumPy's BLAS: what runs if threadpoolctl is installed, else what NumPy was built with."""
+    """NumPy's BLAS: the one loaded if threadpoolctl is installed, else the one NumPy was built with."""
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     if importlib.util.find_spec("threadpoolctl"):
         from threadpoolctl import threadpool_info
@@ -55,9 +55,9 @@ def blas() -> Blas:
 
 
 def advice(kernels: str, vectors: str) -> str | None:
-    """What would make NumPy's matrix products faster: a setting for before Python starts, or None.
+    """An environment setting that would speed up NumPy's matrix products, or None.
 
-    OpenBLAS takes some processors with AVX-512 for ones without. The environment is left as it is.
+    OpenBLAS does not detect AVX-512 on some processors. The environment is not changed.
     """
     if vectors == "AVX-512" and kernels.lower() in AVX2_KERNELS:
         return f"OPENBLAS_CORETYPE=SkylakeX, set before Python starts, lets BLAS use AVX-512 where {kernels} has AVX2"
@@ -65,7 +65,7 @@ def advice(kernels: str, vectors: str) -> str | None:
 
 
 def describe() -> dict[str, Any]:
-    """All of it, for a record of measurements."""
+    """All of the above, to record with benchmarks."""
     return {
         "cpu": cpu_model(), "cores": cores(), "vectors": vector_instructions(), "blas": blas()._asdict(),
         "system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
@@ -73,7 +73,7 @@ def describe() -> dict[str, Any]:
 
 
 def _cpu_info() -> dict[str, str]:
-    """The first processor in Linux's list; nothing elsewhere."""
+    """The first entry of /proc/cpuinfo on Linux, else empty."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:

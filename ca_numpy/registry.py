@@ -1,4 +1,4 @@
-"""Which backends there are, and which one computes: found by entry points, loaded on first use."""
+"""Backend registry: backends are discovered by entry point and loaded on first use."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ INSTALL_HINT = {
     "numba": "pip install 'ca-numpy[numba]'",
     "cupy": "pip install 'ca-numpy[cuda13]' (or [cuda12], as your driver asks)",
 }
-#: Names the backend where no `use_backend` does.
+#: Environment variable that names the default backend.
 VARIABLE = "CA_NUMPY_BACKEND"
-#: What "auto" tries, first to last.
+#: The order in which "auto" tries backends.
 PREFERENCE = ("cupy", "numba", "numpy")
 
 _loaded: dict[str, Backend] = {}
@@ -28,21 +28,19 @@ _current: ContextVar[Backend | None] = ContextVar("ca_numpy_backend", default=No
 
 
 def registered_backends() -> Mapping[str, EntryPoint]:
-    """Every backend that an installed package announces, whether or not it can run here."""
+    """Every backend registered by an installed package, usable on this machine or not."""
     return {e.name: e for e in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)}
 
 
 def load_backend(name: str) -> Backend:
     """The backend of that name, loaded on first use.
 
-    "auto" is the one that was chosen by `use_backend` or CA_NUMPY_BACKEND, or else the first of
-    PREFERENCE that works here; what is installed and does not work is told on stderr, once. "name:precision" is a
-    backend computing in another of its precisions: "cupy:tf32". Raises UserError if there is none of that name, or if
-    what it needs is not there.
+    "auto" is the one set by `use_backend` or CA_NUMPY_BACKEND, else the first of PREFERENCE that works. A backend that
+    fails to load is reported on stderr once. "name:precision", such as "cupy:tf32", selects one of its precisions.
+    Raises UserError for an unknown name or a missing requirement.
     """
     if name == "auto":
-        chosen = _current.get()
-        if chosen is not None:
+        if chosen := _current.get():
             return chosen
         if VARIABLE in os.environ:
             return _default_backend()
@@ -63,25 +61,25 @@ def load_backend(name: str) -> Backend:
             _loaded[name] = cast("Backend", found[name].load()())
         except UserError as e:
             raise UserError(f"backend {name!r} cannot be used: {e}") from e
-        except Exception as e:  # whatever a third party's code or a driver raises, the others go on
+        except Exception as e:  # third-party code and drivers may raise anything
             hint = INSTALL_HINT.get(name, "see its documentation")
             raise UserError(f"backend {name!r} cannot be loaded ({' '.join(str(e).split())}): {hint}") from e
     return _loaded[name]
 
 
 def _preferred() -> str:
-    """The first of PREFERENCE that works here."""
+    """The first of PREFERENCE that works on this machine."""
     for name in PREFERENCE:
         error = _failure(name)
         if error is None:
             return name
-        if name in registered_backends() and not isinstance(error.__cause__, ImportError):  # there, and yet of no use
-            _tell_once(f"ca_numpy: {error}; taking the next")
+        if name in registered_backends() and not isinstance(error.__cause__, ImportError):  # installed but unusable
+            _warn_once(f"ca_numpy: {error}; trying the next backend")
     return "numpy"
 
 
 @cache
-def _tell_once(line: str) -> None:
+def _warn_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -91,13 +89,13 @@ def available_backends() -> tuple[str, ...]:
 
 
 def why_unavailable(name: str) -> str | None:
-    """None for a backend that works here, else the reason and what would mend it."""
+    """None if the backend works on this machine, else the reason and how to fix it."""
     error = _failure(name)
     return None if error is None else str(error)
 
 
 def _failure(name: str) -> UserError | None:
-    """What loading a backend raises here."""
+    """The error that loading the backend raises, or None."""
     try:
         load_backend(name)
     except UserError as e:
@@ -106,24 +104,24 @@ def _failure(name: str) -> UserError | None:
 
 
 def current_backend() -> Backend:
-    """The backend in use: the innermost `use_backend`, else the variable CA_NUMPY_BACKEND, else NumPy."""
+    """The backend in use: the innermost `use_backend`, else the environment's CA_NUMPY_BACKEND, else NumPy."""
     return _current.get() or _default_backend()
 
 
 @cache
 def _default_backend() -> Backend:
-    """What the environment says when the process first asks."""
+    """The environment's choice, read once per process."""
     name = os.environ.get(VARIABLE, "numpy")
     return load_backend(name if name != "auto" else PREFERENCE[-1])
 
 
 class use_backend:
-    """Compute with the named backend from here on, or inside a `with` block only.
+    """Select the named backend, permanently or for a `with` block.
 
         use_backend("numba")
         with use_backend("numpy") as backend: ...
 
-    Raises UserError for an unknown backend, or one that cannot run here.
+    Raises UserError for an unknown or unusable backend.
     """
 
     def __init__(self, name: str) -> None:

@@ -124,7 +124,7 @@ def test_backends_lists_the_textbook(capsys):
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_2(photo, capsys, command, monkeypatch):
-    monkeypatch.setattr(registry, "_tell_once", lambda line: None)  # where CuPy is installed and has no driver
+    monkeypatch.setattr(registry, "_warn_once", lambda line: None)  # where CuPy is installed and has no driver
     before = {p: p.read_bytes() for p in photo.rglob("*") if p.is_file()}
     assert main(command.format(photo).split()) == 2
     told = capsys.readouterr()

@@ -1,1 +1,1 @@
-"""Automatic differentiation: a tensor that remembers how it was made, gradients of any order, and the operations."""
+"""Automatic differentiation: tensors that record how they were computed, gradients of any order, and the operations."""

@@ -1,8 +1,8 @@
-"""Reverse-mode differentiation of any order: an operation is a name, and beside it the rules of its derivatives.
+"""Reverse-mode differentiation of any order: an operation is a name and one derivative rule per input.
 
     rule(g, y, *inputs, **params) -> gradient of one input        g = the gradient of the result y
 
-A rule is a vector-Jacobian product written in operations itself: the gradient of a gradient needs nothing new.
+A rule is a vector-Jacobian product, itself written in differentiable operations, so higher orders need no extra code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Rule = Callable[..., Any]
 
 
 class Op:
-    """A differentiable operation: the current backend's kernel of the same name, remembered when it runs.
+    """A differentiable operation: calls the current backend's kernel of the same name and records the call.
 
-    Arrays are positional, parameters are keywords. `reference`: the composite that a fused operation equals.
+    Arrays are positional, parameters are keywords. `reference`: an equivalent composite, for fused operations.
     """
 
     def __init__(self, name: str, *, reference: Callable[..., Tensor] | None = None) -> None:
@@ -41,27 +41,27 @@ class Op:
         return y
 
     def rule(self, i: int) -> Rule | None:
-        """The rule of input number i; None where the derivative is zero almost everywhere."""
+        """The rule for input i; None if the derivative is zero almost everywhere."""
         return self.rules(i) if callable(self.rules) else self.rules[i]
 
 
 def as_tensor(x: TensorLike) -> Tensor:
-    """x itself if it is a Tensor, else a constant."""
+    """x itself if it is a Tensor, else x as a constant."""
     return as_tensors([x])[0]
 
 
 def as_tensors(inputs: Sequence[TensorLike]) -> tuple[Tensor, ...]:
-    """Wrap arrays and numbers as constants, in the dtype of the tensors beside them."""
+    """Wrap arrays and numbers as constants, in the dtype of the first floating-point Tensor among the inputs."""
     dtype = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
     asarray = current_backend().asarray
     return tuple(x if isinstance(x, Tensor) else Tensor(asarray(x, dtype=dtype), tracked=False) for x in inputs)
 
 
 def defvjp(op: Op, *rules: Rule | None, each: Callable[[int], Rule] | None = None, shared: Rule | None = None) -> None:
-    """Give `op` its rules, one per input; None says that the derivative is zero almost everywhere.
+    """Set the rules of `op`, one per input; None where the derivative is zero almost everywhere.
 
-    each     for operations of any number of inputs: input number -> rule
-    shared   work that all rules need once: shared(g, y, *inputs, **params) takes the place of g in each rule
+    each     for operations with any number of inputs: input number -> rule
+    shared   work common to all rules, done once: shared(g, y, *inputs, **params) replaces g in each rule
     """
     op.rules, op.shared = each or rules, shared
 
@@ -79,10 +79,10 @@ def grad(
 
         grad(y, xs)[i] = Σ_j seed_j · ∂y_j / ∂xs[i]          seed = 1 by default: the gradient of y's sum
 
-    With `create_graph` the gradients are themselves differentiable: double backprop, as the WGAN-GP penalty needs it.
-    Only paths from y to xs are walked, and nothing is written to any tensor. What y does not depend on gets zeros.
-    One Tensor for xs gives one back, a sequence a list, each gradient of the same shape as its x; y may have any shape.
-    Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed that has not y's shape.
+    With `create_graph` the gradients are themselves differentiable (double backprop, as the WGAN-GP penalty needs).
+    Only paths between y and xs are visited, and no tensor is modified. Returns one Tensor if xs is one, else a list,
+    each of its x's shape, zero if y does not depend on it; y may have any shape.
+    Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed that does not have y's shape.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for t in (y, *targets):
@@ -110,11 +110,11 @@ def grad(
 
 
 def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
-    """The tensors on a path from `wanted` to y, makers before what they made; and the ids of these and of wanted."""
+    """The tensors on paths from `wanted` to y in topological order, and the ids of these and of `wanted`."""
     order: list[Tensor] = []
     seen: set[int] = set()
     stack = [(y, False)]
-    while stack:  # depth first without recursion: a tape may be deeper than Python's stack
+    while stack:  # depth-first, without recursion: a tape may be deeper than Python's stack
         t, expanded = stack.pop()
         if expanded:
             order.append(t)
@@ -130,5 +130,5 @@ def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
 
 
 def no_grad() -> AbstractContextManager[None]:
-    """Inside `with no_grad():` nothing is remembered, and no memory is held for a backward pass."""
+    """Context manager that disables recording, so no memory is held for a backward pass."""
     return recording(False)

@@ -1,14 +1,14 @@
-"""NumPy's functions refuse Tensors, and name what to call instead.
+"""NumPy functions reject Tensors and name the replacement to call.
 
-NumPy turns what it does not know into an array: the result of `np.stack([x])` would be right, and its gradient silently
-wrong. Its ufuncs (`np.exp`, `np.maximum`) refuse by themselves, since `Tensor.__array_ufunc__` is None.
+NumPy would convert a Tensor to an array: the result of `np.stack([x])` would be right, and its gradient silently wrong.
+Ufuncs (`np.exp`, `np.maximum`) already reject Tensors, since `Tensor.__array_ufunc__` is None.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-#: What to call in place of a function of NumPy, by its name.
+#: Replacements for NumPy functions, by name.
 INSTEAD = {
     **dict.fromkeys(("reshape", "ravel", "squeeze", "expand_dims"), "x.reshape(shape)"),
     **dict.fromkeys(("transpose", "moveaxis", "swapaxes", "matrix_transpose"), "x.transpose(axes)"),
@@ -30,9 +30,9 @@ INSTEAD = {
 
 
 def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """`Tensor.__array_function__`, which NumPy calls. Raises TypeError that names what to call instead.
+    """`Tensor.__array_function__`: raises TypeError that names the replacement.
 
-    Only `np.shape`, `np.ndim` and `np.size` are answered: they say nothing of the values.
+    Only `np.shape`, `np.ndim` and `np.size` are allowed: they do not depend on the values.
     """
     if function.__name__ in ("shape", "ndim", "size"):
         return function._implementation(*args, **kwargs)
@@ -42,8 +42,8 @@ def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any)
 
 
 def gradients_lost(maker: str, instead: str = "") -> TypeError:
-    """The error that `maker` would lose gradients, with what to write `instead`."""
+    """The error that `maker` would lose gradients, with the replacement `instead`."""
     return TypeError(
-        f"{maker} would make a plain array of a Tensor, and lose its gradients: "
-        f"{instead}pass x.numpy() where none are needed"
+        f"{maker} would convert a Tensor to a plain array and lose its gradients: "
+        f"{instead}pass x.numpy() if none are needed"
     )

@@ -1,4 +1,4 @@
-"""A Tensor is an array that remembers how it was made."""
+"""Tensor: an array that records how it was computed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ca_numpy.registry import current_backend
 if TYPE_CHECKING:
     from ca_numpy.engine.autograd import Op
 
-#: What operations take: a Tensor, or an array or number, which counts as a constant.
+#: Arguments of operations: a Tensor, or an array or number, which is a constant.
 TensorLike: TypeAlias = "Tensor | NDArray[Any] | float"
 
-#: Every differentiable operation by name. `ops/` fills it, so that this file needs to know none of them.
+#: Every differentiable operation by name, filled by `ops/`.
 OPS: dict[str, Callable[..., Tensor]] = {}
 
 _recording: ContextVar[bool] = ContextVar("ca_numpy_recording", default=True)
 
 
 def is_recording() -> bool:
-    """Whether operations are being remembered just now."""
+    """Whether operations are currently recorded."""
     return _recording.get()
 
 
 @contextmanager
 def recording(on: bool, /) -> Iterator[None]:
-    """Switch remembering on or off inside a `with` block."""
+    """Switch recording on or off inside a `with` block."""
     token = _recording.set(on)
     try:
         yield
@@ -42,16 +42,16 @@ def recording(on: bool, /) -> Iterator[None]:
 
 
 class Tensor:
-    """An array and, when it was computed, the operation, inputs and parameters it came from.
+    """An array and, if it was computed, the operation, inputs and parameters it came from.
 
-    A tensor knows its makers; a maker never knows its tensor. So there are no reference cycles, and the whole tape is
-    freed the moment the last result is dropped. `data` is the current backend's array. `tracked`: gradients may be
-    asked for: of `tensor(array)` and all computed from it, not of constants. shape, dtype, ndim, size are as NumPy's.
+    References point from results to inputs only, so there are no cycles, and dropping the last result frees the tape.
+    `data` is the current backend's array. `tracked`: gradients can be requested, as for `tensor(array)` and everything
+    computed from it, but not for constants. shape, dtype, ndim and size are as NumPy's.
     """
 
     __slots__ = ("__weakref__", "data", "inputs", "op", "params", "tracked")
-    __array_ufunc__ = None  # ndarray * Tensor is then decided by Tensor.__rmul__, not by NumPy
-    __array_function__ = array_function  # np.stack and the like name what to call instead
+    __array_ufunc__ = None  # ndarray * Tensor then calls Tensor.__rmul__
+    __array_function__ = array_function
 
     def __init__(self, data: Any, *, tracked: bool = True) -> None:
         self.data: Array = data.data if isinstance(data, Tensor) else current_backend().asarray(data)
@@ -77,11 +77,11 @@ class Tensor:
         return int(self.data.size)
 
     def detach(self) -> Tensor:
-        """The same values, of the same shape, as a constant: gradients stop here."""
+        """The same values and shape as a constant: gradients stop here."""
         return Tensor(self.data, tracked=False)
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array of the same shape, wherever they live."""
+        """The values as a NumPy array of the same shape, copied from the device if necessary."""
         return current_backend().to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -102,7 +102,6 @@ class Tensor:
     def __len__(self) -> int:
         return len(self.data)
 
-    # The operators, by name from the table that ops/ fills.
     def __add__(self, other: Any) -> Tensor:
         return OPS["add"](self, other)
 
@@ -145,22 +144,22 @@ class Tensor:
         return OPS["reshape"](self, shape=shape)
 
     def transpose(self, *axes: int | tuple[int, ...]) -> Tensor:
-        """Axes in another order; without arguments, reversed."""
+        """Permute the axes; reversed without arguments."""
         return OPS["transpose"](self, axes=axes)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Tensor:
-        """Sum over some axes, or over all."""
+        """Sum over the given axes, or all."""
         return OPS["sum"](self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Tensor:
-        """Mean over some axes, or over all."""
+        """Mean over the given axes, or all."""
         return OPS["mean"](self, axis=axis, keepdims=keepdims)
 
 
 def tensor(array: Any, /) -> Tensor:
-    """A leaf of the tape: values that gradients can be asked for.
+    """A leaf of the tape, from an array of any shape: gradients with respect to it can be requested.
 
-    An array of any shape. Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
+    Floating-point arrays keep their dtype; anything else (integers, lists) becomes float64.
     """
     x = Tensor(array)
     return x if x.dtype.kind == "f" else Tensor(current_backend().asarray(x.data, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Table 1 of the paper: how well holes are filled, on lists of pictures and holes that others can repeat."""
+"""Table 1 of the paper: quantitative evaluation on reproducible lists of images and holes."""
 
 from ca_numpy.evaluation.comparison import completions, evaluate
 from ca_numpy.evaluation.pairs import Pairs, draw_hole, load_pairs, make_pairs

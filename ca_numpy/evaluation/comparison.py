@@ -1,4 +1,4 @@
-"""Table 1 of the paper: a generator beside other methods, on the same pictures and holes."""
+"""Table 1 of the paper: a generator and other methods on the same images and holes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ca_numpy.registry import use_backend
 from ca_numpy.training.checkpoint import CONFIG
 from ca_numpy.training.config import TrainConfig
 
-#: The method that others are counted against.
+#: The reference method for win rates.
 RIVAL = "telea"
 #: The row of a second model.
 OTHER = "other model"
-#: Crops to measure on, if not given.
+#: Default number of crops.
 COUNT = 32
-#: Pictures on a contact sheet: the first ones, not chosen.
+#: Images on a contact sheet: the first ones, not selected.
 SHOWN = 24
 
 
@@ -53,26 +53,25 @@ def evaluate(
     sheet: str | PathLike[str] | None = None,
     against: str | PathLike[str] | BaseGenerator | None = None,
 ) -> Evaluation:
-    """Measure a generator as Table 1 does, beside other ways of filling holes.
+    """Evaluate a generator and other methods as in Table 1.
 
-    model        a `Generator`, or what `ca_numpy.load` takes; the weights that come with the package if not given
-    data         as in `TrainConfig.data`; for a run's folder, if not given, the pictures that the run held out
-    size         side of the crops; for a run's folder, if not given, that of its training, else 256
-    count        how many crops, fixed ones. The interval takes them for independent: with fewer pictures than crops
-                 it is too narrow
-    holes        "centre": a square of half the side in the middle; or drawn anew for each crop from `seed`; "mixed":
-                 one of each kind by turns
-    out          also write the table there, as `.json` or `.md`
-    methods      "model", and the names in `filling.METHODS`; if not given, "mean" and "model"
-    pairs        a list of pictures and holes (`ca_numpy.evaluation.pairs`). An existing file says what to measure on,
-                 in place of data, size, count, holes and seed; one that is not is written, so that others can repeat it
-    sheet        also draw the first pictures there, as `.png`: input, each method, truth
-    against      a second model, on the same pictures: "other model" in the table
+    model        a `Generator`, or an argument of `ca_numpy.load`; by default the weights included in the package
+    data         as in `TrainConfig.data`; for a run's folder, by default the run's held-out images
+    size         side of the crops; by default 256, or the training size for a run's folder
+    count        number of crops, always the same. The interval assumes independence: it is too narrow with fewer images
+                 than crops
+    holes        "centre": a square of half the side in the middle; else drawn for each crop from `seed`; "mixed":
+                 the kinds in turn
+    out          also write the table to this `.json` or `.md` file
+    methods      "model" and names in `filling.METHODS`; by default "mean" and "model"
+    pairs        a list of images and holes (`ca_numpy.evaluation.pairs`). If the file exists, it replaces data, size,
+                 count, holes and seed; otherwise it is written, to make the evaluation reproducible
+    sheet        also draw the first images to this `.png` file: input, each method, truth
+    against      a second model, "other model" in the table
 
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1]; of the refined result pasted into the picture, of the
-    coarse one, of the refined one blended into it (`ca_numpy.filling.blend`), of the other methods, and of the
-    truth (whose TV is the one to come close to). Raises UserError for bad input, and for a method whose library is
-    not installed.
+    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1], for the refined result pasted into the image, the coarse
+    one, the refined one blended (`ca_numpy.filling.blend`), the other methods, and the truth (the target for TV).
+    Raises UserError for bad input, or a method whose library is not installed.
     """
     methods = _checked_methods(methods)
     _check_target(out, (".md", ".json"), "evaluations are")
@@ -116,14 +115,14 @@ def evaluate(
 
 
 def _wins(values: dict[str, dict[str, Values]]) -> dict[str, float]:
-    """The share of pictures in which each method's PSNR in the hole is above the rival's, if that was measured."""
+    """The fraction of images for which each method's PSNR in the hole exceeds the rival's, if that was measured."""
     psnr = {method: regions["hole"][:, list(MEASURES).index("psnr")] for method, regions in values.items()}
     rivals = [method for method in psnr if RIVAL in psnr and method not in (RIVAL, "truth")]
     return {method: float(np.mean(psnr[method] > psnr[RIVAL])) for method in rivals}
 
 
 def _leads(values: dict[str, dict[str, Values]]) -> dict[str, dict[str, Interval]]:
-    """Refined minus each method, picture by picture, in the hole."""
+    """Per-picture difference in the hole, refined minus method."""
     if "refined" not in values:
         return {}
     mine, others = values["refined"]["hole"], (m for m in values if m not in ("refined", "coarse", "truth"))
@@ -131,7 +130,7 @@ def _leads(values: dict[str, dict[str, Values]]) -> dict[str, dict[str, Interval
 
 
 def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods to compare, each of which works here."""
+    """The methods to compare. Raises UserError for one that cannot be used."""
     chosen = tuple(dict.fromkeys(methods or ("mean", "model")))
     for method in chosen:
         if method != "model":
@@ -142,14 +141,14 @@ def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _check_target(path: str | PathLike[str] | None, suffixes: tuple[str, ...], what: str) -> None:
-    """Told before the work, not after."""
+    """Check an output path before the evaluation starts."""
     if path is None:
         return
     if Path(path).suffix not in suffixes:
         kinds = " or ".join(suffixes)
         raise UserError(f"{what} written as {kinds}, not {Path(path).suffix!r}: choose one of these for {str(path)!r}")
     if not Path(path).parent.is_dir():
-        raise UserError(f"cannot write {str(path)!r}: its folder does not exist; make it first")
+        raise UserError(f"cannot write {str(path)!r}: its folder does not exist; create it first")
 
 
 def _chosen(
@@ -161,13 +160,13 @@ def _chosen(
     seed: int,
     pairs: str | PathLike[str] | None,
 ) -> tuple[Pairs, dict[str, Any]]:
-    """What to measure on, and what the table says of it."""
+    """The pairs to evaluate on, and their description for the table."""
     if pairs is not None and Path(pairs).exists():
         found = load_pairs(pairs)
         if data is not None or size not in (None, found.size) or (count, holes, seed) != (COUNT, "centre", 0):
             raise UserError(
-                f"{str(pairs)!r} says what to measure on, {len(found.pairs)} pictures at {found.size} pixels: leave "
-                "out data, size, count, holes and seed"
+                f"{str(pairs)!r} already lists {len(found.pairs)} pictures at {found.size} pixels: leave out data, "
+                "size, count, holes and seed"
             )
         kinds = ", ".join(dict.fromkeys(pair.hole.kind for pair in found.pairs))
         settings = {"data": str(pairs), "size": found.size, "count": len(found.pairs), "holes": kinds, "seed": None}
@@ -191,7 +190,7 @@ def _check_size(size: int) -> None:
 def _pictures(
     model: str | PathLike[str] | BaseGenerator | None, data: str | PathLike[str] | None, size: int | None
 ) -> tuple[Dataset, str, int, float, Crops | Literal["auto"]]:
-    """What to measure on, its name, the crops' side in pixels, their share of a picture's shorter side, their rule."""
+    """The dataset, its name, the crops' side in pixels and as a fraction of an image's shorter side, and their rule."""
     file = None if model is None or isinstance(model, BaseGenerator) else Path(model) / CONFIG
     if file is None or not file.is_file():
         named = data or "photographs"
@@ -207,14 +206,14 @@ def _pictures(
 def completions(
     x: NDArray[Any], m: NDArray[Any], *, methods: Sequence[str], generator: BaseGenerator | None
 ) -> dict[str, NDArray[Any]]:
-    """What is compared, each pasted into the known pixels: method -> N H W 3 in [-1, 1]. "model" gives three."""
+    """Each method's result with the known pixels restored: method -> N H W 3 in [-1, 1]; "model" gives three."""
     results = {}
     for method in methods:
         if method != "model":
             filled = [baselines.fill(method, one, hole) for one, hole in zip(x, m, strict=True)]
             results["mean colour" if method == "mean" else method] = np.stack(filled)
             continue
-        assert generator is not None  # or `_checked_methods` had refused
+        assert generator is not None
         coarse, refined, pasted = predict(generator, x, m)
         blended = [blend(*one) for one in zip(x, refined, m, strict=True)]
         results |= {"coarse": x * (1 - m) + coarse * m, "refined": pasted, "blended": np.stack(blended)}
@@ -235,7 +234,7 @@ def _draw(
     shown: dict[str, list[NDArray[Any]]],
     chosen: Pairs,
 ) -> None:
-    from ca_numpy.viz import method_sheet, save  # matplotlib, which takes a second to load
+    from ca_numpy.viz import method_sheet, save  # matplotlib is slow to import
 
     rows = min(SHOWN, len(images))
     results = {method: np.stack(pictures[:rows]) for method, pictures in shown.items()}

@@ -1,14 +1,14 @@
-"""A fixed list of pictures and holes to measure on, as a file that others can repeat the measurement from.
+"""Lists of images and holes, as files that make an evaluation reproducible.
 
-An entry says which picture (a file, or one that comes with the library), the SHA-256 of its file, which window of it is
-resized to the side of the crops, and where its hole is: boxes in pixels of the crop, or the seed that draws it.
+An entry names an image (a file, or one included in the library), the SHA-256 of its file, the window that is resized to
+the crop size, and the hole: a box in pixels of the crop, or the seed that draws it.
 
     {"file": "pictures/cat.jpg", "sha256": "…", "window": [0, 20, 300, 300],
      "hole": {"kind": "centre", "box": [64, 64, 128, 128]}}
     {"photograph": "astronaut", …, "hole": {"kind": "free-form", "seed": [0, 1], "sha256": "…"}}
 
-Windows and boxes are (top, left, height, width). Paths are relative to the list's folder. A texture made by program has
-no file: its hash is of its pixels, RGB, row by row. A drawn hole's is of its pixels, one byte each, 0 or 1.
+Windows and boxes are (top, left, height, width). Paths are relative to the list's folder. A procedural texture's hash
+is that of its RGB pixels in row-major order, a drawn hole's that of its pixels as bytes 0 and 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:
 
 
 class Hole(NamedTuple):
-    """One rectangle, `box`; or what `seed` draws, whose pixels have the hash `sha256`."""
+    """A rectangle `box`, or a hole drawn from `seed` whose pixels have the hash `sha256`."""
 
     kind: str
     box: BoundingBox | None
@@ -48,7 +48,7 @@ class Hole(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A picture, by its source ("file", "photograph" or "texture") and name there, its hash, a window of it, a hole."""
+    """An image, by source ("file", "photograph" or "texture") and name, with its hash, a window of it, and a hole."""
 
     source: str
     name: str
@@ -65,26 +65,26 @@ class Pairs(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """What to call the pictures beside their results."""
+        """Labels of the images."""
         return [Path(pair.name).stem for pair in self.pairs]
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops, N size size 3 in [-1, 1], and masks, N size size 1, 1 = hole.
 
-        Raises UserError for a picture that is missing or no longer the one that the list was made of.
+        Raises UserError for an image that is missing or has changed.
         """
         opened: dict[tuple[str, str], NDArray[np.uint8]] = {}
         crops, masks = [], []
         for pair in self.pairs:
             key = pair.source, pair.name
             if key not in opened:
-                opened = {key: _checked(pair)}  # one at a time: lists may be long and pictures large
+                opened = {key: _checked(pair)}  # one at a time, to save memory
             crops.append(crop_window(opened[key], **pair.window._asdict(), size=self.size))
             masks.append(_hole_mask(pair, self.size))
         return np.stack(crops), np.stack(masks)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the list as JSON, one entry a line. Raises UserError where that cannot be."""
+        """Write the list as JSON, one entry per line. Raises UserError if the file cannot be written."""
         lines = [json.dumps(_entry(pair, Path(path).resolve().parent), ensure_ascii=False) for pair in self.pairs]
         head = f'{{"format": {json.dumps(FORMAT)}, "size": {self.size}, "pairs": [\n  '
         try:
@@ -103,12 +103,12 @@ def make_pairs(
     seed: int = 0,
     crops: Crops | Literal["auto"] = "auto",
 ) -> Pairs:
-    """`count` crops of a dataset, as `validation_crops` takes them, each with its hole: the same every time.
+    """`count` crops of a dataset, as in `validation_crops`, each with its hole; deterministic.
 
-    holes   "centre": a square of half the side; "box", "boxes", "free-form": drawn from (seed, number of the crop);
-            "mixed": all kinds take turns
+    holes   "centre": a square of half the side; "box", "boxes", "free-form": drawn from (seed, crop number);
+            "mixed": all kinds in turn
 
-    Raises UserError for numbers out of range, and pictures that are in no file.
+    Raises UserError for numbers out of range, or images that are not in files.
     """
     if holes not in (*HOLE_KINDS, "mixed"):
         raise UserError(f"there are no holes {holes!r}: choose from {', '.join(HOLE_KINDS)}, mixed")
@@ -131,7 +131,7 @@ def make_pairs(
 
 
 def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...]) -> BoundingBox:
-    """A window of a picture that its set has resized, on the file: where the same content lies."""
+    """A window of an image resized by its dataset, in the coordinates of its file."""
     if size == on_file:
         return view
     down, right = on_file[0] / size[0], on_file[1] / size[1]
@@ -141,12 +141,12 @@ def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...])
 
 
 def load_pairs(path: str | os.PathLike[str]) -> Pairs:
-    """The list in a file that `Pairs.save` wrote, or a hand. Raises UserError for what is no such list."""
+    """Read a list written by `Pairs.save` or by hand. Raises UserError for an invalid file."""
     shown = quoted(path)
     try:
         read = json.loads(Path(path).read_text(encoding="utf-8"))
         if read["format"] != FORMAT:
-            raise UserError(f"{shown} has the format {read['format']!r}, and {FORMAT!r} is read here")
+            raise UserError(f"{shown} has the format {read['format']!r}, expected {FORMAT!r}")
         folder = Path(path).resolve().parent
         pairs = Pairs(int(read["size"]), tuple(_parsed(entry, folder) for entry in read["pairs"]))
     except OSError as e:
@@ -154,16 +154,16 @@ def load_pairs(path: str | os.PathLike[str]) -> Pairs:
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         if isinstance(e, UserError):
             raise
-        raise UserError(f"{shown} is no list of pairs ({e!r}): make it anew with `ca-numpy evaluate --pairs`") from e
+        raise UserError(f"{shown} is not a list of pairs ({e!r}): recreate it with `ca-numpy evaluate --pairs`") from e
     if not pairs.pairs:
-        raise UserError(f"{shown} lists no pairs: there is nothing to measure on")
+        raise UserError(f"{shown} lists no pairs")
     return pairs
 
 
 def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
-    """One mask size size 1, 1 = hole, of a kind, the same for the same seed.
+    """A mask size size 1, 1 = hole, of the given kind, determined by `seed`.
 
-    "centre" needs no seed: half the side in the middle. Raises UserError for a kind that is not in `HOLE_KINDS`.
+    "centre" is a square of half the side. Raises UserError for a kind that is not in `HOLE_KINDS`.
     """
     if kind == "centre":
         mask = np.zeros((size, size, 1), np.float32)
@@ -179,7 +179,7 @@ def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float3
 
 
 def _source(dataset: Dataset, index: int) -> tuple[str, str]:
-    """Where a dataset's picture comes from: its source and its name there."""
+    """The source and name of a dataset's image."""
     if isinstance(dataset, Subset):
         return _source(dataset.dataset, dataset.indices[index])
     if isinstance(dataset, Concat):
@@ -193,7 +193,7 @@ def _source(dataset: Dataset, index: int) -> tuple[str, str]:
         return "photograph", dataset.names[index]
     if isinstance(dataset, Textures) and (dataset.size, dataset.seed) == (256, 0):
         return "texture", dataset.names[index]
-    raise UserError(f"picture {dataset.names[index]!r} is in no file: save it in a folder and name that")
+    raise UserError(f"picture {dataset.names[index]!r} is not in a file: save it to a folder and use that")
 
 
 def _photograph(name: str) -> Path:
@@ -212,7 +212,7 @@ def _texture(name: str) -> NDArray[np.uint8]:
 
 
 def _content(source: str, name: str) -> bytes:
-    """What a picture's hash is taken of."""
+    """The bytes that an image's hash is computed from."""
     if source == "texture":
         return _texture(name).tobytes()
     file = Path(name) if source == "file" else _photograph(name)
@@ -223,11 +223,11 @@ def _content(source: str, name: str) -> bytes:
 
 
 def _checked(pair: Pair) -> NDArray[np.uint8]:
-    """A picture's pixels, H W 3, if it is still the same."""
+    """An image's pixels, H W 3. Raises UserError if it has changed."""
     if _hash(_content(pair.source, pair.name)) != pair.sha256:
         raise UserError(
-            f"the {pair.source} {quoted(pair.name)} is not the one that the list of pairs was made of: its SHA-256 "
-            "differs; find the original, or make a new list"
+            f"the {pair.source} {quoted(pair.name)} is not the one in the list of pairs: its SHA-256 differs; restore "
+            "the original, or make a new list"
         )
     readers: dict[str, Callable[[str], NDArray[np.uint8]]] = {
         "file": load_pixels, "photograph": lambda name: load_pixels(_photograph(name)), "texture": _texture,
@@ -237,18 +237,18 @@ def _checked(pair: Pair) -> NDArray[np.uint8]:
 
 def _hole_mask(pair: Pair, size: int) -> NDArray[np.float32]:
     hole = pair.hole
-    if hole.box is None:
-        mask = draw_hole(hole.kind, size=size, seed=hole.seed)
-    else:
+    if hole.box is not None:
         mask = np.zeros((size, size, 1), np.float32)
         hole.box.crop(mask)[...] = 1
-    if hole.box is None and _hash(mask.astype(np.uint8).tobytes()) != hole.sha256:
-        raise UserError(
-            f"seed {list(hole.seed)} draws another {hole.kind!r} hole here than when the list of pairs was made: "
-            "use the versions of NumPy and Pillow of then, or make a new list"
-        )
+    else:
+        mask = draw_hole(hole.kind, size=size, seed=hole.seed)
+        if _hash(mask.astype(np.uint8).tobytes()) != hole.sha256:
+            raise UserError(
+                f"seed {list(hole.seed)} draws another {hole.kind!r} hole than when the list of pairs was made: "
+                "use the same versions of NumPy and Pillow, or make a new list"
+            )
     if not 0 < mask.mean() < 1:
-        raise UserError(f"the hole of {quoted(pair.name)} is empty or leaves nothing known: mend the list of pairs")
+        raise UserError(f"the hole of {quoted(pair.name)} is empty or covers everything: correct the list of pairs")
     return mask
 
 
@@ -265,7 +265,7 @@ def _hash(content: bytes) -> str:
 
 
 def _entry(pair: Pair, folder: Path) -> dict[str, Any]:
-    """A pair as JSON has it."""
+    """A pair as a JSON object."""
     name = pair.name
     if pair.source == "file":
         try:

@@ -1,7 +1,4 @@
-"""The columns of Table 1, and the table as people and programs read it.
-
-A measure of your own (LPIPS, say) takes one entry in `MEASURES`.
-"""
+"""The columns of Table 1, and the table as Markdown and JSON. To add a measure, such as LPIPS, add it to `MEASURES`."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from ca_numpy import metrics
 
 Values = NDArray[np.float64]
-#: A mean, and half of its 95 % interval.
+#: A mean and the half-width of its 95 % interval.
 Interval = tuple[float, float]
 
 REGIONS = {"hole": "over the hole", "whole": "over the whole picture"}
@@ -40,7 +37,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, Values]:
-    """All of `MEASURES` for each sample: region -> N K, a column per measure, in their order.
+    """All of `MEASURES` for each sample: region -> N K, one column per measure.
 
     x, y   truth and result, N H W 3 in [-1, 1]
     m      N H W 1, 1 = hole
@@ -57,11 +54,11 @@ def summary(values: Values) -> dict[str, Interval]:
 
 
 class Evaluation(NamedTuple):
-    """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` says how it was measured.
+    """`rows[method][region][measure]` = (mean, half of its 95 % interval); `settings` are the options used.
 
-    `wins[method]`: the share of pictures in which its PSNR in the hole is above Telea's, where that was measured too.
-    `leads[method][measure]`: refined minus method in the hole, per picture, (mean, half interval). Pictures differ
-    more than methods do, so this is much narrower than the rows' own.
+    `wins[method]`: the fraction of images whose PSNR in the hole exceeds Telea's, if that was measured.
+    `leads[method][measure]`: per-picture difference in the hole, refined minus method, (mean, half interval), much
+    narrower than the rows' intervals, since images differ more than methods.
     """
 
     rows: dict[str, dict[str, dict[str, Interval]]]
@@ -70,7 +67,7 @@ class Evaluation(NamedTuple):
     leads: dict[str, dict[str, Interval]] = {}
 
     def to_markdown(self) -> str:
-        """A table for people."""
+        """The tables as Markdown."""
         lines = []
         for region, title in REGIONS.items():
             lines += _table(title, {method: regions[region] for method, regions in self.rows.items()})
@@ -85,7 +82,7 @@ class Evaluation(NamedTuple):
         return head + f"mean ± 95 % interval{few}\n" + "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """The same for programs; None where a number is infinite, as the truth's PSNR."""
+        """The same as JSON; infinite numbers, such as the truth's PSNR, are null."""
         return json.dumps(_finite(self._asdict()), indent=2) + "\n"
 
 

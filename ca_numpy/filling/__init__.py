@@ -1,4 +1,4 @@
-"""Filling holes: by a network, by copying patches, and by other methods to compare with."""
+"""Filling holes: by a network, by PatchMatch, and by other baselines."""
 
 from ca_numpy.filling.baselines import METHODS, fill, why_unavailable
 from ca_numpy.filling.blending import blend

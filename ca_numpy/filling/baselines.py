@@ -1,15 +1,14 @@
-"""Other ways to fill a hole, for comparison. None of them learns.
+"""Baselines without training.
 
     ca_numpy.filling.fill("patchmatch", image, mask)      H W 3 in [-1, 1]
 
-Each method is `method(image, mask) -> image` on checked arrays: H W 3 float32 in [-1, 1], and H W 1 with 1 = hole.
-A method of your own takes one entry in `METHODS`.
+A method is a function `method(image, mask) -> image` of checked arrays, H W 3 float32 in [-1, 1] and H W 1 with
+1 = hole. To add one, add it to `METHODS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,54 +21,50 @@ from ca_numpy.filling.patchmatch import complete
 Floats = NDArray[np.float32]
 Fill = Callable[[Floats, Floats], Floats]
 
-#: Pixels around the one to fill that OpenCV's two methods look at.
+#: Neighbourhood radius of OpenCV's methods, in pixels.
 REACH = 5
 
 
 def mean_colour(image: Floats, mask: Floats) -> Floats:
-    """The mean of the known pixels, everywhere in the hole: what any method must beat."""
+    """Fill with the mean of the known pixels: what any method must beat."""
     known = image[mask[..., 0] < 0.5]
     return np.asarray(np.where(mask > 0.5, known.mean(0), image), np.float32)
 
 
 def telea(image: Floats, mask: Floats) -> Floats:
-    """Telea (2004): pixels are filled in the order of their distance from the rim (fast marching), each with a weighted
-    mean of the known ones near it, carried on by their gradients. OpenCV's, which takes 8 bits a colour."""
+    """Telea (2004): fills pixels by distance from the boundary (fast marching), each with a weighted mean of
+    first-order extrapolations from known neighbours. OpenCV's, with 8 bits per channel."""
     return _opencv(image, mask, "INPAINT_TELEA")
 
 
 def navier_stokes(image: Floats, mask: Floats) -> Floats:
-    """Bertalmio, Bertozzi and Sapiro (2001): brightness flows into the hole along its lines, as a fluid's
-    vorticity does along its streamlines. OpenCV's, which takes 8 bits a colour."""
+    """Bertalmio, Bertozzi and Sapiro (2001): transports intensity along isophotes, as a fluid transports vorticity
+    along streamlines. OpenCV's, with 8 bits per channel."""
     return _opencv(image, mask, "INPAINT_NS")
 
 
 def biharmonic(image: Floats, mask: Floats) -> Floats:
-    """Damelin and Hoang (2018): Δ²u = 0 in the hole, the smoothest surface that meets the rim in value and slope.
-    scikit-image's. A sparse system of all unknown pixels: slow for holes of more than some ten thousand."""
+    """Damelin and Hoang (2018): Δ²u = 0 in the hole, the smoothest surface matching the boundary's values and slopes.
+    scikit-image's. Solves one sparse system: slow for holes of more than about ten thousand pixels."""
     try:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as e:
-        raise UserError("biharmonic inpainting is scikit-image's, which is not here: pip install scikit-image") from e
+        raise UserError("biharmonic inpainting needs scikit-image: pip install scikit-image") from e
     filled = inpaint_biharmonic(image.astype(np.float64), mask[..., 0] > 0.5, channel_axis=-1)
     return np.asarray(filled.clip(-1, 1), np.float32)
 
 
 def _opencv(image: Floats, mask: Floats, flag: str) -> Floats:
-    cv2 = _cv2()
-    hole = np.asarray(mask[..., 0] > 0.5, np.uint8)
-    return to_float(cv2.inpaint(to_uint8(image), hole, REACH, getattr(cv2, flag)))
-
-
-def _cv2() -> ModuleType | Any:
     try:
         import cv2
     except ImportError as e:
-        raise UserError("telea and navier-stokes are OpenCV's, which is not here: pip install 'ca-numpy[peers]'") from e
-    return cv2
+        raise UserError("telea and navier-stokes need OpenCV: pip install 'ca-numpy[peers]'") from e
+    hole = np.asarray(mask[..., 0] > 0.5, np.uint8)
+    filled: Any = cv2.inpaint(to_uint8(image), hole, REACH, getattr(cv2, flag))
+    return to_float(filled)
 
 
-#: What `fill` knows by name: each takes H W 3 in [-1, 1] and H W 1, 1 = hole, and gives H W 3.
+#: The methods of `fill`: image H W 3 in [-1, 1], mask H W 1 with 1 = hole -> H W 3.
 METHODS: dict[str, Fill] = {
     "mean": mean_colour,
     "patchmatch": complete,
@@ -80,11 +75,10 @@ METHODS: dict[str, Fill] = {
 
 
 def fill(method: str, image: NDArray[Any], mask: NDArray[Any]) -> Floats:
-    """The picture with its holes filled by a method of `METHODS`: H W 3 float32, the known pixels untouched.
+    """Fill the holes of an image by a method of `METHODS`: H W 3 float32, with known pixels unchanged.
 
-    image: H W 3, uint8 or float in [-1, 1]. mask: H W or H W 1, 1 = hole. The same input, the same output.
-
-    Raises UserError for an unknown method, one whose library is not installed, and what is no picture or mask.
+    image: H W 3, uint8 or float in [-1, 1]. mask: H W or H W 1, 1 = hole. Deterministic.
+    Raises UserError for an unknown method, a missing library, or an invalid image or mask.
     """
     if method not in METHODS:
         raise UserError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
@@ -94,7 +88,7 @@ def fill(method: str, image: NDArray[Any], mask: NDArray[Any]) -> Floats:
 
 
 def why_unavailable(method: str) -> str | None:
-    """Why a method does not work here, in one line; None if it does."""
+    """Why a method cannot be used on this machine, in one line; None if it can."""
     try:
         fill(method, np.zeros((3, 3, 3), np.float32), np.eye(3, dtype=np.float32))
     except UserError as e:

@@ -1,8 +1,8 @@
-"""Poisson blending: what was filled in is shifted until it meets the known pixels at the hole's edge.
+"""Poisson blending: adds a smooth correction to the fill so that it matches the known pixels at the hole's boundary.
 
-Not in the paper, which pastes the network's output as it is. The network gives the known pixels too, and gives them a
-little off; the same error goes on into the hole, and shows as a seam. (Pérez, Gangnet, Blake: "Poisson image editing",
-2003; here with the filled picture's own gradients, so that only a smooth shift is added.)
+Not in the paper, which pastes the network's output directly. The network reconstructs known pixels with a small error,
+which continues into the hole and shows as a seam. (Pérez, Gangnet, Blake: "Poisson image editing", 2003, with the
+fill's own gradients.)
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 
 def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.float32]:
-    """`filled` plus the smoothest shift that takes it to `image` on the known pixels beside the hole.
+    """`filled` plus the harmonic correction that makes it equal `image` on the known pixels next to the hole.
 
         Δc = 0 in the hole,   c = image − filled on the known pixels;   result = filled + c in the hole, image outside
 
-    Δ is the sum of the differences to the four neighbours, those outside of the picture left out.
+    Δ sums the differences to the four neighbours inside the image.
 
-    image, filled   H W C in [-1, 1]; what `image` holds in the hole does not matter
-    mask            H W 1, 1 = hole, some of it known
+    image, filled   H W C in [-1, 1]; `image` is arbitrary in the hole
+    mask            H W 1, 1 = hole, not all of it
 
-    -> H W C float32 in [-1, 1]. The shift lies between the least and the greatest difference at the hole's edge.
-    Raises ValueError where nothing is known.
+    -> H W C float32 in [-1, 1]. The correction is bounded by its values at the boundary.
+    Raises ValueError if no pixel is known.
     """
     hole = np.asarray(mask)[:, :, 0] > 0.5
     if hole.all():
-        raise ValueError("the whole picture is a hole: there is no edge to meet")
+        raise ValueError("the whole image is a hole: there is no boundary to match")
     result = np.array(image, np.float32)
     if hole.any():
         shift = _harmonic(np.asarray(image, np.float64) - filled, hole)
@@ -37,8 +37,8 @@ def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDAr
 
 
 def _harmonic(known: NDArray[np.float64], hole: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """c with Δc = 0 in the hole and c = known beside it: its values in the hole, n C."""
-    from scipy import sparse  # a fifth of a second to load
+    """The values n C in the hole of c, with Δc = 0 there and c = known next to it."""
+    from scipy import sparse  # slow to import
     from scipy.sparse.linalg import spsolve
 
     height, width = hole.shape

@@ -1,4 +1,4 @@
-"""The one place where a network meets NumPy's pictures."""
+"""Applying a generator to NumPy arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ca_numpy.models import BaseGenerator
 
 
 class Prediction(NamedTuple):
-    """`Generator.complete`'s three pictures as NumPy arrays, N H W 3 in [-1, 1]."""
+    """The results of `Generator.complete` as NumPy arrays, N H W 3 in [-1, 1]."""
 
     coarse: NDArray[Any]
     refined: NDArray[Any]
@@ -23,10 +23,10 @@ class Prediction(NamedTuple):
 def predict(generator: BaseGenerator, images: NDArray[Any], masks: NDArray[Any]) -> Prediction:
     """Fill holes on the current backend: images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole.
 
-    Raises UserError where the network's output is not finite.
+    Raises UserError if the output is not finite.
     """
     with no_grad():
         done = Prediction(*(y.numpy() for y in generator.complete(images, masks)))
     if not np.isfinite(done.refined).all():
-        raise UserError("the model's output is not finite: its weights are damaged, or training had diverged")
+        raise UserError("the model's output is not finite: its weights are damaged, or training diverged")
     return done

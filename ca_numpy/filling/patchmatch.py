@@ -1,18 +1,18 @@
-"""PatchMatch completion: the paper's classical baseline, which copies what it finds elsewhere in the same picture.
+"""PatchMatch completion: the paper's classical baseline, which copies patches from the same image.
 
-Wexler, Shechtman and Irani (2007) ask of a filled hole that every patch in it looks like some known patch, and work by
-turns, from coarse to fine: the nearest known patch of each patch that touches the hole, then every pixel of the hole
-as a vote of the patches it lies in. Barnes et al. (2009) find the nearest patches fast: good matches are rare by
-chance, but many are drawn, and neighbours share them.
+Wexler, Shechtman and Irani (2007) require every patch in the hole to resemble a known patch, and alternate, from coarse
+to fine, between searching the nearest known patch of each patch that touches the hole, and setting every hole pixel to
+a vote of the patches that contain it. Barnes et al. (2009) make the search fast by random sampling and propagation of
+good matches to neighbours.
 
-    field[p] = argmin_q Σ_δ ‖z[p + δ] − z[q + δ]‖²         q: patches wholly known
+    field[p] = argmin_q Σ_δ ‖z[p + δ] − z[q + δ]‖²         q: patches without hole pixels
     z[x]     = Σ_p w(p) z[field[p] + x − p] / Σ_p w(p)      p: patches around x
 
-z is the picture with two more channels, how much it varies from pixel to pixel across and down. Averaged over ever more
-pixels in the coarser levels, they keep grass apart from a flat green that has the same mean.
+z is the image and two texture channels, its horizontal and vertical variation. Averaged in the coarser levels, they
+distinguish grass from a flat green of the same mean.
 
-The first guess, in the coarsest level, peels the hole from its rim inwards. Between levels the field is carried over,
-not the picture, and the finer picture is sharp at once. Compiled by Numba.
+The coarsest level is initialised from the hole's boundary inwards. Levels upsample the field, not the image, so that
+the finer image is sharp at once. Compiled by Numba.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Field = NDArray[np.int64]
 
-#: Turns of search and vote in each level, the coarsest first: structure is settled where turns are cheap.
+#: Iterations of search and vote per level, coarsest first, where they are cheapest.
 TURNS = (60, 40, 20, 10, 4)
-#: Sweeps of the field in a turn: one each way. The field goes on from the turn before.
+#: Sweeps of the field per iteration, one in each direction, starting from the previous field.
 SWEEPS = 2
-#: The coarsest level has at least this many pixels on its shorter side, and this many patches to copy from.
+#: Minimum shorter side, in pixels, and number of source patches of the coarsest level.
 SMALLEST_SIDE, FEWEST_SOURCES = 32, 64
-#: The first guess looks at no more patches than this.
+#: Maximum number of source patches for the initial guess.
 MOST_GUESSED = 4096
-#: What a patch's vote is worth falls by this factor with every pixel that it lies deeper in the hole.
+#: A patch's vote weight falls by this factor per pixel of depth in the hole.
 TRUST = 1.3
-#: How much the two channels of variation count beside the three of colour.
+#: Weight of the two texture channels relative to the three colour channels.
 VARIATION = 3.0
 
 
 class _Level(NamedTuple):
-    """z: H W 5, the hole's pixels 0. hole: H W. Levels halve from one to the next."""
+    """A pyramid level: z H W 5, 0 in the hole, and hole H W. Each level has half the size of the previous."""
 
     z: Floats
     hole: Flags
@@ -54,25 +54,24 @@ class _Level(NamedTuple):
 def complete(
     image: NDArray[Any], mask: NDArray[Any], *, rng: np.random.Generator | None = None, radius: int = 3
 ) -> Floats:
-    """The picture with its holes filled by PatchMatch: H W 3 in [-1, 1], the known pixels untouched.
+    """Fill the holes of an image by PatchMatch: H W 3 in [-1, 1], with known pixels unchanged.
 
     image    H W 3, uint8 or float in [-1, 1]
     mask     H W or H W 1, 1 = hole; any number of holes of any shape
-    rng      what the search draws from; the same seed, the same picture. Seed 0 if not given
-    radius   patches are 2 · radius + 1 pixels wide; smaller where nowhere such a patch is wholly known
+    rng      random generator of the search, default_rng(0) by default; results are reproducible
+    radius   patches are 2 · radius + 1 pixels wide, or smaller if no such patch is known
 
-    A hole of 256×256 in 512×512 pixels takes about 5 s of processor time, shared by the cores; the first, 15 more.
-
-    Raises UserError for what is no picture, an empty or a full mask, and where Numba is not installed.
+    A hole of 256×256 in 512×512 pixels takes about 5 s of CPU time over all cores, plus 15 s for the first call.
+    Raises UserError for an invalid image, an empty or full mask, or if Numba is not installed.
     """
     x = check_image(image)
     hole = check_mask(mask, x)[..., 0] > 0.5
     if radius < 0:
-        raise UserError(f"radius={radius}: patches reach 0 pixels or more each way, 3 is usual")
+        raise UserError(f"radius={radius}: give 0 or more pixels, typically 3")
     rng = rng or np.random.default_rng(0)
     radius = min(radius, (min(hole.shape) - 1) // 2)
     while not sources(hole, radius=radius).any():
-        radius -= 1  # ends at 0: some pixel is known
+        radius -= 1  # stops at 0, since some pixel is known
     levels = _pyramid(x, hole, radius)
     z, field, cost = _guess(levels[-1], rng, radius)
     for number, level in enumerate(reversed(levels)):
@@ -86,13 +85,13 @@ def complete(
 def nearest_field(
     z: Floats, hole: Flags, *, rng: np.random.Generator, radius: int = 3, sweeps: int = 6
 ) -> tuple[Field, Floats]:
-    """For each patch that touches the hole, a known patch that is near it: Barnes et al.'s randomised search.
+    """An approximately nearest known patch for each patch that touches the hole: Barnes et al.'s randomised search.
 
-    z       H W C, the hole's pixels as guessed so far; hole: H W
-    sweeps  first downwards, then back, and so on
+    z       H W C, with the current guess in the hole; hole: H W
+    sweeps  alternately downwards and upwards
 
-    -> the field, H W 2, (row, column) of a patch's centre, and its distances, H W; only where `touching` says so
-    Raises UserError for a radius below 0, and where Numba is not installed.
+    -> the field, H W 2, (row, column) of the match's centre, and its distance, H W; valid where `touching`
+    Raises UserError for a radius below 0, or if Numba is not installed.
     """
     kernels = _kernels()
     wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)
@@ -105,7 +104,7 @@ def nearest_field(
 
 
 def sources(hole: Flags, *, radius: int) -> Flags:
-    """Where the centres of wholly known patches are: H W."""
+    """Centres of patches without hole pixels: H W."""
     found = np.zeros_like(hole)
     inner = _inner(radius)
     found[inner, inner] = ~sliding_window_view(hole, (2 * radius + 1, 2 * radius + 1)).any((2, 3))
@@ -113,7 +112,7 @@ def sources(hole: Flags, *, radius: int) -> Flags:
 
 
 def touching(hole: Flags, *, radius: int) -> Flags:
-    """Where the centres of patches are that lie inside the picture and touch the hole: H W."""
+    """Centres of patches inside the image that touch the hole: H W."""
     found = np.zeros_like(hole)
     inner = _inner(radius)
     found[inner, inner] = ~sources(hole, radius=radius)[inner, inner]
@@ -124,7 +123,7 @@ def touching(hole: Flags, *, radius: int) -> Flags:
 
 
 def _pyramid(x: Floats, hole: Flags, radius: int) -> list[_Level]:
-    """The picture and its halves, as far down as there is enough to look at and to copy from."""
+    """The image pyramid, down to SMALLEST_SIDE and FEWEST_SOURCES."""
     z = np.concatenate([x, VARIATION * _variation(x.mean(-1), hole)], axis=-1)
     levels = [_Level(np.where(hole[..., None], 0, z).astype(np.float32), hole)]
     while min(levels[-1].hole.shape) >= 2 * SMALLEST_SIDE:
@@ -137,7 +136,7 @@ def _pyramid(x: Floats, hole: Flags, radius: int) -> list[_Level]:
 
 
 def _variation(grey: Floats, hole: Flags) -> Floats:
-    """Mean |difference| to the neighbours across, and to those above and below, where these are known: H W 2."""
+    """Mean |difference| to the known horizontal, and vertical, neighbours: H W 2."""
     channels = []
     for g, unknown in ((grey, hole), (grey.T, hole.T)):
         both = ~(unknown[:, 1:] | unknown[:, :-1])
@@ -149,7 +148,7 @@ def _variation(grey: Floats, hole: Flags) -> Floats:
 
 
 def _halved(level: _Level) -> _Level:
-    """Every 2 × 2 pixels become one: a hole if one of them is, else a weighted mean of the known ones of 4 × 4."""
+    """Half the size: a pixel is a hole if any of its 2 × 2 is, else a weighted mean of the known ones in 4 × 4."""
     hole = np.pad(level.hole, [(0, n % 2) for n in level.hole.shape], mode="edge")
     known = ~level.hole[..., None]
     weight = _smoothed(known.astype(np.float32))
@@ -159,7 +158,7 @@ def _halved(level: _Level) -> _Level:
 
 
 def _smoothed(a: Floats) -> Floats:
-    """Every second pixel of the picture convolved with (1 3 3 1) / 8 both ways: H W C -> ⌈H/2⌉ ⌈W/2⌉ C."""
+    """Convolution with (1 3 3 1) / 8 along both axes and stride 2: H W C -> ⌈H/2⌉ ⌈W/2⌉ C."""
     for axis in (0, 1):
         pads = [(0, 0)] * 3
         pads[axis] = (1, 1 + a.shape[axis] % 2)
@@ -171,7 +170,7 @@ def _smoothed(a: Floats) -> Floats:
 
 
 def _guess(level: _Level, rng: np.random.Generator, radius: int) -> tuple[Floats, Field, Floats]:
-    """The coarsest level filled from the rim inwards, and a field drawn by chance."""
+    """The coarsest level filled from the boundary inwards, and a random field."""
     kernels = _kernels()
     z, source = level.z.copy(), sources(level.hole, radius=radius)
     layers = kernels.depth(level.hole)
@@ -186,16 +185,16 @@ def _guess(level: _Level, rng: np.random.Generator, radius: int) -> tuple[Floats
 def _carried(
     level: _Level, field: Field, cost: Floats, rng: np.random.Generator, radius: int
 ) -> tuple[Floats, Field, Floats]:
-    """The next finer level, filled by the votes of the coarser one's field: where p went to q, 2 p goes to 2 q."""
+    """The next finer level, filled by votes of the upsampled field: if p maps to q, 2 p maps to 2 q."""
     source = sources(level.hole, radius=radius)
     places = np.indices(level.hole.shape)
     lowest, highest = radius, np.array(field.shape[:2]).reshape(2, 1, 1) - 1 - radius
-    coarse = np.clip(places // 2, lowest, highest)  # at the border a patch's centre keeps its distance
+    coarse = np.clip(places // 2, lowest, highest)  # patches stay inside the image
     aims = places + 2 * (np.moveaxis(field[coarse[0], coarse[1]], -1, 0) - coarse)
     aims = np.clip(aims, radius, np.array(level.hole.shape).reshape(2, 1, 1) - 1 - radius)
     good = source[aims[0], aims[1]]
     fine = np.where(good[..., None], np.moveaxis(aims, 0, -1), _drawn(source, rng))
-    # What could not be carried is drawn anew, and hardly votes.
+    # Invalid matches are redrawn, with a cost that makes their vote negligible.
     costs = np.where(good, cost[coarse[0], coarse[1]], 4 * cost.max() + 1).astype(np.float32)
     return _voted(level.z, level.hole, fine, costs, radius, sharp=False), fine, costs
 
@@ -211,7 +210,7 @@ def _improve(
     turns: int,
     sharp: bool,
 ) -> Floats:
-    """Search and vote by turns. Writes into field and cost. `sharp`: the last vote copies instead of averaging."""
+    """Alternate search and vote; modifies field and cost. `sharp`: the last vote copies instead of averaging."""
     kernels = _kernels()
     wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)
     states = _states(hole, rng)
@@ -225,7 +224,7 @@ def _improve(
 
 def _voted(z: Floats, hole: Flags, field: Field, cost: Floats, radius: int, *, sharp: bool) -> Floats:
     kernels = _kernels()
-    trust = TRUST ** -np.minimum(kernels.depth(hole), 200).astype(np.float32)  # deeper down, float32 ends
+    trust = TRUST ** -np.minimum(kernels.depth(hole), 200).astype(np.float32)  # beyond, float32 underflows
     out = z.copy()
     kernels.vote(z, hole, touching(hole, radius=radius), field, cost, trust, radius, sharp, out)
     return out
@@ -239,13 +238,13 @@ def _inner(radius: int) -> slice:
 
 
 def _drawn(source: Flags, rng: np.random.Generator) -> Field:
-    """A field that goes anywhere: every entry one of the sources."""
+    """A random field of source patches."""
     places = np.argwhere(source)
     return places[rng.integers(len(places), size=source.shape)]
 
 
 def _states(hole: Flags, rng: np.random.Generator) -> NDArray[np.uint64]:
-    """Random states for the bands of a picture, none of them 0, which xorshift would keep for ever."""
+    """Random states for the bands, none of them 0, a fixed point of xorshift."""
     bands: int = -(-len(hole) // _kernels().BAND)
     return rng.integers(1, 2**63, size=bands, dtype=np.uint64)
 
@@ -254,5 +253,5 @@ def _kernels() -> Any:
     try:
         from ca_numpy.filling import patchmatch_kernels
     except ImportError as e:
-        raise UserError("PatchMatch is compiled by Numba, which is not here: pip install 'ca-numpy[numba]'") from e
+        raise UserError("PatchMatch needs Numba: pip install 'ca-numpy[numba]'") from e
     return patchmatch_kernels

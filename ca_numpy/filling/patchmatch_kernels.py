@@ -1,14 +1,14 @@
-"""PatchMatch's compiled loops: comparing patches, searching the field, voting, and the first guess.
+"""Compiled loops of PatchMatch: patch distance, search, vote, and the initial guess.
 
-A patch is named by its centre and reaches `r` pixels each way; its distance to another is a sum of squares
+A patch is identified by its centre and has radius `r`. The distance of two patches is
 
-    d(p, q) = Σ_δ ‖z[p + δ] − z[q + δ]‖²        δ from −r to r each way
+    d(p, q) = Σ_δ ‖z[p + δ] − z[q + δ]‖²        δ from −r to r along both axes
 
-`wanted` marks the patches to be explained (they touch the hole), `source` those that may explain them (they do not).
-The field maps the first to the second: field[p] = (y, x) of the nearest source known so far, cost[p] its distance.
+`wanted` marks patches that touch the hole, `source` patches without hole pixels. field[p] = (y, x) is the nearest
+source found so far for the wanted patch p, cost[p] its distance.
 
-Rows are shared out in bands of `BAND`, whatever the number of cores, and each band draws its random numbers from a
-state of its own: results are the same to the bit on one core and on several.
+Rows are processed in bands of `BAND`, each with its own random state, whatever the number of cores: results are
+bitwise identical for any number of threads.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numba import prange
 
 from ca_numpy.jit import parallel, serial
 
-#: Rows that one task sweeps in order. What was found below or above it reaches it one sweep later.
+#: Rows that one task sweeps in order. Matches propagate between bands one sweep later.
 BAND = 16
-#: A sum may be taken in several parts side by side, as vector instructions do.
+#: Sums may be reassociated, for vector instructions.
 _FASTMATH = {"contract", "reassoc", "nsz"}
 
 
 @serial(fastmath=_FASTMATH)
 def _distance(z, y, x, y2, x2, r, limit):
-    """d((y, x), (y2, x2)); or, once a sum of whole rows is above `limit`, that sum: the candidate has lost."""
+    """d((y, x), (y2, x2)), or a partial sum once one exceeds `limit`."""
     width, n = z.shape[1] * z.shape[2], (2 * r + 1) * z.shape[2]
     numbers = z.reshape(-1)
     a, b = (y - r) * width + (x - r) * z.shape[2], (y2 - r) * width + (x2 - r) * z.shape[2]
     total = np.float32(0)
     for _ in range(2 * r + 1):
         line = np.float32(0)
-        for i in range(n):  # a row of a patch is one run of numbers
+        for i in range(n):  # a patch row is contiguous
             e = numbers[np.uint64(a + i)] - numbers[np.uint64(b + i)]
             line += e * e
         total += line
@@ -45,7 +45,7 @@ def _distance(z, y, x, y2, x2, r, limit):
 
 @serial()
 def _random(states, band):
-    """The next 31 random bits of a band: xorshift64*, whose low bits, the worse ones, are dropped."""
+    """The next 31 random bits of a band: xorshift64* without its weak low bits."""
     s = states[band]
     s ^= s >> np.uint64(12)
     s ^= s << np.uint64(25)
@@ -56,7 +56,7 @@ def _random(states, band):
 
 @serial()
 def _try(z, source, field, cost, y, x, y2, x2, r):
-    """Let (y2, x2) be the field at (y, x) if it is a source and nearer."""
+    """Set the field at (y, x) to (y2, x2) if that is a nearer source."""
     if 0 <= y2 < source.shape[0] and 0 <= x2 < source.shape[1] and source[y2, x2]:
         d = _distance(z, y, x, y2, x2, r, cost[y, x])
         if d < cost[y, x]:
@@ -66,7 +66,7 @@ def _try(z, source, field, cost, y, x, y2, x2, r):
 
 @parallel()
 def measure(z, wanted, field, r, cost):
-    """cost[p] = d(p, field[p]): after the picture has changed."""
+    """cost[p] = d(p, field[p]), after a change of z."""
     for y in prange(wanted.shape[0]):
         for x in range(wanted.shape[1]):
             if wanted[y, x]:
@@ -77,8 +77,8 @@ def measure(z, wanted, field, r, cost):
 def sweep(z, wanted, source, field, cost, r, step, states):
     """One sweep of Barnes et al.'s search, downwards and to the right (step 1) or back (step −1).
 
-    Propagation: where p − step goes to q, p is likely to go to q + step; from the left and from above (or the right and
-    below). Random search: around the best so far, in windows that halve from the whole picture to a pixel.
+    Propagation: if p − step maps to q, try q + step for p, along both axes. Random search: around the best match so
+    far, in windows that halve from the whole image to a pixel.
     """
     height, width = wanted.shape
     before = field.copy()
@@ -94,7 +94,7 @@ def sweep(z, wanted, source, field, cost, r, step, states):
                 if 0 <= x - step < width and wanted[y, x - step]:
                     _try(z, source, field, cost, y, x, field[y, x - step, 0], field[y, x - step, 1] + step, r)
                 if 0 <= y - step < height and wanted[y - step, x]:
-                    # A row of another band, which may be at work on it: as it was before.
+                    # Rows of another band may be changing: use their values from before the sweep.
                     above = field[y - step, x] if inside else before[y - step, x]
                     _try(z, source, field, cost, y, x, above[0] + step, above[1], r)
                 reach = max(height, width)
@@ -107,11 +107,11 @@ def sweep(z, wanted, source, field, cost, r, step, states):
 
 @parallel()
 def vote(z, hole, wanted, field, cost, trust, r, sharp, out):
-    """out[p] = Σ_q w(q) z[field[q] + p − q] / Σ_q w(q) for p in the hole, over the wanted patches q that p lies in
+    """out[p] = Σ_q w(q) z[field[q] + p − q] / Σ_q w(q) for p in the hole, over the wanted patches q that contain p
 
         w(q) = trust[q] exp(−cost[q] / 2σ²)        σ²: the mean of these costs
 
-    With `sharp`, the vote of the heaviest q alone: a copy in place of a mean. Elsewhere out is not written.
+    With `sharp`, only the q of largest weight votes: a copy instead of a mean. Outside the hole out is not written.
     """
     height, width = hole.shape
     for y in prange(height):
@@ -150,10 +150,10 @@ def vote(z, hole, wanted, field, cost, trust, r, sharp, out):
 
 @serial()
 def depth(hole):
-    """How many pixels deep in the hole each pixel lies, 0 outside: steps of a king to the nearest known pixel."""
+    """Chessboard distance of each pixel to the nearest known pixel: H W."""
     height, width = hole.shape
     out = np.where(hole, height + width, 0)
-    for turn in range(2):  # distances that come from above and the left; then from below and the right
+    for turn in range(2):  # from above and the left, then from below and the right
         s = 1 if turn == 0 else -1
         for i in range(height):
             y = i if s > 0 else height - 1 - i
@@ -167,9 +167,9 @@ def depth(hole):
 
 @parallel()
 def peel(z, layers, layer, sources, r):
-    """Fill the pixels of one layer from what is known of the patch around each: the hole from its rim inwards.
+    """Fill the pixels of one layer of the hole, each with the centre of the best source, of (n, 2).
 
-    A pixel takes the centre of the source, of (n, 2), that differs least where its patch lies in earlier layers.
+    Patches are compared on their pixels in earlier layers only.
     """
     height, width, channels = z.shape
     for y in prange(height):

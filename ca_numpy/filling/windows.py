@@ -1,4 +1,4 @@
-"""The part of a picture that is looked at to fill its holes, and the size at which the network knows such holes."""
+"""The part of an image that is given to the network, resized to the hole size the network was trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 
 
 class Window(NamedTuple):
-    """Rows and columns of a picture, and the (height, width) to which they are resized before they are filled."""
+    """Rows and columns of an image, and the (height, width) they are resized to for the network."""
 
     rows: slice
     columns: slice
@@ -19,23 +19,23 @@ class Window(NamedTuple):
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """The index of the window in a picture H W C."""
+        """The index of the window in an image H W C."""
         return self.rows, self.columns
 
 
 def whole(shape: tuple[int, ...]) -> Window:
-    """All of a picture H W C, at its own size."""
+    """All of an image H W C, at its own size."""
     return Window(slice(0, shape[0]), slice(0, shape[1]), (shape[0], shape[1]))
 
 
 def around(pixels: Floats, hole: Floats, *, largest: int) -> tuple[Window, Floats]:
-    """The window around all holes, sized so that the widest is `largest` pixels across, and the window's pixels.
+    """The window around all holes, resized so that the widest has at most `largest` pixels, and the window's pixels.
 
-    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. A hole is twice as wide as its innermost
-    pixel is far from the nearest known one. The hole takes that pixel's colour, so shrinking cannot bleed what is to be
-    removed outward. The surroundings reach twice as far as the hole on each side.
+    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. The margin is twice `largest`. A hole's
+    width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known pixel, so
+    shrinking cannot bleed the hole outward.
     """
-    from scipy.ndimage import distance_transform_edt  # a fifth of a second to load
+    from scipy.ndimage import distance_transform_edt  # slow to import
 
     away, (y, x) = distance_transform_edt(hole[:, :, 0], return_indices=True)
     shrink = max(2 * float(away.max()) / largest, 1.0)

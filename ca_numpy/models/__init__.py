@@ -1,4 +1,4 @@
-"""The paper's networks, and nothing else."""
+"""The paper's networks."""
 
 from ca_numpy.models.architectures import BaseGenerator, Completion, Learnt, architecture
 from ca_numpy.models.critic import Critic, critic_kind

@@ -1,9 +1,9 @@
-"""What every generator offers, whatever its layers: one way to fill holes, and a description that goes into its file.
+"""The interface of all generators.
 
     generator.complete(image, mask) -> coarse, refined, result        RGB in, RGB out, known pixels exact
 
-A generator of another architecture is one new file in this folder: a subclass of `BaseGenerator` with a name of its
-own, by which weight files and `TrainConfig.architecture` find it.
+To add an architecture, add a file with a subclass of `BaseGenerator` to this folder. Weight files and
+`TrainConfig.architecture` refer to it by its `architecture` name.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ca_numpy.models.variants import AttentionKind, Variant
 from ca_numpy.nn import Module
 
 T = TypeVar("T")
-#: Every known architecture by name; a subclass enters itself.
+#: Architectures by name; subclasses register themselves.
 _ARCHITECTURES: dict[str, type[BaseGenerator]] = {}
 
 
 class Completion(NamedTuple):
-    """Both stages' pictures, and the refined one pasted into the hole of the image: N H W 3 each, RGB in [-1, 1]."""
+    """Both stages' outputs, and the refined one pasted into the image: N H W 3 each, RGB in [-1, 1]."""
 
     coarse: Tensor
     refined: Tensor
@@ -39,10 +39,10 @@ class Completion(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """What a generator's weights were trained on. None where it is not known.
+    """What a generator's weights were trained on; None if unknown.
 
     hole      side of the largest holes, in pixels
-    size      side of the pictures, in pixels
+    size      side of the images, in pixels
     licence   of the weights
     """
 
@@ -52,15 +52,15 @@ class Learnt(NamedTuple):
 
 
 class BaseGenerator(Module, ABC):
-    """A network that fills holes. A subclass sets `architecture` and implements the two abstract methods.
+    """A network that fills holes. A subclass sets `architecture` and implements the abstract methods.
 
-    variant, attention, width   how it was built; its file says so
-    learnt                      what its weights were trained on (`Learnt`)
+    variant, attention, width   how it was built, saved in its file
+    learnt                      what its weights were trained on
     """
 
-    #: The name by which files and configurations know it.
+    #: The name in files and configurations.
     architecture: ClassVar[str]
-    #: The layers need H and W to be multiples of this. `complete` takes any size.
+    #: The layers need H and W to be multiples of this; `complete` takes any size.
     multiple: ClassVar[int] = 8
 
     variant: Variant
@@ -75,11 +75,11 @@ class BaseGenerator(Module, ABC):
 
     @abstractmethod
     def __init__(self, **options: Any) -> None:
-        """variant, attention, width, rng and dtype, as `Generator` takes them."""
+        """Options variant, attention, width, rng and dtype as for `Generator`."""
 
     @abstractmethod
     def __call__(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
-        """Both stages' pictures of an erased image: N H W 3 and N H W 1 -> (coarse, refined), N H W 3 each."""
+        """Both stages' outputs for an erased image: N H W 3 and N H W 1 -> (coarse, refined), N H W 3 each."""
 
     @classmethod
     @abstractmethod
@@ -90,18 +90,18 @@ class BaseGenerator(Module, ABC):
         variant: str | Variant | None = None,
         channel_order: Literal["rgb", "bgr"] = "rgb",
     ) -> Self:
-        """A generator with the given weights, {variable's name: array}, trained on images of that order."""
+        """A generator with the given weights, {variable name: array}, trained on images of that channel order."""
 
     @abstractmethod
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
-        """The image with its hole filled as the layers expect it: N H W 3 and N H W 1 -> N H W 3."""
+        """The image with its hole set to the value the layers expect: N H W 3 and N H W 1 -> N H W 3."""
 
     @abstractmethod
     def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[NDArray[Any], tuple[int, int]]:
-        """Where each position looks: N h w indices into the background's grid (h', w'). ValueError if nowhere."""
+        """Attended index N h w into the background grid (h', w'). Raises ValueError without attention."""
 
     def memory_needed(self, height: int, width: int) -> int:
-        """About how many bytes filling a picture of H × W pixels takes."""
+        """Approximate memory to fill an image of H × W pixels, in bytes."""
         return 1500 * height * width
 
     def complete(self, image: TensorLike, mask: TensorLike) -> Completion:
@@ -109,20 +109,23 @@ class BaseGenerator(Module, ABC):
 
             result = refined · mask + image · (1 − mask)
 
-        image N H W 3, RGB in [-1, 1]; what it holds in the hole does not matter. mask N H W 1 or 1 H W 1 with
-        1 = hole, values 0 and 1. -> (coarse, refined, result), N H W 3 each, RGB in [-1, 1]: what either stage gives
-        for the whole picture, and the refined one in the hole of the image, whose known pixels stay exactly as
-        they were. Differentiable (Algorithm 1's x̃). Sizes that are not multiples of `multiple` are mirrored at the
-        bottom and right up to the next, and cut back. Raises ValueError for shapes that do not fit.
+        image N H W 3, RGB in [-1, 1], arbitrary in the hole; mask N H W 1 or 1 H W 1, 1 = hole, else 0.
+        -> (coarse, refined, result), N H W 3 each, RGB in [-1, 1]: both stages' outputs for the whole image, and the
+        image with its hole filled and its known pixels unchanged. Differentiable (Algorithm 1's x̃). Images are
+        mirrored at the bottom and right to multiples of `multiple`, and results cropped. Raises ValueError for
+        incompatible shapes.
         """
-        image, mask, _ = as_tensors([image, mask, next(iter(self.parameters().values()))])  # arrays take its dtype
+        image, mask, _ = as_tensors([image, mask, next(iter(self.parameters().values()))])  # the parameters' dtype
         x, m = self.framed(image, mask)
         coarse, refined = (cut(y, image) for y in self(self.erase(x, m), m))
         mask = ops.constant_like(mask, refined)
         return Completion(coarse, refined, refined * mask + image * (1.0 - mask))
 
     def framed(self, image: TensorLike, mask: TensorLike) -> tuple[Tensor, Tensor]:
-        """Mirror both at the bottom and right to multiples of `multiple`: N H W C -> N H' W' C. Raises ValueError."""
+        """Both mirrored at the bottom and right to multiples of `multiple`: N H W C -> N H' W' C.
+
+        Raises ValueError unless both are four-dimensional.
+        """
         image, mask = as_tensors([image, mask])
         if image.ndim != 4 or mask.ndim != 4:
             raise ValueError(f"images are N H W 3 and masks N H W 1, got {image.shape} and {mask.shape}")
@@ -134,7 +137,7 @@ class BaseGenerator(Module, ABC):
         return image, mask
 
     def describe(self) -> dict[str, str]:
-        """What this model is, for its file's metadata: names and text."""
+        """The model's description, for its file's metadata: {name: text}."""
         known = {name: str(value) for name, value in self.learnt._asdict().items() if value is not None}
         return {
             "architecture": self.architecture,
@@ -146,18 +149,18 @@ class BaseGenerator(Module, ABC):
 
 
 def cut(y: Tensor, image: Tensor) -> Tensor:
-    """The part of y, N H' W' C, that is not the frame of an image N H W 3."""
+    """y, N H' W' C, cropped to the size of an image N H W 3."""
     h, w = image.shape[1:3]
     return y if y.shape[1:3] == (h, w) else y[:, :h, :w]
 
 
 def architecture(name: str) -> type[BaseGenerator]:
-    """The generator's class of that name. Raises UserError for a name that no file in this folder has."""
+    """The generator class of that name. Raises UserError for an unknown name."""
     return find(_ARCHITECTURES, name, what="architecture")
 
 
 def find(table: Mapping[str, T], name: str, *, what: str) -> T:
-    """The entry of that name, which importing a file in this folder makes. Raises UserError if none does."""
+    """The entry of that name, registered by importing the files of this folder. Raises UserError if there is none."""
     if name not in table:
         for module in pkgutil.iter_modules(sys.modules[__package__].__path__, f"{__package__}."):
             importlib.import_module(module.name)
@@ -167,11 +170,11 @@ def find(table: Mapping[str, T], name: str, *, what: str) -> T:
 
 
 def learnt_from(metadata: Mapping[str, str]) -> Learnt:
-    """What a file's metadata says of the training. Raises UserError for sizes that are no positive numbers."""
+    """The training data described by a file's metadata. Raises UserError for invalid sizes."""
     sizes: dict[str, int | None] = {}
     for name in ("hole", "size"):
         text = metadata.get(name)
         if text is not None and not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 7):
-            raise UserError(f"its metadata's {name} is no number of pixels: {text[:20]!r}")
+            raise UserError(f"its metadata's {name} is not a number of pixels: {text[:20]!r}")
         sizes[name] = None if text is None else int(text)
     return Learnt(**sizes, licence=metadata.get("licence"))

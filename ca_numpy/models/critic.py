@@ -1,4 +1,4 @@
-"""The two Wasserstein critics: one sees the whole image, one the box around the hole (figure 2, section 3)."""
+"""The Wasserstein critics: global on the whole image, local on the box around the hole (figure 2, section 3)."""
 
 from __future__ import annotations
 
@@ -19,32 +19,30 @@ Which = Literal["local", "global"]
 
 #: Channels of the four convolutions, in units of the width.
 CHANNELS = {"local": (1, 2, 4, 8), "global": (1, 2, 4, 4)}
-#: Sides of what the paper's critics see, in pixels.
+#: Side of the paper's critics' inputs, in pixels.
 PAPER_SIZE = {"local": 128, "global": 256}
-
-
-#: Every known kind of critic by name; a subclass enters itself.
+#: Kinds of critics by name; subclasses register themselves.
 _CRITICS: dict[str, type[Critic]] = {}
 
 
 class Critic(Module):
-    """Four 5×5 convolutions of stride 2 with leaky ReLU, and a linear map to one score per image.
+    """Four 5×5 convolutions with stride 2 and leaky ReLU, and a linear map to one score per image.
 
         critic(x) -> N 1                    x N size size 3 in [-1, 1]
 
-    The score is unbounded: its mean over real minus its mean over generated images estimates the Wasserstein distance.
-    No normalisation, since the gradient penalty is a penalty per sample.
+    Its mean over real minus its mean over generated images estimates the Wasserstein distance. There is no
+    normalisation layer, since the gradient penalty is per sample.
 
     which   "local": widths 1-2-4-8 × `width` over the box; "global": 1-2-4-4 over the image
     size    side of the input in pixels, or (height, width); the paper's 128 and 256 by default
     width   channels of the first layer; the paper's is 64
     rng     draws the initial weights; default_rng(0) if not given
 
-    Parameters at the paper's sizes: 7,072,770 of both critics together. Raises UserError for another `which`, and
-    ValueError for inputs that do not give the linear map as many features as it has weights.
+    At the paper's sizes the two critics have 7,072,770 parameters. Raises UserError for another `which`, ValueError for
+    inputs of another size.
     """
 
-    #: The name by which `TrainConfig.critic` knows it: a critic of another kind is one new file with a subclass.
+    #: The name in `TrainConfig.critic`. To add a kind of critic, add a file with a subclass to this folder.
     kind: ClassVar[str] = "paper"
 
     def __init_subclass__(cls) -> None:
@@ -86,10 +84,10 @@ class Critic(Module):
 
     @classmethod
     def from_tf(cls, weights: Mapping[str, Any], which: Which, *, size: int | tuple[int, int] | None = None) -> Critic:
-        """A critic with the given weights: {the authors' variable name: array}; the dtype is kept.
+        """A critic with the given weights, {the authors' variable name: array}, in their dtype.
 
-        A square input is assumed unless `size` is given: the arrays tell its size only up to the next multiple of 16.
-        Raises UserError where a variable is missing or of an unexpected shape.
+        Unless `size` is given, the input is assumed square with a side that is a multiple of 16.
+        Raises UserError if a variable is missing or has an unexpected shape.
         """
         first, last = f"discriminator/discriminator_{which}/conv1/kernel", f"discriminator/dout_{which}_fc/kernel"
         for name in (first, last):
@@ -116,5 +114,5 @@ _CRITICS[Critic.kind] = Critic
 
 
 def critic_kind(name: str) -> type[Critic]:
-    """The class of critics of that name. Raises UserError for a name that no file in this folder has."""
+    """The critic class of that name. Raises UserError for an unknown name."""
     return find(_CRITICS, name, what="critic")

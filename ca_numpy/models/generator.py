@@ -7,7 +7,7 @@
     pasted, mask ┤                                      concat ─ decoder ─ refined result
                  └ pmencoder ─ contextual attention ────┘
 
-Every convolution is followed by an ELU, but for the last of each stage; its output is clipped to [-1, 1].
+Every convolution is followed by an ELU, except the last of each stage, whose output is clipped to [-1, 1].
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from ca_numpy.models.variants import OFFICIAL, AttentionKind, Variant, attention
 from ca_numpy.nn import AppearanceFlow, Conv2d, SpatialTransformer, Warp
 from ca_numpy.registry import current_backend
 
-#: What else may stand in the attention's place (section 5.1), and its name among the variables: ours, since the authors
-#: published neither.
+#: Alternatives to the attention (section 5.1) and their variable names, which are ours: neither was published.
 WARPS: dict[AttentionKind, tuple[type[SpatialTransformer] | type[AppearanceFlow], str]] = {
     "spatial-transformer": (SpatialTransformer, "inpaint_net/pm_transformer"),
     "appearance-flow": (AppearanceFlow, "inpaint_net/pm_flow"),
@@ -38,7 +37,7 @@ WARPS: dict[AttentionKind, tuple[type[SpatialTransformer] | type[AppearanceFlow]
 
 
 class Layer(NamedTuple):
-    """One row of the paper's supplementary tables. `channels` counts in units of the width."""
+    """One row of the paper's supplementary tables; `channels` is in units of the width."""
 
     name: str
     channels: float
@@ -49,7 +48,7 @@ class Layer(NamedTuple):
 
 
 def encoder(prefix: str, *, widths: tuple[float, float], last: str = "elu") -> list[Layer]:
-    """Six convolutions down to a quarter of the size; `widths` are those of the two strided ones."""
+    """Six convolutions, down to a quarter of the size; `widths` are those of the two strided ones."""
     return [
         Layer(f"{prefix}conv1", 1, ksize=5),
         Layer(f"{prefix}conv2_downsample", widths[0], stride=2),
@@ -66,7 +65,7 @@ def dilated(prefix: str) -> list[Layer]:
 
 
 def decoder(prefix: str) -> list[Layer]:
-    """Back to full size; the two `_upsample` layers double it before they convolve."""
+    """Convolutions back to full size; the two `_upsample` layers double the size first."""
     return [
         Layer(f"{prefix}conv11", 4),
         Layer(f"{prefix}conv12", 4),
@@ -79,10 +78,7 @@ def decoder(prefix: str) -> list[Layer]:
 
 
 def colours_turned(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of the generator that does with RGB what these do with BGR: {variable's name: array}, H W I O.
-
-    Convolutions that see the picture take its three channels in the other order; those that make one give them so.
-    """
+    """BGR weights converted to RGB, {variable name: array}: input and output channels of the image layers reversed."""
     turned = dict(weights)
     for name in ("conv1", "xconv1", "pmconv1"):
         if (kernel := f"inpaint_net/{name}/kernel") in turned:
@@ -97,21 +93,20 @@ def colours_turned(weights: Mapping[str, Any]) -> dict[str, Any]:
 class Generator(BaseGenerator):
     """Two-stage coarse-to-fine inpainting network.
 
-        generator.complete(image, mask) -> coarse, refined, result        any size, the hole's content ignored
+        generator.complete(image, mask) -> coarse, refined, result        any size, any values in the hole
         generator(image, mask) -> (coarse, refined)
 
-    image N H W 3 in [-1, 1] with its hole already erased (`erase`), mask N H W 1 or 1 H W 1 with 1 = hole; both results
-    N H W 3 in [-1, 1]. H and W are multiples of 8. Known pixels are rebuilt too; `complete` pastes them back.
+    image N H W 3 in [-1, 1] with its hole erased (`erase`), mask N H W 1 or 1 H W 1 with 1 = hole; both results
+    N H W 3 in [-1, 1]. H and W are multiples of 8. Known pixels are reconstructed too; `complete` restores them.
 
-    variant     "official" (the released code), "paper" (its text), or a `Variant` of your own
-    attention   "contextual". "none": the paper's baseline, the second stage like the first, without the attention
-                branch. "spatial-transformer" and "appearance-flow": in the attention's place, what section 5.1 compares
-                it with. True and False stand for the first two
+    variant     "official" (the released code), "paper" (its text), or a `Variant`
+    attention   "contextual" (or True); "none" (or False): the paper's baseline, whose second stage is like the first;
+                "spatial-transformer" or "appearance-flow": the alternatives of section 5.1
     width       channels of the first layer; the paper's is 32
-    rng         draws the initial weights; default_rng(0) if not given
+    rng         draws the initial weights; default_rng(0) by default
 
     Parameters at the paper's width: official 3,601,542; paper 3,765,158; official baseline 2,896,454.
-    Raises UserError for an unknown variant, ValueError for sizes that do not fit.
+    Raises UserError for an unknown variant, ValueError for incompatible sizes.
     """
 
     architecture: ClassVar[str] = "two-stage"
@@ -192,16 +187,15 @@ class Generator(BaseGenerator):
         channel_order: Literal["rgb", "bgr"] = "rgb",
         rng: np.random.Generator | None = None,
     ) -> Self:
-        """A generator with the given weights: {the authors' variable name: array}, kernels H W I O.
+        """A generator with the given weights, {the authors' variable name: array}, kernels H W I O, in their dtype.
 
-        Width, kind of attention and, unless given, variant are read off the arrays' shapes; the dtype is kept.
-        `channel_order` is that of the images the weights were trained on. BGR weights, as the authors' (departure 17),
-        are turned here: every generator sees and gives RGB.
-        Raises UserError where a variable is missing or of an unexpected shape.
+        Width, attention and, unless given, variant are inferred from names and shapes. `channel_order` is that of the
+        training images; BGR weights, such as the authors' (departure 17), are converted to RGB.
+        Raises UserError if a variable is missing or has an unexpected shape.
         """
         first = "inpaint_net/conv1/kernel"
         if first not in weights or len(weights[first].shape) != 4:
-            raise UserError(f"no generator in these weights: {first!r} is not there as a kernel H W I O")
+            raise UserError(f"no generator in these weights: there is no kernel H W I O named {first!r}")
         _, _, channels, width = weights[first].shape
         if variant is None:
             variant = "official" if channels == variant_of("official").in_channels else "paper"
@@ -214,7 +208,7 @@ class Generator(BaseGenerator):
         return model
 
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:
-        """The image with its hole filled as this variant's network expects it: grey, or white (departure 12).
+        """The image with its hole set to this variant's `hole_value`: grey or white (departure 12).
 
         image N H W 3 in [-1, 1], mask N H W 1 or 1 H W 1 with 1 = hole -> N H W 3.
         """
@@ -228,7 +222,7 @@ class Generator(BaseGenerator):
         return coarse, self.refine(image, mask, coarse)
 
     def coarse(self, image: TensorLike, mask: TensorLike) -> Tensor:
-        """Stage one: a first guess by encoder, dilated convolutions and decoder.
+        """Stage one: encoder, dilated convolutions and decoder.
 
         image N H W 3 with its hole erased, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
         """
@@ -237,7 +231,7 @@ class Generator(BaseGenerator):
         return F.clip(self._run("decoder", self._run("dilated", x)), low=-1.0, high=1.0)
 
     def refine(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Tensor:
-        """Stage two: from the coarse result pasted into the hole, by dilated convolutions beside attention.
+        """Stage two: dilated convolutions and attention in parallel, from the coarse result pasted into the hole.
 
         image and coarse N H W 3, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
         """
@@ -250,27 +244,24 @@ class Generator(BaseGenerator):
         return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
 
     def memory_needed(self, height: int, width: int) -> int:
-        """About how many bytes filling a picture of H × W pixels takes: attention over H/8 × W/8 positions, and more.
-
-        As a composite, attention holds 20 matrices of all pairs at once.
-        """
+        """Approximate memory to fill an image of H × W pixels, in bytes, with attention over H/8 × W/8 positions."""
         h, w = height // self.multiple + 1, width // self.multiple + 1
-        fused = self.variant.attention == OFFICIAL.attention
+        fused = self.variant.attention == OFFICIAL.attention  # the composite holds 20 matrices of all pairs
         numbers = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
         return super().memory_needed(height, width) + (4 * numbers if self.attention == "contextual" else 0)
 
     def _attend(self, f: Tensor, mask: Tensor) -> Tensor:
-        """The features rebuilt out of others: by contextual attention, or by what stands in its place."""
+        """Contextual attention, or its alternative."""
         if self.warp is not None:
             return self.warp(f)
         choices, fuse = self.variant.attention, self.variant.propagation
         return F.contextual_attention(f, f, self._small_mask(mask, f), choices=choices, fuse=fuse)
 
     def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[NDArray[Any], tuple[int, int]]:
-        """Where each position of the refinement looks: the index of its most attended background patch.
+        """Index of the most attended background patch of each position in the refinement stage.
 
-        Takes what `complete` takes. -> (N h w integers, the background's grid (h', w') in whose row-major order they
-        count), h = ⌈H/8⌉. A spatial transformer or appearance flow looks at a position, h = H/4: its nearest pixel.
+        Arguments as for `complete`. -> (N h w row-major indices, the background grid (h', w')), h = ⌈H/8⌉. For a
+        spatial transformer or appearance flow, the nearest pixel to the sampling position, h = H/4.
         Raises ValueError for a generator without attention.
         """
         if self.attention == "none":
@@ -301,7 +292,7 @@ class Generator(BaseGenerator):
         if len(mask) not in (1, len(image)):
             raise ValueError(f"the generator needs one mask, or one per image: got {len(mask)} for {len(image)} images")
         if len(mask) != len(image):
-            mask = mask + image.detach()[:, :, :, :1] * 0.0  # one mask for all
+            mask = mask + image.detach()[:, :, :, :1] * 0.0
         return image, mask
 
     def _stack(self, image: Tensor, mask: Tensor) -> Tensor:

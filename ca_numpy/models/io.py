@@ -1,4 +1,4 @@
-"""Generators in files: ours, the released TensorFlow checkpoints, and the PyTorch ports'."""
+"""Loading and saving generators: our files, the released TensorFlow checkpoints, and PyTorch ports."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ca_numpy.models.variants import Variant
 
 GENERATOR = "generator.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
-#: The weights that come with the package; what they were trained on, and their licence, lie beside them.
+#: The weights included in the package, with their description and licence in the same folder.
 SHIPPED = Path(__file__).parent / "pretrained" / "scenes.safetensors"
-#: What `load`, and a run that begins with them, call these weights.
+#: Their name for `load` and `TrainConfig.init`.
 SHIPPED_NAME = "shipped"
 
 
 def save(path: str | PathLike[str], generator: BaseGenerator, *, dtype: Literal["float16"] | None = None) -> None:
-    """Write a generator's weights and what it is (`BaseGenerator.describe`) as `.safetensors`; whole or not at all.
+    """Write a generator's weights and description (`BaseGenerator.describe`) as `.safetensors`, atomically.
 
-    dtype   "float16" halves the file: 7 MB for the paper's generator. `load` widens it again. None keeps what they are
+    dtype   "float16" halves the file, to 7 MB for the paper's generator; `load` converts back. None keeps the dtype
     """
     arrays = generator.arrays()
     if dtype is not None:
@@ -33,14 +33,12 @@ def save(path: str | PathLike[str], generator: BaseGenerator, *, dtype: Literal[
 
 
 def load(path: str | PathLike[str] | None = None) -> BaseGenerator:
-    """The generator in a file or folder, ready for `inpaint`; "shipped", or none, is the package's own.
+    """Load a generator from a file or folder; "shipped", the default, is the package's own.
 
-    Takes a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
-    such as "snap-0") or a PyTorch port's `.pth`. Architecture, variant and what the weights were trained on stand in
-    our own files' metadata; width, attention and input channels are read off the arrays. Weights for BGR images
-    (`weights.channel_order`) are turned to RGB; half precision is widened to float32.
-
-    Raises UserError if there is nothing there, or nothing that can be read as a generator.
+    Accepts a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
+    such as "snap-0") or a PyTorch port's `.pth`. Architecture, variant and training data are read from the metadata of
+    our files; width, attention and input channels from the arrays. Weights for BGR images (`weights.channel_order`) are
+    converted to RGB, half precision to float32. Raises UserError for a path that cannot be read as a generator.
     """
     path = SHIPPED if path is None or str(path) == SHIPPED_NAME else Path(path)
     if path.is_dir():
@@ -61,7 +59,7 @@ def load(path: str | PathLike[str] | None = None) -> BaseGenerator:
 
 
 def opened(model: str | PathLike[str] | BaseGenerator | None) -> BaseGenerator:
-    """A generator, or the one in what `load` takes, with its weights where the current backend computes."""
+    """A generator, or one loaded by `load`, on the current backend."""
     generator = model if isinstance(model, BaseGenerator) else load(model)
     generator.to_current_backend()
     return generator

@@ -1,7 +1,4 @@
-"""The released code and the paper's text differ: each difference in the networks is one field here.
-
-The numbers are those of the list in docs/departures.md. What the paper compares with (section 5.1) is here too.
-"""
+"""Differences between the released code and the paper's text in the networks, numbered as in docs/departures.md."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from ca_numpy.attention import AttentionChoices
 from ca_numpy.errors import UserError
 from ca_numpy.functional import Padding
 
-#: What stands in the second stage's attention branch (section 5.1, docs/ablations.md).
+#: The second stage's attention branch (section 5.1, docs/ablations.md).
 AttentionKind = Literal["contextual", "none", "spatial-transformer", "appearance-flow"]
 
 
 def attention_kind(attention: object) -> AttentionKind:
-    """The kind of that name; True is "contextual" and False "none". Raises UserError for another name."""
+    """The kind of that name; True is "contextual" and False "none". Raises UserError for an unknown name."""
     kind = {True: "contextual", False: "none"}[attention] if isinstance(attention, bool) else attention
     if kind not in get_args(AttentionKind):
         raise UserError(f"attention must be one of {', '.join(map(repr, get_args(AttentionKind)))}, got {attention!r}")
@@ -29,17 +26,17 @@ def attention_kind(attention: object) -> AttentionKind:
 
 @dataclass(frozen=True)
 class Variant:
-    """How the networks are to be built.
+    """Options of the networks.
 
     attention            (1-6) see `AttentionChoices`
     padding              (7) of every generator convolution
-    ones_channel         (7) a channel of ones beside the image and the mask, so that zero padding can be told apart
-    wide_encoders        (9, 13) the second stage's encoders as wide as the first's
-    attention_relu       (10) a ReLU, not an ELU, before the attention
-    hole_value           (12) what fills the hole of the input: 0 grey, 1 white
-    hole_is_one          (12) the network's mask channel: 1 in the hole, or 0
+    ones_channel         (7) an input channel of ones, which distinguishes the image from zero padding
+    wide_encoders        (9, 13) whether the second stage's encoders are as wide as the first's
+    attention_relu       (10) a ReLU instead of an ELU before the attention
+    hole_value           (12) input value of hole pixels: 0 grey, 1 white
+    hole_is_one          (12) whether the network's mask channel is 1 in the hole, or 0
     coarse_is_detached   (14) whether stage two's gradients stop before stage one
-    propagation          whether neighbours' attention is propagated; always in both, off to see what it is worth
+    propagation          whether attention is propagated; on in both, off for an ablation
     """
 
     name: str
@@ -54,26 +51,26 @@ class Variant:
     propagation: bool = True
 
     def to_json(self) -> str:
-        """All choices, for a weight file's metadata."""
+        """All options, for a weight file's metadata."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Variant:
-        """The variant that `to_json` wrote. Raises UserError for anything else."""
+        """The variant written by `to_json`. Raises UserError for anything else."""
         try:
             fields = json.loads(text)
-            fields.pop("channel_order", None)  # files from before weights were turned when loaded
+            fields.pop("channel_order", None)  # in older files
             return cls(**fields | {"attention": AttentionChoices(**fields["attention"])})
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise UserError(f"its metadata's variant cannot be read ({e})") from e
 
     @property
     def in_channels(self) -> int:
-        """How many channels each encoder's input has: the image's three, the mask, and ones if it has them."""
+        """Channels of each encoder's input: image, mask and, if enabled, ones."""
         return 5 if self.ones_channel else 4
 
 
-#: What the released code does.
+#: The released code.
 OFFICIAL = Variant(
     name="official",
     attention=attention.OFFICIAL,
@@ -86,7 +83,7 @@ OFFICIAL = Variant(
     coarse_is_detached=False,
 )
 
-#: What the paper says.
+#: The paper's text.
 PAPER = Variant(
     name="paper",
     attention=attention.PAPER,
@@ -101,7 +98,7 @@ PAPER = Variant(
 
 
 def variant_of(variant: str | Variant) -> Variant:
-    """The variant of that name. Raises UserError for another name."""
+    """The variant of that name. Raises UserError for an unknown name."""
     if isinstance(variant, Variant):
         return variant
     named = {v.name: v for v in (OFFICIAL, PAPER)}

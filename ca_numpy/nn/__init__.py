@@ -1,4 +1,4 @@
-"""What owns parameters."""
+"""Layers and modules with parameters."""
 
 from ca_numpy.nn.layers import Conv2d, Linear
 from ca_numpy.nn.module import Module, glorot_uniform

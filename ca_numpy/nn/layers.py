@@ -1,4 +1,4 @@
-"""Convolution and the linear map, and the activations by name."""
+"""Convolutional and linear layers, and the activations by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ca_numpy import functional as F
 from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.nn.module import Module, glorot_uniform
 
-#: What a layer may apply to its result. Another activation takes one entry; ELU is fused with the convolution.
+#: Activations by name. ELU is fused with the convolution.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "relu": F.relu,
@@ -21,9 +21,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Conv2d(Module):
-    """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O;   upsample_first: of upsample(x)
+    """activation(conv2d(x, kernel) + bias).   N H W I -> N ⌈H/stride⌉ ⌈W/stride⌉ O;   options as `functional.conv2d`
 
-    Parameters `<name>/kernel` KH KW I O, glorot-uniform, and `<name>/bias` O, zero. Raises ValueError for an activation
+    Parameters `<name>/kernel` KH KW I O, Glorot-uniform, and `<name>/bias` O, zero. Raises ValueError for an activation
     that is not in `ACTIVATIONS`.
     """
 
@@ -68,7 +68,7 @@ class Conv2d(Module):
 
 
 class Linear(Module):
-    """x·kernel + bias.   N I -> N O.   Parameters `<name>/kernel` I O, glorot-uniform, and `<name>/bias` O, zero."""
+    """x·kernel + bias.   N I -> N O.   Parameters `<name>/kernel` I O, Glorot-uniform, and `<name>/bias` O, zero."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A module is what owns parameters, each under the name that the released code gives it."""
+"""Modules own parameters, named as in the released code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ca_numpy.registry import current_backend
 
 
 class Module:
-    """Owns parameters, buffers and other modules; gathers them by name in the order they were made."""
+    """Base class: collects the parameters and buffers of its submodules by name, in the order of creation."""
 
     def parameters(self) -> dict[str, Tensor]:
-        """{name: Tensor}, each of its own shape. They are the module's own: an optimiser replaces their `data`."""
+        """{name: Tensor} of any shapes, not copies: an optimiser replaces their `data`."""
         return {name: p for child in self._children() for name, p in child.parameters().items()}
 
     def buffers(self) -> dict[str, Tensor]:
-        """{name: Tensor}, each of its own shape: saved and restored too, but not learnt, such as running averages."""
+        """{name: Tensor} of any shapes that are saved and restored but not trained, such as running averages."""
         return {name: b for child in self._children() for name, b in child.buffers().items()}
 
     def _children(self) -> Iterator[Module]:
@@ -32,43 +32,40 @@ class Module:
                     yield child
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """{name: NumPy array} of parameters and buffers, as weight files hold them: kernels H W I O."""
+        """{name: NumPy array} of parameters and buffers, as in weight files: kernels H W I O."""
         return {name: p.numpy() for name, p in (self.parameters() | self.buffers()).items()}
 
     def load_arrays(self, weights: Mapping[str, Any]) -> None:
-        """Take over values by name; each parameter and buffer keeps its shape and takes the array's dtype.
+        """Load values by name; each parameter and buffer keeps its shape and takes the array's dtype.
 
-        Names that the module does not have are passed over, so that one file may hold several networks. Raises
-        UserError if one of the module's names is missing or has another shape; then nothing has been changed.
+        Other names are ignored, so one file may hold several networks. Raises UserError if a name is missing or has
+        another shape, leaving the module unchanged.
         """
         mine = self.parameters() | self.buffers()
         for name, p in mine.items():
             if name not in weights:
-                raise UserError(f"the weights lack {name!r}: they are of another architecture")
+                raise UserError(f"the weights lack {name!r}: they belong to another architecture")
             if tuple(weights[name].shape) != p.shape:
                 raise UserError(
                     f"{name!r} has shape {tuple(weights[name].shape)} in the weights but {p.shape} in the network: "
-                    "build the network with the width and size that the weights were trained with"
+                    "build the network with the width and size used in training"
                 )
         for name, p in mine.items():
             p.data = tensor(np.array(weights[name])).data  # a copy: the caller keeps the mapping
 
     def to_current_backend(self) -> None:
-        """Carry all arrays to where the current backend computes; another may have loaded or trained them."""
+        """Move all arrays to the current backend."""
         asarray = current_backend().asarray
         for p in (self.parameters() | self.buffers()).values():
             p.data = asarray(p.data)
 
     def count(self) -> int:
-        """How many numbers are learnt."""
+        """Number of trainable values."""
         return sum(p.size for p in self.parameters().values())
 
 
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Uniform in ±√(6 / (fan_in + fan_out)), the released code's initialisation; fans count the kernel's taps.
-
-    shape: of the kernel, H W I O or I O; the result has the same shape.
-    """
+    """Kernel of the given shape, H W I O or I O: uniform in ±√(6 / (fan_in + fan_out)), fans including the taps."""
     taps = math.prod(shape[:-2])
     limit = math.sqrt(6 / (taps * (shape[-2] + shape[-1])))
     return rng.uniform(-limit, limit, shape).astype(dtype)

@@ -20,8 +20,8 @@ class Adam:
 
         m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  p ← p − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε)
 
-    ε is added before the bias correction, as in TensorFlow. The released code trains both networks with one optimiser
-    object, whose t advances at every step of either: give both optimisers one `clock` for that (departure 17).
+    ε is added before the bias correction, as in TensorFlow. The released code trains both networks with one optimiser,
+    whose t advances at every step of either: share one `clock` to reproduce that (departure 17).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Adam:
         self.v: dict[str, Array] = {name: backend.asarray(z.copy()) for name, z in zeros.items()}
 
     def step(self, gradients: Sequence[Tensor], *, rate: float | None = None) -> None:
-        """One update; gradients in the order of the parameters. Replaces each parameter's `data`."""
+        """Update the parameters' `data`; gradients are in the order of the parameters."""
         self.clock.t += 1
         beta1, beta2 = self.betas
         correction = math.sqrt(1 - beta2**self.clock.t) / (1 - beta1**self.clock.t)
@@ -61,21 +61,18 @@ class Adam:
         return {f"{prefix}/{k}/{name}": to_numpy(a) for k, d in (("m", self.m), ("v", self.v)) for name, a in d.items()}
 
     def load_arrays(self, prefix: str, arrays: Mapping[str, Any]) -> None:
-        """Take the moments over from a checkpoint.
-
-        Raises UserError if one is missing or has another shape; then nothing has been changed.
-        """
+        """Restore the moments; raises UserError, changing nothing, if one is missing or has another shape."""
         for name, p in self.parameters.items():
             for full in (f"{prefix}/m/{name}", f"{prefix}/v/{name}"):
                 if full not in arrays or tuple(arrays[full].shape) != p.shape:
-                    raise UserError(f"the checkpoint has no {full!r} of shape {p.shape}: it is of another architecture")
+                    raise UserError(f"the checkpoint has no {full!r} of shape {p.shape}: its architecture differs")
         asarray = current_backend().asarray
         for name in self.parameters:
             self.m[name], self.v[name] = (asarray(arrays[f"{prefix}/{key}/{name}"]) for key in "mv")
 
 
 class Clock:
-    """How many updates have been made."""
+    """The number of updates so far."""
 
     def __init__(self) -> None:
         self.t = 0

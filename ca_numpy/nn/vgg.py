@@ -1,12 +1,12 @@
-"""The features of a VGG-16 that somebody else trained: what perceptual and style losses compare (section 5.1).
+"""Features of a pretrained VGG-16, for the perceptual and style losses (section 5.1).
 
-No weights come with this package. An `.npz` file holds, for each of the ten layers conv1_1 to conv4_3,
+Weights are not included. An `.npz` file holds, for each of the ten layers conv1_1 to conv4_3,
 
     conv1_1_W   3 3 3 64    kernel, H W I O        conv1_1_b   64    bias
 
-which are the names in the widely copied `vgg16_weights.npz`; anything else in the file is passed over. Such weights
-expect RGB from 0 to 255 less a mean. Two optional arrays of three numbers say otherwise: the network is fed
-(RGB − mean)·scale. docs/ablations.md shows how to write such a file from torchvision's weights.
+named as in the widely used `vgg16_weights.npz`; other entries are ignored. The network's input is (RGB − mean)·scale
+with RGB in [0, 255]; the optional arrays `mean` and `scale`, three numbers each, default to ImageNet's mean and 1.
+docs/ablations.md shows how to convert torchvision's weights.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ca_numpy.engine.autograd import as_tensor
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
 
-#: The blocks of Simonyan and Zisserman's configuration D, as far as they are needed. Between blocks, 2×2 maxima.
+#: The first four blocks of Simonyan and Zisserman's configuration D, with 2×2 max pooling in between.
 BLOCKS = tuple(tuple(f"conv{block}_{n}" for n in range(1, layers + 1)) for block, layers in enumerate((2, 2, 3, 3), 1))
 
-#: The mean of ImageNet's training pictures, RGB from 0 to 255.
+#: The mean of ImageNet's training images, RGB in [0, 255].
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
 
@@ -39,8 +39,8 @@ class Vgg16:
 
         x N H W 3 in [-1, 1] -> [N H W C1, N H/2 W/2 C2, N H/4 W/4 C3, N H/8 W/8 C4]
 
-    VGG-16 has 64, 128, 256 and 512 channels; any are taken that fit together. The weights are constants: gradients go
-    through them to x. Raises UserError for weights that are missing or do not fit, ValueError for other images.
+    VGG-16 has 64, 128, 256 and 512 channels; any consistent numbers are accepted. The weights are constants; gradients
+    flow to x. Raises UserError for missing or inconsistent weights, ValueError for x of another shape.
 
     weights   {name: array} as above
     source    the file, for messages
@@ -63,14 +63,11 @@ class Vgg16:
         )
         for name, a in (("mean", self.mean), ("scale", self.scale)):
             if a.shape != (3,):
-                raise UserError(f"{source}: {name} has shape {a.shape}, expected three numbers, of red, green and blue")
+                raise UserError(f"{source}: {name} has shape {a.shape}, expected three numbers: red, green and blue")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Vgg16:
-        """The network in an `.npz` file. Only the arrays it needs are read, and nothing in the file is executed.
-
-        Raises UserError for a file that cannot be read, or is none of VGG-16's weights.
-        """
+        """Load from an `.npz` file, without pickle. Raises UserError for an unreadable or unsuitable file."""
         wanted = [*(f"{name}_{part}" for block in BLOCKS for name in block for part in "Wb"), "mean", "scale"]
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -1,7 +1,6 @@
-"""What the paper compares its attention with (section 5.1): features that are fetched from elsewhere in the picture.
+"""The paper's alternatives to attention (section 5.1): features sampled at predicted positions.
 
-Both predict from the features where each position should look, and look there between the pixels. A spatial transformer
-moves the whole map by one affine transformation, appearance flow each position by an offset of its own.
+A spatial transformer predicts one affine transformation of the whole map, appearance flow one offset per position.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ class Warp(Module):
 
     @abstractmethod
     def positions(self, f: TensorLike) -> Tensor:
-        """Where each position looks, (row, column) in pixels: N H W C -> N H W 2."""
+        """Sampling positions, (row, column) in pixels: N H W C -> N H W 2."""
 
     def __call__(self, f: TensorLike) -> Tensor:
         return F.bilinear_sample(f, self.positions(f))
 
 
 class SpatialTransformer(Warp):
-    """One affine transformation per picture (Jaderberg et al. 2015).
+    """One affine transformation per image (Jaderberg et al. 2015).
 
-        position(i, j) = θ·(i', j', 1)ᵀ,   θ = mean over positions of elu(conv(f)), times a matrix 2·3 wide
+        position(i, j) = θ·(i', j', 1)ᵀ,   θ = linear(mean over positions of elu(conv(f))), 2 × 3
 
-    i' and j' run from −1 to 1 between the first and the last pixel's centre, and so do the positions. θ is the identity
-    at first: its matrix begins at zero. The mean makes it a network for any size, as the rest of the generator is.
+    i', j' and the positions run from −1 to 1 between the first and the last pixel's centre. θ is initialised to the
+    identity. The mean allows any input size.
 
-    Parameters `<name>_conv/…` (3×3, stride 2, as wide as f) and `<name>_fc/…`. The paper leaves open what predicts θ.
+    Parameters `<name>_conv/…` (3×3, stride 2, as wide as f) and `<name>_fc/…`. The paper does not specify this network.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class SpatialTransformer(Warp):
 
 
 class AppearanceFlow(Warp):
-    """An offset per position, by one convolution (section 5.1, after Zhou et al. 2016).
+    """One offset per position, predicted by a convolution (section 5.1, after Zhou et al. 2016).
 
         position(i, j) = (i, j) + conv(f)[i, j]
 
@@ -88,6 +87,6 @@ class AppearanceFlow(Warp):
 
 
 def _coordinates(h: int, w: int) -> NDArray[np.float64]:
-    """(i', j', 1) of each pixel, from −1 to 1: h w 3. The only pixel of a line lies at 0."""
+    """(i', j', 1) of each pixel, from −1 to 1 (0 for an axis of length 1): h w 3."""
     i, j = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (h, w))
     return np.stack([*np.meshgrid(i, j, indexing="ij"), np.ones((h, w))], axis=-1)

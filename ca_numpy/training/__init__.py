@@ -1,4 +1,4 @@
-"""Training: Algorithm 1 of the paper, its configuration, and checkpoints from which a run continues exactly."""
+"""Training: Algorithm 1 of the paper, its configuration, and checkpoints from which a run resumes exactly."""
 
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.loop import TrainResult, train

@@ -1,11 +1,10 @@
-"""The comparisons of section 5.1: each row is the full system with a few fields changed. (docs/ablations.md)"""
+"""The ablations of section 5.1: each is the full system with a few fields changed. (docs/ablations.md)"""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: What each row changes in a `TrainConfig`. The weights of the last three are ours, since the paper gives none. The
-#: last two need `vgg` too.
+#: Changed fields of `TrainConfig`. The loss weights are ours, since the paper gives none. The last two also need `vgg`.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "baseline": {"attention": "none"},

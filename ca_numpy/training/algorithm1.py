@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper, and nothing else.
+"""Algorithm 1 of the paper.
 
 while G has not converged:
     for five critic updates:
@@ -20,12 +20,12 @@ from ca_numpy.training.system import System
 
 
 def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
-    """One update of both critics. Returns the Wasserstein estimate and the penalty, summed over both.
+    """One update of both critics. Returns the `wasserstein` estimate and the `penalty`, summed over both critics.
 
-    Without Wasserstein critics (section 5.1) there is neither: it returns their loss as `critic`.
+    For the other kinds of critics (section 5.1) it returns their loss as `critic`.
     """
     batch = system.next_batch()
-    images, masks = as_tensors([batch.images, batch.masks])  # carried to a GPU once
+    images, masks = as_tensors([batch.images, batch.masks])  # copied to a GPU once
     with no_grad():
         fake = system.generator.complete(images, masks).result
     whole = (images, fake, masks)
@@ -36,19 +36,17 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
         if config.adversarial == "wgan-gp":
             t = system.rngs["penalty"].random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
             penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
-    loss = scored[0] + scored[1]
+    loss = score = scored[0] + scored[1]
+    values = {"critic": score}
     if penalty:
-        loss = loss + (penalty[0] + penalty[1]) * config.penalty_weight
+        total = penalty[0] + penalty[1]
+        loss, values = score + total * config.penalty_weight, {"wasserstein": -score, "penalty": total}
     system.minimise(loss, "critics")
-    # Tensors, not numbers: to read one is to wait for the GPU.
-    values = (
-        {"wasserstein": -(scored[0] + scored[1]), "penalty": penalty[0] + penalty[1]} if penalty else {"critic": loss}
-    )
-    return {name: value.detach() for name, value in values.items()}
+    return {name: value.detach() for name, value in values.items()}  # not floats, which would wait for the GPU
 
 
 def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, Tensor]:
-    """One update of the generator; `adversarial` is false while it learns by reconstruction alone."""
+    """One update of the generator. Without `adversarial`, the critics' scores are not part of the loss."""
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])
     coarse, refined, fake = system.generator.complete(images, masks)
@@ -73,7 +71,7 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
 
 
 def _compared(system: System, config: TrainConfig, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """The losses that section 5.1 compares with and the paper does without: those that have a weight."""
+    """The additional losses of section 5.1 that have a weight; the paper's system has none of them."""
     found: dict[str, Tensor] = {}
     if config.tv_weight:
         found["tv"] = losses.total_variation(fake)

@@ -1,4 +1,4 @@
-"""Averages of the generator's weights over its updates: smoother, and often better, than the last weights."""
+"""Averages of the generator's weights over training, often better than the last weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class ExponentialAverage:
 
         after update t:   avg ← (1 − r)·avg + r·w,   r = (1 − decay) / (1 − decayᵗ)
 
-    This is m / (1 − decayᵗ) of m ← decay·m + (1 − decay)·w, m = 0 at first, as Adam corrects its moments. So the
-    random weights that training starts from have no part in it, and it is of use before 1 / (1 − decay) updates.
-    Buffers are not averaged but copied. Before the first update it is the generator itself.
+    This equals m / (1 − decayᵗ) with m ← decay·m + (1 − decay)·w from m = 0, as Adam corrects its moments: the initial
+    random weights are excluded, and the average is useful before 1 / (1 − decay) updates. Buffers are copied, not
+    averaged. Before the first update it is the generator itself.
 
-    decay   in [0, 1), such as 0.999. Arrays stay where the current backend computes.
+    decay   in [0, 1), such as 0.999
     """
 
     def __init__(self, generator: BaseGenerator, *, decay: float) -> None:
@@ -35,7 +35,7 @@ class ExponentialAverage:
         return self._average if self.updates else self._current
 
     def update(self) -> None:
-        """Take the generator's weights of this moment into the average."""
+        """Add the generator's current weights to the average."""
         self.updates += 1
         r = (1 - self.decay) / (1 - self.decay**self.updates)
         averages, copies = self._average.parameters(), self._average.buffers()
@@ -50,10 +50,10 @@ class ExponentialAverage:
         return self.generator.arrays()
 
     def state(self) -> dict[str, Any]:
-        """How many updates are in the average."""
+        """The number of updates averaged."""
         return {"updates": self.updates}
 
     def restore(self, arrays: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Back to what `arrays` and `state` gave. Raises UserError if a weight is missing or has another shape."""
+        """Restore the results of `arrays` and `state`. Raises UserError for a missing weight or another shape."""
         self._average.load_arrays(arrays)
         self.updates = state["updates"]

@@ -1,4 +1,4 @@
-"""The batches that a run trains on."""
+"""Training batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ca_numpy.training.config import TrainConfig
 
 
 class Batch(NamedTuple):
-    """images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
+    """Images N H W 3 in [-1, 1], masks N H W 1 with 1 = hole, and the box around each hole."""
 
     images: NDArray[np.float32]
     masks: NDArray[np.float32]
@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Crops of a dataset, each with a hole: `batches()` is the next batch. Options are those of the configuration.
+    """Crops of a dataset, each with a hole, with the configuration's options. `batches()` returns the next batch.
 
-    crop_rng, mask_rng   draw the crops, and the holes
-    loader               cuts the crops in the background: a context, which ends its threads
+    crop_rng, mask_rng   draw the crops and the holes
+    loader               loads crops in background threads, which it stops as a context manager
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Batches:
         return Batch(images, *self._sampler(self._mask_rng, len(images)))
 
     def state(self) -> dict[str, Any]:
-        """The place in the data after the last batch, as plain numbers and text."""
+        """The position in the data after the last batch, as JSON-compatible values."""
         return {"loader": self.loader.state(), "mask_rng": self._mask_rng.bit_generator.state}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Back to where `state` was asked for."""
+        """Restore a position returned by `state`."""
         self.loader.restore(state["loader"])
         self._mask_rng.bit_generator.state = state["mask_rng"]

@@ -1,4 +1,4 @@
-"""The state of a run in one file: weights, optimisers, random generators and data order. Whole or not at all."""
+"""The state of a run in one file, written atomically: weights, optimisers, random generators and data order."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ LOG = "log.jsonl"
 
 
 def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config: TrainConfig) -> None:
-    """Write `checkpoint.safetensors`: the system's arrays by name; its state and the run's own as metadata.
+    """Write `checkpoint.safetensors`, with the system's arrays, and the states of system and run as metadata.
 
-    Beside it, `generator.safetensors` with the generator alone, `generator-NAME.safetensors` for each of its averages,
-    and `config.json` for people to read.
+    Also writes `generator.safetensors`, `generator-NAME.safetensors` for each of its averages, and `config.json`.
     """
     metadata = {
         "config": config.to_json(),
@@ -32,14 +31,11 @@ def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config:
     for name, average in system.averages.items():
         save(folder / f"generator-{name}.safetensors", average.generator)
     write_text(folder / CONFIG, config.to_json())
-    weights.write(folder / CHECKPOINT, system.arrays(), metadata=metadata)  # last: what it says is done, is done
+    weights.write(folder / CHECKPOINT, system.arrays(), metadata=metadata)  # last, so that the other files exist
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:
-    """(arrays, state, configuration) of the run in a folder.
-
-    Raises UserError if the folder holds no checkpoint, or one that is damaged or of another kind.
-    """
+    """(arrays, state, configuration) of the run in a folder. Raises UserError for a missing or invalid checkpoint."""
     path = folder / CHECKPOINT
     if not path.is_file():
         raise UserError(f"no run to resume in {str(folder)!r}: it has no {CHECKPOINT}; start one with `ca-numpy train`")

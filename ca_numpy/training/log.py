@@ -17,12 +17,12 @@ from ca_numpy.atomic import write_text
 from ca_numpy.errors import UserError
 from ca_numpy.training.config import TrainConfig
 
-#: What `train` calls with each record of the log: `step`, and numbers by name.
+#: A callback for each record of the log: `step`, and numbers by name.
 OnRecord = Callable[[dict[str, Any]], object]
 
 
 class Log:
-    """One JSON object per line: a record per step, and one per validation. `on_record` is called with each of them."""
+    """One JSON object per line, for each step and each validation. `on_record` is called with each record."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,15 +30,15 @@ class Log:
         self.records: list[dict[str, Any]] = []
 
     def truncate(self, *, before: int) -> None:
-        """Keep what was written of steps before this one: what comes after is about to be made again."""
+        """Remove the records from this step on, which will be repeated. Raises UserError for a damaged file."""
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        if lines and not lines[-1].endswith("\n"):  # a crash cut it short; the checkpoint is older than that
+        if lines and not lines[-1].endswith("\n"):  # truncated by a crash, after the checkpoint
             lines.pop()
         try:
             records = [json.loads(line) for line in lines]
         except ValueError as e:
             raise UserError(f"{str(self.path)!r} is damaged ({e}): move it away and resume again") from e
-        # A validation at step s measures the network after s updates; a training record is of update number s.
+        # A validation at step s follows s updates; the training record of step s is update number s, from 0.
         self.records = [r for r in records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
         write_text(self.path, "".join(json.dumps(r) + "\n" for r in self.records))
 
@@ -51,7 +51,7 @@ class Log:
 
 
 class Progress:
-    """A progress bar with the losses and the time left; where output goes to a file, a line per validation."""
+    """A progress bar with the losses and the time left; not on a terminal, one line per validation."""
 
     def __init__(self, config: TrainConfig, *, first: int, quiet: bool) -> None:
         self.quiet, self.config = quiet, config
@@ -67,13 +67,13 @@ class Progress:
         self.bar.close()
 
     def say(self, line: str) -> None:
-        """A line of its own above the bar."""
+        """Print a line above the bar."""
         if not self.quiet:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
 
     def step(self, record: dict[str, Any]) -> None:
-        """One step further."""
+        """Advance the bar by one step."""
         phase = "Algorithm 1" if "adversarial" in record else "reconstruction"
         names = {"l1": "l1_refined", "W": "wasserstein", "gp": "penalty", "critic": "critic"}
         shown = {short: record.get(name) for short, name in names.items()}
@@ -82,7 +82,7 @@ class Progress:
         self.bar.update()
 
     def validated(self, record: dict[str, Any], *, averages: Iterable[str] = ()) -> None:
-        """What was measured on held-out pictures, of the generator and of its averages of these names."""
+        """Print the validation measurements of the generator and its averages of these names."""
         line = f"step {record['step']:>4}/{self.config.steps}  held out: coarse {record['validation_l1_coarse']:5.2f} %"
         for title, kind in (("refined", "validation"), *((name, f"validation_{name}") for name in averages)):
             line += f"  {title} {record[f'{kind}_l1_refined']:5.2f} %  {record[f'{kind}_psnr']:5.2f} dB"
@@ -90,7 +90,7 @@ class Progress:
 
 
 class StopSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop after the current step; a second one acts at once."""
+    """The first Ctrl-C (or SIGTERM) requests a stop after the current step; a second one interrupts immediately."""
 
     def __init__(self) -> None:
         self.given = False
@@ -99,7 +99,7 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             heard = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN)
-            self._before = {s: signal.signal(s, self._hear) for s in heard}  # a background job ignores Ctrl-C
+            self._before = {s: signal.signal(s, self._hear) for s in heard}  # background jobs ignore Ctrl-C
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -110,4 +110,4 @@ class StopSignal:
         if self.given:
             raise KeyboardInterrupt
         self.given = True
-        tqdm.write("finishing this step, then saving; once more to stop at once", file=sys.stderr)
+        tqdm.write("finishing this step, then saving; press again to stop immediately", file=sys.stderr)

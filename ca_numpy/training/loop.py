@@ -1,4 +1,4 @@
-"""The loop around Algorithm 1: data in, steps, measurements, pictures, checkpoints."""
+"""The training loop around Algorithm 1: steps, validation, pictures, checkpoints."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ from ca_numpy.training.log import OnRecord, Progress, StopSignal
 from ca_numpy.training.pictures import draw_curves, draw_photograph, draw_pictures
 from ca_numpy.training.run import Run, resume_run, start_run
 
-#: A checkpoint at least this often, however long a step takes.
+#: Maximum time between checkpoints.
 SAVE_SECONDS = 300
 
 
 class TrainResult(NamedTuple):
-    """What `train` returns.
-
-    The trained generator, the run's folder, its configuration and its log's records; whether it came to its end; and
-    the pictures that could not be read, each with what is wrong with it.
-    """
+    """The trained generator, its run, and the images that could not be read, {name: reason}."""
 
     generator: BaseGenerator
     folder: Path
@@ -50,24 +46,22 @@ def train(
     on_record: OnRecord | None = None,
     **overrides: Any,
 ) -> TrainResult:
-    """Train the whole system by Algorithm 1, and keep everything about the run in one folder.
+    """Train the whole system by Algorithm 1, and save the run in one folder.
 
         ca_numpy.train(data="my/pictures", steps=2000, backend="auto")
 
-    config       the configuration; `TrainConfig()` if not given. Any of its fields may be given as an option too
-    backend      "numpy", "numba" or another that is installed; "auto" takes the best that works here and says which
-    out          folder of the run, made anew; the next free `runs/001`, `runs/002`, … if not given
-    resume       folder of an interrupted run: goes on exactly as if it had not been interrupted
-    stop_after, minutes   stop (with a checkpoint) after this step, or after this time; `resume` goes on from there
+    config       the configuration, `TrainConfig()` by default; its fields may also be given as keyword arguments
+    backend      "numpy", "numba" or another installed backend; "auto" selects the fastest available
+    out          new folder of the run; by default the next free `runs/001`, `runs/002`, …
+    resume       folder of an interrupted run, which continues exactly as if it had not been interrupted
+    stop_after, minutes   stop with a checkpoint after this step or time; `resume` continues from there
     quiet        print nothing
-    on_record    called with each record of the log, a dict of numbers, once it is written. What it raises ends the run,
-                 which `resume` takes up at its last checkpoint; the records after that come again
+    on_record    called with each record of the log, a dict of numbers, after it is written. An exception ends the run;
+                 resumed from its last checkpoint, it repeats the later records
 
-    The folder holds `config.json`, `log.jsonl` (a record per step), `checkpoint.safetensors`, `generator.safetensors`,
-    with `ema` `generator-ema.safetensors`, `pictures/` and `curves.png`. Ctrl-C finishes the step, saves, and stops; a
-    second one stops at once.
-
-    Raises UserError for bad input, one line each; nothing that was there is written over.
+    The folder holds `config.json`, `log.jsonl` (one record per step), `checkpoint.safetensors`,
+    `generator.safetensors`, with `ema` `generator-ema.safetensors`, `pictures/` and `curves.png`. Ctrl-C finishes the
+    step, saves, and stops; a second one stops immediately. Raises UserError for bad input; never overwrites a run.
     """
     with use_backend(backend) as plain:
         if resume is not None:
@@ -99,7 +93,7 @@ def train(
                 for path in (*shown, run.folder / "curves.png"):
                     progress.say(f"look at  {path}")
             else:
-                progress.say(f"stopped after step {run.step}: go on with  ca-numpy train --resume {run.folder}")
+                progress.say(f"stopped after step {run.step}: continue with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
     interrupted = signal.given
@@ -107,23 +101,23 @@ def train(
 
 
 def _name_for_training(backend: Backend, precision: str) -> str:
-    """The backend's name with the precision that is asked for, or that was chosen with it, or that it trains in."""
+    """The backend's name with the requested precision; "auto" is that of the backend, or its default for training."""
     plain, _, chosen = backend.name.partition(":")
     wanted = (chosen or backend.training_precision) if precision == "auto" else precision
     return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 def generator_rate(config: TrainConfig, step: int) -> float:
-    """The generator's rate at a step: falls linearly from `rate` to `final_rate · rate`."""
+    """The generator's learning rate at a step: decays linearly from `rate` to `final_rate · rate`."""
     return config.rate * (1 - (1 - config.final_rate) * step / max(config.steps - 1, 1))
 
 
 def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int | None, minutes: float | None) -> bool:
-    """Steps until the end (True), or until asked to stop (False)."""
+    """Train to the end (True), or until asked to stop (False)."""
     config, began = run.config, time.monotonic()
     saved = began
     if run.step == 0:
-        run.save()  # first: what is killed while it measures can be resumed all the same
+        run.save()  # before validating, so that a run killed meanwhile can be resumed
         _measure(run, progress)
     while run.step < config.steps:
         _step(run, progress)
@@ -144,7 +138,7 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
 
 
 def _step(run: Run, progress: Progress) -> None:
-    """One round of Algorithm 1, into the log."""
+    """One iteration of Algorithm 1, logged."""
     began = time.monotonic()
     values: dict[str, Tensor] = {}
     adversarial = run.step >= run.config.pretrain
@@ -164,7 +158,7 @@ def _step(run: Run, progress: Progress) -> None:
 
 
 def _measure(run: Run, progress: Progress) -> None:
-    """Validation at this step, into the log. A resumed run does not repeat it."""
+    """Validate at this step and log it. A resumed run does not repeat this."""
     averages = run.system.averages
     record = {"step": run.step} | run.validation.measure(run.system.generator)
     for name, average in averages.items():

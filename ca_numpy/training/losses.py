@@ -1,7 +1,4 @@
-"""What the networks are trained towards: discounted ℓ1, known-pixel ℓ1, Wasserstein terms (sections 3 and 4).
-
-And what section 5.1 compares them with: two other adversarial losses; total variation, perceptual and style losses.
-"""
+"""Losses: discounted ℓ1, known-pixel ℓ1 and WGAN-GP (sections 3 and 4), and the alternatives of section 5.1."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from ca_numpy.engine.autograd import as_tensors, grad
 from ca_numpy.engine.tensor import Tensor, TensorLike, recording, tensor
 from ca_numpy.functional import crop_boxes, softplus
 
-#: The square root has no slope at 0: a gradient of smaller norm than 1e-12 counts as that, and is left alone.
+#: Lower bound under the square root, whose slope at 0 is infinite: norms are at least 1e-12.
 SMALLEST_SQUARE = 1e-24
 
-#: Kinds of adversarial training; the paper's is the first.
+#: Kinds of adversarial loss; the first is the paper's.
 Adversarial = Literal["wgan-gp", "dcgan", "lsgan"]
 
 
@@ -30,21 +27,18 @@ def l1(x: TensorLike, y: TensorLike, weight: TensorLike = 1.0) -> Tensor:
 
 
 def known_l1(x: TensorLike, y: TensorLike, mask: TensorLike) -> Tensor:
-    """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask).   (released code; departure 11)
-
-    A batch without a known pixel gives 0.
-    """
+    """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask), or 0 without any.   (departure 11)"""
     x, y, mask = as_tensors([x, y, mask])
     known = 1.0 - mask
     return l1(x, y, known) / ops.clip(known.mean(), low=1e-6, high=None)
 
 
 def discount_by_box(box: tuple[int, int], *, gamma: float = 0.9) -> NDArray[np.float32]:
-    """Weights γ^min(distance to a side) over a box, as the released code has them: h w 1 in (0, 1].
+    """The released code's weights over a box, h w 1 in (0, 1] (departure 8).
 
         M[i, j] = max(γ^min(i, h − i), γ^min(j, w − j))
 
-    With i counted from 0 the nearer sides are 0 and h − i ≥ 1 away: it is not symmetric. (departure 8)
+    i and j count from 0, so the weights are not symmetric.
     """
     h, w = box
     i, j = np.arange(h)[:, None], np.arange(w)[None, :]
@@ -55,10 +49,9 @@ def discount_by_box(box: tuple[int, int], *, gamma: float = 0.9) -> NDArray[np.f
 def discount_by_distance(mask: NDArray[Any], *, gamma: float = 0.99) -> NDArray[np.float32]:
     """Weights γ^l with l the distance in pixels to the nearest known pixel (section 3): N H W 1 -> N H W 1 in (0, 1].
 
-    "Missing pixels near the hole boundaries have much less ambiguity than those closer to the center." Known pixels
-    have weight 1; distances are Euclidean, between pixel centres. Without any known pixel all weights are 1.
+    Distances are Euclidean, between pixel centres. Without any known pixel all weights are 1.
     """
-    from scipy.ndimage import distance_transform_edt  # a fifth of a second to load
+    from scipy.ndimage import distance_transform_edt  # slow to import
 
     weights = np.ones(mask.shape, np.float32)
     for n, hole in enumerate(mask[:, :, :, 0] > 0.5):
@@ -113,13 +106,13 @@ def discounted_l1(
 
 
 def critic_loss(score_real: Tensor, score_fake: Tensor, *, kind: Adversarial = "wgan-gp") -> Tensor:
-    """What a critic minimises, given its scores N 1 of real and of generated images.
+    """A critic's loss, given its scores N 1 of real and generated images.
 
         "wgan-gp"   mean(fake − real). Its negative estimates the Wasserstein distance (section 3)
-        "dcgan"     mean(log(1 + e^−real)) + mean(log(1 + e^fake)): cross entropy, the scores being logits of "real"
+        "dcgan"     mean(log(1 + e^−real)) + mean(log(1 + e^fake)): cross entropy, with scores as logits of "real"
         "lsgan"     (mean((real − 1)²) + mean(fake²)) / 2
 
-    Only the first goes with `gradient_penalty`. Raises ValueError for another kind.
+    Only the first is combined with `gradient_penalty`. Raises ValueError for another kind.
     """
     if kind == "dcgan":
         return softplus(-score_real).mean() + softplus(score_fake).mean()
@@ -130,10 +123,10 @@ def critic_loss(score_real: Tensor, score_fake: Tensor, *, kind: Adversarial = "
 
 
 def adversarial_loss(score_fake: Tensor, *, kind: Adversarial = "wgan-gp") -> Tensor:
-    """What the generator minimises.
+    """The generator's adversarial loss. Raises ValueError for another kind.
 
     "wgan-gp"   −mean(fake)
-    "dcgan"     mean(log(1 + e^−fake)): the fakes called real, whose slope does not vanish where the critic is sure
+    "dcgan"     mean(log(1 + e^−fake)): the non-saturating loss
     "lsgan"     mean((fake − 1)²) / 2
     """
     if kind == "dcgan":
@@ -152,28 +145,28 @@ def _check_kind(kind: str) -> None:
 def total_variation(x: TensorLike) -> Tensor:
     """mean |x[i + 1, j] − x[i, j]| + mean |x[i, j + 1] − x[i, j]|, each over all such pairs.   N H W C   (section 5.1)
 
-    Unlike `metrics.tv` in the images' own range, and so that it can be differentiated.
+    Unlike `metrics.tv`, differentiable and in the images' own range.
     """
     (x,) = as_tensors([x])
     return ops.abs_(x[:, 1:] - x[:, :-1]).mean() + ops.abs_(x[:, :, 1:] - x[:, :, :-1]).mean()
 
 
 def perceptual_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
-    """How far features of some network are from the truth's: Σ over layers of ‖φ − φ'‖² / ‖φ'‖².   (section 5.1)
+    """Relative distance of two lists of features N H W C: Σ over layers of ‖φ − φ'‖² / ‖φ'‖².   (section 5.1)
 
-    A list of N H W C each. Relative to the truth's, layer by layer and over the batch, so that its weight means the
-    same for any network; the paper gives no normalisation.
+    Norms are over the batch. The normalisation, which the paper does not specify, makes the weight independent of the
+    network.
     """
     return _relative_distance(features, truth)
 
 
 def style_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
-    """The same of the layers' Gram matrices, that forget where things are: Σ ‖G − G'‖²_F / ‖G'‖²_F.   (section 5.1)"""
+    """The same for the Gram matrices of the features: Σ over layers of ‖G − G'‖²_F / ‖G'‖²_F.   (section 5.1)"""
     return _relative_distance([gram(x) for x in features], [gram(x) for x in truth])
 
 
 def gram(x: Tensor) -> Tensor:
-    """G[n, c, d] = Σ_{i,j} x[n, i, j, c] · x[n, i, j, d] / (H·W·C): which channels go together.   N H W C -> N C C"""
+    """Gram matrix G[n, c, d] = Σ_{i,j} x[n, i, j, c] · x[n, i, j, d] / (H·W·C).   N H W C -> N C C"""
     n, h, w, c = x.shape
     rows = x.reshape(n, h * w, c)
     return (rows.transpose(0, 2, 1) @ rows) / float(h * w * c)
@@ -194,8 +187,8 @@ def gradient_penalty(
 
         x̂ = (1 − t)·real + t·fake;   mean over the batch of (‖∇_x̂ critic(x̂) ⊙ √mask‖₂ − 1)²
 
-    real, fake N H W 3; mask N H W 1 or 1 H W 1, 1 = hole; t N 1 1 1 in [0, 1], drawn by the caller. The result can be
-    differentiated with respect to the critic's weights: that is a gradient of a gradient.
+    real, fake N H W 3; mask N H W 1 or 1 H W 1, 1 = hole; t N 1 1 1 in [0, 1], drawn by the caller. Differentiable with
+    respect to the critic's weights, by double backprop.
     """
     real, fake, mask, t = as_tensors([real, fake, mask, t])
     x = tensor((real.detach() + t.detach() * (fake.detach() - real.detach())).data)

@@ -1,4 +1,4 @@
-"""What a run draws: held-out crops on the way, its curves, and one picture inpainted whole."""
+"""Figures of a run: held-out crops during training, loss curves, and one whole image inpainted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ca_numpy.registry import current_backend
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.validation import Validation
 
-#: Rows of the pictures drawn on the way.
+#: Crops shown during training.
 SHOWN = 6
 
 
 def draw_pictures(path: Path, generator: BaseGenerator, validation: Validation) -> None:
-    """input | coarse | result | truth | attention, of some held-out crops."""
-    from ca_numpy import viz  # matplotlib takes a second to load: only where a picture is drawn
+    """Draw input | coarse | result | truth | attention for some held-out crops."""
+    from ca_numpy import viz  # matplotlib is slow to import
 
     images, masks = validation.batch.images[:SHOWN], validation.batch.masks[:SHOWN]
     with no_grad():
@@ -32,7 +32,7 @@ def draw_pictures(path: Path, generator: BaseGenerator, validation: Validation) 
 
 
 def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validation) -> None:
-    """The losses and measurements so far, with what filling in the mean colour would give."""
+    """Draw the losses and measurements so far, with the mean-colour baseline."""
     from ca_numpy import viz
 
     drawn = [{k: v for k, v in r.items() if k not in ("rate", "seconds")} for r in records]
@@ -41,11 +41,11 @@ def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validatio
 
 
 def draw_photograph(folder: Path, generator: BaseGenerator, dataset: Dataset, config: TrainConfig) -> list[Path]:
-    """Inpaint the first held-out picture whole, as a user would: the result, and a sheet of all its steps."""
+    """Inpaint the first held-out image whole, as a user would; saves the result and a sheet of all steps."""
     from ca_numpy import viz
 
     pixels = dataset[0]
-    shrink = 2 * config.size / min(pixels.shape[:2])  # holes as large, in pixels, as those that were trained on
+    shrink = 2 * config.size / min(pixels.shape[:2])  # so that holes are as large, in pixels, as in training
     image = resize(pixels, (round(pixels.shape[0] * shrink), round(pixels.shape[1] * shrink))) if shrink < 1 else pixels
     mask = np.zeros((*image.shape[:2], 1), np.float32)
     side = min(config.box, max(min(image.shape[:2]) // 2, 1))  # a small picture gets a smaller hole

@@ -1,4 +1,4 @@
-"""Named configurations: a first run, a folder of pictures, the paper's numbers, and those of the weights that ship."""
+"""Named configurations: a first run, a folder of images, the paper's settings, and those of the included weights."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 
 from ca_numpy.training.config import TrainConfig
 
-#: Named starting points; any field can be changed on top.
+#: Configurations by name; any field can be overridden.
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(),
-    # A folder of pictures, for a night on two cores: larger windows, a gentler rate, and time for Algorithm 1.
+    # A folder of images, overnight on two cores: larger windows, a lower rate, and time for Algorithm 1.
     "medium": TrainConfig(
         validation=0.1,
         width=24,
@@ -60,11 +60,11 @@ _SCENES = TrainConfig(
     pictures_every=500,
     checkpoint_every=200,
 )
-#: Adds the textures made by program, which are small: not to the largest crops.
+#: With procedural textures, which are too small for the largest crops.
 _MIXED = dataclasses.replace(_SCENES, data="scenes:scenes+textures")
 
-#: How the weights that ship were trained (docs/model_card.md). What a crop of 64 pixels teaches costs a sixteenth of
-#: what it costs at 256. The last stage is the longest: it varies colours, and draws holes of every kind.
+#: How the included weights were trained (docs/model_card.md). A crop of 64 pixels costs a sixteenth of one of 256. The
+#: last stage is the longest, with colour jitter and holes of every kind.
 STAGES: dict[str, tuple[TrainConfig, ...]] = {
     "scenes": (
         dataclasses.replace(
@@ -87,7 +87,7 @@ STAGES: dict[str, tuple[TrainConfig, ...]] = {
     ),
 }  # fmt: skip
 
-#: A folder of pictures that the shipped weights are to learn: their last stage once more, shorter and gentler.
+#: Fine-tunes the included weights on a folder of images: their last stage again, shorter and at a lower rate.
 PRESETS["finetune"] = dataclasses.replace(
     STAGES["scenes"][-1], data=TrainConfig.data, init="shipped", validation=0.1, steps=2_000, pretrain=2_000, rate=1e-4,
     validate_every=100, seed=0,

@@ -1,4 +1,4 @@
-"""A run: what learns, what it learns from, and the folder that keeps it. Started anew, or resumed."""
+"""A training run: system, data and folder, started or resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ca_numpy.training.validation import Validation
 
 
 class Run:
-    """One run: what learns, what it learns from, where it is kept, and how far it is."""
+    """A run's system, data, folder, and current step."""
 
     def __init__(self, config: TrainConfig) -> None:
         config.check()
@@ -33,42 +33,42 @@ class Run:
         self.validation = Validation(held_out, config)
 
     def keep_in(self, folder: Path) -> None:
-        """Where the run is kept; the folder is made if it is not there."""
+        """Set the run's folder, and create it if necessary."""
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         self.folder, self.log = folder, Log(folder / LOG)
 
     def begin_with(self, path: str) -> None:
-        """Take over a generator's weights. Raises UserError for one that is built differently."""
+        """Initialise from a generator's weights. Raises UserError for another architecture."""
         try:
             self.system.generator.load_arrays(load(path).arrays())
         except UserError as e:
-            raise UserError(f"cannot begin with {path!r}: {e}") from e
+            raise UserError(f"cannot initialise from {path!r}: {e}") from e
 
     def save(self) -> None:
-        """A checkpoint of this very moment. Raises UserError, and keeps the one before, if training has diverged."""
+        """Write a checkpoint. Raises UserError, and keeps the previous one, if training has diverged."""
         self.refuse_divergence({name: float(np.abs(a).max()) for name, a in self.system.arrays().items()})
         save_checkpoint(self.folder, self.system, {"step": self.step} | self.batches.state(), self.config)
 
     def restore(self, arrays: dict[str, Any], state: dict[str, Any]) -> None:
-        """Back to the moment of a checkpoint; the log forgets what came after."""
+        """Restore a checkpoint, and truncate the log to it."""
         self.system.restore(arrays, state)
         self.batches.restore(state)
         self.step = state["step"]
         self.log.truncate(before=self.step)
 
     def refuse_divergence(self, record: dict[str, float]) -> None:
-        """Raises UserError for values that are not finite, before they are kept anywhere."""
+        """Raises UserError for values that are not finite, before they are saved."""
         bad = [name for name, value in record.items() if not np.isfinite(value)]
         if bad:
             kept = (self.folder / CHECKPOINT).exists()
-            past = "the checkpoint before it is kept" if kept else "there is no checkpoint yet"
+            past = "the previous checkpoint is kept" if kept else "there is no checkpoint yet"
             raise UserError(
-                f"training diverged at step {self.step} ({bad[0]} not finite; {past}): start anew with a smaller rate"
+                f"training diverged at step {self.step} ({bad[0]} not finite; {past}): start again with a smaller rate"
             )
 
 
 def start_run(config: TrainConfig | None, overrides: dict[str, Any], *, out: str | PathLike[str] | None) -> Run:
-    """A new run in a folder of its own. Raises UserError for bad input, before anything is written."""
+    """A new run in a new folder. Raises UserError for bad input, before anything is written."""
     config = with_whole_paths(configured(config or TrainConfig(), overrides))
     if out is not None:
         _refuse_used(Path(out))
@@ -89,7 +89,7 @@ def start_run(config: TrainConfig | None, overrides: dict[str, Any], *, out: str
 def resume_run(
     folder: Path, overrides: dict[str, Any], *, config: TrainConfig | None, out: str | PathLike[str] | None
 ) -> Run:
-    """The run of a folder, at its last checkpoint. Raises UserError for options that would change its past."""
+    """The run in a folder, at its last checkpoint. Raises UserError for options that cannot change."""
     arrays, state, saved = load_checkpoint(folder)
     if out is not None or config is not None:
         raise UserError("a resumed run keeps its folder and configuration: leave out `out` and `config`")
@@ -103,7 +103,7 @@ def resume_run(
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
-    """The same configuration, so that its run can be resumed from anywhere."""
+    """The configuration with absolute paths, so that its run can be resumed from any folder."""
     paths = {"data": resolved(config.data)}
     for name in ("init", "vgg"):
         given = getattr(config, name)
@@ -114,13 +114,13 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
 
 def _refuse_used(folder: Path) -> None:
     if (folder / CHECKPOINT).exists():
-        raise UserError(f"{str(folder)!r} already holds a run: give another folder, or go on with --resume {folder}")
+        raise UserError(f"{str(folder)!r} already holds a run: give another folder, or continue with --resume {folder}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{str(folder)!r} is not empty: a run is kept in a folder of its own, give another with --out")
+        raise UserError(f"{str(folder)!r} is not empty: a run needs its own folder, give another with --out")
 
 
 def _claimed(parent: Path) -> Path:
-    """The next of runs/001, runs/002, … made here and now: two runs that start together get two."""
+    """Create the next of runs/001, runs/002, …, atomically, so that concurrent runs get different folders."""
     for n in range(1, 10**6):
         folder = parent / f"{n:03d}"
         try:

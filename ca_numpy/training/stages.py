@@ -1,4 +1,4 @@
-"""Training in stages: small crops first, larger ones later, each stage beginning with the weights of the one before."""
+"""Training in stages of increasing crop size, each initialised with the weights of the previous one."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def train_in_stages(
     on_record: OnRecord | None = None,
     **overrides: Any,
 ) -> TrainResult:
-    """Train by the stages of `STAGES[name]`, one run after the other, each beginning with what the last one learnt.
+    """Train by the stages of `STAGES[name]`, each a run initialised with the weights of the previous one.
 
         train_in_stages("scenes", data="scenes:my/scenes", out="runs/scenes")
 
-    out         holds a run for each stage, `1-64`, `2-128`, …; `runs/NAME` if not given. The same call goes on where
-                an interrupted one was, and passes over stages that are finished
+    out         folder of the stages' runs, `1-64`, `2-128`, …; `runs/NAME` by default. Repeating the call resumes an
+                interrupted stage and skips finished ones
     minutes     stop with a checkpoint after this time
-    on_record   as for `train`; steps begin anew with each stage
-    overrides   fields of `TrainConfig`, in all stages; not those in which the stages differ, except `data`: what
-                stands first in the stages' data is exchanged, what they add to it stays
+    on_record   as for `train`; steps restart with each stage
+    overrides   fields of `TrainConfig` for all stages, except those in which the stages differ; `data` replaces the
+                first part of each stage's data
 
-    Returns the last stage's result, or that of the stage it stopped in. Raises UserError as `train` does, and where
-    `out` has stages with other options.
+    Returns the result of the last stage run. Raises UserError as `train` does, and if `out` has stages with other
+    options.
     """
     stages = with_overrides(name, overrides)
-    for stage in stages:  # what is wrong with the last is told before the first
+    for stage in stages:  # report errors of all stages before the first starts
         stage.check()
         open_split(stage.data, validation=stage.validation)
     folder = Path("runs") / name if out is None else Path(out)
@@ -70,7 +70,7 @@ def train_in_stages(
             result = train(config, out=part, **options)
         if result.interrupted or not result.finished:
             if not quiet:
-                print("the same command goes on from here, with all stages", file=sys.stderr, flush=True)
+                print("repeat the command to continue", file=sys.stderr, flush=True)
             break
     return result
 
@@ -89,14 +89,14 @@ def with_overrides(name: str, overrides: dict[str, Any]) -> tuple[TrainConfig, .
 
 
 def refuse_set(name: str, fields: Iterable[str]) -> None:
-    """Raises UserError for a field in which the stages differ, but for `data`."""
+    """Raises UserError for a field other than `data` in which the stages differ."""
     for field in fields:
         if field != "data" and len({getattr(stage, field, None) for stage in STAGES[name]}) > 1:
             raise UserError(f"the stages of {name!r} set {field} themselves: leave it out, or train by another preset")
 
 
 def _step_reached(part: Path, config: TrainConfig) -> int | None:
-    """The step of this stage's checkpoint; None if it has none. Raises UserError where that has other options."""
+    """The step of this stage's checkpoint, or None. Raises UserError if the checkpoint has other options."""
     if not (part / CHECKPOINT).is_file():
         return None
     _, state, saved = load_checkpoint(part)

@@ -1,4 +1,4 @@
-"""All that learns, under names: what is entered here is trained, saved, checked and resumed with the rest."""
+"""The networks, optimisers and averages of a run by name, which are trained, saved and resumed together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ca_numpy.training.config import TrainConfig
 
 
 class Average(Protocol):
-    """A generator whose weights follow those of the one that learns. It is measured and saved beside it."""
+    """A generator whose weights average those of the trained one; validated and saved with it."""
 
     @property
     def generator(self) -> BaseGenerator: ...
     def update(self) -> None:
-        """Called after each update of the generator that learns."""
+        """Called after each update of the trained generator."""
 
     def arrays(self) -> dict[str, NDArray[Any]]: ...
     def state(self) -> dict[str, Any]: ...
@@ -36,16 +36,16 @@ class Average(Protocol):
 
 @dataclass(frozen=True)
 class System:
-    """All that learns, by name, and where its batches and its randomness come from.
+    """Everything that is trained, by name, with the sources of batches and random numbers.
 
     networks     "generator", "local_critic", "global_critic", and any other `Module`
     optimisers   "generator" and "critics"
     rngs         "penalty" draws the points between real and fake
     averages     of the generator's weights
-    vgg          judges by its features, if the configuration asks for that, and does not learn
+    vgg          a fixed network for perceptual and style losses, if configured
 
-    A checkpoint holds `arrays()` and `state()`. The arrays' names are the variables' own, those of an optimiser's
-    moments begin with `adam/<its name>/`, an average's with its name.
+    A checkpoint holds `arrays()` and `state()`. Arrays have their variables' names; an optimiser's moments are prefixed
+    with `adam/<its name>/`, an average's arrays with its name.
     """
 
     networks: dict[str, Module]
@@ -68,12 +68,12 @@ class System:
         return cast(Critic, self.networks["global_critic"])
 
     def minimise(self, loss: Tensor, optimiser: str, *, rate: float | None = None) -> None:
-        """One step of the optimiser of this name, against the gradient of a scalar loss."""
+        """One step of the named optimiser on a scalar loss."""
         adam = self.optimisers[optimiser]
         adam.step(grad(loss, list(adam.parameters.values())), rate=rate)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """{name: NumPy array} of all that changes by learning. Raises ValueError for two arrays of one name."""
+        """{name: NumPy array} of everything that training changes. Raises ValueError for two arrays of one name."""
         parts = [network.arrays() for network in self.networks.values()]
         parts += [adam.arrays(f"adam/{name}") for name, adam in self.optimisers.items()]
         parts += [{f"{name}/{v}": a for v, a in average.arrays().items()} for name, average in self.averages.items()]
@@ -85,15 +85,15 @@ class System:
         return found
 
     def state(self) -> dict[str, Any]:
-        """What else a resumed run needs, as plain numbers and text: the optimisers' clocks, the random generators."""
+        """The rest of the state, as JSON-compatible values: the optimisers' clocks and the random generators."""
         clocks = {name: adam.clock.t for name, adam in self.optimisers.items()}
         rngs = {f"{name}_rng": rng.bit_generator.state for name, rng in self.rngs.items()}
         return {"clocks": clocks} | rngs | {name: average.state() for name, average in self.averages.items()}
 
     def restore(self, arrays: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Back to what `arrays()` and `state()` gave; what else is in them is passed over.
+        """Restore the results of `arrays()` and `state()`, ignoring other entries.
 
-        Raises UserError if an array is missing or has another shape: the system is of another architecture.
+        Raises UserError if an array is missing or has another shape.
         """
         for network in self.networks.values():
             network.load_arrays(arrays)
@@ -113,7 +113,7 @@ def new_system(
     penalty_rng: np.random.Generator,
     next_batch: Callable[[], Batch],
 ) -> System:
-    """Fresh networks and optimisers. Raises UserError for VGG weights that are asked for and cannot be read."""
+    """New networks and optimisers. Raises UserError for unreadable VGG weights."""
     variant = dataclasses.replace(variant_of(config.variant), propagation=config.propagation)
     kind = architecture(config.architecture)
     generator = kind(variant=variant, attention=config.attention, width=config.width, rng=weight_rng)

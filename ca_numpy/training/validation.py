@@ -1,4 +1,4 @@
-"""The same held-out crops and holes, measured again and again."""
+"""Validation on fixed held-out crops and holes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ca_numpy.models import BaseGenerator
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
 
-#: Crops to measure on.
+#: Number of validation crops.
 COUNT = 16
 
 
 class Validation:
-    """`COUNT` crops of held-out pictures with the box in the centre as their hole.
+    """`COUNT` crops of held-out images with the central box as their hole.
 
-    `mean_colour` is the ℓ1 in the hole, in percent, of filling it with each crop's mean known colour: what any learning
-    must beat. `skipped` are pictures that cannot be read, each with what is wrong with it.
+    `mean_colour` is the ℓ1 in the hole, in percent, of the baseline that fills it with each crop's mean known colour.
+    `skipped` are unreadable images, {name: reason}.
     """
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
@@ -37,7 +37,7 @@ class Validation:
         self.mean_colour = float(metrics.l1(images, np.broadcast_to(mean, images.shape), mask=masks).mean())
 
     def measure(self, generator: BaseGenerator) -> dict[str, float]:
-        """ℓ1 in the hole in percent, of either stage, and the refined stage's PSNR in the hole in dB."""
+        """ℓ1 in the hole of both stages, in percent, and PSNR in the hole of the refined stage, in dB."""
         images, masks, _ = self.batch
         with no_grad():
             coarse, refined, _ = generator.complete(images, masks)

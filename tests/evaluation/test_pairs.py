@@ -79,12 +79,12 @@ def edited(path: Path, old: str, new: str) -> Path:
         ('"photograph": "astronaut"', '"photograph": "cosmonaut"', "no photograph"),
         ('"photograph": "astronaut"', '"texture": "stripes-00001"', "no texture"),
         ('"photograph": "astronaut"', '"file": "nowhere.png"', "cannot read"),
-        ('"photograph": "astronaut"', '"painting": "astronaut"', "no list of pairs"),
+        ('"photograph": "astronaut"', '"painting": "astronaut"', "not a list of pairs"),
         ("ca-numpy pairs 1", "ca-numpy pairs 2", "format"),
         ('"window": [64, 64', '"window": [640, 64', "not inside"),
-        ('"hole"', '"whole"', "no list of pairs"),
-        ('"size": 32', '"size": 32x', "no list of pairs"),
-        ('"pairs": [', '"pairs": ["cat.jpg", ', "no list of pairs"),
+        ('"hole"', '"whole"', "not a list of pairs"),
+        ('"size": 32', '"size": 32x', "not a list of pairs"),
+        ('"pairs": [', '"pairs": ["cat.jpg", ', "not a list of pairs"),
     ],
 )
 def test_a_damaged_list_is_refused_in_one_line(tmp_path, old, new, told):
@@ -102,7 +102,7 @@ def test_a_box_that_leaves_nothing_known_or_nothing_to_fill_is_refused(tmp_path,
 
 
 def test_what_no_list_can_name_is_refused(tmp_path, rng):
-    with pytest.raises(UserError, match="in no file"):
+    with pytest.raises(UserError, match="not in a file"):
         make_pairs(Images([rng.uniform(-1, 1, (20, 20, 3))]), size=16, count=1)
     with pytest.raises(UserError, match="no holes 'round'"):
         make_pairs(Photographs(), size=16, count=1, holes="round")

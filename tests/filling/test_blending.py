@@ -75,5 +75,5 @@ def test_nothing_leaves_the_range():
 def test_without_a_hole_there_is_nothing_to_do_and_without_known_pixels_nothing_can_be_done():
     image = np.zeros((4, 4, 3), np.float32)
     np.testing.assert_array_equal(blend(image, image + 1, np.zeros((4, 4, 1))), image)
-    with pytest.raises(ValueError, match="no edge"):
+    with pytest.raises(ValueError, match="no boundary"):
         blend(image, image, np.ones((4, 4, 1)))

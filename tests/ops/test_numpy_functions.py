@@ -174,7 +174,7 @@ def test_what_is_named_does_what_the_function_does(name: str) -> None:
 @pytest.mark.parametrize("name", INSTEAD)
 def test_every_function_in_the_table_is_numpys_and_names_its_own_entry(name: str) -> None:
     room = "np.linalg" if name == "norm" else "np"
-    message = f"{room}.{name} would make a plain array of a Tensor, and lose its gradients: use {INSTEAD[name]}, or"
+    message = f"{room}.{name} would convert a Tensor to a plain array and lose its gradients: use {INSTEAD[name]}, or"
     if not hasattr(MODULES[room], name):
         pytest.skip(f"this NumPy has no {name}")
     outcomes = [attempt(form, getattr(MODULES[room], name), [0.5, 1.0]) for form in FORMS]

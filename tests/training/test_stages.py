@@ -79,7 +79,7 @@ def test_ctrl_c_in_the_last_step_of_a_stage_stops_before_the_next(tiny, tmp_path
 
 
 def test_the_first_stage_may_begin_with_the_weights_that_ship(tiny, tmp_path):
-    with pytest.raises(UserError, match="cannot begin with 'shipped'"):  # by its name: what is wrong is the width
+    with pytest.raises(UserError, match="cannot initialise from 'shipped'"):  # by its name: what is wrong is the width
         train_in_stages(**tiny, init="shipped", out=tmp_path / "run")
 
 

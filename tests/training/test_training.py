@@ -392,9 +392,9 @@ def test_a_run_may_begin_with_the_weights_of_another(whole_run, tmp_path):
     for name, w in whole_run.generator.arrays().items():
         np.testing.assert_allclose(begun.generator.arrays()[name], w, atol=1e-9)
     assert Path(begun.config.init).is_absolute()
-    with pytest.raises(UserError, match=r"cannot begin with .*: .* has shape"):
+    with pytest.raises(UserError, match=r"cannot initialise from .*: .* has shape"):
         train(TINY, init=str(whole_run.folder), width=6, out=tmp_path / "wider", quiet=True)
-    with pytest.raises(UserError, match="cannot begin with 'nowhere'"):
+    with pytest.raises(UserError, match="cannot initialise from 'nowhere'"):
         train(TINY, init="nowhere", out=tmp_path / "none", quiet=True)
     assert not (tmp_path / "wider").exists()
 

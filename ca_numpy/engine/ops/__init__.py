@@ -1,6 +1,6 @@
-"""Every differentiable primitive, and below its name the rules of its derivatives.
+"""The differentiable primitives and their derivative rules.
 
-Something is a primitive only if a backend might have a faster kernel for it, or if composing it would keep more than
+An operation is a primitive only if a backend might have a faster kernel for it, or if composing it would keep more than
 one large intermediate. Everything else is a composite in `functional`.
 """
 

@@ -1,7 +1,7 @@
-"""The nonlinearities: ELU throughout the generator, leaky ReLU in the critics, softmax in the attention.
+"""The activations: ELU throughout the generator, leaky ReLU in the critics, softmax in the attention.
 
-Each has its slope as an operation of its own, taken from the *output* where that is enough: so a kernel fused with what
-comes before (`conv_bias_elu`) need not keep its input.
+Slopes are operations too, computed from the *output* where possible, so a fused kernel (`conv_bias_elu`) need not keep
+the activation's input.
 """
 
 from __future__ import annotations

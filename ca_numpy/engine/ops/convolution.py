@@ -1,9 +1,9 @@
-"""Convolution: three linear maps of one trilinear form, whose rules name each other.
+"""Convolution: three bilinear maps of one trilinear form, whose rules refer to each other.
 
     T(x, w, g) = ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩ = ⟨w, conv2d_dw(g, x)⟩
 
-Each is linear in both its inputs, and the derivative of any of them is one of the other two. So the family is
-closed: derivatives of every order exist, and double backprop through a critic costs nothing more to write.
+The derivatives of each are the other two. The family is closed under differentiation, so derivatives of every order
+exist and double backprop through a critic needs no extra code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, geometry: Con
     return elu(add(conv2d(x, w, geometry=geometry), b))
 
 
-# Fused in the backend, not in the calculus: the chain rule through ELU once, then convolution's own rules.
+# Fused in the backend only: the rules apply the chain rule through ELU once, then convolution's own rules.
 conv_bias_elu = Op("conv_bias_elu", reference=_conv_bias_elu)
 defvjp(
     conv_bias_elu,
@@ -65,7 +65,7 @@ def _upsample_conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, geom
     return conv_bias_elu(_doubled(x), w, b, geometry=geometry)
 
 
-# The same rules, with the doubling and its adjoint beside them. The doubled picture is not kept but made again.
+# The same rules with upsampling and its adjoint. The upsampled input is recomputed, not kept.
 upsample_conv_bias_elu = Op("upsample_conv_bias_elu", reference=_upsample_conv_bias_elu)
 defvjp(
     upsample_conv_bias_elu,

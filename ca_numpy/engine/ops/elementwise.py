@@ -1,4 +1,4 @@
-"""Arithmetic on each element. Broadcasting is NumPy's; `sum_to` undoes it in the gradient."""
+"""Elementwise arithmetic with NumPy's broadcasting, whose adjoint is `sum_to`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ca_numpy.engine.tensor import OPS, Tensor, TensorLike
 
 
 def _like(g: Tensor, x: Tensor) -> Tensor:
-    """g summed over what broadcasting repeated of x."""
+    """g summed over the axes along which x was broadcast."""
     return g if g.shape == x.shape else sum_to(g, shape=x.shape)
 
 
@@ -32,7 +32,7 @@ _power = Op("power")
 
 
 def _power_rule(g: Tensor, y: Tensor, x: Tensor, exponent: float) -> Tensor:
-    """p·x^(p−1); for p = 1 and p = 0 written without a power, so that x = 0 stays harmless"""
+    """g·p·x^(p−1), without the power for p = 0 and p = 1, so that x = 0 stays finite."""
     return g * exponent * power(x, exponent=exponent - 1) if exponent not in (0, 1) else g * exponent
 
 
@@ -40,9 +40,9 @@ defvjp(_power, _power_rule)
 
 
 def power(x: TensorLike, *, exponent: SupportsFloat) -> Tensor:
-    """x^exponent for a constant exponent: exp(log(x) * p) serves where the exponent is to be differentiated.
+    """x^exponent for a constant exponent, x of any shape.
 
-    x of any shape -> the same shape. Raises TypeError for an exponent that is a Tensor or an array.
+    To differentiate with respect to the exponent, use exp(log(x) * p). Raises TypeError for a Tensor or array exponent.
     """
     if isinstance(exponent, (Tensor, np.ndarray)):
         raise TypeError("the exponent of ** must be a number: write exp(log(x) * p) to differentiate it")

@@ -21,13 +21,13 @@ defvjp(
 
 
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
-    """… M K times … K N; a vector counts as one row on the left, as one column on the right.
+    """… M K times … K N; a vector is a row on the left and a column on the right.
 
-    Raises ValueError if the inner lengths differ.
+    Raises ValueError if the inner dimensions differ.
     """
     a, b = as_tensors([a, b])
     if min(a.ndim, b.ndim) == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
-        raise ValueError(f"cannot multiply {a.shape} by {b.shape}: the inner lengths must agree")
+        raise ValueError(f"cannot multiply {a.shape} by {b.shape}: the inner dimensions must agree")
     y = _matmul(a if a.ndim > 1 else a.reshape(1, -1), b if b.ndim > 1 else b.reshape(-1, 1))
     if a.ndim == 1:
         y = y.reshape(*y.shape[:-2], y.shape[-1])

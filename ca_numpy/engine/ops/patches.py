@@ -1,4 +1,4 @@
-"""Moving pixels about: patches, positions, nearest-neighbour resizing. Linear, each beside its adjoint."""
+"""Patches, gathering and nearest-neighbour resizing: linear operations, each with its adjoint."""
 
 from __future__ import annotations
 

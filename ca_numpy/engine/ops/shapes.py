@@ -1,4 +1,4 @@
-"""Sums, repetition and rearrangement: linear, and each beside its adjoint."""
+"""Sums, broadcasting and rearrangement: linear operations, each with its adjoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ca_numpy.engine.autograd import Op, as_tensor, as_tensors, defvjp
 from ca_numpy.engine.tensor import OPS, Tensor, TensorLike
 from ca_numpy.registry import current_backend
 
-# Undoing broadcasting happens here and nowhere else.
 sum_to = Op("sum_to")
 broadcast_to = Op("broadcast_to")
 defvjp(sum_to, lambda g, y, x, shape: broadcast_to(g, shape=x.shape))
@@ -45,7 +44,7 @@ defvjp(_concat, each=_part_of)
 
 
 def reshape(x: TensorLike, shape: int | tuple[Any, ...]) -> Tensor:
-    """The same values in row-major order in another shape; one length may be -1. ValueError if they do not fill it."""
+    """The same values in row-major order in another shape; one length may be -1. Raises ValueError if sizes differ."""
     x = as_tensor(x)
     lengths = [int(n) for n in (shape if isinstance(shape, tuple) and shape != () else (shape,)) for n in _flat(n)]
     if -1 in lengths:
@@ -60,49 +59,40 @@ def _flat(n: Any) -> tuple[Any, ...]:
     return tuple(n) if isinstance(n, (tuple, list)) else (n,)
 
 
-def _axis(axis: int, ndim: int) -> int:
-    """Counted from the front. Raises NumPy's AxisError, a ValueError, for one that is not there."""
-    return normalize_axis_index(axis, ndim)
-
-
 def transpose(x: TensorLike, axes: tuple[Any, ...] = ()) -> Tensor:
-    """Axes in another order; reversed if none are given. Raises ValueError unless each axis is given once."""
+    """Permute the axes; reversed if none are given. Raises ValueError unless each axis is given once."""
     x = as_tensor(x)
-    order = [_axis(a, x.ndim) for axis in axes for a in _flat(axis)] or list(reversed(range(x.ndim)))
+    order = [normalize_axis_index(a, x.ndim) for axis in axes for a in _flat(axis)] or list(reversed(range(x.ndim)))
     if sorted(order) != list(range(x.ndim)):
         raise ValueError(f"transpose needs each of the {x.ndim} axes once, got {axes}")
     return _transpose(x, axes=tuple(order))
 
 
 def concat(xs: Sequence[TensorLike], *, axis: int) -> Tensor:
-    """Arrays side by side along an axis."""
+    """Concatenate arrays along an axis."""
     tensors = as_tensors(xs)
-    return _concat(*tensors, axis=_axis(axis, tensors[0].ndim))
+    return _concat(*tensors, axis=normalize_axis_index(axis, tensors[0].ndim))
 
 
 def constant_like(x: TensorLike, like: Tensor) -> Tensor:
-    """x, of any shape, as a constant in the dtype of `like`: what a mask is beside an image."""
+    """x, of any shape, as a constant in the dtype of `like`."""
     return Tensor(current_backend().asarray(as_tensor(x).data, dtype=like.dtype), tracked=False)
 
 
 def sum_(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Σ over some axes, or over all."""
+    """Sum over the given axes, or all."""
     x = as_tensor(x)
-    axes = range(x.ndim) if axis is None else {_axis(a, x.ndim) for a in _flat(axis)}
+    axes = range(x.ndim) if axis is None else {normalize_axis_index(a, x.ndim) for a in _flat(axis)}
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     y = sum_to(x, shape=kept)
     return y if keepdims else _reshape(y, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
 def mean(x: TensorLike, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Σ over some axes, or over all, divided by how many values it sums."""
+    """Mean over the given axes, or all."""
     x = as_tensor(x)
     total = sum_(x, axis=axis, keepdims=keepdims)
     return total * (total.size / x.size) if x.size else total
 
 
-# What Tensor's methods call.
-OPS["sum"] = sum_
-OPS["mean"] = mean
-OPS["reshape"] = reshape
-OPS["transpose"] = transpose
+OPS.update(sum=sum_, mean=mean, reshape=reshape, transpose=transpose)

@@ -65,7 +65,7 @@ def test_no_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
     monkeypatch.delenv(registry.VARIABLE, raising=False)
-    registry._tell_once.cache_clear()
+    registry._warn_once.cache_clear()
     with use_backend("auto") as backend:
         assert backend.name in ("numba", "numpy")
     said = capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "backend 'cupy' cannot be used: there is no CUDA device" in said
     with use_backend("auto"):
         assert capsys.readouterr().err == ""
-    registry._tell_once.cache_clear()
+    registry._warn_once.cache_clear()
 
 
 def test_too_little_memory_is_told_with_how_much_was_needed() -> None:
