@@ -24,7 +24,9 @@ NULL = np.uint64(0)
 
 
 class Kernels(Protocol):
-    """Launches kernels, named by their file and the C++ expression of an instance."""
+    """Launches kernels, named by their file in `folder` and the C++ expression of an instance."""
+
+    folder: Path
 
     def launch(
         self, file: str, expression: str, grid: tuple[int, ...], threads: int, arguments: tuple[Any, ...]
@@ -58,8 +60,8 @@ def arguments_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @cache
-def source(file: str) -> str:
-    return (FOLDER / file).read_text(encoding="utf-8")
+def source(file: str, *, folder: Path = FOLDER) -> str:
+    return (folder / file).read_text(encoding="utf-8")
 
 
 @cache
@@ -76,12 +78,12 @@ class CudaKernels:
     """
 
     def __init__(self, cupy: Any, *, folder: Path = FOLDER) -> None:
-        self._cupy, self._folder = cupy, folder
+        self._cupy, self.folder = cupy, folder
 
     @cache  # noqa: B019  there is one instance per process
     def _function(self, file: str, expression: str) -> Any:
         options = ("-std=c++17", f"-I{FOLDER}", f"-DSOURCES=0x{digest()}ULL")
-        code = (self._folder / file).read_text(encoding="utf-8")
+        code = source(file, folder=self.folder)
         module = self._cupy.RawModule(code=code, options=options, name_expressions=[expression])
         return module.get_function(expression)
 

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Callable, Hashable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ca_numpy.errors import UserError
 
-from .device import C_NAMES, NULL, Device, source
+from .device import C_NAMES, FOLDER, NULL, Device, source
 
 Array = Any
 T = TypeVar("T")
@@ -44,11 +45,11 @@ class Parameter(NamedTuple):
 
 
 @cache
-def parameters(file: str, expression: str) -> tuple[Parameter, ...]:
+def parameters(file: str, expression: str, *, folder: Path = FOLDER) -> tuple[Parameter, ...]:
     """The parameters of a kernel's instance, parsed from its source."""
-    kernel, instance = expression.split("<", 1)
+    kernel, _, instance = expression.partition("<")
     number = np.dtype(np.float64 if instance.lower().startswith("double") else np.float32)
-    (declared,) = (found[2] for found in _KERNEL.finditer(source(file)) if found[1] == kernel)
+    (declared,) = (found[2] for found in _KERNEL.finditer(source(file, folder=folder)) if found[1] == kernel)
     return tuple(
         Parameter(name, ("an array" if star else "a number", _INTEGERS.get(kind, number)), bool(star and not const))
         for const, kind, star, name in _PARAMETER.findall(declared)
@@ -84,7 +85,7 @@ class Launcher:
         if 0 in grid:
             return
         laid = []
-        for wanted, a in zip(parameters(file, expression), arguments, strict=True):
+        for wanted, a in zip(parameters(file, expression, folder=self.kernels.folder), arguments, strict=True):
             array = isinstance(a, self.xp.ndarray)
             kind = "an array" if array else "a number", _INT if isinstance(a, int) else a.dtype
             if kind != wanted.kind and not (a is NULL and wanted.kind[0] == "an array"):

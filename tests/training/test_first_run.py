@@ -16,7 +16,7 @@ def test_the_default_run_beats_the_mean_colour_and_the_coarse_stage_it_began_wit
     assert last["step"] == TrainConfig().steps
     assert sum("penalty" in r for r in result.records) >= 10, "Algorithm 1 has to have had its turn"
     references = mean_colour_by_hand(result.config)
-    assert last["validation_l1_refined"] < references
+    assert last["validation_l1_refined"] < 0.9 * references  # 0.82 of it was seen
     assert last["validation_l1_refined"] < first["validation_l1_coarse"]
 
 

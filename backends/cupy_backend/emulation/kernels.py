@@ -20,7 +20,7 @@ import numpy as np
 from ca_numpy.backend import wall_clock
 from ca_numpy.errors import UserError
 
-from ..device import FOLDER, arguments_of, digest
+from ..device import FOLDER, arguments_of, digest, source
 from ..tiles import every_instance
 from .arrays import ndarray
 
@@ -38,7 +38,7 @@ class EmulatedKernels:
 
     def __init__(self, *, backwards: bool = False, seed: int | None = None,
                  instances: dict[str, list[str]] | None = None, folder: Path = FOLDER) -> None:  # fmt: skip
-        self._order, self._folder = int(backwards) if seed is None else 2 + seed, folder
+        self._order, self.folder = int(backwards) if seed is None else 2 + seed, folder
         self._instances = every_instance() if instances is None else instances
         self._compiler = compiler()
 
@@ -77,7 +77,7 @@ class EmulatedKernels:
             for i, expression in enumerate(instances)
         )
         text = f"""#include "{HEADER}"
-#include "{self._folder / file}"
+#include "{self.folder / file}"
 extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** arguments) {{
     switch (which) {{
 {cases}
@@ -85,7 +85,7 @@ extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** a
     return 2;
 }}
 """
-        included = HEADER.read_text(encoding="utf-8"), digest(), (self._folder / file).read_text(encoding="utf-8")
+        included = HEADER.read_text(encoding="utf-8"), digest(), source(file, folder=self.folder)
         return ctypes.CDLL(str(compiled(self._compiler, text, included)))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ca_numpy.backends.cupy_backend.device import Device, source
+from ca_numpy.backends.cupy_backend.device import FOLDER, Device, source
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.launch import Launcher, parameters
 from ca_numpy.backends.cupy_backend.tiles import every_instance
@@ -17,6 +17,8 @@ INSTANCES = [(file, instance) for file, instances in every_instance().items() fo
 
 class Spy:
     """A substitute for the kernels: records launches and runs nothing."""
+
+    folder = FOLDER
 
     def __init__(self) -> None:
         self.launched: list[tuple[Any, ...]] = []
