@@ -1,4 +1,4 @@
-"""Averages of the generator's weights over training, often better than the last weights."""
+"""Averages of the generator's weights over training, smoother than the last weights."""
 
 from __future__ import annotations
 

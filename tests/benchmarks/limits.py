@@ -36,7 +36,7 @@ Arrays = np.ndarray[Any, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", help="a run or a weight file; the weights that ship if not given")
+    parser.add_argument("run", nargs="?", help="a run or a weight file; the bundled weights if not given")
     parser.add_argument("--data", default="scenes:scenes")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--count", type=int, default=19)
