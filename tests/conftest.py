@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ca_numpy.engine.tensor import is_recording
+from ca_numpy.engine.recording import is_recording
 from ca_numpy.registry import current_backend, registered_backends, use_backend, why_unavailable
 
 try:

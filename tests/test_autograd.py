@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca_numpy import Tensor, functional, grad, no_grad, ops, tensor
-from ca_numpy.engine.tensor import is_recording
+from ca_numpy.engine.recording import is_recording
 from ca_numpy.testing import gradcheck
 
 

@@ -23,7 +23,7 @@ from ca_numpy import jit  # noqa: E402
 ROOT = Path(__file__).parents[1]
 COMPILED = [
     *(f"ca_numpy.backends.{path.stem}" for path in sorted((ROOT / "backends").glob("numba_*.py"))),
-    "ca_numpy.peers.patchmatch_kernels",
+    "ca_numpy.filling.patchmatch_kernels",
 ]
 COMPILERS = {"jit", "njit", "generated_jit", "vectorize", "guvectorize", "stencil", "cfunc"}
 
@@ -92,7 +92,8 @@ WORK = dedent(
     """
     import os, signal, threading
     import numpy as np
-    from ca_numpy.peers.patchmatch import nearest_field
+    from ca_numpy.filling.patchmatch import nearest_field
+    from ca_numpy.geometry import AttentionGeometry, ConvGeometry
     from ca_numpy.registry import load_backend
 
     backend = load_backend("numba")
@@ -103,12 +104,11 @@ WORK = dedent(
     z = rng.standard_normal((20, 20, 3)).astype("f4")
 
     def convolve():
-        how = {"stride": 2, "dilation": 1, "pads": ((1, 1), (1, 1))}
-        return backend.conv_bias_elu(x, w, np.zeros(4, "f4"), **how)
+        geometry = ConvGeometry(stride=2, pads=((1, 1), (1, 1)))
+        return backend.conv_bias_elu(x, w, np.zeros(4, "f4"), geometry=geometry)
 
     def attend():
-        valid, how = np.ones((1, 36), "f4"), {"ksize": 3, "rate": 2, "fuse_k": 3, "softmax_scale": 10.0, "fuse": True}
-        return backend.contextual_attention(x, x[:, ::-1], valid, **how)
+        return backend.contextual_attention(x, x[:, ::-1], np.ones((1, 36), "f4"), geometry=AttentionGeometry())
 
     def learn():
         return backend.adam(w, w, w, w * w, rate=1e-3, beta1=0.5, beta2=0.9, eps=1e-8)[0]

@@ -13,7 +13,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from ca_numpy.engine.tensor import OPS, Tensor, TensorLike, is_recording, recording
+from ca_numpy.engine.recording import is_recording, recording
+from ca_numpy.engine.tensor import OPS, Tensor, TensorLike
 from ca_numpy.registry import current_backend
 
 Rule = Callable[..., Any]

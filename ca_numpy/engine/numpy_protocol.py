@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ca_numpy.engine.recording import is_recording
+
 #: Replacements for NumPy functions, by name.
 INSTEAD = {
     **dict.fromkeys(("reshape", "ravel", "squeeze", "expand_dims"), "x.reshape(shape)"),
@@ -30,15 +32,22 @@ INSTEAD = {
 
 
 def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """`Tensor.__array_function__`: raises TypeError that names the replacement.
+    """`Tensor.__array_function__`: raises TypeError that names the replacement if a tracked Tensor is recorded.
 
-    Only `np.shape`, `np.ndim` and `np.size` are allowed: they do not depend on the values.
+    Constants convert to arrays. `np.shape`, `np.ndim` and `np.size` are always allowed: they ignore the values.
     """
-    if function.__name__ in ("shape", "ndim", "size"):
+    if function.__name__ in ("shape", "ndim", "size") or not (is_recording() and _tracked((args, *kwargs.values()))):
         return function._implementation(*args, **kwargs)
     instead = INSTEAD.get(function.__name__)
     name = f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1)
     raise gradients_lost(name, f"use {instead}, or " if instead else "")
+
+
+def _tracked(value: Any) -> bool:
+    """Whether there is a tracked Tensor in it, or in the lists and tuples in it."""
+    if isinstance(value, list | tuple):
+        return any(map(_tracked, value))
+    return getattr(value, "tracked", False) is True
 
 
 def gradients_lost(maker: str, instead: str = "") -> TypeError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.backend import Array
 from ca_numpy.engine.numpy_protocol import array_function, gradients_lost
+from ca_numpy.engine.recording import is_recording
 from ca_numpy.registry import current_backend
 
 if TYPE_CHECKING:
@@ -22,23 +21,6 @@ TensorLike: TypeAlias = "Tensor | NDArray[Any] | float"
 
 #: Every differentiable operation by name, filled by `ops/`.
 OPS: dict[str, Callable[..., Tensor]] = {}
-
-_recording: ContextVar[bool] = ContextVar("ca_numpy_recording", default=True)
-
-
-def is_recording() -> bool:
-    """Whether operations are currently recorded."""
-    return _recording.get()
-
-
-@contextmanager
-def recording(on: bool, /) -> Iterator[None]:
-    """Switch recording on or off inside a `with` block."""
-    token = _recording.set(on)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
 
 
 class Tensor:

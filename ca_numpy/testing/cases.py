@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import Op, grad
-from ca_numpy.engine.tensor import Tensor, recording, tensor
+from ca_numpy.engine.recording import recording
+from ca_numpy.engine.tensor import Tensor, tensor
 from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.registry import use_backend
 from ca_numpy.testing import oracles, problems

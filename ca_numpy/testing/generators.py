@@ -199,6 +199,13 @@ class AttentionProblem:
     mask: Array
     geometry: AttentionGeometry
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The geometry as keywords of `functional.contextual_attention`."""
+        g = self.geometry
+        return {"ksize": g.ksize, "rate": g.rate, "softmax_scale": g.softmax_scale,
+                "fuse": g.fuse_k is not None, "fuse_k": g.fuse_k or 3}  # fmt: skip
+
     def __repr__(self) -> str:
         holes = float(self.mask.mean())
         return f"AttentionProblem(f {self.f.shape}, b {self.b.shape}, {holes:.0%} hole, {self.geometry})"

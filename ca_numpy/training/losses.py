@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensors, grad
-from ca_numpy.engine.tensor import Tensor, TensorLike, recording, tensor
+from ca_numpy.engine.recording import recording
+from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.functional import crop_boxes, softplus
 
 #: Lower bound under the square root, whose slope at 0 is infinite: norms are at least 1e-12.

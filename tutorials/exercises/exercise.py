@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy import Tensor
 from exercises.diagnosis import close, differences, first_difference
 
 Array = NDArray[Any]
@@ -102,7 +103,7 @@ class Exercise:
             results = (results,)
         if any(r is None or r is Ellipsis for r in results):
             raise NothingReturned("returns nothing" if len(results) == 1 else "returns nothing for one of its results")
-        return tuple(np.asarray(r, dtype=np.float64) for r in results)
+        return tuple(np.asarray(r.numpy() if isinstance(r, Tensor) else r, dtype=np.float64) for r in results)
 
     def _known_mistake(self, answer: Any, wanted: Mapping[str, Results]) -> str | None:
         """The message for an answer that behaves like one of the mistakes on every input."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ca_numpy.engine.autograd import Op, defvjp
-from ca_numpy.engine.tensor import Tensor, is_recording
+from ca_numpy.engine.recording import is_recording
+from ca_numpy.engine.tensor import Tensor
 from ca_numpy.geometry import AttentionGeometry
 from ca_numpy.registry import current_backend
 
