@@ -24,6 +24,23 @@ from ca_numpy.training.system import System, new_system
 Array = np.ndarray[Any, Any]
 STEP = 1e-6
 
+#: Small enough for a second or two; the critics join at step 2.
+TINY = TrainConfig(
+    data="photographs",
+    width=4,
+    critic_width=4,
+    size=32,
+    box=16,
+    max_shrink=2,
+    batch=2,
+    steps=5,
+    pretrain=2,
+    critic_steps=2,
+    validate_every=2,
+    pictures_every=100,
+    checkpoint_every=100,
+)
+
 
 # ---- what a run draws ------------------------------------------------------------------------------------------------
 def generators_of(config: TrainConfig) -> list[np.random.Generator]:

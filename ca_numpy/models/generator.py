@@ -204,7 +204,9 @@ class Generator(BaseGenerator):
             if any(variable.startswith(name) for variable in weights):
                 attention = kind
         model = cls(variant=variant, attention=attention, width=width, rng=rng, dtype=weights[first].dtype)
-        model.load_arrays(colours_turned(weights) if channel_order == "bgr" else weights)
+        model.load_arrays(weights)
+        if channel_order == "bgr":  # once names and shapes are known to be right
+            model.load_arrays(colours_turned(model.arrays()))
         return model
 
     def erase(self, image: TensorLike, mask: TensorLike) -> Tensor:

@@ -88,6 +88,19 @@ def test_the_fgvc_port_sees_bgr_and_is_turned(monkeypatch: pytest.MonkeyPatch, t
     assert loaded.learnt == Learnt(hole=128, size=256)
 
 
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("name", ["conv17/kernel", "allconv17/bias", "xconv1/kernel"])
+def test_incomplete_weights_are_one_line_in_either_order(name: str, order: str, tmp_path: Path) -> None:
+    missing, flat = (draw_weights(width=2) for _ in range(2))
+    del missing[f"inpaint_net/{name}"]
+    flat[f"inpaint_net/{name}"] = np.zeros(3)
+    for arrays in (missing, flat if "kernel" in name else missing):
+        weights.write(tmp_path / "some.safetensors", arrays, metadata={"channel_order": order})
+        with pytest.raises(UserError, match=f"inpaint_net/{name}") as caught:
+            ca_numpy.load(tmp_path / "some.safetensors")
+        assert "\n" not in str(caught.value)
+
+
 def test_bare_arrays_are_rgb_and_say_nothing_of_their_training(tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", **MODEL.arrays())
     loaded = ca_numpy.load(tmp_path / "bare.npz")

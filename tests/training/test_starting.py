@@ -4,29 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_cases import TINY
 
 import ca_numpy
 from ca_numpy import weights
 from ca_numpy.models import Generator
-from ca_numpy.training import TrainConfig, train
+from ca_numpy.training import train
 from ca_numpy.training.presets import PRESETS
-
-#: Small enough for a second or two; the critics join at step 2.
-TINY = TrainConfig(
-    data="photographs",
-    width=4,
-    critic_width=4,
-    size=32,
-    box=16,
-    max_shrink=2,
-    batch=2,
-    steps=5,
-    pretrain=2,
-    critic_steps=2,
-    validate_every=2,
-    pictures_every=100,
-    checkpoint_every=100,
-)
 
 
 def test_what_is_killed_while_it_first_measures_can_be_resumed(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_cases import generators_of, loader_of, sampler_of
+from training_cases import TINY, generators_of, loader_of, sampler_of
 
 import ca_numpy
 from ca_numpy import weights
@@ -22,23 +22,6 @@ from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.loop import generator_rate
 from ca_numpy.training.presets import PRESETS
 from ca_numpy.training.system import System
-
-#: Small enough for a second or two; the critics join at step 2.
-TINY = TrainConfig(
-    data="photographs",
-    width=4,
-    critic_width=4,
-    size=32,
-    box=16,
-    max_shrink=2,
-    batch=2,
-    steps=5,
-    pretrain=2,
-    critic_steps=2,
-    validate_every=2,
-    pictures_every=100,
-    checkpoint_every=100,
-)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
