@@ -105,12 +105,13 @@ class Inpaint:
 
 @dataclass
 class Evaluate:
-    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over hole and whole picture."""
+    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV, SSIM, SWD, over hole and whole picture."""
 
     model: Positional[Path | None] = None
     """A run folder or weight file. Default: the bundled weights."""
     methods: tuple[str, ...] = ()
-    """Methods to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. Default: the first two."""
+    """Methods to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic, pypatchmatch. Default: the first
+    two."""
     data: str | None = None
     """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
     size: int | None = None
