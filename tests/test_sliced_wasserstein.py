@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import wasserstein_distance
 
 from ca_numpy import metrics, sliced_wasserstein
+from ca_numpy.data import Photographs
 from ca_numpy.errors import UserError
 
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
@@ -35,6 +36,11 @@ def texture(seed, n=1, size=64):
     """Rough noise, N H W 3 in [-1, 1]."""
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(n, size, size, 3)), (0, 0.8, 0.8, 0), mode="wrap")
     return np.clip(0.3 * noise / noise.std(), -1, 1)
+
+
+def photograph(name):
+    photographs = Photographs()
+    return photographs[photographs.names.index(name)].astype(np.float64)
 
 
 def middle(size=64, margin=16):
@@ -131,6 +137,15 @@ def test_a_blur_is_further_than_a_shift_of_the_same_texture_and_psnr_says_the_op
     shifted, blur = np.roll(truth, (down, right), (1, 2)), gaussian_filter(truth, (0, 2, 2, 0), mode="wrap")
     assert metrics.swd(shifted, truth, mask=middle()) < metrics.swd(blur, truth, mask=middle()) / 2
     assert metrics.psnr(shifted, truth, mask=middle()) < metrics.psnr(blur, truth, mask=middle()) - 1
+
+
+def test_gravel_has_the_numbers_of_the_user_guide():
+    gravel = photograph("gravel")[:256]
+    truth, beside = gravel[:, :256], gravel[:, 256:]
+    results = np.stack([gaussian_filter(truth, (2, 2, 0)), beside])
+    truths = np.stack([truth, truth])
+    assert_array_equal(metrics.psnr(results, truths, mask=middle(256, 64)).round(), [22, 13])
+    assert_allclose(metrics.swd(results, truths, mask=middle(256, 64)), [353, 90], atol=1)
 
 
 @given(seeds)

@@ -69,8 +69,9 @@ def evaluate(
     sheet        also draw the first images to this `.png` file: input, each method, truth
     against      a second model, "other model" in the table
 
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1], for the refined result pasted into the image, the coarse
-    one, the refined one blended (`ca_numpy.filling.blend`), the other methods, and the truth (the target for TV).
+    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1], SWD from 0, for the refined result pasted into the image,
+    the coarse one, the refined one blended (`ca_numpy.filling.blend`), the other methods, and the truth (the target for
+    TV). ℓ1, ℓ2 and PSNR prefer a blur to a sharp texture in the wrong place: read TV and SWD beside them.
     Raises UserError for bad input, or a method whose library is not installed.
     """
     methods = _checked_methods(methods)
