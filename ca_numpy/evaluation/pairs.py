@@ -308,10 +308,10 @@ def _parsed(entry: dict[str, Any], folder: Path) -> Pair:
     name, hole = str(entry[source]), entry["hole"]
     if source == "file":
         name = str((folder / name).resolve())
-    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), _parsed_hole(hole))
+    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), _parsed_hole(hole, name))
 
 
-def _parsed_hole(hole: dict[str, Any]) -> Hole:
+def _parsed_hole(hole: dict[str, Any], name: str) -> Hole:
     kind = str(hole["kind"])
     if "box" in hole:
         return Hole(kind, box=BoundingBox(*map(int, hole["box"])))
@@ -319,5 +319,7 @@ def _parsed_hole(hole: dict[str, Any]) -> Hole:
         return Hole(kind, seed=tuple(map(int, hole["seed"])), sha256=str(hole["sha256"]))
     polygons = tuple(tuple((float(row), float(column)) for row, column in polygon) for polygon in hole["points"])
     if not polygons or min(map(len, polygons)) < 3 or not all(np.isfinite(polygon).all() for polygon in polygons):
-        raise ValueError("a polygon needs at least three points, each a finite row and column")
+        raise UserError(
+            f"the hole of {quoted(name)} is no polygon: give at least three points, each a finite row and column"
+        )
     return Hole(kind, polygons=polygons)

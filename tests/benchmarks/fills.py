@@ -8,7 +8,7 @@
 `fill` writes to --out, for each list:
 
     LIST/NAME-METHOD.png   the filled pictures
-    LIST.png               all pictures, every method, and the truth where it is known
+    LIST.png               all pictures, every method, and the truth, or the object that was removed
     table.md               the measures over the holes, for lists whose truth is known
     blind/LIST-NAME.png    the input, and the fills in a random order as A, B, C, …
     key.json               which letter is which method
@@ -89,7 +89,7 @@ def fill_all(lists: Sequence[Path], methods: Sequence[str], out: Path, *, seed: 
         }
         known = truth_known(pairs)
         save_fills(out / path.stem, pairs.names, fills)
-        shown = fills | ({"truth": images} if known else {})
+        shown = fills | {"truth" if known else "the object": images}
         viz.save(viz.method_sheet(images, masks, shown, row_labels=pairs.names), out / f"{path.stem}.png")
         if known:
             tables.append(f"{path.stem}, {len(images)} pictures, over the hole\n\n{table(images, masks, shown)}")
