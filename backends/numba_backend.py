@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.jit import LOCK
 
-from . import numba_attention, numba_conv, numba_elementwise
+from . import numba_attention, numba_conv, numba_elementwise, numba_patches
 from .numba_gemm import WIDTH
 from .numba_memory import POOL
 from .numpy_backend import NumpyBackend, nearest_pixels
@@ -107,6 +107,25 @@ class NumbaBackend(NumpyBackend):
         self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
     ) -> tuple[Array, Array]:
         return numba_attention.backward(g, f, b, valid, geometry)
+
+    def patch_distance(
+        self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
+    ) -> Array:
+        return numba_patches.patch_distance(z, guide, weight, places, field, radius)
+
+    def improve_field(
+        self, z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
+        distance: Array, offsets: Array, *, radius: int, jump: int,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        return numba_patches.improve_field(
+            z, guide, weight, source, places, number, field, distance, offsets, radius, jump
+        )
+
+    def patch_vote(self, z: Array, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        return numba_patches.patch_vote(z, pixels, number, field, weight, radius)
+
+    def patch_source(self, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        return numba_patches.patch_source(pixels, number, field, weight, radius)
 
     def adam(
         self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float
