@@ -22,7 +22,9 @@ PATCHES = 4096
 def patch_distance(z: Array, guide: Array, weight: Array, places: Array, field: Array, radius: int) -> Array:
     """weight ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖²  for p in places and q in field"""
     width = 2 * radius + 1
-    patches = sliding_window_view(z, (width, width), axis=(0, 1))  # patches[y − radius, x − radius] is centred at (y, x)
+    patches = sliding_window_view(
+        z, (width, width), axis=(0, 1)
+    )  # patches[y − radius, x − radius] is centred at (y, x)
     distance = np.empty(len(places), z.dtype)
     for start in range(0, len(places), PATCHES):
         some = slice(start, start + PATCHES)
