@@ -31,7 +31,7 @@ SIGMA = 4.0
 COLOUR_SIGMA = 16.0
 #: How much the joined copies keep to these colours, per pixel of the guess: half of a difference in colour at the rim
 #: is gone after about seven pixels.
-KEPT = 0.01
+KEPT = 0.002
 
 
 def complete(

@@ -34,7 +34,7 @@ from ca_numpy.registry import use_backend
 Places = NDArray[np.int32]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
-TURNS = (60, 40, 20, 10, 4)
+TURNS = (60, 40, 40, 20, 8, 4)
 #: How many of them copy, at the two finest levels.
 COPYING_TURNS = 7
 #: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
@@ -44,7 +44,7 @@ TRUST = 1.3
 #: Where votes copy, distances count this much more: a choice, not a mean.
 SHARPNESS = 100.0
 #: Weight of the guide per level, coarsest first; the last one for all finer levels.
-GUIDANCE = (1.0, 0.3, 0.1)
+GUIDANCE = (1.0, 0.1)
 
 
 class Copies(NamedTuple):
