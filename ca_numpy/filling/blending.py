@@ -16,7 +16,7 @@ from ca_numpy.filling.patchmatch import Copies
 
 #: A difference in colour, between copies from two places, that is half kept as an edge and half smoothed away as a seam
 #: is 0.83 times this: the length of a vector of RGB in [-1, 1].
-EDGE = 1.0
+EDGE = 1.5
 #: Conjugate gradients stop at this residual, or after this many steps.
 TOLERANCE, MOST_STEPS = 1e-4, 1000
 

@@ -39,6 +39,8 @@ TURNS = (60, 40, 40, 20, 8, 4)
 COPYING_TURNS = 7
 #: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
 JUMPS = ((8, 1), (4, 1), (2, 1))
+#: Random search reaches this far, in pixels, at all but the coarsest level: far matches come from there.
+REACH = 16
 #: A patch's vote weight falls by this factor per pixel of depth in the hole.
 TRUST = 1.3
 #: Where votes copy, distances count this much more: a choice, not a mean.
@@ -114,7 +116,7 @@ def copied(
     with use_backend("auto") as device, tqdm(total=sum(turns), desc="copying", disable=quiet or None) as bar:
         for n, level in enumerate(levels):
             guidance = GUIDANCE[min(n, len(GUIDANCE) - 1)]
-            search = _Search(level, device, rng, radius, low, guidance)
+            search = _Search(level, device, rng, radius, low, guidance, whole=before is None)
             if before is None:
                 search.begin(guess)
             else:
@@ -139,6 +141,8 @@ class _Search:
         radius: int,
         low: Floats | None = None,
         guidance: float = 0.0,
+        *,
+        whole: bool = True,
     ) -> None:
         self.device, self.rng, self.radius = device, rng, radius
         self.z, self.hole = level.z.copy(), level.hole
@@ -158,7 +162,7 @@ class _Search:
         self.trust = TRUST ** -np.minimum(_depth(self.hole)[tuple(self.places.T)], 200)  # float32 underflows beyond
         self.field = self.drawn(len(self.places))
         self.distance = np.zeros(len(self.places), np.float32)
-        self.moved = max(size) / 2
+        self.reach = max(size) / 2 if whole else REACH
 
     def drawn(self, count: int) -> Places:
         """Random sources."""
@@ -200,16 +204,17 @@ class _Search:
             device.asarray, (self.z, self.guide, self.weight, self.source, self.places, self.number, self.field)
         )
         distance = device.patch_distance(z, guide, weight, places, field, radius=radius)
-        for jump in jumps:
-            offsets = device.asarray(self.offsets())
+        for n, jump in enumerate(jumps):
+            last = n == len(jumps) - 1  # random search once an iteration: propagation finds more
+            offsets = device.asarray(self.offsets() if last else np.zeros((0, len(self.places), 2), np.int32))
             field, distance = device.improve_field(
                 z, guide, weight, source, places, number, field, distance, offsets, radius=radius, jump=jump
             )
         self.field, self.distance = device.to_numpy(field), device.to_numpy(distance)
 
     def offsets(self) -> Places:
-        """Random offsets K n 2 in squares that halve from the image's size to a pixel."""
-        reach = self.moved * 0.5 ** np.arange(max(1, int(np.log2(max(self.moved, 2))) + 1), dtype=np.float32)
+        """Random offsets K n 2, in squares that halve from `reach` to a pixel."""
+        reach = self.reach * 0.5 ** np.arange(max(1, int(np.log2(max(self.reach, 1))) + 1), dtype=np.float32)
         random = self.rng.random((len(reach), len(self.places), 2), np.float32)
         random -= np.float32(0.5)
         random *= 2 * reach[:, None, None]
