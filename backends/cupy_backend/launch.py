@@ -30,6 +30,7 @@ _KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)
 _PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
 _INT = np.dtype(np.int32)
 _INTEGERS: dict[str, np.dtype[Any]] = {
+    "bool": np.dtype(np.bool_),
     "int": _INT,
     "long long": np.dtype(np.int64),
     "unsigned long long": np.dtype(np.uint64),

@@ -152,7 +152,9 @@ def test_rounding_is_to_the_nearest_number_of_so_many_bits(
 
 # ---- the backend on it -------------------------------------------------------------------------------------------
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to"])
+@pytest.mark.parametrize(
+    "case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to", "improve_field"]
+)
 def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
     """Where a barrier is missing, one of the orders reads what has not been written."""
     backends = [EmulatedCupyBackend(**order) for order in ORDERS.values()]
