@@ -2,9 +2,10 @@
 #include "common.cuh"
 
 // Lanes that share a patch. A patch row is contiguous, 20 to 60 numbers, and eight lanes read 32 bytes of it at a time:
-// one sector of the L2 cache, wherever the match is. One thread per patch would touch 32 sectors in every load, wait
-// for the slowest of 32 searches, and leave most of a GPU idle on the coarse levels, which have few patches and most of
-// the rounds. A whole warp per patch would be idle for half of each row, and sum it in five steps instead of three.
+// one sector of the L2 cache or two, wherever the match is. One thread per patch would touch 32 sectors in every load,
+// wait for the slowest of 32 searches, and leave most of a GPU idle on the coarse levels, which have few patches and
+// most of the rounds. A whole warp per patch would be idle for half of each row, and need five steps for its sum, not
+// three.
 constexpr int LANES = 8;
 
 template <class T> __device__ T sum_of_lanes(T x) {
