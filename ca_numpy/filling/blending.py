@@ -92,7 +92,6 @@ def joined(
     """
     from scipy import sparse  # slow to import
 
-    height, width = hole.shape
     pixels, sources = copies
     n = len(pixels)
     number = np.full(hole.shape, -1)

@@ -185,14 +185,14 @@ class _Search:
         self.vote()
 
     def upsample(self, coarse: _Search) -> None:
-        """The field of the level before: if p maps to q there, 2 p maps to 2 q. Matches that are no sources are redrawn."""
+        """The field of the level before: if p maps to q there, 2 p maps to 2 q. Redraws matches that are no sources."""
         size = np.array(self.hole.shape, np.int32)
         inner = np.clip(self.places // 2, self.radius, np.array(coarse.hole.shape) - 1 - self.radius)
         index = coarse.number[tuple(inner.T)]
         field = self.places + 2 * (coarse.field[index] - coarse.places[index])
         field = np.clip(field, self.radius, size - 1 - self.radius).astype(np.int32)
         good = self.source[tuple(field.T)]
-        field[~good] = self.drawn(np.count_nonzero(~good))
+        field[~good] = self.drawn(int(np.count_nonzero(~good)))
         worst = 4 * coarse.distance.max() + 1  # makes their vote negligible
         self.field, self.distance = field, np.where(good, coarse.distance[index], worst).astype(np.float32)
         self.vote()
@@ -238,7 +238,7 @@ class _Search:
     def _weights(self, sharpness: float = 1.0) -> Floats:
         spread = 2 * self._mean_around(self.distance) / self.nearby + np.float32(1e-9)
         closeness = np.exp(np.maximum(-sharpness * self.distance / spread, -60))
-        return (self.trust * closeness + 1e-30).astype(np.float32)
+        return np.asarray(self.trust * closeness + 1e-30, np.float32)
 
     def _mean_around(self, values: Floats) -> Floats:
         """Mean of the patches' values over a patch's width, with 0 where there are none."""
@@ -246,7 +246,7 @@ class _Search:
 
         spread = np.zeros(self.inside.shape, np.float32)
         spread[self.inside] = values
-        return uniform_filter(spread, 2 * self.radius + 1, mode="constant")[self.inside]
+        return np.asarray(uniform_filter(spread, 2 * self.radius + 1, mode="constant")[self.inside])
 
 
 def nearest_field(
