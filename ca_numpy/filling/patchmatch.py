@@ -34,7 +34,7 @@ from ca_numpy.registry import use_backend
 Places = NDArray[np.int32]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
-TURNS = (60, 40, 40, 20, 8, 4)
+TURNS = (60, 40, 40, 14, 6, 4)
 #: How many of them copy, at the two finest levels.
 COPYING_TURNS = 7
 #: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
