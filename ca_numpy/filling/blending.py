@@ -136,7 +136,7 @@ def _solved(matrix: Any, right: NDArray[Any], start: NDArray[Any]) -> NDArray[An
     """u with matrix u = right, n C, by conjugate gradients for all columns at once, until the residual is TOLERANCE."""
 
     def squares(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-        return np.maximum(np.einsum("nc,nc->c", a, b), np.float32(1e-30))
+        return np.asarray(np.maximum(np.einsum("nc,nc->c", a, b), np.float32(1e-30)))
 
     u = start.copy()
     residual = right - matrix @ u
