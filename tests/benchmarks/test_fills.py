@@ -42,7 +42,7 @@ def test_every_hole_is_filled_by_every_method_and_measured_where_the_truth_is_kn
     table = (tmp_path / "out" / "table.md").read_text("utf-8")
     assert table.startswith("known, 2 pictures")
     assert "objects" not in table
-    assert "| truth | ∞ | 100.00 ± 0.00 |" in table
+    assert "| truth | ∞ | 0.00 ± 0.00 | 100.00 ± 0.00 |" in table
     assert table in capsys.readouterr().out
 
 
