@@ -21,10 +21,7 @@ from numba.core.dispatcher import Dispatcher  # noqa: E402  (where Numba is miss
 from ca_numpy import jit  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-COMPILED = [
-    *(f"ca_numpy.backends.{path.stem}" for path in sorted((ROOT / "backends").glob("numba_*.py"))),
-    "ca_numpy.filling.patchmatch_kernels",
-]
+COMPILED = [f"ca_numpy.backends.{path.stem}" for path in sorted((ROOT / "backends").glob("numba_*.py"))]
 COMPILERS = {"jit", "njit", "generated_jit", "vectorize", "guvectorize", "stencil", "cfunc"}
 
 

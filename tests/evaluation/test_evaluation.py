@@ -151,10 +151,7 @@ def test_guided_completion_is_a_method_beside_the_model():
     refined = MODEL.complete(images, mask).refined.numpy()
     with ca_numpy.use_backend("numpy"):
         filled = np.stack(
-            [
-                guided.complete(x, m, filling.blend(x, y, m))
-                for x, y, m in zip(images, refined, mask, strict=True)
-            ]
+            [guided.complete(x, m, filling.blend(x, y, m)) for x, y, m in zip(images, refined, mask, strict=True)]
         )
     assert table.rows["guided"]["hole"]["l1"][0] == pytest.approx(metrics.l1(images, filled, mask=mask).mean())
     assert set(table.leads) == set()

@@ -31,7 +31,7 @@ def method(request):
 @pytest.fixture
 def picture(rng):
     mask = np.zeros((24, 30), bool)
-    mask[3:9, 4:11] = mask[12:20, 15:] = True
+    mask[3:9, 4:11] = mask[12:20, 15:] = mask[:2, :3] = True
     return rng.uniform(-1, 1, (24, 30, 3)).astype(np.float32), mask
 
 

@@ -70,7 +70,9 @@ def test_each_level_halves_the_one_before_down_to_the_smallest(height, width, se
             assert coarse.hole[y, x] == fine.hole[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].any()
     for level in levels:
         assert (level.z[level.hole] == 0).all()
-        assert_allclose(level.z[~level.hole], np.broadcast_to([0.2, -0.4, 0.6, 0, 0], (np.sum(~level.hole), 5)), atol=1e-5)
+        assert_allclose(
+            level.z[~level.hole], np.broadcast_to([0.2, -0.4, 0.6, 0, 0], (np.sum(~level.hole), 5)), atol=1e-5
+        )
 
 
 # -- the surroundings of the holes ----------------------------------------------------------------------------
