@@ -72,7 +72,8 @@ def inpaint(
     quiet     show no progress bar
 
     Images are mirrored to multiples of 8, and the result cropped. Raises UserError for unreadable files, a mask of
-    another size, an empty or full mask, NaN in the image, a method whose library is missing, or a model for one that uses none.
+    another size, an empty or full mask, NaN in the image, a method whose library is missing, or a model for a method
+    that uses none.
     """
     if method not in get_args(Method):
         raise UserError(f"there is no method {method!r}: choose from {', '.join(get_args(Method))}")

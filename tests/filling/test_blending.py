@@ -147,7 +147,7 @@ def shifted_case():
     hole = np.zeros((20, 32), bool)
     hole[6:14, 3:11] = True
     pixels = np.argwhere(hole)
-    return truth, hole, Copies(pixels, pixels + [0, 16])
+    return truth, hole, Copies(pixels, pixels + np.array([0, 16]))
 
 
 def test_a_copy_by_one_shift_that_fits_stays_as_it_is():

@@ -1,5 +1,7 @@
 """The levels on which PatchMatch works, and which patches of a level are holes, or sources."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,7 +64,7 @@ def test_each_level_halves_the_one_before_down_to_the_smallest(height, width, se
     image = np.where(hole[..., None], np.float32(0.9), np.float32([0.2, -0.4, 0.6]))
     levels = pyramid(image, hole, radius=3)
     assert_array_equal(levels[0].hole, hole)
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in pairwise(levels):
         assert coarse.hole.shape == tuple(-(-n // 2) for n in fine.hole.shape)
         assert min(coarse.hole.shape) >= SMALLEST_SIDE
         assert np.count_nonzero(sources(coarse.hole, radius=3)) >= FEWEST_SOURCES
