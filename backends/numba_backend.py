@@ -1,7 +1,8 @@
 """The fast CPU backend: the expensive kernels of the NumPy backend compiled by Numba, with the same equations.
 
-It overrides convolution (`numba_conv.py`), contextual attention (`numba_attention.py`), activations, resizing and Adam
-(`numba_elementwise.py`), and inherits the rest. Large results reuse memory (`numba_memory.py`).
+It overrides convolution (`numba_conv.py`), contextual attention (`numba_attention.py`), PatchMatch
+(`numba_patches.py`), activations, resizing and Adam (`numba_elementwise.py`), and inherits the rest. Large results
+reuse memory (`numba_memory.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays; kernels are compiled on first use and cached on disk."""
 
     name = "numba"
+    _patches = numba_patches
 
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS
@@ -107,25 +109,6 @@ class NumbaBackend(NumpyBackend):
         self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
     ) -> tuple[Array, Array]:
         return numba_attention.backward(g, f, b, valid, geometry)
-
-    def patch_distance(
-        self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
-    ) -> Array:
-        return numba_patches.patch_distance(z, guide, weight, places, field, radius)
-
-    def improve_field(
-        self, z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
-        distance: Array, offsets: Array, *, radius: int, jump: int,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        return numba_patches.improve_field(
-            z, guide, weight, source, places, number, field, distance, offsets, radius, jump
-        )
-
-    def patch_vote(self, z: Array, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
-        return numba_patches.patch_vote(z, pixels, number, field, weight, radius)
-
-    def patch_source(self, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
-        return numba_patches.patch_source(pixels, number, field, weight, radius)
 
     def adam(
         self, p: Array, g: Array, m: Array, v: Array, *, rate: float, beta1: float, beta2: float, eps: float

@@ -6,6 +6,10 @@ reads the field of the previous round, so results do not depend on the number of
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import prange
 
@@ -13,6 +17,16 @@ from ca_numpy.jit import parallel, serial
 
 #: Sums may be reassociated, for vector instructions.
 _FASTMATH = {"contract", "reassoc", "nsz"}
+
+
+def _contiguous(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel on contiguous copies where arrays are not: other layouts would be compiled for again."""
+
+    @functools.wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        return kernel(*(np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arguments))
+
+    return call
 
 
 @serial(fastmath=_FASTMATH)
@@ -41,16 +55,18 @@ def _distance(z, guide, weight, y, x, v, u, radius, limit):
     return total
 
 
+@_contiguous
 @parallel(fastmath=_FASTMATH)
 def patch_distance(z, guide, weight, places, field, radius):
     """weight ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖²"""
-    out = np.empty(len(places), np.float32)
+    out = np.empty(len(places), z.dtype)
     for i in prange(len(places)):
         y, x, v, u = np.int64(places[i, 0]), np.int64(places[i, 1]), np.int64(field[i, 0]), np.int64(field[i, 1])
         out[i] = _distance(z, guide, weight[i], y, x, v, u, radius, np.float32(np.inf))
     return out
 
 
+@_contiguous
 @parallel(fastmath=_FASTMATH)
 def improve_field(z, guide, weight, source, places, number, field, distance, offsets, radius, jump):
     """Propagation from the neighbours at ± jump, then random offsets around the best match so far."""
@@ -79,14 +95,15 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
     return found, least
 
 
+@_contiguous
 @parallel(fastmath=_FASTMATH)
 def patch_vote(z, pixels, number, field, weight, radius):
     """Σ_p weight[p] z[field[p] + x − p] / Σ_p weight[p]"""
     height, width, channels = z.shape
-    out = np.empty((len(pixels), channels), np.float32)
+    out = np.empty((len(pixels), channels), z.dtype)
     for i in prange(len(pixels)):
         y, x = np.int64(pixels[i, 0]), np.int64(pixels[i, 1])
-        total, weights = np.zeros(channels, np.float32), np.float32(0)
+        total, weights = np.zeros(channels, z.dtype), np.float32(0)
         for py in range(max(0, y - radius), min(height, y + radius + 1)):
             for px in range(max(0, x - radius), min(width, x + radius + 1)):
                 j = number[py, px]
@@ -100,6 +117,7 @@ def patch_vote(z, pixels, number, field, weight, radius):
     return out
 
 
+@_contiguous
 @parallel()
 def patch_source(pixels, number, field, weight, radius):
     """field[p] + x − p  for the patch p of largest weight; the first of equal ones"""

@@ -186,25 +186,34 @@ class NumpyBackend(Backend):
     ) -> tuple[Array, Array]:
         return numpy_attention.backward(g, f, b, valid, geometry)
 
-    # ---- PatchMatch ----
+    # ---- PatchMatch, in a module that other backends replace ----
+    _patches: Any = numpy_patches
+
     def patch_distance(
         self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
     ) -> Array:
-        return numpy_patches.patch_distance(z, guide, weight, places, field, radius)
+        z, guide, weight = promoted(z, guide, weight)
+        found: Array = self._patches.patch_distance(z, guide, weight, places, field, radius)
+        return found
 
     def improve_field(
         self, z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
         distance: Array, offsets: Array, *, radius: int, jump: int,
     ) -> tuple[Array, Array]:  # fmt: skip
-        return numpy_patches.improve_field(
+        z, guide, weight, distance = promoted(z, guide, weight, distance)
+        found: tuple[Array, Array] = self._patches.improve_field(
             z, guide, weight, source, places, number, field, distance, offsets, radius, jump
         )
+        return found
 
     def patch_vote(self, z: Array, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
-        return numpy_patches.patch_vote(z, pixels, number, field, weight, radius)
+        z, weight = promoted(z, weight)
+        colours: Array = self._patches.patch_vote(z, pixels, number, field, weight, radius)
+        return colours
 
     def patch_source(self, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
-        return numpy_patches.patch_source(pixels, number, field, weight, radius)
+        chosen: Array = self._patches.patch_source(pixels, number, field, weight, radius)
+        return chosen
 
     # ---- optimiser ----
     def adam(

@@ -22,9 +22,7 @@ PATCHES = 4096
 def patch_distance(z: Array, guide: Array, weight: Array, places: Array, field: Array, radius: int) -> Array:
     """weight ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖²  for p in places and q in field"""
     width = 2 * radius + 1
-    patches = sliding_window_view(
-        z, (width, width), axis=(0, 1)
-    )  # patches[y − radius, x − radius] is centred at (y, x)
+    patches = sliding_window_view(z, (width, width), axis=(0, 1))  # [y − radius, x − radius] is centred at (y, x)
     distance = np.empty(len(places), z.dtype)
     for start in range(0, len(places), PATCHES):
         some = slice(start, start + PATCHES)
@@ -43,10 +41,10 @@ def improve_field(
     before, field, distance = field, field.copy(), distance.copy()
 
     def attempt(candidates: Array, possible: Array) -> None:
-        """Accept the candidates that are sources and nearer."""
+        """Accept the candidates that are other sources and nearer."""
         v, u = candidates.T
-        inside = possible & (v >= 0) & (u >= 0) & (v < source.shape[0]) & (u < source.shape[1])
-        tried = np.flatnonzero(inside)
+        inside = (v >= 0) & (u >= 0) & (v < source.shape[0]) & (u < source.shape[1])
+        tried = np.flatnonzero(possible & inside & (candidates != field).any(1))
         tried = tried[source[v[tried], u[tried]]]
         found = patch_distance(z, guide, weight[tried], places[tried], candidates[tried], radius)
         nearer = found < distance[tried]
@@ -82,7 +80,7 @@ def patch_source(pixels: Array, number: Array, field: Array, weight: Array, radi
 
 
 def _around(pixels: Array, number: Array, radius: int) -> Iterator[tuple[Array, Array, Array]]:
-    """For each step within a patch: the pixels that have a patch there, that patch, and the step from pixel to patch."""
+    """For each step from a pixel to a patch around it: the pixels that have a patch there, that patch, and the step."""
     for down in range(-radius, radius + 1):
         for right in range(-radius, radius + 1):
             step = np.array([down, right], pixels.dtype)

@@ -266,7 +266,7 @@ class Backend(ABC):
     # z H W C are the features, guide H W G further ones that are compared at the patches' centres only. The n patches
     # have their centres at `places`, n 2, (row, column); number H W is their index at their centre, −1 elsewhere.
     # field, n 2, are the centres of their matches, for which source H W is true: patches inside the image, to copy
-    # from. Patches extend `radius` pixels from their centre. float32, int32 and bool.
+    # from. Patches extend `radius` pixels from their centre. Integers are int32, flags bool.
     @abstractmethod
     def patch_distance(
         self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
@@ -281,7 +281,7 @@ class Backend(ABC):
         """A round of search (Barnes et al. 2009), in parallel for all patches: a new field and its distances.
 
         First field[p + δ] − δ of the neighbours δ = (±jump, 0), (0, ±jump), from before the round; then in turn each of
-        offsets K n 2 around the best match so far. A candidate that is a source and nearer replaces the match.
+        offsets K n 2 around the best match so far. A candidate that is another source and nearer replaces the match.
         """
 
     @abstractmethod

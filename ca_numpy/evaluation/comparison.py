@@ -65,7 +65,7 @@ def evaluate(
     holes        "centre": a square of half the side in the middle; else drawn for each crop from `seed`; "mixed":
                  the kinds in turn
     out          also write the table to this `.json` or `.md` file
-    methods      "model", "guided" (copies arranged by the model) and names in `filling.METHODS`; by default "mean" and
+    methods      "model", "guided" (copies, arranged by the model) and names in `filling.METHODS`; by default "mean" and
                  "model"
     pairs        a list of images and holes (`ca_numpy.evaluation.pairs`). If the file exists, it replaces data, size,
                  count, holes and seed; otherwise it is written, to make the evaluation reproducible

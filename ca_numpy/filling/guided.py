@@ -30,8 +30,8 @@ SIGMA = 4.0
 #: The same for the colours that joined copies take from the guess.
 COLOUR_SIGMA = 16.0
 #: How much the joined copies keep to these colours, per pixel of the guess: half of a difference in colour at the rim
-#: is gone after about seven pixels.
-KEPT = 0.01
+#: is gone after about 20 pixels.
+KEPT = 0.001
 
 
 def complete(

@@ -34,17 +34,19 @@ from ca_numpy.registry import use_backend
 Places = NDArray[np.int32]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
-TURNS = (60, 40, 20, 10, 4)
+TURNS = (60, 40, 40, 14, 6, 4)
 #: How many of them copy, at the two finest levels.
 COPYING_TURNS = 7
 #: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
 JUMPS = ((8, 1), (4, 1), (2, 1))
+#: Random search reaches this far, in pixels, at all but the coarsest level: far matches come from there.
+REACH = 16
 #: A patch's vote weight falls by this factor per pixel of depth in the hole.
 TRUST = 1.3
 #: Where votes copy, distances count this much more: a choice, not a mean.
 SHARPNESS = 100.0
 #: Weight of the guide per level, coarsest first; the last one for all finer levels.
-GUIDANCE = (1.0, 0.3, 0.1)
+GUIDANCE = (1.0, 0.1)
 
 
 class Copies(NamedTuple):
@@ -114,7 +116,7 @@ def copied(
     with use_backend("auto") as device, tqdm(total=sum(turns), desc="copying", disable=quiet or None) as bar:
         for n, level in enumerate(levels):
             guidance = GUIDANCE[min(n, len(GUIDANCE) - 1)]
-            search = _Search(level, device, rng, radius, low, guidance)
+            search = _Search(level, device, rng, radius, low, guidance, whole=before is None)
             if before is None:
                 search.begin(guess)
             else:
@@ -139,6 +141,8 @@ class _Search:
         radius: int,
         low: Floats | None = None,
         guidance: float = 0.0,
+        *,
+        whole: bool = True,
     ) -> None:
         self.device, self.rng, self.radius = device, rng, radius
         self.z, self.hole = level.z.copy(), level.hole
@@ -158,7 +162,7 @@ class _Search:
         self.trust = TRUST ** -np.minimum(_depth(self.hole)[tuple(self.places.T)], 200)  # float32 underflows beyond
         self.field = self.drawn(len(self.places))
         self.distance = np.zeros(len(self.places), np.float32)
-        self.moved = max(size) / 2
+        self.reach = max(size) / 2 if whole else REACH
 
     def drawn(self, count: int) -> Places:
         """Random sources."""
@@ -181,14 +185,14 @@ class _Search:
         self.vote()
 
     def upsample(self, coarse: _Search) -> None:
-        """The field of the level before: if p maps to q there, 2 p maps to 2 q. Matches that are no sources are redrawn."""
+        """The field of the level before: if p maps to q there, 2 p maps to 2 q. Redraws matches that are no sources."""
         size = np.array(self.hole.shape, np.int32)
         inner = np.clip(self.places // 2, self.radius, np.array(coarse.hole.shape) - 1 - self.radius)
         index = coarse.number[tuple(inner.T)]
         field = self.places + 2 * (coarse.field[index] - coarse.places[index])
         field = np.clip(field, self.radius, size - 1 - self.radius).astype(np.int32)
         good = self.source[tuple(field.T)]
-        field[~good] = self.drawn(np.count_nonzero(~good))
+        field[~good] = self.drawn(int(np.count_nonzero(~good)))
         worst = 4 * coarse.distance.max() + 1  # makes their vote negligible
         self.field, self.distance = field, np.where(good, coarse.distance[index], worst).astype(np.float32)
         self.vote()
@@ -200,16 +204,17 @@ class _Search:
             device.asarray, (self.z, self.guide, self.weight, self.source, self.places, self.number, self.field)
         )
         distance = device.patch_distance(z, guide, weight, places, field, radius=radius)
-        for jump in jumps:
-            offsets = device.asarray(self.offsets())
+        for n, jump in enumerate(jumps):
+            last = n == len(jumps) - 1  # random search once an iteration: propagation finds more
+            offsets = device.asarray(self.offsets() if last else np.zeros((0, len(self.places), 2), np.int32))
             field, distance = device.improve_field(
                 z, guide, weight, source, places, number, field, distance, offsets, radius=radius, jump=jump
             )
         self.field, self.distance = device.to_numpy(field), device.to_numpy(distance)
 
     def offsets(self) -> Places:
-        """Random offsets K n 2 in squares that halve from the image's size to a pixel."""
-        reach = self.moved * 0.5 ** np.arange(max(1, int(np.log2(max(self.moved, 2))) + 1), dtype=np.float32)
+        """Random offsets K n 2, in squares that halve from `reach` to a pixel."""
+        reach = self.reach * 0.5 ** np.arange(max(1, int(np.log2(max(self.reach, 1))) + 1), dtype=np.float32)
         random = self.rng.random((len(reach), len(self.places), 2), np.float32)
         random -= np.float32(0.5)
         random *= 2 * reach[:, None, None]
@@ -233,7 +238,7 @@ class _Search:
     def _weights(self, sharpness: float = 1.0) -> Floats:
         spread = 2 * self._mean_around(self.distance) / self.nearby + np.float32(1e-9)
         closeness = np.exp(np.maximum(-sharpness * self.distance / spread, -60))
-        return (self.trust * closeness + 1e-30).astype(np.float32)
+        return np.asarray(self.trust * closeness + 1e-30, np.float32)
 
     def _mean_around(self, values: Floats) -> Floats:
         """Mean of the patches' values over a patch's width, with 0 where there are none."""
@@ -241,7 +246,7 @@ class _Search:
 
         spread = np.zeros(self.inside.shape, np.float32)
         spread[self.inside] = values
-        return uniform_filter(spread, 2 * self.radius + 1, mode="constant")[self.inside]
+        return np.asarray(uniform_filter(spread, 2 * self.radius + 1, mode="constant")[self.inside])
 
 
 def nearest_field(

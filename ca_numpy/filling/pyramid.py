@@ -13,7 +13,7 @@ Flags = NDArray[np.bool_]
 #: Minimum shorter side, in pixels, and number of source patches of the coarsest level.
 SMALLEST_SIDE, FEWEST_SOURCES = 32, 64
 #: Weight of the two texture channels relative to the three colour channels.
-VARIATION = 6.0
+VARIATION = 7.0
 
 
 class Level(NamedTuple):

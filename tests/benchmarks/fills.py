@@ -2,7 +2,7 @@
 
     python tests/benchmarks/other_photographs.py
     python tests/benchmarks/fills.py fill --pairs docs/results/fills/other.json docs/results/fills/objects.json \\
-        --methods telea patchmatch model --out runs/fills
+        --out runs/fills
     python tests/benchmarks/fills.py judge judgements.json --key runs/fills/key.json
 
 `fill` writes to --out, for each list:
@@ -43,6 +43,7 @@ Judgements = Mapping[str, Sequence[str | Sequence[str]]]
 #: Column -> measure(truth, filled, mask), N H W 3, N H W 3, N H W 1 -> N. Add one in one line.
 MEASURES: dict[str, Callable[[Arrays, Arrays, Arrays], Arrays]] = {
     "PSNR dB": lambda x, y, mask: metrics.psnr(x, y, mask=mask),
+    "SWD": lambda x, y, mask: metrics.swd(y, x, mask=mask),
     "TV, % of the truth's": lambda x, y, mask: 100 * metrics.tv(y, mask=mask) / metrics.tv(x, mask=mask),
 }
 #: Blind sheets: enlargement, pictures in a row, height of a letter, width of the hole's outline.
@@ -50,10 +51,8 @@ ZOOM, ACROSS, LETTER, OUTLINE = 2, 4, 24, 2
 
 
 def filled(method: str, image: Arrays, mask: Arrays) -> Arrays:
-    """One picture, H W 3 in [-1, 1], with its hole, H W 1, filled by "model" or a method of `filling.METHODS`."""
-    if method == "model":
-        return to_float(filling.inpaint(image, mask))
-    return filling.fill(method, image, mask)
+    """One picture, H W 3 in [-1, 1], with its hole, H W 1, filled by a method of `inpaint`."""
+    return to_float(filling.inpaint(image, mask, method=method))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     fill = commands.add_parser("fill")
     fill.add_argument("--pairs", nargs="+", type=Path, required=True)
-    fill.add_argument("--methods", nargs="+", default=["telea", "patchmatch", "model"])
+    fill.add_argument("--methods", nargs="+", default=["network", "telea", "patchmatch", "pypatchmatch", "guided"])
     fill.add_argument("--out", type=Path, default=Path("runs/fills"))
     fill.add_argument("--seed", type=int, default=0, help="of the order on the blind sheets")
     judge = commands.add_parser("judge")

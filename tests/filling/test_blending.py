@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca_numpy.filling.blending import blend, joined
+from ca_numpy.filling.blending import EDGE, blend, joined
 from ca_numpy.filling.patchmatch import Copies
 
 sides, seeds = st.integers(2, 12), st.integers(0, 2**32 - 1)
@@ -115,6 +115,9 @@ def least_squares(image, hole, copies, colours, kept):
             forth, back = step(a, by), step(b, -by) if hole[b] else None
             steps = [s for s in (forth, None if back is None else -back) if s is not None]
             value = np.mean(steps, axis=0) if steps else np.zeros(3)
+            if hole[b]:
+                jump = image[tuple(source[a])] - image[tuple(source[b])]
+                value = jump + (value - jump) * np.exp(-((jump - value) ** 2).sum() / EDGE**2)
             row[number[a]] = 1
             if hole[b]:
                 row[number[b]] = -1
@@ -163,6 +166,17 @@ def test_a_copy_that_is_lighter_by_a_constant_takes_the_light_of_its_new_place()
     pasted = image.copy()
     pasted[hole] = image[tuple(copies.sources.T)]
     np.testing.assert_allclose(joined(image, hole, copies, pasted, kept=1e-6)[hole], truth[hole], atol=1 / 127.5)
+
+
+def test_a_large_step_between_copies_is_an_edge_and_stays():
+    """One half of the hole is copied from the left, the other from the right; within each all is of one colour."""
+    image = np.full((12, 24, 3), -0.5, np.float32)
+    image[:, 12:] = 0.5
+    hole = np.zeros((12, 24), bool)
+    hole[3:9, 9:15] = True
+    pixels = np.argwhere(hole)
+    copies = Copies(pixels, pixels + np.where(pixels[:, 1:] < 12, [0, -6], [0, 6]))
+    np.testing.assert_allclose(joined(image, hole, copies, image, kept=0.01), image, atol=1 / 127.5)
 
 
 def test_the_more_is_kept_the_nearer_the_result_is_to_the_colours():
