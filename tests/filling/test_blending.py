@@ -176,7 +176,7 @@ def test_a_large_step_between_copies_is_an_edge_and_stays():
     hole[3:9, 9:15] = True
     pixels = np.argwhere(hole)
     copies = Copies(pixels, pixels + np.where(pixels[:, 1:] < 12, [0, -6], [0, 6]))
-    np.testing.assert_allclose(joined(image, hole, copies, image, kept=0.01), image, atol=0.02)
+    np.testing.assert_allclose(joined(image, hole, copies, image, kept=0.01), image, atol=0.06)  # of a step of 2
 
 
 def test_the_more_is_kept_the_nearer_the_result_is_to_the_colours():
