@@ -107,7 +107,7 @@ def evaluate(
     name = "a generator" if isinstance(model, BaseGenerator) else str(model or SHIPPED.name)
     evaluation = Evaluation(
         {method: {region: summary(table) for region, table in regions.items()} for method, regions in values.items()},
-        {"model": name if "model" in methods else None, **settings, "methods": list(methods)},
+        {"model": name if set(LEARNT) & set(methods) else None, **settings, "methods": list(methods)},
         _wins(values),
         _leads(values),
     )

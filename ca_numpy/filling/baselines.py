@@ -86,7 +86,8 @@ def _opencv(image: Floats, mask: Floats, flag: str) -> Floats:
     except ImportError as e:
         raise UserError("telea and navier-stokes need OpenCV: pip install 'ca-numpy[peers]'") from e
     hole = np.asarray(mask[..., 0] > 0.5, np.uint8)
-    filled: Any = cv2.inpaint(to_uint8(image), hole, REACH, getattr(cv2, flag))
+    bare = to_uint8(mean_colour(image, mask))  # at the image's corners it reads hole pixels
+    filled: Any = cv2.inpaint(bare, hole, REACH, getattr(cv2, flag))
     return to_float(filled)
 
 

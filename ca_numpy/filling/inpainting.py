@@ -72,7 +72,8 @@ def inpaint(
     quiet     show no progress bar
 
     Images are mirrored to multiples of 8, and the result cropped. Raises UserError for unreadable files, a mask of
-    another size, an empty or full mask, NaN in the image, or a method whose library is missing.
+    another size, an empty or full mask, NaN in the image, a method whose library is missing, or a model for a method
+    that uses none.
     """
     if method not in get_args(Method):
         raise UserError(f"there is no method {method!r}: choose from {', '.join(get_args(Method))}")
@@ -81,6 +82,8 @@ def inpaint(
             image, mask, method=method, model=model, backend=backend, invert=invert, largest_hole=largest_hole,
             blend=blend, quiet=quiet,
         ).result  # fmt: skip
+    if model is not None:
+        raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     pixels, hole = read_pair(image, mask, invert=invert)
     with use_backend(backend):
         filled = baselines.fill(method, pixels, hole)

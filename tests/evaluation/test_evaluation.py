@@ -11,6 +11,7 @@ from ca_numpy import filling, metrics
 from ca_numpy.data import Photographs, open_split, validation_crops
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import MEASURES, REGIONS, Measure, draw_hole, load_pairs, measure
+from ca_numpy.filling import guided
 from ca_numpy.models import Generator
 
 MODEL = Generator(width=4, rng=np.random.default_rng(3))
@@ -135,11 +136,28 @@ def test_bad_input_is_one_line(options):
 
 
 def test_other_methods_need_no_model(tmp_path):
-    pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
     table = ca_numpy.evaluate(methods=["patchmatch", "mean"], **SMALL)
     assert list(table.rows) == ["patchmatch", "mean colour", "truth"]
     assert table.wins == {}
     assert table.settings["model"] is None
+
+
+def test_guided_completion_is_a_method_beside_the_model():
+    """One row, from the blended result: the one `guided.complete` gives, with the model named in the settings."""
+    table = ca_numpy.evaluate(MODEL, methods=["guided"], **SMALL)
+    assert list(table.rows) == ["guided", "truth"]
+    assert table.settings["model"] == "a generator"
+    images, mask = validation_crops(Photographs(), size=32, count=3), draw_holes("centre", size=32, count=3, seed=0)
+    refined = MODEL.complete(images, mask).refined.numpy()
+    with ca_numpy.use_backend("numpy"):
+        filled = np.stack(
+            [guided.complete(x, m, filling.blend(x, y, m)) for x, y, m in zip(images, refined, mask, strict=True)]
+        )
+    assert table.rows["guided"]["hole"]["l1"][0] == pytest.approx(metrics.l1(images, filled, mask=mask).mean())
+    assert set(table.leads) == set()
+    both = ca_numpy.evaluate(MODEL, methods=["model", "guided"], **SMALL)
+    assert set(both.leads) == {"blended", "guided"}
+    assert "Read TV" in table.to_markdown()
 
 
 def test_wins_are_counted_in_psnr_over_the_hole(monkeypatch):

@@ -1,5 +1,8 @@
 """Any size, any number of holes, known pixels untouched; and one line for everything that can be wrong."""
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,14 +10,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ca_numpy
-from ca_numpy import use_backend, weights
+from ca_numpy import filling, use_backend, weights
 from ca_numpy.cli import main
 from ca_numpy.errors import UserError
-from ca_numpy.filling.inpainting import inpaint_details
+from ca_numpy.filling.inpainting import Method, inpaint_details
 from ca_numpy.models import OFFICIAL, Generator, Learnt
 from ca_numpy.models.io import save
 
 MODEL = Generator(width=4, rng=np.random.default_rng(3))
+#: Most of this file is about what reaches the network, and what becomes of its output.
+inpaint = partial(ca_numpy.inpaint, method="network")
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -31,7 +36,7 @@ def centre_hole(height: int, width: int) -> np.ndarray:
 def test_any_size_and_the_known_pixels_stay_as_they_were(height, width, seed):
     image, mask = picture(height, width, seed), np.random.default_rng(seed).random((height, width)) < 0.3
     mask[0, 0], mask[-1, -1] = True, False
-    result = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
+    result = inpaint(image, mask, model=MODEL, backend="numpy")
     assert result.shape == image.shape
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result[~mask], image[~mask])
@@ -40,7 +45,7 @@ def test_any_size_and_the_known_pixels_stay_as_they_were(height, width, seed):
 def test_what_lies_in_the_hole_does_not_matter():
     image, mask = picture(24, 32), centre_hole(24, 32)
     other = np.where(mask[:, :, None], 255 - image, image)
-    results = [ca_numpy.inpaint(x, mask, model=MODEL, backend="numpy") for x in (image, other)]
+    results = [inpaint(x, mask, model=MODEL, backend="numpy") for x in (image, other)]
     np.testing.assert_array_equal(*results)
 
 
@@ -50,20 +55,20 @@ def test_files_and_arrays_give_the_same(tmp_path):
     Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / "mask.png")
     Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)).save(tmp_path / "inverted.png")
     save(tmp_path / "model.safetensors", MODEL)
-    expected = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
+    expected = inpaint(image, mask, model=MODEL, backend="numpy")
     files = tmp_path / "photo.png", tmp_path / "mask.png"
-    np.testing.assert_array_equal(ca_numpy.inpaint(*files, model=tmp_path / "model.safetensors"), expected)
+    np.testing.assert_array_equal(inpaint(*files, model=tmp_path / "model.safetensors"), expected)
     np.testing.assert_array_equal(
-        ca_numpy.inpaint(tmp_path / "photo.png", tmp_path / "inverted.png", model=MODEL, invert=True), expected
+        inpaint(tmp_path / "photo.png", tmp_path / "inverted.png", model=MODEL, invert=True), expected
     )
     floats = image / np.float32(127.5) - 1
-    np.testing.assert_array_equal(ca_numpy.inpaint(floats, mask.astype(np.float32)[:, :, None], model=MODEL), expected)
+    np.testing.assert_array_equal(inpaint(floats, mask.astype(np.float32)[:, :, None], model=MODEL), expected)
 
 
 def test_an_inverted_array_is_inverted_too():
     image, mask = picture(24, 40), centre_hole(24, 40)
-    expected = ca_numpy.inpaint(image, mask, model=MODEL, backend="numpy")
-    np.testing.assert_array_equal(ca_numpy.inpaint(image, ~mask, model=MODEL, backend="numpy", invert=True), expected)
+    expected = inpaint(image, mask, model=MODEL, backend="numpy")
+    np.testing.assert_array_equal(inpaint(image, ~mask, model=MODEL, backend="numpy", invert=True), expected)
 
 
 def test_a_variant_of_your_own_survives_its_file(tmp_path):
@@ -80,8 +85,8 @@ def test_bgr_weights_are_turned_when_they_are_loaded(tmp_path):
     """By the file's metadata, as the authors' and the FGVC port's are by what they are; the answer is the same, RGB."""
     image, mask = picture(16, 16), centre_hole(16, 16)
     weights.write(tmp_path / "bgr.safetensors", MODEL.arrays(), metadata={"channel_order": "bgr"})
-    expected = ca_numpy.inpaint(image[:, :, ::-1], mask, model=MODEL, backend="numpy", blend=False)[:, :, ::-1]
-    filled = ca_numpy.inpaint(image, mask, model=tmp_path / "bgr.safetensors", backend="numpy", blend=False)
+    expected = inpaint(image[:, :, ::-1], mask, model=MODEL, backend="numpy", blend=False)[:, :, ::-1]
+    filled = inpaint(image, mask, model=tmp_path / "bgr.safetensors", backend="numpy", blend=False)
     np.testing.assert_allclose(filled.astype(int), expected.astype(int), atol=1)  # sums in another order
 
 
@@ -114,6 +119,7 @@ def test_the_defaults_of_python_and_of_the_command_are_the_same(tmp_path, monkey
         ("--no-blend",): {"blend": False},
         ("--largest-hole", "0"): {"largest_hole": 0},
         ("--largest-hole", "7"): {"largest_hole": 7},
+        ("--method", "network"): {"method": "network"},
     }
     results = []
     for options, same in given.items():
@@ -166,7 +172,7 @@ def bad_inputs() -> dict[str, tuple[object, object, str]]:
 def test_bad_input_is_one_line_that_names_it(name):
     image, mask, said = bad_inputs()[name]
     with pytest.raises(UserError, match=said) as caught:
-        ca_numpy.inpaint(image, mask, model=MODEL)
+        inpaint(image, mask, model=MODEL)
     assert "\n" not in str(caught.value)
 
 
@@ -175,13 +181,13 @@ def test_no_model_a_wrong_model_and_an_unknown_backend_are_told(tmp_path):
     (tmp_path / "notes.txt").write_text("not a model")
     for options in ({"model": tmp_path / "notes.txt"}, {"model": tmp_path}, {"model": MODEL, "backend": "abacus"}):
         with pytest.raises(UserError) as caught:
-            ca_numpy.inpaint(image, mask, **options)
+            inpaint(image, mask, **options)
         assert "\n" not in str(caught.value)
 
 
 def test_a_picture_too_large_for_the_memory_is_refused_before_any_work():
     with pytest.raises(UserError, match="GiB"):
-        ca_numpy.inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
+        inpaint(np.zeros((8000, 8000, 3), np.uint8), np.eye(8000, dtype=bool), model=MODEL)
 
 
 def test_memory_is_asked_for_attention_only_where_there_is_attention():
@@ -198,10 +204,10 @@ def test_blended_what_is_filled_in_meets_the_known_pixels():
     for name, layer in flat.layers.items():
         if name == "allconv17":
             layer.kernel = layer.kernel * 0.0
-    filled = ca_numpy.inpaint(image, mask, model=flat, backend="numpy", blend=False)
+    filled = inpaint(image, mask, model=flat, backend="numpy", blend=False)
     assert (filled[mask] != 90).all()
-    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, backend="numpy", blend=True), image)
-    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=flat, blend=True, largest_hole=4), image)
+    np.testing.assert_array_equal(inpaint(image, mask, model=flat, backend="numpy", blend=True), image)
+    np.testing.assert_array_equal(inpaint(image, mask, model=flat, blend=True, largest_hole=4), image)
 
 
 # -- pictures and holes that are larger than those the model knows -----------------------------------------
@@ -214,10 +220,10 @@ def test_at_any_size_known_pixels_stay_and_what_lies_in_the_hole_does_not_matter
     other = np.where(mask[:, :, None], 255 - image, image)
     options = {"model": MODEL, "backend": "numpy", "largest_hole": largest}
     try:
-        results = [ca_numpy.inpaint(x, mask, **options) for x in (image, other)]
+        results = [inpaint(x, mask, **options) for x in (image, other)]
     except UserError:
         with pytest.raises(UserError, match="no known pixels"):  # shrunk, which then is told
-            ca_numpy.inpaint(image, mask, **options)
+            inpaint(image, mask, **options)
         return
     np.testing.assert_array_equal(*results)
     np.testing.assert_array_equal(results[0][~mask], image[~mask])
@@ -226,7 +232,7 @@ def test_at_any_size_known_pixels_stay_and_what_lies_in_the_hole_does_not_matter
 def test_holes_that_the_model_knows_are_filled_as_they_are():
     """The surroundings reach over the whole picture here, and nothing is shrunk."""
     image, mask = picture(48, 56), centre_hole(48, 56)
-    plain, fitted = (ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=n) for n in (0, 28))
+    plain, fitted = (inpaint(image, mask, model=MODEL, largest_hole=n) for n in (0, 28))
     np.testing.assert_array_equal(plain, fitted)
 
 
@@ -244,7 +250,7 @@ def test_a_larger_hole_is_filled_at_a_size_at_which_the_model_knows_it():
     image[32:96, 32:96] = 255  # what is to be removed
     mask = centre_hole(128, 128)
     model = Watched(width=4)
-    result = ca_numpy.inpaint(image, mask, model=model, largest_hole=16)
+    result = inpaint(image, mask, model=model, largest_hole=16)
     pixels, small = model.seen
     assert pixels.shape == (32, 32, 3)
     assert small[8:24, 8:24].all()
@@ -259,7 +265,7 @@ def test_a_pixel_that_has_a_part_in_the_hole_counts_as_hole():
     mask = np.zeros((96, 96), bool)
     mask[33:63, 35:65] = True
     model = Watched(width=4)
-    ca_numpy.inpaint(picture(96, 96), mask, model=model, largest_hole=15)
+    inpaint(picture(96, 96), mask, model=model, largest_hole=15)
     small = model.seen[1]
     touched = mask[: 2 * len(small), : 2 * len(small)].reshape(len(small), 2, len(small), 2).any((1, 3))
     assert touched.shape == small.shape
@@ -272,7 +278,7 @@ def test_the_surroundings_reach_twice_as_far_as_the_hole_on_each_side(shrink, sh
     mask = np.zeros((600, 640), bool)
     mask[300 : 300 + 24 * shrink, 280 : 280 + 24 * shrink] = True
     model = Watched(width=4)
-    ca_numpy.inpaint(picture(600, 640), mask, model=model, largest_hole=24)
+    inpaint(picture(600, 640), mask, model=model, largest_hole=24)
     assert model.seen[0].shape == (*shape, 3)
 
 
@@ -299,7 +305,7 @@ def test_a_thin_known_rim_is_enough():
     """One known pixel all around: shrunk, it is still known."""
     image, mask = np.full((64, 64, 3), 90, np.uint8), np.ones((64, 64), bool)
     mask[[0, -1]] = mask[:, [0, -1]] = False
-    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=20)
+    result = inpaint(image, mask, model=MODEL, largest_hole=20)
     np.testing.assert_array_equal(result[~mask], 90)
 
 
@@ -308,10 +314,67 @@ def test_a_small_hole_of_a_huge_picture_is_looked_at_alone():
     image = np.full((8000, 8000, 3), 90, np.uint8)
     mask = np.zeros((8000, 8000), np.uint8)
     mask[4000:4010, 4000:4010] = 1
-    result = ca_numpy.inpaint(image, mask, model=MODEL, largest_hole=16)
+    result = inpaint(image, mask, model=MODEL, largest_hole=16)
     assert (result[mask == 0] == 90).all()
 
 
 def test_no_hole_is_less_than_nothing():
     with pytest.raises(UserError, match="largest_hole=-1"):
-        ca_numpy.inpaint(picture(16, 16), centre_hole(16, 16), model=MODEL, largest_hole=-1)
+        inpaint(picture(16, 16), centre_hole(16, 16), model=MODEL, largest_hole=-1)
+
+
+# -- methods -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_fills_the_hole_and_nothing_else(method):
+    """Or says in one line what to install."""
+    image, mask = picture(40, 48), np.zeros((40, 48), bool)
+    mask[:6, :7] = mask[20:30, 20:33] = mask[39, 47] = True
+    other = np.where(mask[:, :, None], 255 - image, image)
+    options = {"method": method, "model": MODEL if method in ("guided", "network") else None}
+    if method in filling.METHODS and (why := filling.why_unavailable(method)):
+        assert "\n" not in why
+        with pytest.raises(UserError, match="install"):
+            ca_numpy.inpaint(image, mask, **options)
+        return
+    results = [ca_numpy.inpaint(x, mask, **options) for x in (image, other)]
+    np.testing.assert_array_equal(*results)
+    assert (results[0].shape, results[0].dtype) == (image.shape, np.uint8)
+    np.testing.assert_array_equal(results[0][~mask], image[~mask])
+    assert (results[0][mask] != image[mask]).any(-1).mean() > 0.9
+
+
+def test_a_method_is_guided_unless_another_is_chosen():
+    image, mask = picture(32, 32), centre_hole(32, 32)
+    filled = {method: ca_numpy.inpaint(image, mask, model=MODEL, method=method) for method in ("guided", "network")}
+    np.testing.assert_array_equal(ca_numpy.inpaint(image, mask, model=MODEL), filled["guided"])
+    np.testing.assert_array_equal(inpaint_details(image, mask, model=MODEL).result, filled["guided"])
+    assert (filled["guided"] != filled["network"]).any()
+
+
+@pytest.mark.parametrize("method", ["patchmatch", "mean", "biharmonic"])
+def test_a_method_without_a_model_loads_none_and_is_that_of_fill(method, monkeypatch):
+    def opened(*_):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("ca_numpy.filling.inpainting.opened", opened)
+    image, mask = picture(24, 30), centre_hole(24, 30)
+    filled = ca_numpy.inpaint(image, mask, method=method)
+    expected = np.round((filling.fill(method, image, mask) + 1) * 127.5)
+    assert np.abs(filled - expected)[mask].max() <= 1
+    np.testing.assert_array_equal(filled[~mask], image[~mask])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "magic"}, "'magic'.*guided, network, patchmatch"),
+        ({"method": "mean", "model": MODEL}, "'mean' uses no model"),
+        ({"method": "telea", "model": "nowhere"}, "'telea' uses no model"),
+    ],
+)
+def test_a_method_that_does_not_exist_or_needs_no_model_is_one_line(options, said):
+    with pytest.raises(UserError, match=said) as caught:
+        ca_numpy.inpaint(picture(16, 16), centre_hole(16, 16), **options)
+    assert "\n" not in str(caught.value)

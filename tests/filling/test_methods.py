@@ -14,7 +14,6 @@ from ca_numpy.errors import UserError
 
 #: Packages that a method needs, and the extra that brings each.
 NEEDS = {
-    "patchmatch": ("numba", "numba"),
     "telea": ("cv2", "peers"),
     "navier-stokes": ("cv2", "peers"),
     "pypatchmatch": ("patchmatch", "peers"),
@@ -32,7 +31,7 @@ def method(request):
 @pytest.fixture
 def picture(rng):
     mask = np.zeros((24, 30), bool)
-    mask[3:9, 4:11] = mask[12:20, 15:] = True
+    mask[3:9, 4:11] = mask[12:20, 15:] = mask[:2, :3] = True
     return rng.uniform(-1, 1, (24, 30, 3)).astype(np.float32), mask
 
 
@@ -108,7 +107,6 @@ def test_an_unknown_method_is_refused_with_the_names_of_the_others():
 @pytest.mark.parametrize(
     ("method", "modules", "install"),
     [
-        ("patchmatch", ["numba", "ca_numpy.filling.patchmatch_kernels"], "ca-numpy[numba]"),
         ("telea", ["cv2"], "ca-numpy[peers]"),
         ("navier-stokes", ["cv2"], "ca-numpy[peers]"),
         ("pypatchmatch", ["patchmatch"], "ca-numpy[peers]"),
@@ -118,7 +116,6 @@ def test_an_unknown_method_is_refused_with_the_names_of_the_others():
 def test_what_is_not_installed_is_named_with_the_install(method, modules, install, monkeypatch):
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delattr("ca_numpy.filling.patchmatch_kernels", raising=False)
     why = filling.why_unavailable(method)
     assert why is not None
     assert install in why
