@@ -264,7 +264,9 @@ def nearest_field(
         raise UserError(f"radius={radius}: give 0 or more pixels, typically 3")
     with use_backend("auto") as device:
         search = _Search(Level(np.asarray(z, np.float32), hole), device, rng, radius)
-        search.improve(tuple(2 ** (n % 4) for n in range(sweeps)))
+        search.improve(())
+        for n in range(sweeps):
+            search.improve((2 ** (n % 4),))
     field, distance = np.zeros((*hole.shape, 2), np.int32), np.zeros(hole.shape, np.float32)
     places = tuple(search.places.T)
     field[places], distance[places] = search.field, search.distance
