@@ -30,8 +30,12 @@ def _contiguous(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @serial(fastmath=_FASTMATH)
-def _distance(z, guide, weight, y, x, v, u, radius, limit):
-    """The distance of the patches at (y, x) and (v, u), or a partial sum once one reaches `limit`."""
+def _distance(numbers, width, channels, guide, weight, y, x, v, u, radius, limit):
+    """The distance of the patches at (y, x) and (v, u), or a partial sum once one reaches `limit`.
+
+    `numbers` are z's, flat: made once by the caller, since each view of an array counts references, which the threads
+    would wait for.
+    """
     total = np.float32(0)
     if weight > 0:
         for c in range(guide.shape[2]):
@@ -40,18 +44,17 @@ def _distance(z, guide, weight, y, x, v, u, radius, limit):
         total *= weight
         if total >= limit:
             return total
-    width, n = z.shape[1] * z.shape[2], (2 * radius + 1) * z.shape[2]
-    numbers = z.reshape(-1)
-    a, b = (y - radius) * width + (x - radius) * z.shape[2], (v - radius) * width + (u - radius) * z.shape[2]
+    line, n = width * channels, (2 * radius + 1) * channels
+    a, b = (y - radius) * line + (x - radius) * channels, (v - radius) * line + (u - radius) * channels
     for _ in range(2 * radius + 1):
-        line = np.float32(0)
+        row = np.float32(0)
         for i in range(n):  # a patch row is contiguous
             e = numbers[np.uint64(a + i)] - numbers[np.uint64(b + i)]
-            line += e * e
-        total += line
+            row += e * e
+        total += row
         if total >= limit:
             return total
-        a, b = a + width, b + width
+        a, b = a + line, b + line
     return total
 
 
@@ -60,9 +63,10 @@ def _distance(z, guide, weight, y, x, v, u, radius, limit):
 def patch_distance(z, guide, weight, places, field, radius):
     """weight ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖²"""
     out = np.empty(len(places), z.dtype)
+    numbers, width, channels = z.reshape(-1), z.shape[1], z.shape[2]
     for i in prange(len(places)):
         y, x, v, u = np.int64(places[i, 0]), np.int64(places[i, 1]), np.int64(field[i, 0]), np.int64(field[i, 1])
-        out[i] = _distance(z, guide, weight[i], y, x, v, u, radius, np.float32(np.inf))
+        out[i] = _distance(numbers, width, channels, guide, weight[i], y, x, v, u, radius, np.float32(np.inf))
     return out
 
 
@@ -71,6 +75,7 @@ def patch_distance(z, guide, weight, places, field, radius):
 def improve_field(z, guide, weight, source, places, number, field, distance, offsets, radius, jump):
     """Propagation from the neighbours at ± jump, then random offsets around the best match so far."""
     height, width = source.shape
+    numbers, channels = z.reshape(-1), z.shape[2]
     found, least = np.empty_like(field), np.empty_like(distance)
     for i in prange(len(places)):
         y, x = np.int64(places[i, 0]), np.int64(places[i, 1])
@@ -88,7 +93,7 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
             else:
                 v, u = best_v + offsets[k - 4, i, 0], best_u + offsets[k - 4, i, 1]
             if 0 <= v < height and 0 <= u < width and source[v, u] and not (v == best_v and u == best_u):
-                d = _distance(z, guide, weight[i], y, x, v, u, radius, best)
+                d = _distance(numbers, width, channels, guide, weight[i], y, x, v, u, radius, best)
                 if d < best:
                     best_v, best_u, best = v, u, d
         found[i, 0], found[i, 1], least[i] = best_v, best_u, best
@@ -100,20 +105,22 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
 def patch_vote(z, pixels, number, field, weight, radius):
     """Σ_p weight[p] z[field[p] + x − p] / Σ_p weight[p]"""
     height, width, channels = z.shape
-    out = np.empty((len(pixels), channels), z.dtype)
+    numbers = z.reshape(-1)
+    out = np.zeros((len(pixels), channels), z.dtype)
     for i in prange(len(pixels)):
         y, x = np.int64(pixels[i, 0]), np.int64(pixels[i, 1])
-        total, weights = np.zeros(channels, z.dtype), np.float32(0)
+        weights = np.float32(0)
         for py in range(max(0, y - radius), min(height, y + radius + 1)):
             for px in range(max(0, x - radius), min(width, x + radius + 1)):
                 j = number[py, px]
                 if j >= 0:
-                    v, u = field[j, 0] + y - py, field[j, 1] + x - px
-                    weights += weight[j]
+                    at = ((field[j, 0] + y - py) * width + field[j, 1] + x - px) * channels
+                    w = weight[j]
+                    weights += w
                     for c in range(channels):
-                        total[c] += weight[j] * z[v, u, c]
+                        out[i, c] += w * numbers[np.uint64(at + c)]
         for c in range(channels):
-            out[i, c] = total[c] / weights
+            out[i, c] /= weights
     return out
 
 

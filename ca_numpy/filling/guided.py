@@ -39,6 +39,7 @@ def complete(
     mask: NDArray[Any],
     guess: NDArray[Any],
     *,
+    place: tuple[slice, slice] | None = None,
     rng: np.random.Generator | None = None,
     radius: int = 3,
     quiet: bool = True,
@@ -47,7 +48,8 @@ def complete(
 
     image    H W 3, uint8 or float in [-1, 1]
     mask     H W or H W 1, 1 = hole; any number of holes of any shape
-    guess    h w 3 in [-1, 1], the whole image at any size, with the network's fill in the hole
+    guess    h w 3 in [-1, 1], the image, or the part at `place`, at any size, with the network's fill in the hole
+    place    rows and columns of the image, with all its holes; copies may come from outside
     rng, radius, quiet   as in `patchmatch.complete`
 
     Runs on the current backend, or the fastest one. Raises UserError as `patchmatch.complete`, and for a guess that is
@@ -58,14 +60,16 @@ def complete(
     guess = check_image(guess, name="guess")
     if not np.isfinite(guess).all():
         raise UserError("the guess is not finite: check the model")
-    place = surroundings(hole)
-    if place != (slice(None), slice(None)):
-        scale = [g / n for g, n in zip(guess.shape[:2], hole.shape, strict=True)]
-        near = [slice(*(round(end * s) for end in axis.indices(n)[:2]))
-                for axis, s, n in zip(place, scale, hole.shape, strict=True)]  # fmt: skip
-        guess = guess[tuple(near)]
+    rows, columns = place or (slice(0, hole.shape[0]), slice(0, hole.shape[1]))
+    whole = x.copy()  # with the guess in the hole
+    covered = hole[rows, columns]
+    whole[rows, columns][covered] = resize(guess, covered.shape)[covered]
+    near = surroundings(hole)
+    size = [max(1, round(n * g / c)) for n, g, c in zip(hole[near].shape, guess.shape, covered.shape, strict=False)]
     filled = x.copy()
-    filled[place] = _complete(x[place], hole[place], guess, rng=rng, radius=radius, quiet=quiet)
+    filled[near] = _complete(
+        x[near], hole[near], resize(whole[near], (size[0], size[1])), rng=rng, radius=radius, quiet=quiet
+    )
     return filled
 
 

@@ -64,9 +64,9 @@ def inpaint(
     backend   "numpy", "numba" or another installed backend; "auto" selects the fastest available
     invert    treat black, or 0, as the hole
     largest_hole   largest hole, in pixels, the model was trained on; by default from its file. The surroundings of the
-              holes, twice that on each side, are downscaled until the widest hole is no wider. The network's fill is
-              upscaled again; a guided fill is copied at full size. 0, or unknown training data: the network sees the
-              whole image at its own size
+              holes, twice that on each side, half that for "guided", are downscaled until the widest hole is no wider.
+              The network's fill is upscaled again; a guided fill is copied at full size. 0, or unknown training data:
+              the network sees the whole image at its own size
     blend     Poisson blending of the network's fill at the hole's boundary (`ca_numpy.filling.blend`), which the paper
               does not use
     quiet     show no progress bar
@@ -110,7 +110,9 @@ def inpaint_details(
     with use_backend(backend):
         generator = opened(model)
         largest = generator.learnt.hole if largest_hole is None else largest_hole
-        window, bare = around(pixels, hole, largest=largest) if largest else (whole(pixels.shape), pixels)
+        margin = 0.5 if method == "guided" else 2.0  # as in training; copies have more of the picture
+        around_holes = around(pixels, hole, largest=largest, margin=margin) if largest else None
+        window, bare = around_holes or (whole(pixels.shape), pixels)
         _check_memory(window, generator)
         small = resize(bare, window.size)
         share = resize(hole[window.place], window.size)
@@ -128,12 +130,11 @@ def inpaint_details(
         place = window.place
         if method == "guided":
             guess = np.where(small_hole > 0.5, fill, small)
-            filled = guided.complete(pixels[place], hole[place], guess, quiet=quiet)
+            filled = guided.complete(pixels, hole, guess, place=place, quiet=quiet)
         else:
-            filled = resize(fill, bare.shape[:2])
-    whole_fill = pixels.copy()
-    whole_fill[place] = filled
-    result = _pasted(image, pixels, hole, whole_fill)
+            filled = pixels.copy()
+            filled[place] = resize(fill, bare.shape[:2])
+    result = _pasted(image, pixels, hole, filled)
     return Inpainted(result, done.coarse[0], window, looked and (looked[0][0], looked[1]))
 
 

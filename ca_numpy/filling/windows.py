@@ -28,20 +28,20 @@ def whole(shape: tuple[int, ...]) -> Window:
     return Window(slice(0, shape[0]), slice(0, shape[1]), (shape[0], shape[1]))
 
 
-def around(pixels: Floats, hole: Floats, *, largest: int) -> tuple[Window, Floats]:
+def around(pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0) -> tuple[Window, Floats]:
     """The window around all holes, resized so that the widest has at most `largest` pixels, and the window's pixels.
 
-    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. The margin is twice `largest`. A hole's
-    width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known pixel, so
+    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. `margin` is in units of
+    `largest`. A hole's width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known pixel, so
     shrinking cannot bleed the hole outward.
     """
     from scipy.ndimage import distance_transform_edt  # slow to import
 
     away, (y, x) = distance_transform_edt(hole[:, :, 0], return_indices=True)
     shrink = max(2 * float(away.max()) / largest, 1.0)
-    margin = round(2 * largest * shrink)
+    edge = round(margin * largest * shrink)
     rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
-    place = [slice(max(int(n[0]) - margin, 0), int(n[-1]) + 1 + margin) for n in (rows, columns)]
+    place = [slice(max(int(n[0]) - edge, 0), int(n[-1]) + 1 + edge) for n in (rows, columns)]
     bare = pixels[y, x][place[0], place[1]]
     height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
     return Window(place[0], place[1], (height, width)), bare
