@@ -37,13 +37,6 @@ def _distance(numbers, width, channels, guide, weight, y, x, v, u, radius, limit
     would wait for.
     """
     total = np.float32(0)
-    if weight > 0:
-        for c in range(guide.shape[2]):
-            e = guide[y, x, c] - guide[v, u, c]
-            total += e * e
-        total *= weight
-        if total >= limit:
-            return total
     line, n = width * channels, (2 * radius + 1) * channels
     a, b = (y - radius) * line + (x - radius) * channels, (v - radius) * line + (u - radius) * channels
     for _ in range(2 * radius + 1):
@@ -55,6 +48,12 @@ def _distance(numbers, width, channels, guide, weight, y, x, v, u, radius, limit
         if total >= limit:
             return total
         a, b = a + line, b + line
+    if weight > 0:
+        guided = np.float32(0)
+        for c in range(guide.shape[2]):
+            e = guide[y, x, c] - guide[v, u, c]
+            guided += e * e
+        total += weight * guided
     return total
 
 
@@ -80,6 +79,7 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
     for i in prange(len(places)):
         y, x = np.int64(places[i, 0]), np.int64(places[i, 1])
         best_v, best_u, best = np.int64(field[i, 0]), np.int64(field[i, 1]), distance[i]
+        worse_v, worse_u = best_v, best_u  # the last one that was not nearer: neighbours often propose the same
         for k in range(4 + len(offsets)):
             if k < 4:
                 down = jump if k == 0 else (-jump if k == 1 else 0)
@@ -92,10 +92,14 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
                 v, u = field[j, 0] - down, field[j, 1] - right
             else:
                 v, u = best_v + offsets[k - 4, i, 0], best_u + offsets[k - 4, i, 1]
-            if 0 <= v < height and 0 <= u < width and source[v, u] and not (v == best_v and u == best_u):
+            if (v == best_v and u == best_u) or (v == worse_v and u == worse_u):
+                continue
+            if 0 <= v < height and 0 <= u < width and source[v, u]:
                 d = _distance(numbers, width, channels, guide, weight[i], y, x, v, u, radius, best)
                 if d < best:
                     best_v, best_u, best = v, u, d
+                else:
+                    worse_v, worse_u = v, u
         found[i, 0], found[i, 1], least[i] = best_v, best_u, best
     return found, least
 

@@ -31,9 +31,9 @@ def whole(shape: tuple[int, ...]) -> Window:
 def around(pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0) -> tuple[Window, Floats]:
     """The window around all holes, resized so that the widest has at most `largest` pixels, and the window's pixels.
 
-    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. `margin` is in units of
-    `largest`. A hole's width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known pixel, so
-    shrinking cannot bleed the hole outward.
+    pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. `margin` is in units of `largest`. A
+    hole's width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known
+    pixel, so shrinking cannot bleed the hole outward.
     """
     from scipy.ndimage import distance_transform_edt  # slow to import
 
