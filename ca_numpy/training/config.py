@@ -104,6 +104,9 @@ class TrainConfig:
     """Weight of the distance between VGG-16 features of the filled picture and of the truth."""
     style_weight: float = 0.0
     """Weight of the distance between the Gram matrices of the same features."""
+    texture_weight: float = 0.0
+    """Weight of the sliced Wasserstein distance between the patches of the filled box and of the truth, which rewards
+    texture wherever it lies. Not in the paper: 0."""
     vgg: str | None = None
     """An .npz file of VGG-16 weights, for these two; docs/ablations.md describes it."""
     adversarial: Adversarial = "wgan-gp"
