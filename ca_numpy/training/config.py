@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ca_numpy.data.masks import MaskKind
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import AttentionKind, attention_kind
-from ca_numpy.training.losses import Adversarial
+from ca_numpy.training.losses import SMALLEST_TEXTURE, Adversarial
 
 #: Options that may change when a run is resumed, since they do not affect the results.
 RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
@@ -158,6 +158,8 @@ class TrainConfig:
             raise UserError(f"ema is a decay from 0, for no average, up to but not including 1, got {self.ema}")
         if self.vgg is None and (self.perceptual_weight or self.style_weight):
             raise UserError("perceptual_weight and style_weight need vgg: give the .npz file of VGG-16 weights")
+        if self.texture_weight and self.box < SMALLEST_TEXTURE:
+            raise UserError(f"texture_weight needs a box of at least {SMALLEST_TEXTURE} pixels, got {self.box}")
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise UserError(f"gamma must be in (0, 1], got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
