@@ -1,7 +1,8 @@
 """The fast CPU backend: the expensive kernels of the NumPy backend compiled by Numba, with the same equations.
 
-It overrides convolution (`numba_conv.py`), contextual attention (`numba_attention.py`), activations, resizing and Adam
-(`numba_elementwise.py`), and inherits the rest. Large results reuse memory (`numba_memory.py`).
+It overrides convolution (`numba_conv.py`), contextual attention (`numba_attention.py`), PatchMatch
+(`numba_patches.py`), activations, resizing and Adam (`numba_elementwise.py`), and inherits the rest. Large results
+reuse memory (`numba_memory.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.jit import LOCK
 
-from . import numba_attention, numba_conv, numba_elementwise
+from . import numba_attention, numba_conv, numba_elementwise, numba_patches
 from .numba_gemm import WIDTH
 from .numba_memory import POOL
 from .numpy_backend import NumpyBackend, nearest_pixels
@@ -30,6 +31,7 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays; kernels are compiled on first use and cached on disk."""
 
     name = "numba"
+    _patches = numba_patches
 
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS

@@ -14,7 +14,7 @@ from ca_numpy import machine
 from ca_numpy.backend import Backend, promoted
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
-from . import numpy_attention, numpy_conv
+from . import numpy_attention, numpy_conv, numpy_patches
 
 Array = NDArray[Any]
 
@@ -185,6 +185,35 @@ class NumpyBackend(Backend):
         self, g: Array, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry
     ) -> tuple[Array, Array]:
         return numpy_attention.backward(g, f, b, valid, geometry)
+
+    # ---- PatchMatch, in a module that other backends replace ----
+    _patches: Any = numpy_patches
+
+    def patch_distance(
+        self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
+    ) -> Array:
+        z, guide, weight = promoted(z, guide, weight)
+        found: Array = self._patches.patch_distance(z, guide, weight, places, field, radius)
+        return found
+
+    def improve_field(
+        self, z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
+        distance: Array, offsets: Array, *, radius: int, jump: int,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        z, guide, weight, distance = promoted(z, guide, weight, distance)
+        found: tuple[Array, Array] = self._patches.improve_field(
+            z, guide, weight, source, places, number, field, distance, offsets, radius, jump
+        )
+        return found
+
+    def patch_vote(self, z: Array, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        z, weight = promoted(z, weight)
+        colours: Array = self._patches.patch_vote(z, pixels, number, field, weight, radius)
+        return colours
+
+    def patch_source(self, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        chosen: Array = self._patches.patch_source(pixels, number, field, weight, radius)
+        return chosen
 
     # ---- optimiser ----
     def adam(

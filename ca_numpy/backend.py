@@ -261,6 +261,37 @@ class Backend(ABC):
     ) -> tuple[Array, Array]:
         """(∂/∂f, ∂/∂b) of ⟨contextual_attention(f, b, valid), g⟩"""
 
+    # ---- PatchMatch: a nearest-neighbour field for a list of patches ----
+    #
+    # z H W C are the features, guide H W G further ones that are compared at the patches' centres only. The n patches
+    # have their centres at `places`, n 2, (row, column); number H W is their index at their centre, −1 elsewhere.
+    # field, n 2, are the centres of their matches, for which source H W is true: patches inside the image, to copy
+    # from. Patches extend `radius` pixels from their centre. Integers are int32, flags bool.
+    @abstractmethod
+    def patch_distance(
+        self, z: Array, guide: Array, weight: Array, places: Array, field: Array, *, radius: int
+    ) -> Array:
+        """d(p, q) = weight[p] ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖² for p in places and q in field: n"""
+
+    @abstractmethod
+    def improve_field(
+        self, z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
+        distance: Array, offsets: Array, *, radius: int, jump: int,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """A round of search (Barnes et al. 2009), in parallel for all patches: a new field and its distances.
+
+        First field[p + δ] − δ of the neighbours δ = (±jump, 0), (0, ±jump), from before the round; then in turn each of
+        offsets K n 2 around the best match so far. A candidate that is another source and nearer replaces the match.
+        """
+
+    @abstractmethod
+    def patch_vote(self, z: Array, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        """Σ_p weight[p] z[field[p] + x − p] / Σ_p weight[p] over the patches p around x, for x in pixels m 2: m C"""
+
+    @abstractmethod
+    def patch_source(self, pixels: Array, number: Array, field: Array, weight: Array, *, radius: int) -> Array:
+        """field[p] + x − p for the patch p of largest weight > 0 around x, the first of equal ones in rows: m 2"""
+
     # ---- optimiser ----
     @abstractmethod
     def adam(

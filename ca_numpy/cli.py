@@ -23,7 +23,7 @@ from ca_numpy.data.images import WRITABLE
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.filling.inpainting import inpaint
+from ca_numpy.filling.inpainting import Method, inpaint
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import refuse_set
@@ -75,6 +75,8 @@ class Inpaint:
     """The picture, in any format that Pillow reads."""
     mask: Positional[Path]
     """An image of the same size, white = hole; or with the hole transparent."""
+    method: Method = "guided"
+    """guided: copied pixels, arranged by the network; network: the paper's direct output; the others use no model."""
     model: Path | None = None
     """A run folder or weight file. Default: the bundled weights."""
     out: Path | None = None
@@ -96,8 +98,8 @@ class Inpaint:
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
             raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
         filled = inpaint(
-            self.image, self.mask, model=self.model, invert=self.invert, backend=self.backend,
-            largest_hole=self.largest_hole, blend=self.blend,
+            self.image, self.mask, method=self.method, model=self.model, invert=self.invert, backend=self.backend,
+            largest_hole=self.largest_hole, blend=self.blend, quiet=False,
         )  # fmt: skip
         save_image(out, filled)
         print(out)
@@ -105,12 +107,13 @@ class Inpaint:
 
 @dataclass
 class Evaluate:
-    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV and SSIM, over hole and whole picture."""
+    """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV, SSIM, SWD, over hole and whole picture."""
 
     model: Positional[Path | None] = None
     """A run folder or weight file. Default: the bundled weights."""
     methods: tuple[str, ...] = ()
-    """Methods to compare: model, mean, patchmatch, telea, navier-stokes, biharmonic. Default: the first two."""
+    """Methods to compare: model, mean, guided, patchmatch, telea, navier-stokes, biharmonic, pypatchmatch. Default: the
+    first two."""
     data: str | None = None
     """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
     size: int | None = None

@@ -169,6 +169,7 @@ def test_what_the_system_refuses_is_one_line_too(photo, capsys, monkeypatch):
 #: Of each option: how it is written, and what it becomes. A new option fails until it has a row.
 OPTIONS = {
     Inpaint: {
+        "method": (["--method", "telea"], {"method": "telea"}),
         "model": (["--model", "runs/mine"], {"model": Path("runs/mine")}),
         "out": (["--out", "{0}/other.png"], {}),
         "invert": (["--invert"], {"invert": True}),

@@ -124,7 +124,7 @@ def test_swapping_result_and_truth_changes_nothing(metric, seed):
     assert_allclose(metric(x, y), metric(y, x), rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", PAIRED)
+@pytest.mark.parametrize("metric", [*PAIRED, metrics.swd])
 @given(seed=seeds)
 def test_a_mask_of_ones_equals_no_mask(metric, seed):
     x, y = images(seed)
@@ -160,7 +160,7 @@ def test_tv_of_a_constant_is_zero_and_does_not_see_a_shift_in_brightness(level, 
     assert_allclose(metrics.tv(x + level / 2), metrics.tv(x), rtol=1e-9)
 
 
-@pytest.mark.parametrize("metric", PAIRED)
+@pytest.mark.parametrize("metric", [*PAIRED, metrics.swd])
 def test_each_image_is_measured_on_its_own_in_float64(metric):
     x, y = images(3)
     both = metric(x.astype(np.float32), y.astype(np.float32))
@@ -181,6 +181,7 @@ def test_a_broken_image_shows_as_nan_instead_of_a_number():
     x, y = images(5)
     x[1, 0, 0, 0] = np.nan
     assert_array_equal(np.isnan(metrics.l1(x, y)), [False, True])
+    assert_array_equal(np.isnan(metrics.swd(x, y)), [False, True])
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_a_broken_image_shows_as_nan_instead_of_a_number():
         (np.zeros((12, 12, 3)), np.zeros((12, 12, 3)), np.full((1, 12, 12, 1), 255.0), "threshold"),
     ],
 )
-@pytest.mark.parametrize("metric", PAIRED)
+@pytest.mark.parametrize("metric", [*PAIRED, metrics.swd])
 def test_bad_input_is_refused_in_one_line(metric, x, y, mask, words):
     with pytest.raises(UserError, match=words) as error:
         metric(x, y, mask=mask)

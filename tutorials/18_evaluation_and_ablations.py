@@ -172,7 +172,8 @@ print(f"PSNR: {gain:.4f} dB more, 10 log10(4) = {10 * np.log10(4):.4f}")
 # %% tags=["predict"]
 pairs = evaluation.make_pairs(data.Photographs(), size=size, count=7 if QUICK else 14, window=0.5)
 images, masks = pairs.read()
-methods = [m for m in filling.METHODS if not (QUICK and m == "patchmatch") and filling.why_unavailable(m) is None]
+left_out = {"pypatchmatch", "patchmatch" if QUICK else ""}  # the first is the second by another package
+methods = [m for m in filling.METHODS if m not in left_out and filling.why_unavailable(m) is None]
 results = evaluation.completions(images, masks, methods=methods, generator=None)
 measured = {name: evaluation.measure(images, y, masks) for name, y in results.items()}
 

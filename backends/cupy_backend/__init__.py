@@ -1,7 +1,7 @@
 """The GPU backend: CuPy arrays, and our own kernels in CUDA C++, which also run without a GPU.
 
-Convolution is in `conv.py`, contextual attention in `attention.py`, everything else here, the kernels in
-`kernels/*.cu`, and the device in `device.py`.
+Convolution is in `conv.py`, contextual attention in `attention.py`, PatchMatch in `patches.py`, everything else here,
+the kernels in `kernels/*.cu`, and the device in `device.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .attention import Attention
 from .conv import Convolution
 from .device import C_NAMES, Device, cuda_device
 from .launch import Launcher
+from .patches import PatchMatch
 
 Array = Any
 #: Numbers per block of the Adam kernel, as in `kernels/adam.cu`.
@@ -40,6 +41,7 @@ class CupyBackend(NumpyBackend):
         self._device = Launcher(device or cuda_device())
         self.xp = self._device.xp
         self._attention = Attention(self._device, self)
+        self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)
 
     def at(self, precision: str) -> Backend:

@@ -29,7 +29,9 @@ MOST_TABLES = 1024
 _KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
 _INT = np.dtype(np.int32)
-_INTEGERS: dict[str, np.dtype[Any]] = {
+#: Types of parameters that are the same in all instances.
+_FIXED: dict[str, np.dtype[Any]] = {
+    "bool": np.dtype(np.bool_),
     "int": _INT,
     "long long": np.dtype(np.int64),
     "unsigned long long": np.dtype(np.uint64),
@@ -51,7 +53,7 @@ def parameters(file: str, expression: str, *, folder: Path = FOLDER) -> tuple[Pa
     number = np.dtype(np.float64 if instance.lower().startswith("double") else np.float32)
     (declared,) = (found[2] for found in _KERNEL.finditer(source(file, folder=folder)) if found[1] == kernel)
     return tuple(
-        Parameter(name, ("an array" if star else "a number", _INTEGERS.get(kind, number)), bool(star and not const))
+        Parameter(name, ("an array" if star else "a number", _FIXED.get(kind, number)), bool(star and not const))
         for const, kind, star, name in _PARAMETER.findall(declared)
     )
 

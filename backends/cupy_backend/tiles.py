@@ -64,6 +64,7 @@ def every_instance() -> dict[str, list[str]]:
         "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add"],
         "sums.cu": ["sum_rows"],
         "adam.cu": ["adam"],
+        "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],
         "attention.cu": [
             "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "box_sums", "to_blocks",
             "from_blocks",

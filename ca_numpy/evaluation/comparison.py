@@ -17,7 +17,7 @@ from ca_numpy.data.datasets import Crops
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation.pairs import Holes, Pairs, load_pairs, make_pairs
 from ca_numpy.evaluation.tables import MEASURES, REGIONS, Evaluation, Interval, Values, measure, summary
-from ca_numpy.filling import baselines
+from ca_numpy.filling import baselines, guided
 from ca_numpy.filling.blending import blend
 from ca_numpy.filling.network import predict
 from ca_numpy.models import BaseGenerator
@@ -30,6 +30,8 @@ from ca_numpy.training.config import TrainConfig
 RIVAL = "telea"
 #: The row of a second model.
 OTHER = "other model"
+#: The methods that use the model.
+LEARNT = ("model", "guided")
 #: Default number of crops.
 COUNT = 32
 #: Images on a contact sheet: the first ones, not selected.
@@ -63,14 +65,16 @@ def evaluate(
     holes        "centre": a square of half the side in the middle; else drawn for each crop from `seed`; "mixed":
                  the kinds in turn
     out          also write the table to this `.json` or `.md` file
-    methods      "model" and names in `filling.METHODS`; by default "mean" and "model"
+    methods      "model", "guided" (copies, arranged by the model) and names in `filling.METHODS`; by default "mean" and
+                 "model"
     pairs        a list of images and holes (`ca_numpy.evaluation.pairs`). If the file exists, it replaces data, size,
                  count, holes and seed; otherwise it is written, to make the evaluation reproducible
     sheet        also draw the first images to this `.png` file: input, each method, truth
     against      a second model, "other model" in the table
 
-    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1], for the refined result pasted into the image, the coarse
-    one, the refined one blended (`ca_numpy.filling.blend`), the other methods, and the truth (the target for TV).
+    -> ℓ1, ℓ2 and TV in percent, PSNR in dB, SSIM in [-1, 1], SWD from 0, for the refined result pasted into the image,
+    the coarse one, the refined one blended (`ca_numpy.filling.blend`), the other methods, and the truth (the target for
+    TV). ℓ1, ℓ2 and PSNR prefer a blur to a sharp texture in the wrong place: read TV and SWD beside them.
     Raises UserError for bad input, or a method whose library is not installed.
     """
     methods = _checked_methods(methods)
@@ -85,7 +89,7 @@ def evaluate(
     measured: dict[str, list[dict[str, Values]]] = {}
     shown: dict[str, list[NDArray[Any]]] = {}
     with use_backend(backend) as device:
-        generator = opened(model) if "model" in methods else None
+        generator = opened(model) if set(LEARNT) & set(methods) else None
         other = None if against is None else opened(against)
         for start in tqdm(range(0, len(images), batch), desc="evaluating", unit="batch", disable=quiet or None):
             x, m = images[start : start + batch], masks[start : start + batch]
@@ -133,10 +137,10 @@ def _checked_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
     """The methods to compare. Raises UserError for one that cannot be used."""
     chosen = tuple(dict.fromkeys(methods or ("mean", "model")))
     for method in chosen:
-        if method != "model":
+        if method not in LEARNT:
             why = baselines.why_unavailable(method)
             if why is not None:
-                raise UserError(why if method in baselines.METHODS else f"{why}, model")
+                raise UserError(why if method in baselines.METHODS else f"{why}, {', '.join(LEARNT)}")
     return chosen
 
 
@@ -206,17 +210,23 @@ def _pictures(
 def completions(
     x: NDArray[Any], m: NDArray[Any], *, methods: Sequence[str], generator: BaseGenerator | None
 ) -> dict[str, NDArray[Any]]:
-    """Each method's result with the known pixels restored: method -> N H W 3 in [-1, 1]; "model" gives three."""
+    """Each method's result with the known pixels restored: method -> N H W 3 in [-1, 1].
+
+    "model" gives three: the coarse stage's, the refined and the blended result.
+    """
     results = {}
-    for method in methods:
-        if method != "model":
-            filled = [baselines.fill(method, one, hole) for one, hole in zip(x, m, strict=True)]
-            results["mean colour" if method == "mean" else method] = np.stack(filled)
-            continue
+    if set(LEARNT) & set(methods):
         assert generator is not None
         coarse, refined, pasted = predict(generator, x, m)
-        blended = [blend(*one) for one in zip(x, refined, m, strict=True)]
-        results |= {"coarse": x * (1 - m) + coarse * m, "refined": pasted, "blended": np.stack(blended)}
+        blended = np.stack([blend(*one) for one in zip(x, refined, m, strict=True)])
+    for method in methods:
+        if method == "guided":
+            results["guided"] = np.stack([guided.complete(*one) for one in zip(x, m, blended, strict=True)])
+        elif method != "model":
+            filled = [baselines.fill(method, one, hole) for one, hole in zip(x, m, strict=True)]
+            results["mean colour" if method == "mean" else method] = np.stack(filled)
+        else:
+            results |= {"coarse": x * (1 - m) + coarse * m, "refined": pasted, "blended": blended}
     return {**results, "truth": x}
 
 

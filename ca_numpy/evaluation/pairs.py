@@ -1,14 +1,17 @@
 """Lists of images and holes, as files that make an evaluation reproducible.
 
 An entry names an image (a file, or one included in the library), the SHA-256 of its file, the window that is resized to
-the crop size, and the hole: a box in pixels of the crop, or the seed that draws it.
+the crop size, and the hole: a box or polygons in pixels of the crop, or the seed that draws it.
 
     {"file": "pictures/cat.jpg", "sha256": "…", "window": [0, 20, 300, 300],
      "hole": {"kind": "centre", "box": [64, 64, 128, 128]}}
     {"photograph": "astronaut", …, "hole": {"kind": "free-form", "seed": [0, 1], "sha256": "…"}}
+    {"file": "pictures/dog.jpg", …, "hole": {"kind": "polygon", "points": [[[10, 20], [10, 90], [80, 55.5]]]}}
 
 Windows and boxes are (top, left, height, width). Paths are relative to the list's folder. A procedural texture's hash
-is that of its RGB pixels in row-major order, a drawn hole's that of its pixels as bytes 0 and 1.
+is that of its RGB pixels in row-major order, a drawn hole's that of its pixels as bytes 0 and 1. `points` lists one or
+more polygons, each a list of (row, column), whole numbers at the centres of pixels; the hole is their union, as in
+`polygon_mask`.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from ca_numpy.data.masks import KINDS, BoundingBox, MaskSampler
 from ca_numpy.errors import UserError
 
 FORMAT = "ca-numpy pairs 1"
+Polygon = tuple[tuple[float, float], ...]
 HOLE_KINDS = ("centre", *KINDS)
 if TYPE_CHECKING:
     Holes: TypeAlias = str
@@ -39,12 +43,13 @@ else:
 
 
 class Hole(NamedTuple):
-    """A rectangle `box`, or a hole drawn from `seed` whose pixels have the hash `sha256`."""
+    """A rectangle `box`, or `polygons`, or a hole drawn from `seed` whose pixels have the hash `sha256`."""
 
     kind: str
-    box: BoundingBox | None
-    seed: tuple[int, ...]
-    sha256: str
+    box: BoundingBox | None = None
+    seed: tuple[int, ...] = ()
+    sha256: str = ""
+    polygons: tuple[Polygon, ...] = ()
 
 
 class Pair(NamedTuple):
@@ -175,6 +180,20 @@ def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float3
     return np.asarray(sampler(np.random.default_rng(list(seed)), 1)[0][0])
 
 
+def polygon_mask(polygon: Polygon, *, size: int) -> NDArray[np.float32]:
+    """A mask size size 1, 1 = hole: the pixels whose centres are inside the polygon, by the even-odd rule.
+
+    Pixel (i, j) has its centre at (row, column) = (i, j). A centre on the boundary is inside if the polygon lies to its
+    right, or below a horizontal edge: polygons that share an edge share no pixel.
+    """
+    row, column = np.mgrid[:size, :size]
+    inside = np.zeros((size, size), bool)
+    for edge in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        (r0, c0), (r1, c1) = sorted(edge)
+        inside ^= (r0 <= row) & (row < r1) & ((column - c0) * (r1 - r0) < (row - r0) * (c1 - c0))
+    return inside[..., None].astype(np.float32)
+
+
 # ---- pictures ----------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +259,8 @@ def _hole_mask(pair: Pair, size: int) -> NDArray[np.float32]:
     if hole.box is not None:
         mask = np.zeros((size, size, 1), np.float32)
         hole.box.crop(mask)[...] = 1
+    elif hole.polygons:
+        mask = np.maximum.reduce([polygon_mask(polygon, size=size) for polygon in hole.polygons])
     else:
         mask = draw_hole(hole.kind, size=size, seed=hole.seed)
         if _hash(mask.astype(np.uint8).tobytes()) != hole.sha256:
@@ -275,6 +296,8 @@ def _entry(pair: Pair, folder: Path) -> dict[str, Any]:
     hole: dict[str, Any] = {"kind": pair.hole.kind}
     if pair.hole.box is not None:
         hole["box"] = list(pair.hole.box)
+    elif pair.hole.polygons:
+        hole["points"] = pair.hole.polygons
     else:
         hole.update(seed=list(pair.hole.seed), sha256=pair.hole.sha256)
     return {pair.source: name, "sha256": pair.sha256, "window": list(pair.window), "hole": hole}
@@ -285,7 +308,18 @@ def _parsed(entry: dict[str, Any], folder: Path) -> Pair:
     name, hole = str(entry[source]), entry["hole"]
     if source == "file":
         name = str((folder / name).resolve())
-    box = BoundingBox(*map(int, hole["box"])) if "box" in hole else None
-    seed = () if box else tuple(map(int, hole["seed"]))
-    found = Hole(str(hole["kind"]), box, seed, "" if box else str(hole["sha256"]))
-    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), found)
+    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), _parsed_hole(hole, name))
+
+
+def _parsed_hole(hole: dict[str, Any], name: str) -> Hole:
+    kind = str(hole["kind"])
+    if "box" in hole:
+        return Hole(kind, box=BoundingBox(*map(int, hole["box"])))
+    if "points" not in hole:
+        return Hole(kind, seed=tuple(map(int, hole["seed"])), sha256=str(hole["sha256"]))
+    polygons = tuple(tuple((float(row), float(column)) for row, column in polygon) for polygon in hole["points"])
+    if not polygons or min(map(len, polygons)) < 3 or not all(np.isfinite(polygon).all() for polygon in polygons):
+        raise UserError(
+            f"the hole of {quoted(name)} is no polygon: give at least three points, each a finite row and column"
+        )
+    return Hole(kind, polygons=polygons)

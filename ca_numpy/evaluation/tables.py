@@ -33,7 +33,14 @@ MEASURES: dict[str, Measure] = {
     "psnr": Measure("PSNR dB", 2, lambda x, y, mask: metrics.psnr(x, y, mask=mask)),
     "tv": Measure("TV %", 2, lambda x, y, mask: metrics.tv(y, mask=mask)),
     "ssim": Measure("SSIM", 3, lambda x, y, mask: metrics.ssim(x, y, mask=mask)),
+    "swd": Measure("SWD", 0, lambda x, y, mask: metrics.swd(y, x, mask=mask)),
 }
+
+#: Below each table.
+ADVICE = (
+    "ℓ1, ℓ2 and PSNR prefer a blur to a sharp texture in the wrong place. Read TV (best near the truth's) and SWD, the "
+    "distance of textures (best low), beside them, and look at the pictures."
+)
 
 
 def measure(x: NDArray[Any], y: NDArray[Any], m: NDArray[Any]) -> dict[str, Values]:
@@ -79,7 +86,7 @@ class Evaluation(NamedTuple):
         s = self.settings
         head = f"{s['count']} crops of {s['size']}×{s['size']} pixels of {s['data']}; holes: {s['holes']}; "
         few = f", too narrow: there are only {s['pictures']} pictures" if s["pictures"] < s["count"] else ""
-        return head + f"mean ± 95 % interval{few}\n" + "\n".join(lines) + "\n"
+        return head + f"mean ± 95 % interval{few}\n" + "\n".join(lines) + f"\n\n{ADVICE}\n"
 
     def to_json(self) -> str:
         """The same as JSON; infinite numbers, such as the truth's PSNR, are null."""

@@ -21,8 +21,8 @@ from ca_numpy.filling.patchmatch import complete
 Floats = NDArray[np.float32]
 Fill = Callable[[Floats, Floats], Floats]
 
-#: Neighbourhood radius of OpenCV's methods, in pixels.
-REACH = 5
+#: Neighbourhood radius of OpenCV's methods, and the patches' of PyPatchMatch, in pixels; the latter as in `complete`.
+REACH, RADIUS = 5, 3
 
 
 def mean_colour(image: Floats, mask: Floats) -> Floats:
@@ -54,6 +54,32 @@ def biharmonic(image: Floats, mask: Floats) -> Floats:
     return np.asarray(filled.clip(-1, 1), np.float32)
 
 
+def pypatchmatch(image: Floats, mask: Floats) -> Floats:
+    """Barnes et al. (2009): patches copied from the same image, by the C++ of the package PyPatchMatch, which is
+    independent of our own `complete`. 8 bits per channel.
+
+    Raises UserError where version 2.2.0 may leave black pixels: if the hole reaches further from the known pixels than
+    half of the image's shorter side, or if that side is under 8 pixels."""
+    try:
+        import patchmatch
+    except ImportError as e:
+        raise UserError("pypatchmatch needs PyPatchMatch: pip install 'ca-numpy[peers]'") from e
+    if not getattr(patchmatch, "patchmatch_available", False):  # pip installs it even where its C++ does not compile
+        raise UserError(
+            "PyPatchMatch lacks its compiled library, or is older than 2.2: install it as its page on PyPI says"
+        )
+    from scipy.ndimage import distance_transform_cdt  # slow to load
+
+    side, depth = min(image.shape[:2]), distance_transform_cdt(mask[..., 0] > 0.5, metric="chessboard").max()
+    if side < 8 or depth > side / 2:
+        raise UserError(
+            f"pypatchmatch cannot fill a hole {depth} pixels deep in an image {side} across: it needs 8 pixels across, "
+            "and a depth of at most half of that; use patchmatch"
+        )
+    patchmatch.set_random_seed(0)  # one for the process, from which every call starts
+    return to_float(patchmatch.inpaint(to_uint8(image), mask[..., 0] > 0.5, patch_size=RADIUS))
+
+
 def _opencv(image: Floats, mask: Floats, flag: str) -> Floats:
     try:
         import cv2
@@ -71,6 +97,7 @@ METHODS: dict[str, Fill] = {
     "telea": telea,
     "navier-stokes": navier_stokes,
     "biharmonic": biharmonic,
+    "pypatchmatch": pypatchmatch,
 }
 
 
@@ -90,7 +117,7 @@ def fill(method: str, image: NDArray[Any], mask: NDArray[Any]) -> Floats:
 def why_unavailable(method: str) -> str | None:
     """Why a method cannot be used on this machine, in one line; None if it can."""
     try:
-        fill(method, np.zeros((3, 3, 3), np.float32), np.eye(3, dtype=np.float32))
+        fill(method, np.zeros((8, 8, 3), np.float32), np.eye(8, dtype=np.float32))
     except UserError as e:
         return str(e)
     return None

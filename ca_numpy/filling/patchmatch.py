@@ -5,14 +5,15 @@ to fine, between searching the nearest known patch of each patch that touches th
 a vote of the patches that contain it. Barnes et al. (2009) make the search fast by random sampling and propagation of
 good matches to neighbours.
 
-    field[p] = argmin_q Σ_δ ‖z[p + δ] − z[q + δ]‖²         q: patches without hole pixels
+    field[p] = argmin_q d(p, q)                             q: patches without hole pixels
     z[x]     = Σ_p w(p) z[field[p] + x − p] / Σ_p w(p)      p: patches around x
+    w(p)     = TRUST^−depth(p) exp(−d(p, field[p]) / 2 s(p))    s(p): the mean distance of the patches around p
 
-z is the image and two texture channels, its horizontal and vertical variation. Averaged in the coarser levels, they
-distinguish grass from a flat green of the same mean.
+z is the image with two texture channels (`pyramid.py`). Search, distances and votes are kernels of the backend. Votes
+average; the last ones at each of the two finest levels copy the patch of largest weight, so that the next search sees,
+and extends, exact copies. Levels upsample the field, not the image, so that the finer image is sharp at once.
 
-The coarsest level is initialised from the hole's boundary inwards. Levels upsample the field, not the image, so that
-the finer image is sharp at once. Compiled by Numba.
+With a `guess` of the hole's contents, its low-pass guides the search: see `guided.py`.
 """
 
 from __future__ import annotations
@@ -20,39 +21,48 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
-from ca_numpy.data import check_image, check_mask
+from ca_numpy.backend import Backend
+from ca_numpy.data import check_image, check_mask, resize
 from ca_numpy.errors import UserError
+from ca_numpy.filling.pyramid import Flags, Floats, Level, pyramid, sources, touching
+from ca_numpy.filling.windows import surroundings
+from ca_numpy.registry import use_backend
 
-Floats = NDArray[np.float32]
-Flags = NDArray[np.bool_]
-Field = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
-TURNS = (60, 40, 20, 10, 4)
-#: Sweeps of the field per iteration, one in each direction, starting from the previous field.
-SWEEPS = 2
-#: Minimum shorter side, in pixels, and number of source patches of the coarsest level.
-SMALLEST_SIDE, FEWEST_SOURCES = 32, 64
-#: Maximum number of source patches for the initial guess.
-MOST_GUESSED = 4096
+TURNS = (60, 40, 40, 20, 8, 4)
+#: How many of them copy, at the two finest levels.
+COPYING_TURNS = 7
+#: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
+JUMPS = ((8, 1), (4, 1), (2, 1))
+#: Random search reaches this far, in pixels, at all but the coarsest level: far matches come from there.
+REACH = 16
 #: A patch's vote weight falls by this factor per pixel of depth in the hole.
 TRUST = 1.3
-#: Weight of the two texture channels relative to the three colour channels.
-VARIATION = 3.0
+#: Where votes copy, distances count this much more: a choice, not a mean.
+SHARPNESS = 100.0
+#: Weight of the guide per level, coarsest first; the last one for all finer levels.
+GUIDANCE = (1.0, 0.1)
 
 
-class _Level(NamedTuple):
-    """A pyramid level: z H W 5, 0 in the hole, and hole H W. Each level has half the size of the previous."""
+class Copies(NamedTuple):
+    """The pixels of a hole, m 2, and the known pixels that are copied to them, m 2: rows and columns."""
 
-    z: Floats
-    hole: Flags
+    pixels: Places
+    sources: Places
 
 
 def complete(
-    image: NDArray[Any], mask: NDArray[Any], *, rng: np.random.Generator | None = None, radius: int = 3
+    image: NDArray[Any],
+    mask: NDArray[Any],
+    *,
+    rng: np.random.Generator | None = None,
+    radius: int = 3,
+    quiet: bool = True,
 ) -> Floats:
     """Fill the holes of an image by PatchMatch: H W 3 in [-1, 1], with known pixels unchanged.
 
@@ -60,198 +70,214 @@ def complete(
     mask     H W or H W 1, 1 = hole; any number of holes of any shape
     rng      random generator of the search, default_rng(0) by default; results are reproducible
     radius   patches are 2 · radius + 1 pixels wide, or smaller if no such patch is known
+    quiet    show no progress bar
 
-    A hole of 256×256 in 512×512 pixels takes about 5 s of CPU time over all cores, plus 15 s for the first call.
-    Raises UserError for an invalid image, an empty or full mask, or if Numba is not installed.
+    Runs on the current backend, or the fastest one. Patches are copied from the surroundings, as far from the holes as
+    the widest hole is wide. Raises UserError for an invalid image, an empty or full mask, or a negative radius.
     """
     x = check_image(image)
     hole = check_mask(mask, x)[..., 0] > 0.5
+    place = surroundings(hole)
+    filled = x.copy()
+    near = filled[place]  # a view
+    copies = copied(near, hole[place], rng=rng, radius=radius, quiet=quiet)
+    near[tuple(copies.pixels.T)] = near[tuple(copies.sources.T)]
+    return filled
+
+
+def copied(
+    x: Floats,
+    hole: Flags,
+    *,
+    guess: Floats | None = None,
+    low: Floats | None = None,
+    rng: np.random.Generator | None = None,
+    radius: int = 3,
+    quiet: bool = True,
+) -> Copies:
+    """Which known pixel to copy to each pixel of the hole.
+
+    x       H W 3 in [-1, 1]; arbitrary in the hole
+    hole    H W
+    guess   h w 3, the whole image with a first guess in the hole, at any size
+    low     h w 3, the guide: the guess without its details
+
+    Raises UserError for a negative radius, or a mask without hole or known pixels.
+    """
     if radius < 0:
         raise UserError(f"radius={radius}: give 0 or more pixels, typically 3")
     rng = rng or np.random.default_rng(0)
     radius = min(radius, (min(hole.shape) - 1) // 2)
     while not sources(hole, radius=radius).any():
         radius -= 1  # stops at 0, since some pixel is known
-    levels = _pyramid(x, hole, radius)
-    z, field, cost = _guess(levels[-1], rng, radius)
-    for number, level in enumerate(reversed(levels)):
-        if number:
-            z, field, cost = _carried(level, field, cost, rng, radius)
-        turns = TURNS[min(number, len(TURNS) - 1)]
-        z = _improve(z, level.hole, field, cost, rng, radius, turns=turns, sharp=number == len(levels) - 1)
-    return np.where(hole[..., None], z[..., :3], x)
+    levels = pyramid(x, hole, radius=radius)[::-1]
+    turns = [TURNS[min(n, len(TURNS) - 1)] for n in range(len(levels))]
+    before = None
+    with use_backend("auto") as device, tqdm(total=sum(turns), desc="copying", disable=quiet or None) as bar:
+        for n, level in enumerate(levels):
+            guidance = GUIDANCE[min(n, len(GUIDANCE) - 1)]
+            search = _Search(level, device, rng, radius, low, guidance, whole=before is None)
+            if before is None:
+                search.begin(guess)
+            else:
+                search.upsample(before)
+            for turn in range(turns[n]):
+                search.improve(JUMPS[turn % len(JUMPS)])
+                finest = n >= len(levels) - 2
+                search.vote(copying=finest and turn >= turns[n] - COPYING_TURNS)
+                bar.update()
+            before = search
+        return Copies(search.pixels, search.best_sources())
+
+
+class _Search:
+    """The field of one level and the features z, which its votes change."""
+
+    def __init__(
+        self,
+        level: Level,
+        device: Backend,
+        rng: np.random.Generator,
+        radius: int,
+        low: Floats | None = None,
+        guidance: float = 0.0,
+        *,
+        whole: bool = True,
+    ) -> None:
+        self.device, self.rng, self.radius = device, rng, radius
+        self.z, self.hole = level.z.copy(), level.hole
+        self.source = sources(self.hole, radius=radius)
+        wanted = touching(self.hole, radius=radius)
+        self.places, self.pixels = _places(wanted), _places(self.hole)
+        self.number = np.full(self.hole.shape, -1, np.int32)
+        self.number[wanted] = np.arange(len(self.places))
+        self.known = _places(self.source)
+        size = self.hole.shape
+        self.guide = np.zeros((*size, 0), np.float32) if low is None else resize(low, size)
+        self.weight = np.full(len(self.places), guidance * (2 * radius + 1) ** 2, np.float32)
+        # Votes' weights are computed on the patches' bounding box.
+        self.box = tuple(slice(low, high + 1) for low, high in zip(self.places.min(0), self.places.max(0), strict=True))
+        self.inside = wanted[self.box]
+        self.nearby = self._mean_around(np.ones(len(self.places), np.float32))
+        self.trust = TRUST ** -np.minimum(_depth(self.hole)[tuple(self.places.T)], 200)  # float32 underflows beyond
+        self.field = self.drawn(len(self.places))
+        self.distance = np.zeros(len(self.places), np.float32)
+        self.reach = max(size) / 2 if whole else REACH
+
+    def drawn(self, count: int) -> Places:
+        """Random sources."""
+        return self.known[self.rng.integers(len(self.known), size=count)]
+
+    def begin(self, guess: Floats | None) -> None:
+        """The coarsest level: colours of the guess, or of the nearest known pixels, find the first matches."""
+        colours = self.z[..., :3].copy()
+        if guess is None:
+            from scipy.ndimage import distance_transform_edt  # slow to import
+
+            nearest = distance_transform_edt(self.hole, return_distances=False, return_indices=True)
+            colours = colours[tuple(nearest)]
+        else:
+            colours[self.hole] = resize(guess, self.hole.shape)[self.hole]
+        features, self.z = self.z, np.ascontiguousarray(colours)
+        for jump in (8, 4, 2, 1) * 2:
+            self.improve((jump,))
+        self.z = features
+        self.vote()
+
+    def upsample(self, coarse: _Search) -> None:
+        """The field of the level before: if p maps to q there, 2 p maps to 2 q. Redraws matches that are no sources."""
+        size = np.array(self.hole.shape, np.int32)
+        inner = np.clip(self.places // 2, self.radius, np.array(coarse.hole.shape) - 1 - self.radius)
+        index = coarse.number[tuple(inner.T)]
+        field = self.places + 2 * (coarse.field[index] - coarse.places[index])
+        field = np.clip(field, self.radius, size - 1 - self.radius).astype(np.int32)
+        good = self.source[tuple(field.T)]
+        field[~good] = self.drawn(int(np.count_nonzero(~good)))
+        worst = 4 * coarse.distance.max() + 1  # makes their vote negligible
+        self.field, self.distance = field, np.where(good, coarse.distance[index], worst).astype(np.float32)
+        self.vote()
+
+    def improve(self, jumps: tuple[int, ...]) -> None:
+        """Measure the matches, since z has changed, and search."""
+        device, radius = self.device, self.radius
+        z, guide, weight, source, places, number, field = map(
+            device.asarray, (self.z, self.guide, self.weight, self.source, self.places, self.number, self.field)
+        )
+        distance = device.patch_distance(z, guide, weight, places, field, radius=radius)
+        for n, jump in enumerate(jumps):
+            last = n == len(jumps) - 1  # random search once an iteration: propagation finds more
+            offsets = device.asarray(self.offsets() if last else np.zeros((0, len(self.places), 2), np.int32))
+            field, distance = device.improve_field(
+                z, guide, weight, source, places, number, field, distance, offsets, radius=radius, jump=jump
+            )
+        self.field, self.distance = device.to_numpy(field), device.to_numpy(distance)
+
+    def offsets(self) -> Places:
+        """Random offsets K n 2, in squares that halve from `reach` to a pixel."""
+        reach = self.reach * 0.5 ** np.arange(max(1, int(np.log2(max(self.reach, 1))) + 1), dtype=np.float32)
+        random = self.rng.random((len(reach), len(self.places), 2), np.float32)
+        random -= np.float32(0.5)
+        random *= 2 * reach[:, None, None]
+        return random.astype(np.int32)
+
+    def vote(self, *, copying: bool = False) -> None:
+        """Set the hole's pixels from the field."""
+        pixels = tuple(self.pixels.T)
+        if copying:
+            self.z[pixels] = self.z[tuple(self.best_sources().T)]
+            return
+        arrays = self.z, self.pixels, self.number, self.field, self._weights()
+        voted = self.device.patch_vote(*map(self.device.asarray, arrays), radius=self.radius)
+        self.z[pixels] = self.device.to_numpy(voted)
+
+    def best_sources(self) -> Places:
+        """The known pixels to copy to `pixels`."""
+        arrays = self.pixels, self.number, self.field, self._weights(SHARPNESS)
+        return self.device.to_numpy(self.device.patch_source(*map(self.device.asarray, arrays), radius=self.radius))
+
+    def _weights(self, sharpness: float = 1.0) -> Floats:
+        spread = 2 * self._mean_around(self.distance) / self.nearby + np.float32(1e-9)
+        closeness = np.exp(np.maximum(-sharpness * self.distance / spread, -60))
+        return np.asarray(self.trust * closeness + 1e-30, np.float32)
+
+    def _mean_around(self, values: Floats) -> Floats:
+        """Mean of the patches' values over a patch's width, with 0 where there are none."""
+        from scipy.ndimage import uniform_filter
+
+        spread = np.zeros(self.inside.shape, np.float32)
+        spread[self.inside] = values
+        return np.asarray(uniform_filter(spread, 2 * self.radius + 1, mode="constant")[self.inside])
 
 
 def nearest_field(
     z: Floats, hole: Flags, *, rng: np.random.Generator, radius: int = 3, sweeps: int = 6
-) -> tuple[Field, Floats]:
+) -> tuple[Places, Floats]:
     """An approximately nearest known patch for each patch that touches the hole: Barnes et al.'s randomised search.
 
     z       H W C, with the current guess in the hole; hole: H W
-    sweeps  alternately downwards and upwards
+    sweeps  rounds of propagation and random search; propagation jumps 1, 2, 4 and 8 pixels in turn
 
     -> the field, H W 2, (row, column) of the match's centre, and its distance, H W; valid where `touching`
-    Raises UserError for a radius below 0, or if Numba is not installed.
+    Raises UserError for a radius below 0.
     """
-    kernels = _kernels()
-    wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)
-    field, cost = _drawn(source, rng), np.zeros(hole.shape, np.float32)
-    states = _states(hole, rng)
-    kernels.measure(z, wanted, field, radius, cost)
-    for number in range(sweeps):
-        kernels.sweep(z, wanted, source, field, cost, radius, 1 - 2 * (number % 2), states)
-    return field, cost
+    if radius < 0:
+        raise UserError(f"radius={radius}: give 0 or more pixels, typically 3")
+    with use_backend("auto") as device:
+        search = _Search(Level(np.asarray(z, np.float32), hole), device, rng, radius)
+        search.improve(tuple(2 ** (n % 4) for n in range(sweeps)))
+    field, distance = np.zeros((*hole.shape, 2), np.int32), np.zeros(hole.shape, np.float32)
+    places = tuple(search.places.T)
+    field[places], distance[places] = search.field, search.distance
+    return field, distance
 
 
-def sources(hole: Flags, *, radius: int) -> Flags:
-    """Centres of patches without hole pixels: H W."""
-    found = np.zeros_like(hole)
-    inner = _inner(radius)
-    found[inner, inner] = ~sliding_window_view(hole, (2 * radius + 1, 2 * radius + 1)).any((2, 3))
-    return found
+def _places(flags: Flags) -> Places:
+    """Rows and columns of the true values: n 2."""
+    return np.argwhere(flags).astype(np.int32)
 
 
-def touching(hole: Flags, *, radius: int) -> Flags:
-    """Centres of patches inside the image that touch the hole: H W."""
-    found = np.zeros_like(hole)
-    inner = _inner(radius)
-    found[inner, inner] = ~sources(hole, radius=radius)[inner, inner]
-    return found
+def _depth(hole: Flags) -> Floats:
+    """Distance of each pixel to the nearest known pixel: H W."""
+    from scipy.ndimage import distance_transform_edt
 
-
-# ---- levels ------------------------------------------------------------------------------------------------------
-
-
-def _pyramid(x: Floats, hole: Flags, radius: int) -> list[_Level]:
-    """The image pyramid, down to SMALLEST_SIDE and FEWEST_SOURCES."""
-    z = np.concatenate([x, VARIATION * _variation(x.mean(-1), hole)], axis=-1)
-    levels = [_Level(np.where(hole[..., None], 0, z).astype(np.float32), hole)]
-    while min(levels[-1].hole.shape) >= 2 * SMALLEST_SIDE:
-        half = _halved(levels[-1])
-        too_small = min(half.hole.shape) < 2 * radius + 1  # no patch fits
-        if too_small or np.count_nonzero(sources(half.hole, radius=radius)) < FEWEST_SOURCES:
-            break
-        levels.append(half)
-    return levels
-
-
-def _variation(grey: Floats, hole: Flags) -> Floats:
-    """Mean |difference| to the known horizontal, and vertical, neighbours: H W 2."""
-    channels = []
-    for g, unknown in ((grey, hole), (grey.T, hole.T)):
-        both = ~(unknown[:, 1:] | unknown[:, :-1])
-        step = np.abs(np.diff(g)) * both
-        left, right = ((0, 0), (1, 0)), ((0, 0), (0, 1))
-        pairs = np.pad(both, left) + np.pad(both, right).astype(np.float32)
-        channels.append((np.pad(step, left) + np.pad(step, right)) / np.maximum(pairs, 1))
-    return np.stack([channels[0], channels[1].T], axis=-1)
-
-
-def _halved(level: _Level) -> _Level:
-    """Half the size: a pixel is a hole if any of its 2 × 2 is, else a weighted mean of the known ones in 4 × 4."""
-    hole = np.pad(level.hole, [(0, n % 2) for n in level.hole.shape], mode="edge")
-    known = ~level.hole[..., None]
-    weight = _smoothed(known.astype(np.float32))
-    half: Flags = np.any(hole.reshape(len(hole) // 2, 2, -1, 2), axis=(1, 3))
-    z = _smoothed(level.z) / np.maximum(weight, 1e-6)
-    return _Level(np.where(half[..., None], 0, z).astype(np.float32), half)
-
-
-def _smoothed(a: Floats) -> Floats:
-    """Convolution with (1 3 3 1) / 8 along both axes and stride 2: H W C -> ⌈H/2⌉ ⌈W/2⌉ C."""
-    for axis in (0, 1):
-        pads = [(0, 0)] * 3
-        pads[axis] = (1, 1 + a.shape[axis] % 2)
-        lines = np.moveaxis(np.pad(a, pads, mode="edge"), axis, 0)
-        n = len(lines) - 2
-        half = (lines[0:n:2] + 3 * lines[1 : n + 1 : 2] + 3 * lines[2::2] + lines[3::2]) / 8
-        a = np.asarray(np.moveaxis(half, 0, axis), np.float32)
-    return a
-
-
-def _guess(level: _Level, rng: np.random.Generator, radius: int) -> tuple[Floats, Field, Floats]:
-    """The coarsest level filled from the boundary inwards, and a random field."""
-    kernels = _kernels()
-    z, source = level.z.copy(), sources(level.hole, radius=radius)
-    layers = kernels.depth(level.hole)
-    places = np.argwhere(source)
-    if len(places) > MOST_GUESSED:
-        places = places[np.sort(rng.choice(len(places), MOST_GUESSED, replace=False))]
-    for layer in range(1, layers.max() + 1):
-        kernels.peel(z, layers, layer, places, radius)
-    return z, _drawn(source, rng), np.zeros(level.hole.shape, np.float32)
-
-
-def _carried(
-    level: _Level, field: Field, cost: Floats, rng: np.random.Generator, radius: int
-) -> tuple[Floats, Field, Floats]:
-    """The next finer level, filled by votes of the upsampled field: if p maps to q, 2 p maps to 2 q."""
-    source = sources(level.hole, radius=radius)
-    places = np.indices(level.hole.shape)
-    lowest, highest = radius, np.array(field.shape[:2]).reshape(2, 1, 1) - 1 - radius
-    coarse = np.clip(places // 2, lowest, highest)  # patches stay inside the image
-    aims = places + 2 * (np.moveaxis(field[coarse[0], coarse[1]], -1, 0) - coarse)
-    aims = np.clip(aims, radius, np.array(level.hole.shape).reshape(2, 1, 1) - 1 - radius)
-    good = source[aims[0], aims[1]]
-    fine = np.where(good[..., None], np.moveaxis(aims, 0, -1), _drawn(source, rng))
-    # Invalid matches are redrawn, with a cost that makes their vote negligible.
-    costs = np.where(good, cost[coarse[0], coarse[1]], 4 * cost.max() + 1).astype(np.float32)
-    return _voted(level.z, level.hole, fine, costs, radius, sharp=False), fine, costs
-
-
-def _improve(
-    z: Floats,
-    hole: Flags,
-    field: Field,
-    cost: Floats,
-    rng: np.random.Generator,
-    radius: int,
-    *,
-    turns: int,
-    sharp: bool,
-) -> Floats:
-    """Alternate search and vote; modifies field and cost. `sharp`: the last vote copies instead of averaging."""
-    kernels = _kernels()
-    wanted, source = touching(hole, radius=radius), sources(hole, radius=radius)
-    states = _states(hole, rng)
-    for turn in range(turns):
-        kernels.measure(z, wanted, field, radius, cost)
-        for number in range(SWEEPS):
-            kernels.sweep(z, wanted, source, field, cost, radius, 1 - 2 * (number % 2), states)
-        z = _voted(z, hole, field, cost, radius, sharp=sharp and turn == turns - 1)
-    return z
-
-
-def _voted(z: Floats, hole: Flags, field: Field, cost: Floats, radius: int, *, sharp: bool) -> Floats:
-    kernels = _kernels()
-    trust = TRUST ** -np.minimum(kernels.depth(hole), 200).astype(np.float32)  # beyond, float32 underflows
-    out = z.copy()
-    kernels.vote(z, hole, touching(hole, radius=radius), field, cost, trust, radius, sharp, out)
-    return out
-
-
-# ---- small parts -------------------------------------------------------------------------------------------------
-
-
-def _inner(radius: int) -> slice:
-    return slice(radius, -radius or None)
-
-
-def _drawn(source: Flags, rng: np.random.Generator) -> Field:
-    """A random field of source patches."""
-    places = np.argwhere(source)
-    return places[rng.integers(len(places), size=source.shape)]
-
-
-def _states(hole: Flags, rng: np.random.Generator) -> NDArray[np.uint64]:
-    """Random states for the bands, none of them 0, a fixed point of xorshift."""
-    bands: int = -(-len(hole) // _kernels().BAND)
-    return rng.integers(1, 2**63, size=bands, dtype=np.uint64)
-
-
-def _kernels() -> Any:
-    try:
-        from ca_numpy.filling import patchmatch_kernels
-    except ImportError as e:
-        raise UserError("PatchMatch needs Numba: pip install 'ca-numpy[numba]'") from e
-    return patchmatch_kernels
+    return np.asarray(distance_transform_edt(hole), np.float32)

@@ -45,3 +45,20 @@ def around(pixels: Floats, hole: Floats, *, largest: int) -> tuple[Window, Float
     bare = pixels[y, x][place[0], place[1]]
     height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
     return Window(place[0], place[1], (height, width)), bare
+
+
+def surroundings(hole: NDArray[np.bool_], *, least: int = 64) -> tuple[slice, slice]:
+    """Rows and columns around all holes, H W, with a margin of the widest hole's width, at least `least` pixels.
+
+    A hole's width is twice the largest distance from a known pixel. Without a hole, or without a known pixel: all.
+    """
+    from scipy.ndimage import distance_transform_edt  # slow to import
+
+    if not hole.any() or hole.all():
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
+    close = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    margin = max(least, round(2 * float(distance_transform_edt(hole[close]).max())))
+    return slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin), slice(
+        max(columns[0] - margin, 0), columns[-1] + 1 + margin
+    )

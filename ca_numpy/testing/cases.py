@@ -163,6 +163,10 @@ _TABLE = [
         "contextual_attention_vjp", problems.draw_attention_vjp, _attention_vjp,
         order=0, conditioned=True, terms=_attention_terms,
     ),
+    Case("patch_distance", problems.draw_patch_distance, oracles.patch_distance, order=0),
+    Case("improve_field", problems.draw_improve_field, oracles.improve_field, order=0),
+    Case("patch_vote", problems.draw_patch_vote, oracles.patch_vote, order=0),
+    Case("patch_source", problems.draw_patch_source, oracles.patch_source, order=0),
     Case("adam", problems.draw_adam, oracles.adam, order=0),
 ]  # fmt: skip
 

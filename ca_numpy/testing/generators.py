@@ -68,8 +68,8 @@ class Problem:
     params: dict[str, Any] = field(default_factory=dict)
 
     def astype(self, dtype: Any) -> Problem:
-        """The problem with inputs of another dtype and the same parameters."""
-        return Problem(tuple(x.astype(dtype) for x in self.inputs), self.params)
+        """The problem with floating-point inputs of another dtype; integers, flags and parameters are the same."""
+        return Problem(tuple(x.astype(dtype) if x.dtype.kind == "f" else x for x in self.inputs), self.params)
 
     def __repr__(self) -> str:
         arrays = ", ".join(f"{x.dtype}{list(x.shape)}" for x in self.inputs)
@@ -132,7 +132,8 @@ def _same(x: Any) -> Any:
     return x
 
 
-#: Memory layouts for the same values. "repeated" has only the values of the first entry, with stride 0.
+#: Memory layouts for the same values. "repeated" has only the first entry's, with stride 0; integers, which may be
+#: indices, keep theirs.
 LAYOUTS = ("contiguous", "fortran", "reversed", "strided", "repeated")
 
 
@@ -141,7 +142,7 @@ def relaid(x: Array, layout: str, *, to: Callable[[Array], Any] = _same) -> Any:
 
     A backend's arrays should support slicing, transposing and `np.broadcast_to` as NumPy's do.
 
-    contiguous   row-major            strided    every second value of a larger array, NaN between them
+    contiguous   row-major            strided    every second value of a larger array, NaN or 0 between them
     fortran      column-major         repeated   the first entry along the first axis, repeated without a copy
     reversed     backwards in memory
     """
@@ -152,15 +153,15 @@ def relaid(x: Array, layout: str, *, to: Callable[[Array], Any] = _same) -> Any:
     if layout == "reversed":
         return to(np.array(x[backwards], order="C"))[backwards]
     if layout == "strided":
-        base = np.full([2 * n for n in x.shape], np.nan, x.dtype)
+        base = np.full([2 * n for n in x.shape], np.nan if x.dtype.kind == "f" else 0, x.dtype)
         base[every_second] = x
         return to(base)[every_second]
-    if layout == "repeated" and x.size:
+    if layout == "repeated" and x.size and x.dtype.kind == "f":
         return np.broadcast_to(to(np.array(x[:1] if x.ndim else x, order="C")), x.shape)
     return to(np.array(x, order="C"))
 
 
-# ---- convolution and attention -----------------------------------------------------------------------------------
+# ---- convolution, attention and PatchMatch -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class ConvProblem:
     """A convolution that fits: x N H W I, w KH KW I O, y N OH OW O."""
@@ -238,4 +239,53 @@ def draw_attention(pick: Chooser, *, divisible: bool = True) -> AttentionProblem
             fuse_k=pick.choice([3, 1, 5, None]),
             softmax_scale=pick.choice([10.0, 1.0]),
         ),
+    )
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of a picture and their matches, as in the contract; n patches, m pixels, each in one of them or more.
+
+    Features and weights are multiples of ¼, so that distances are exact even in float32: no comparison depends on the
+    order of a sum, and ties are real.
+    """
+
+    z: Array
+    guide: Array
+    guided: Array  # the guide's weight for each patch, 0 or more
+    trust: Array  # each patch's in votes, more than 0
+    source: Array
+    places: Array
+    number: Array
+    field: Array
+    pixels: Array
+    radius: int
+
+
+def draw_patches(pick: Chooser) -> Patches:
+    """Patches of 1 to 25 pixels up to the border of the picture, from none to all, in any order."""
+    radius, share = pick.integer(0, 2), pick.choice([0.5, 1.0, 0.1, 0.0])
+    height, width = (2 * radius + draw_side(pick) for _ in range(2))
+    inner = np.zeros((height, width), bool)
+    inner[radius : height - radius, radius : width - radius] = True
+    chance = pick.rng.random((2, height, width))
+    source = inner & (chance[0] <= max(0.5, chance[0][inner].min()))  # one at least
+    places = pick.rng.permutation(np.argwhere(inner & (chance[1] < share)).astype(np.int32))
+    number, covered = np.full((height, width), -1, np.int32), np.zeros((height, width), bool)
+    for i, (y, x) in enumerate(places):
+        number[y, x] = i
+        covered[y - radius : y + radius + 1, x - radius : x + radius + 1] = True
+    sources, pixels = np.argwhere(source).astype(np.int32), np.argwhere(covered).astype(np.int32)
+    n = len(places)
+    return Patches(
+        z=np.round(4 * draw_normal(pick, (height, width, draw_channels(pick)))) / 4,
+        guide=np.round(4 * draw_normal(pick, (height, width, pick.integer(0, 3)))) / 4,
+        guided=pick.rng.integers(0, 5, n) / 4,
+        trust=pick.rng.integers(1, 5, n) / 4,
+        source=source,
+        places=places,
+        number=number,
+        field=sources[pick.rng.integers(0, len(sources), n)],
+        pixels=pick.rng.permutation(pixels)[: pick.integer(0, 1000)],
+        radius=radius,
     )

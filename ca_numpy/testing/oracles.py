@@ -320,6 +320,71 @@ def _along_lines(scores: Array, f_places: list[Place], b_places: list[Place], k:
     return total
 
 
+# ---- PatchMatch --------------------------------------------------------------------------------------------------
+def patch_distance(z: Array, guide: Array, weight: Array, places: Array, field: Array, radius: int) -> Array:
+    y = np.empty(len(places))
+    for i, (p, q) in enumerate(zip(places, field, strict=True)):
+        y[i] = _apart(z, guide, float(weight[i]), p, q, radius)
+    return y
+
+
+def improve_field(
+    z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
+    distance: Array, offsets: Array, radius: int, jump: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    found, least = field.copy(), distance.copy()
+
+    def attempt(i: int, v: int, u: int) -> None:
+        if _inside((v, u), z) and source[v, u] and [v, u] != found[i].tolist():
+            d = _apart(z, guide, float(weight[i]), places[i], (v, u), radius)
+            if d < least[i]:
+                found[i], least[i] = (v, u), d
+
+    for i, (y, x) in enumerate(places.tolist()):
+        for dy, dx in ((jump, 0), (-jump, 0), (0, jump), (0, -jump)):
+            if _inside((y + dy, x + dx), z) and number[y + dy, x + dx] >= 0:
+                v, u = field[number[y + dy, x + dx]].tolist()
+                attempt(i, v - dy, u - dx)
+        for dy, dx in offsets[:, i].tolist():
+            v, u = found[i].tolist()
+            attempt(i, v + dy, u + dx)
+    return found, least
+
+
+def patch_vote(z: Array, pixels: Array, number: Array, field: Array, weight: Array, radius: int) -> Array:
+    y = np.empty((len(pixels), z.shape[2]))
+    for i, pixel in enumerate(pixels.tolist()):
+        votes = [(float(weight[j]), z[source]) for j, source in _sources(pixel, number, field, radius)]
+        for c in range(z.shape[2]):
+            y[i, c] = math.fsum(w * float(v[c]) for w, v in votes) / math.fsum(w for w, _ in votes)
+    return y
+
+
+def patch_source(pixels: Array, number: Array, field: Array, weight: Array, radius: int) -> Array:
+    y = np.empty_like(pixels)
+    for i, pixel in enumerate(pixels.tolist()):
+        y[i] = max(_sources(pixel, number, field, radius), key=lambda vote: float(weight[vote[0]]))[1]
+    return y
+
+
+def _apart(z: Array, guide: Array, weight: float, p: Sequence[int], q: Sequence[int], radius: int) -> float:
+    (y, x), (v, u) = p, q
+    terms = [weight * float(a - b) ** 2 for a, b in zip(guide[y, x], guide[v, u], strict=True)]
+    for dy, dx in places((2 * radius + 1, 2 * radius + 1)):
+        here, there = z[y + dy - radius, x + dx - radius], z[v + dy - radius, u + dx - radius]
+        terms += [float(a - b) ** 2 for a, b in zip(here, there, strict=True)]
+    return math.fsum(terms)
+
+
+def _sources(pixel: Sequence[int], number: Array, field: Array, radius: int) -> Iterator[tuple[int, Place]]:
+    """(p, field[p] + x − p) for the patches p around a pixel x, in rows."""
+    for dy, dx in places((2 * radius + 1, 2 * radius + 1)):
+        centre = pixel[0] + dy - radius, pixel[1] + dx - radius
+        if _inside(centre, number) and number[centre] >= 0:
+            v, u = field[number[centre]].tolist()
+            yield int(number[centre]), (v + radius - dy, u + radius - dx)
+
+
 # ---- optimiser ---------------------------------------------------------------------------------------------------
 def adam(
     p: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float

@@ -23,6 +23,7 @@ from ca_numpy.testing.generators import (
     draw_images_shape,
     draw_nonzero,
     draw_normal,
+    draw_patches,
     draw_positive,
     draw_shape,
     draw_side,
@@ -232,7 +233,7 @@ def _bias_between(z: Array) -> float:
     return float(2 * MARGIN - z[0])
 
 
-# ---- attention, optimiser ----------------------------------------------------------------------------------------
+# ---- attention, PatchMatch, optimiser ----------------------------------------------------------------------------
 def draw_fused_attention(pick: Chooser) -> Problem:
     p = draw_attention(pick)
     rate = p.geometry.rate
@@ -244,6 +245,30 @@ def draw_fused_attention(pick: Chooser) -> Problem:
 def draw_attention_vjp(pick: Chooser) -> Problem:
     problem = draw_fused_attention(pick)
     return Problem((draw_normal(pick, problem.inputs[0].shape), *problem.inputs), problem.params)
+
+
+def draw_patch_distance(pick: Chooser) -> Problem:
+    p = draw_patches(pick)
+    return Problem((p.z, p.guide, p.guided, p.places, p.field), {"radius": p.radius})
+
+
+def draw_improve_field(pick: Chooser) -> Problem:
+    """Offsets may lead out of the picture, and a jump to no patch or beyond."""
+    p, tries = draw_patches(pick), pick.integer(0, 3)
+    distance = oracles.patch_distance(p.z, p.guide, p.guided, p.places, p.field, p.radius)
+    offsets = pick.rng.integers(-8, 9, (tries, len(p.places), 2), np.int32)
+    arrays = p.z, p.guide, p.guided, p.source, p.places, p.number, p.field, distance, offsets
+    return Problem(arrays, {"radius": p.radius, "jump": pick.integer(1, 4)})
+
+
+def draw_patch_vote(pick: Chooser) -> Problem:
+    p = draw_patches(pick)
+    return Problem((p.z, p.pixels, p.number, p.field, p.trust), {"radius": p.radius})
+
+
+def draw_patch_source(pick: Chooser) -> Problem:
+    p = draw_patches(pick)
+    return Problem((p.pixels, p.number, p.field, p.trust), {"radius": p.radius})
 
 
 def draw_adam(pick: Chooser) -> Problem:

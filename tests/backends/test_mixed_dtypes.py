@@ -14,7 +14,7 @@ from ca_numpy import functional as F
 from ca_numpy import tensor
 from ca_numpy.backend import Backend, promoted
 from ca_numpy.registry import current_backend, use_backend
-from ca_numpy.testing import CASES, Case
+from ca_numpy.testing import CASES, Case, Problem
 from ca_numpy.testing.strategies import problems
 
 
@@ -25,6 +25,17 @@ def takes_several_arrays(case: Case) -> bool:
 
 
 SEVERAL = [case for case in CASES.values() if takes_several_arrays(case)]
+
+
+def floats(problem: Problem) -> list[int]:
+    """The inputs that are neither integers nor flags."""
+    return [i for i, x in enumerate(problem.inputs) if x.dtype.kind == "f"]
+
+
+def mixed(problem: Problem, wide: set[int]) -> list[Any]:
+    """The inputs, these in float64 and the other floats in float32."""
+    pairs = zip(problem.inputs, problem.astype(np.float32).inputs, strict=True)
+    return [x if i in wide else narrow for i, (x, narrow) in enumerate(pairs)]
 
 
 def results(name: str, inputs: list[Any], params: dict[str, Any]) -> list[Any]:
@@ -43,9 +54,10 @@ def test_the_kernels_that_meet_two_arrays_are_seen() -> None:
 @given(data=st.data())
 def test_any_operand_may_be_float64(case: Case, data: Any, backend: str) -> None:
     problem = data.draw(problems(case))
-    number = len(problem.inputs)
-    wide = data.draw(st.sets(st.integers(0, number - 1), min_size=1, max_size=max(number - 1, 1)))
-    inputs = [x.astype(np.float64 if i in wide else np.float32) for i, x in enumerate(problem.inputs)]
+    number = len(floats(problem))
+    inputs = mixed(
+        problem, data.draw(st.sets(st.sampled_from(floats(problem)), min_size=1, max_size=max(number - 1, 1)))
+    )
     found = results(case.name, inputs, problem.params)
     with use_backend("numpy"):
         wanted = results(case.name, inputs, problem.params)
@@ -58,10 +70,9 @@ def test_any_operand_may_be_float64(case: Case, data: Any, backend: str) -> None
 @given(data=st.data())
 def test_the_result_is_float64_where_any_operand_is(case: Case, data: Any) -> None:
     problem = data.draw(problems(case))
-    wide = data.draw(st.integers(0, len(problem.inputs) - 1))
-    inputs = [x.astype(np.float64 if i == wide else np.float32) for i, x in enumerate(problem.inputs)]
+    inputs = mixed(problem, {data.draw(st.sampled_from(floats(problem)))})
     with use_backend("numpy"):
-        assert all(y.dtype == np.float64 for y in results(case.name, inputs, problem.params))
+        assert all(y.dtype in (np.float64, np.int32) for y in results(case.name, inputs, problem.params))
 
 
 def test_a_float32_kernel_on_a_float64_picture_is_the_convolution_in_float64(

@@ -39,6 +39,7 @@ def test_every_column_is_its_metric_over_its_region():
         for name in ("l1", "l2", "psnr", "ssim"):
             np.testing.assert_array_equal(columns.pop(name), getattr(metrics, name)(x, y, mask=mask))
         np.testing.assert_array_equal(columns.pop("tv"), metrics.tv(y, mask=mask))
+        np.testing.assert_array_equal(columns.pop("swd"), metrics.swd(y, x, mask=mask))
         assert not columns
 
 
@@ -47,7 +48,7 @@ def test_a_measure_of_your_own_is_one_entry(monkeypatch):
     table = ca_numpy.evaluate(methods=["mean"], **SMALL)
     assert table.rows["truth"]["hole"]["worst"][0] == 0
     assert table.rows["mean colour"]["whole"]["worst"][0] > 0
-    assert "| PSNR dB | TV % | SSIM | worst % |" in table.to_markdown()
+    assert "| PSNR dB | TV % | SSIM | SWD | worst % |" in table.to_markdown()
 
 
 def test_every_method_has_every_measure(table):
@@ -60,7 +61,7 @@ def test_every_method_has_every_measure(table):
 def test_the_truth_is_perfect(table):
     for region in REGIONS:
         truth = table.rows["truth"][region]
-        assert truth["l1"][0] == truth["l2"][0] == 0
+        assert truth["l1"][0] == truth["l2"][0] == truth["swd"][0] == 0
         assert truth["psnr"][0] == np.inf
         assert truth["ssim"][0] == pytest.approx(1)
         assert truth["tv"][0] > 0
@@ -91,6 +92,7 @@ def test_tables_are_written_for_people_and_for_programs(table, tmp_path):
     ca_numpy.evaluate(MODEL, **SMALL, out=tmp_path / "table.md")
     assert (tmp_path / "table.md").read_text() == table.to_markdown()
     assert "| refined |" in table.to_markdown()
+    assert "PSNR prefer a blur" in table.to_markdown()
 
 
 @pytest.mark.parametrize("holes", ["box", "boxes", "free-form"])

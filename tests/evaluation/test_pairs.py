@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.path import Path as Outline
 from numpy.testing import assert_array_equal
 
 from ca_numpy.data import Concat, ImageFolder, Images, Photographs, Subset, Textures, save_image, validation_crops
@@ -99,6 +102,75 @@ def test_a_box_that_leaves_nothing_known_or_nothing_to_fill_is_refused(tmp_path,
     make_pairs(Photographs(), size=32, count=1).save(tmp_path / "list.json")
     with pytest.raises(UserError, match="hole"):
         load_pairs(edited(tmp_path / "list.json", "[8, 8, 16, 16]", box)).read()
+
+
+# ---- polygons ----------------------------------------------------------------------------------------------------
+
+
+def with_polygons(folder: Path, points: object) -> Path:
+    """A list of one crop of 32 pixels with the polygons `points`."""
+    make_pairs(Photographs(), size=32, count=1).save(folder / "list.json")
+    return edited(
+        folder / "list.json", '"kind": "centre", "box": [8, 8, 16, 16]', f'"kind": "polygon", "points": {points}'
+    )
+
+
+def test_a_polygon_takes_the_pixels_whose_centres_it_holds_and_its_upper_and_left_boundary():
+    square = pairs_module.polygon_mask(((2, 3), (2, 7), (5, 7), (5, 3)), size=10)
+    assert_array_equal(np.argwhere(square[..., 0]), [(i, j) for i in (2, 3, 4) for j in (3, 4, 5, 6)])
+    triangle = pairs_module.polygon_mask(((0, 0), (4, 4), (4, 0)), size=6)
+    assert_array_equal(np.argwhere(triangle[..., 0]), [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
+
+
+@given(st.lists(st.tuples(st.floats(-5, 21), st.floats(-5, 21)), min_size=3, max_size=9))
+def test_polygons_are_those_of_an_independent_implementation(points):
+    """matplotlib's, but for centres that lie on the boundary up to rounding."""
+    centres = np.argwhere(np.ones((16, 16)))
+    outline = Outline([*points, points[0]], closed=True)
+    theirs = outline.contains_points(centres).reshape(16, 16)
+    start, end = np.array(points, float), np.roll(np.array(points, float), -1, axis=0)
+    edge = end - start
+    along = np.einsum("pek,ek->pe", centres[:, None] - start, edge) / np.maximum((edge**2).sum(-1), 1e-30)
+    nearest = start + along.clip(0, 1)[..., None] * edge
+    clear = (np.linalg.norm(centres[:, None] - nearest, axis=-1).min(1) > 1e-6).reshape(16, 16)
+    assert_array_equal(pairs_module.polygon_mask(tuple(points), size=16)[..., 0].astype(bool)[clear], theirs[clear])
+
+
+def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none_between():
+    whole = ((1, 1), (1, 12), (13, 12), (13, 1))
+    parts = (((1, 1), (1, 12), (13, 1)), ((1, 12), (13, 12), (13, 1)))
+    total = sum(pairs_module.polygon_mask(part, size=16) for part in parts)
+    assert_array_equal(total, pairs_module.polygon_mask(whole, size=16))
+
+
+def test_a_hole_of_several_polygons_is_their_union_and_comes_back_from_its_file(tmp_path):
+    pairs = load_pairs(with_polygons(tmp_path, "[[[4, 4], [4, 10], [12, 10], [12, 4]], [[8, 6], [8, 20], [10.5, 6]]]"))
+    (mask,) = pairs.read()[1]
+    assert_array_equal(np.flatnonzero(mask[..., 0].any(1)), np.arange(4, 12))
+    assert mask[9, 7] == 1  # in both: a union, not even-odd between polygons
+    assert mask[8, 19] == 1
+    pairs.save(tmp_path / "again.json")
+    assert_array_equal(load_pairs(tmp_path / "again.json").read()[1][0], mask)
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        ("[]", "three points"),
+        ("[[[1, 1], [2, 2]]]", "three points"),
+        ("[[[1, 1], [2, 2], [NaN, 3]]]", "finite"),
+        ("[[[1, 1], [2, 2], [3, 3, 3]]]", "not a list of pairs"),
+        ('[[["a", 1], [2, 2], [3, 3]]]', "not a list of pairs"),
+        ("[[[1, 1], [2, 2], null]]", "not a list of pairs"),
+        ("7", "not a list of pairs"),
+        ("[[[50, 50], [50, 60], [60, 60]]]", "is empty"),
+        ("[[[-1, -1], [-1, 40], [40, 40], [40, -1]]]", "covers everything"),
+    ],
+)
+def test_a_polygon_that_is_none_is_refused_in_one_line(tmp_path, points, told):
+    with pytest.raises(UserError, match=told) as caught:
+        load_pairs(with_polygons(tmp_path, points)).read()
+    assert "\n" not in str(caught.value)
 
 
 def test_what_no_list_can_name_is_refused(tmp_path, rng):

@@ -125,6 +125,26 @@ MISTAKES: dict[str, tuple[str, Any, Check, str]] = {
     "places named twice": ("scatter_add", scatter_without_repeats, kernel, "should be"),
     "the last block": ("matmul", wrong_beyond_a_block, against_numpy, "should be"),
     "a shape": ("softmax", lambda self, x: right.softmax(x)[..., None], kernel, "has shape"),
+    "the neighbours next to each other only": (
+        "improve_field",
+        lambda self, *arrays, radius, jump: right.improve_field(*arrays, radius=radius, jump=1),
+        kernel,
+        "should be",
+    ),
+    "a tie that a later patch wins": (
+        "patch_source",
+        lambda self, *arrays, radius: right.patch_source(
+            *arrays[:3], arrays[3] + np.linspace(0, 1e-6, len(arrays[3])), radius=radius
+        ),
+        kernel,
+        "should be",
+    ),
+    "a new dtype of integers": (
+        "patch_source",
+        lambda self, *arrays, **p: right.patch_source(*arrays, **p).astype(np.int64),
+        kernel,
+        "gives int64",
+    ),
     "an adjoint that is none": ("fold", lambda self, g, **p: right.fold(g, **p) * 1.0001, adjoints, "not an adjoint"),
     "a slope": ("elu_slope", lambda self, y: np.ones_like(y), derivatives, "order 1"),
     "a second slope": ("not_positive", lambda self, y: np.zeros_like(y), derivatives, "order 2"),

@@ -221,6 +221,14 @@ template <class T> static inline T __shfl_sync(unsigned, T value, int source) {
     return other;
 }
 
+static inline int __any_sync(unsigned, int mine) {
+    cpu::show(mine);
+    int any = 0;
+    for (int lane = 0; lane < cpu::warp().barrier.expected; lane++) any |= cpu::shown_by<int>(lane);
+    cpu::seen();
+    return any;
+}
+
 // Atomic, because only one fiber runs at a time.
 template <class T> static inline T atomicAdd(T* place, T value) {
     const T before = *place;

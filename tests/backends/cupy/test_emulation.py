@@ -49,6 +49,7 @@ __global__ void total(const float* x, float* y) {  // the memory that each has l
     y[2] = block_sum(x[threadIdx.x], memory);
     y[3] = block_max(x[threadIdx.x], memory);
 }
+__global__ void anyone(int* x) { x[threadIdx.x] = __any_sync(ALL_LANES, x[threadIdx.x]); }
 __global__ void places(int* x) {
     const int i = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     x[i * blockDim.x + threadIdx.x] += i * 100 + threadIdx.x;
@@ -68,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 #: In which the threads of a block can take their turns.
 ORDERS: dict[str, dict[str, Any]] = {"forwards": {}, "backwards": {"backwards": True}, "by chance": {"seed": 0}}
-NAMES = ["reverse", "race", "stuck", "total", "places", "round_to_tf32", "round_to_bf16"]
+NAMES = ["reverse", "race", "stuck", "total", "anyone", "places", "round_to_tf32", "round_to_bf16"]
 
 
 @pytest.fixture(params=ORDERS)
@@ -121,6 +122,12 @@ def test_all_threads_of_a_block_get_its_sum_and_its_largest(kernels: EmulatedKer
     assert found[0, [1, 3]].tolist() == [x.max()] * 2
 
 
+def test_all_lanes_of_a_warp_know_whether_any_of_them_says_yes(kernels: EmulatedKernels) -> None:
+    x = arrays.asarray((np.arange(96) == 40).astype(np.int32))
+    launch(kernels, "anyone", (1,), 96, x)
+    assert np.array_equal(arrays.asnumpy(x), np.arange(96) // 32 == 1)
+
+
 def test_by_chance_is_another_order_for_another_seed_and_the_same_for_the_same(folder: Path) -> None:
     results = []
     for seed in (0, 0, 1):
@@ -152,7 +159,9 @@ def test_rounding_is_to_the_nearest_number_of_so_many_bits(
 
 # ---- the backend on it -------------------------------------------------------------------------------------------
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to"])
+@pytest.mark.parametrize(
+    "case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to", "improve_field"]
+)
 def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
     """Where a barrier is missing, one of the orders reads what has not been written."""
     backends = [EmulatedCupyBackend(**order) for order in ORDERS.values()]

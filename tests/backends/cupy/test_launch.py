@@ -52,6 +52,10 @@ def test_what_a_kernel_takes_is_read_from_its_source() -> None:
     assert kinds["sizes"] == ("an array", np.int64)
     assert kinds["chunk"] == ("an array", np.int32)
     assert kinds["eps"] == ("a number", np.float32)
+    assert {p.name: p.kind for p in parameters("patches.cu", "improve_field<float>")}["source"] == (
+        "an array",
+        np.bool_,
+    )
 
 
 @pytest.mark.parametrize(("file", "instance"), INSTANCES)
@@ -61,7 +65,7 @@ def test_no_parameter_of_any_kernel_is_overlooked(file: str, instance: str) -> N
     assert [p.name for p in found] == [part.split()[-1] for part in declared]
     assert any(p.written for p in found)
     number = np.float64 if "double" in instance.lower() else np.float32
-    assert {p.kind[1] for p in found} <= {np.dtype(t) for t in (number, np.int32, np.int64, np.uint64)}
+    assert {p.kind[1] for p in found} <= {np.dtype(t) for t in (number, np.bool_, np.int32, np.int64, np.uint64)}
 
 
 ELU = ("activations.cu", "leaky_relu<float>", (1,))
