@@ -17,7 +17,7 @@ from ca_numpy.engine.tensor import Tensor
 from ca_numpy.models import Critic
 from ca_numpy.nn import Vgg16
 from ca_numpy.nn.optim import Adam
-from ca_numpy.training import TrainConfig
+from ca_numpy.training import TrainConfig, losses
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.system import System, new_system
 
@@ -120,10 +120,16 @@ def discounts(config: TrainConfig, batch: Batch) -> Array:
     return boxes_of((config.gamma or 0.99) ** distances, batch)
 
 
+def texture_loss(x: Array, truth: Array) -> float:
+    """In the directions that a new system draws first. The distance itself is tested in `test_other_losses.py`."""
+    kernels = losses.directions(np.random.default_rng(2).spawn(1)[0])
+    return float(losses.sliced_wasserstein(x, truth, kernels))
+
+
 def generator_loss(
     system: System, config: TrainConfig, batch: Batch, *, adversarial: bool = True
 ) -> Callable[[], float]:
-    """λ₁·ℓ1 + λₖ·known, of each λ_c·coarse + refined; TV, perceptual and style losses; both critics' opinion."""
+    """λ₁·ℓ1 + λₖ·known, of each λ_c·coarse + refined; TV, perceptual, style and texture losses; critics."""
     images, masks, _ = batch
     weight, known = discounts(config, batch), 1 - masks
     vgg = Vgg16.load(config.vgg) if config.vgg else None
@@ -144,6 +150,8 @@ def generator_loss(
             total += share * config.known_weight * (error * known).mean() / known.mean()
         across, down = np.abs(np.diff(fake, axis=2)), np.abs(np.diff(fake, axis=1))
         total += config.tv_weight * (across.mean() + down.mean())
+        if config.texture_weight:
+            total += config.texture_weight * texture_loss(boxes_of(fake, batch), boxes_of(images, batch))
         if vgg:
             features = [y.numpy() for y in vgg(fake)]
             total += config.perceptual_weight * distance(features, truth)

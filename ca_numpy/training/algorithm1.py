@@ -59,10 +59,11 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
         l1, known = l1 + l1_refined, known + known_refined
     loss = l1 * config.l1_weight + known * config.known_weight
     values = {"l1_coarse": l1_coarse, "l1_refined": l1_refined, "known_refined": known_refined}
-    for name, value in _compared(system, config, images, fake).items():
+    filled = F.crop_boxes(fake, batch.boxes)
+    for name, value in (_compared(system, config, images, fake) | _texture(system, config, truth, filled)).items():
         values[name], loss = value, loss + value * getattr(config, f"{name}_weight")
     if adversarial:
-        scores = system.global_critic(fake), system.local_critic(F.crop_boxes(fake, batch.boxes))
+        scores = system.global_critic(fake), system.local_critic(filled)
         whole, local = (losses.adversarial_loss(score, kind=config.adversarial) for score in scores)
         values["adversarial"] = whole + local
         loss = loss + values["adversarial"] * config.adversarial_weight
@@ -82,3 +83,10 @@ def _compared(system: System, config: TrainConfig, images: Tensor, fake: Tensor)
         if config.style_weight:
             found["style"] = losses.style_loss(features, truth)
     return found
+
+
+def _texture(system: System, config: TrainConfig, truth: Tensor, filled: Tensor) -> dict[str, Tensor]:
+    """The texture loss over the boxes, in new random directions, if it has a weight."""
+    if not config.texture_weight:
+        return {}
+    return {"texture": losses.sliced_wasserstein(filled, truth, losses.directions(system.rngs["texture"]))}

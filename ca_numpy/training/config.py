@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ca_numpy.data.masks import MaskKind
 from ca_numpy.errors import UserError
 from ca_numpy.models.variants import AttentionKind, attention_kind
-from ca_numpy.training.losses import Adversarial
+from ca_numpy.training.losses import SMALLEST_TEXTURE, Adversarial
 
 #: Options that may change when a run is resumed, since they do not affect the results.
 RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
@@ -104,6 +104,9 @@ class TrainConfig:
     """Weight of the distance between VGG-16 features of the filled picture and of the truth."""
     style_weight: float = 0.0
     """Weight of the distance between the Gram matrices of the same features."""
+    texture_weight: float = 0.0
+    """Weight of the sliced Wasserstein distance between the patches of the filled box and of the truth, which rewards
+    texture wherever it lies. Not in the paper: 0."""
     vgg: str | None = None
     """An .npz file of VGG-16 weights, for these two; docs/ablations.md describes it."""
     adversarial: Adversarial = "wgan-gp"
@@ -155,6 +158,8 @@ class TrainConfig:
             raise UserError(f"ema is a decay from 0, for no average, up to but not including 1, got {self.ema}")
         if self.vgg is None and (self.perceptual_weight or self.style_weight):
             raise UserError("perceptual_weight and style_weight need vgg: give the .npz file of VGG-16 weights")
+        if self.texture_weight and self.box < SMALLEST_TEXTURE:
+            raise UserError(f"texture_weight needs a box of at least {SMALLEST_TEXTURE} pixels, got {self.box}")
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise UserError(f"gamma must be in (0, 1], got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",

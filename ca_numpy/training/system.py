@@ -40,7 +40,7 @@ class System:
 
     networks     "generator", "local_critic", "global_critic", and any other `Module`
     optimisers   "generator" and "critics"
-    rngs         "penalty" draws the points between real and fake
+    rngs         "penalty" draws the points between real and fake; "texture" the texture loss's directions, if used
     averages     of the generator's weights
     vgg          a fixed network for perceptual and style losses, if configured
 
@@ -130,7 +130,7 @@ def new_system(
             "critics": Adam(critics, rate=config.critic_rate, betas=config.betas, clock=clock),
         },
         next_batch=next_batch,
-        rngs={"penalty": penalty_rng},
+        rngs={"penalty": penalty_rng} | ({"texture": penalty_rng.spawn(1)[0]} if config.texture_weight else {}),
         averages={"ema": ExponentialAverage(generator, decay=config.ema)} if config.ema else {},
         vgg=Vgg16.load(config.vgg) if config.vgg and (config.perceptual_weight or config.style_weight) else None,
     )

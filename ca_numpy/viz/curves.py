@@ -27,7 +27,8 @@ PANELS = {  # title -> unit of the vertical axis, from top to bottom
     "other": "value",
 }
 ADVERSARIAL = {"adversarial", "critic", "discriminator", "gan", "gp", "penalty", "wasserstein"}
-RECONSTRUCTION = {"ae", "coarse", "known", "l1", "l2", "perceptual", "reconstruction", "refined", "style", "tv"}
+RECONSTRUCTION = {"ae", "coarse", "known", "l1", "l2", "perceptual", "reconstruction", "refined", "style",
+                  "texture", "tv"}  # fmt: skip
 NOT_A_LOSS = {"step", "epoch", "iteration", "lr", "memory", "rate", "second", "seconds", "time"}
 
 # Okabe and Ito's colours, distinct for colour-blind readers; line styles distinguish them in greyscale.

@@ -143,6 +143,7 @@ def test_configurations_of_older_runs_have_a_truth_value_for_attention(written: 
         ({"style_weight": 0.1}, "need vgg"),
         ({"perceptual_weight": 0.1, "vgg": "nowhere.npz"}, r"nowhere\.npz"),
         ({"tv_weight": -1.0}, "cannot be negative"),
+        ({"texture_weight": 1.0, "box": 10}, "a box of at least 11 pixels"),
         ({"style_weight": float("inf")}, "finite"),
     ],
     ids=str,

@@ -24,7 +24,7 @@ TINY = TrainConfig(
 #: Every loss there is, each with a weight of its own.
 EVERY_LOSS: dict[str, Any] = {
     "l1_weight": 0.7, "known_weight": 0.4, "coarse_weight": 1.9, "tv_weight": 0.3, "perceptual_weight": 0.6,
-    "style_weight": 0.2, "adversarial_weight": 0.5, "penalty_weight": 3.0, "gamma": 0.8,
+    "style_weight": 0.2, "texture_weight": 0.8, "adversarial_weight": 0.5, "penalty_weight": 3.0, "gamma": 0.8,
 }  # fmt: skip
 VARIATIONS: dict[str, dict[str, Any]] = {
     "as released": {},
@@ -69,6 +69,20 @@ def test_every_update_draws_a_batch_of_its_own() -> None:
     images, masks = ([batch[i] for batch in drawn] for i in range(2))
     for different in (images, masks):
         assert not any(np.array_equal(different[i], different[i - 1]) for i in range(3))
+
+
+def test_the_directions_of_the_texture_loss_are_a_stream_of_their_own() -> None:
+    """New ones at each update of the generator; without the loss there is no such stream, and the others are equal."""
+    config = dataclasses.replace(TINY, texture_weight=0.5)
+    with_texture, without = draw_system(config)[0], draw_system(TINY)[0]
+    seen = [with_texture.state()["texture_rng"]]
+    for _ in range(2):
+        update_generator(with_texture, config, rate=1e-4, adversarial=False)
+        seen.append(with_texture.state().pop("texture_rng"))
+    assert seen[0] != seen[1] != seen[2]
+    update_generator(without, TINY, rate=1e-4, adversarial=False)
+    assert with_texture.rngs["penalty"].random() == without.rngs["penalty"].random()
+    assert set(without.rngs) == {"penalty"}
 
 
 def test_an_update_of_the_critics_leaves_the_generator_alone_and_the_other_way_round() -> None:

@@ -256,6 +256,7 @@ ROWS = {
     "tv_weight": Row(0.3, lambda s: s.descends(tv_weight=0.3)),
     "perceptual_weight": Row(0.3, lambda s: s.descends(perceptual_weight=0.3), JUDGED),
     "style_weight": Row(0.3, lambda s: s.descends(style_weight=0.3), JUDGED),
+    "texture_weight": Row(0.3, lambda s: s.descends(texture_weight=0.3)),
     "vgg": Row("vgg-1.npz", lambda s: s.descends(vgg="vgg-1.npz"), {**JUDGED, "style_weight": 0.3}),
     "adversarial": Row(
         "lsgan",
