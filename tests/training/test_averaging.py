@@ -185,7 +185,7 @@ def test_its_file_is_a_generators_like_the_other(whole: tuple[str, Path]) -> Non
     assert {n: a.shape for n, a in weights.read(averaged).items()} == {n: a.shape for n, a in weights.read(raw).items()}
     image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:8, 4:8] = 255
-    filled = [ca_numpy.inpaint(image, mask, model=path, backend=backend) for path in (raw, averaged)]
+    filled = [ca_numpy.inpaint(image, mask, method="network", model=p, backend=backend) for p in (raw, averaged)]
     assert not np.array_equal(*filled)
 
 
