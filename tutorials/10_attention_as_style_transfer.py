@@ -197,7 +197,6 @@ viz.show(
     figure,
     alt="Mean error against the scale, both logarithmic: the curve falls slowly up to a scale of ten, then ever "
     "faster, to less than a millionth at ten thousand.",
-    colours=16,
 )
 
 # %% [markdown]
@@ -270,7 +269,6 @@ viz.show(
     figure,
     alt="Share of positions that choose the nearest patch, against the constant from 0 to 10: two curves that rise "
     "together from between 0.2 and 0.4 to 1; at a constant of 1 they are above nine tenths.",
-    colours=16,
 )
 
 # %% [markdown]
@@ -408,7 +406,6 @@ viz.show(
     figure,
     alt="Two maps of 24 by 24 positions, white where both neighbours copy along, grey where one does. Without "
     "propagation it is black with a few grey specks; over 7 positions white and grey pieces fill most of it.",
-    colours=16,
 )
 
 # %% [markdown]
@@ -437,7 +434,6 @@ viz.show(
     figure,
     alt="Content error against the share of neighbours copied along. With patches of 1 the error is high; from 3 on "
     "both curves rise to the right, with propagation less steeply and much further.",
-    colours=16,
 )
 
 # %% [markdown]
@@ -670,24 +666,24 @@ print(f"each patch tried at most {ROUNDS[-1] * (4 + len(reach))} of {len(known)}
 
 in_colours, voted = {}, {}
 for n in ROUNDS:
-    title = f"field, {n} round{'s' * (n != 1)}"
+    rounds = f"{n} round{'s' * (n != 1)}"
     index = np.arange(WIDE * WIDE).reshape(WIDE, WIDE)
     index[wanted] = fields[n] @ (WIDE, 1)
-    in_colours[title] = 2 * viz.attention_colours(index, background=hole.shape) - 1
-    voted["vote " + " " * n] = y = z.copy()
+    in_colours[f"field, {rounds}"] = 2 * viz.attention_colours(index, background=hole.shape) - 1
+    voted[f"vote, {rounds}"] = y = z.copy()
     y[hole] = votes[n]
 figure = colour_gallery(in_colours, voted, cut=close, below=190)
-axes = figure.add_axes((0.1, 0.08, 0.6, 0.24))
+axes = figure.add_axes((0.1, 0.09, 0.56, 0.22))
 axes.semilogy(means, "k-o", mfc="w", label="mean of all patches")
 axes.set(xlabel="rounds of search", ylabel="distance d")
 axes.legend(frameon=False)
-viz.attention_legend(figure.add_axes((0.76, 0.08, 0.2, 0.22)))
+viz.attention_legend(figure.add_axes((0.74, 0.1, 0.2, 0.21)))
 viz.show(
     figure,
     alt="The field in colours of direction, after 0, 1, 3 and 10 rounds: noise; noise with clusters; small pieces; "
     "large pieces of one colour each. Below, the votes: an even brown; soft light and dark areas; blurred fur; the fur "
     "nearly as it was. The mean distance falls fast in the first round, then ever more slowly.",
-    colours=48,
+    colours=64,
 )
 
 # %% [markdown]
@@ -858,7 +854,6 @@ viz.show(
     figure,
     alt="Four bars of nanoseconds per pair of positions, logarithmic: loops take ten thousand or more, the "
     "three others less than a hundred.",
-    colours=16,
 )
 
 # %% [markdown]
