@@ -622,10 +622,10 @@ viz.show(
 # \mathrm{field}(p) = \operatorname*{argmin}_q d(p, q), \qquad
 # z(x) = \frac{\sum_p w_p \, z(\mathrm{field}(p) + x - p)}{\sum_p w_p} $$
 #
-# Compare the attention at the top: a maximum for the softmax, a squared distance for the normalised product, and a mean
-# of pasted patches in both. But the attention compares all pairs. `improve_field` starts from *random* matches. In each
-# round a patch tries what its four neighbours found, moved along, and a few random places ever nearer to its best match
-# (Barnes et al. 2009).
+# Compare the attention at the top: here is one best match for the softmax, a squared distance for the normalised
+# product, and a mean of pasted patches in both. But the attention compares all pairs. `improve_field` starts from
+# *random* matches. In each round a patch tries what its four neighbours found, moved along, and a few random places
+# ever nearer to its best match (Barnes et al. 2009).
 #
 # **Predict, then run.** Here $z$ is held fixed: the cat as filled above. There are about 30,000 patches to copy. How
 # many rounds does a random field need?
@@ -728,7 +728,7 @@ viz.show(
 #
 # ## Seams
 #
-# Where two copied pieces meet, their colours differ, since they come from different light. Joining keeps the copies'
+# Where two copied pieces meet, their colours differ, since they come from different places. Joining keeps the copies'
 # *gradients* and solves for the colours, with the known pixels as boundary (`ca_numpy.filling.blending.joined`).
 #
 # **Predict, then run.** Pasted and joined: how large is the step between two neighbouring pixels from different pieces,
@@ -768,8 +768,8 @@ viz.show(
 
 # %% [markdown]
 # Pasted, steps across seams are larger than the truth's at the same places; joined, they are smaller, 0.09 instead of
-# 0.10 on the cat. In PSNR the cat gains 1.4 dB and the face 1.1, much of it from the network's colours. The price is
-# texture: SWD rises, on the grass from 158 to 233, because a real edge between two blades is smoothed away like a seam.
+# 0.10 on the cat. The cat gains 1.4 dB and the face 1.1. The price is texture: SWD rises in all three, on the grass
+# from 158 to 233. Joining does not know a seam from the edge of a blade: it smooths all but large steps.
 #
 # ## The attention's map as a first guess
 #
@@ -824,7 +824,7 @@ viz.show(
 #
 # Contextual attention is the soft version of all this: every patch of the hole looks for patches of the known part, and
 # is rebuilt from a mean of them; but it is differentiable, so that the features by which patches are compared can be
-# learnt. Measures on 38 photographs, thirty of them judged by eye, and where guided completion fails:
+# learnt. Measures on 38 photographs, fills ranked blind, and where guided completion fails:
 # [docs/results.md, "Fills"](../docs/results.md#fills).
 
 # %% [markdown]
