@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.filling.patchmatch import Copies
+from ca_numpy.filling.poisson import solved
 
 #: A difference in colour, between copies from two places, that is half kept as an edge and half smoothed away as a seam
 #: is 0.83 times this: the length of a vector of RGB in [-1, 1].
 EDGE = 2.0
-#: Conjugate gradients stop at this residual (root mean square), or after this many steps.
-TOLERANCE, MOST_STEPS = 2e-5, 1000
+#: To the four neighbours of a pixel.
+STEPS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
 
 
 def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.float32]:
@@ -46,27 +47,13 @@ def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDAr
 
 def _harmonic(known: NDArray[np.float64], hole: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The values n C in the hole of c, with Δc = 0 there and c = known next to it."""
-    from scipy import sparse  # slow to import
-    from scipy.sparse.linalg import spsolve
-
-    height, width = hole.shape
-    rows, columns = np.nonzero(hole)
-    n = len(rows)
-    number = np.zeros(hole.shape, np.intp)
-    number[hole] = np.arange(n)
-    degree, right = np.zeros(n), np.zeros((n, known.shape[2]))
-    pairs = []
-    for down, across in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        y, x = rows + down, columns + across
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        y, x = y.clip(0, height - 1), x.clip(0, width - 1)
-        degree += inside
-        unknown, edge = inside & hole[y, x], inside & ~hole[y, x]
-        pairs.append((np.flatnonzero(unknown), number[y[unknown], x[unknown]]))
-        right[edge] += known[y[edge], x[edge]]
-    i, j = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-    laplacian = sparse.diags_array(degree) - sparse.coo_array((np.ones(len(i)), (i, j)), shape=(n, n))
-    return np.asarray(spsolve(laplacian.tocsc(), right)).reshape(n, -1)
+    pixels = np.argwhere(hole)
+    right = np.zeros((len(pixels), known.shape[2]))
+    for step in STEPS:
+        inside, places = _inside(pixels + step, hole)
+        edge = inside & ~hole[tuple(places)]
+        right[edge] += known[tuple(places)][edge]
+    return solved(hole, right, kept=0, start=np.zeros_like(right))
 
 
 def joined(
@@ -88,18 +75,15 @@ def joined(
     colours  H W C: what the result keeps to, far from the boundary
     kept     how much, > 0
 
-    -> H W C float32 in [-1, 1], `image` outside the hole. Solved by conjugate gradients.
+    -> H W C float32 in [-1, 1], `image` outside the hole.
     """
-    from scipy import sparse  # slow to import
-
     pixels, sources = copies
-    n = len(pixels)
     number = np.full(hole.shape, -1)
-    number[tuple(pixels.T)] = np.arange(n)
+    number[tuple(pixels.T)] = np.arange(len(pixels))
     x = np.asarray(image, np.float32)
-    degree, right = np.full(n, kept, np.float32), kept * np.asarray(colours, np.float32)[tuple(pixels.T)]
-    pairs = []
-    for step in np.array([(0, 1), (0, -1), (1, 0), (-1, 0)]):
+    start = np.asarray(colours, np.float32)[tuple(pixels.T)]
+    right = kept * start
+    for step in STEPS:
         inside, (y, x_) = _inside(pixels + step, hole)
         neighbour = np.where(inside, number[y, x_], -1)
         own, (v, u) = _inside(sources + step, hole)
@@ -112,17 +96,11 @@ def joined(
         excess = ((jump - gradient) ** 2).sum(-1, keepdims=True)
         smooth = np.exp(-excess / EDGE**2)
         gradient = smooth * gradient + (1 - smooth) * jump
-        degree += inside
         right += gradient * inside[:, None]
         edge = inside & (neighbour < 0)
         right[edge] += x[y[edge], x_[edge]]
-        within = np.flatnonzero(neighbour >= 0)
-        pairs.append((within, neighbour[within]))
-    i, j = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-    laplacian = sparse.diags_array(degree) - sparse.csr_array((np.ones(len(i), np.float32), (i, j)), shape=(n, n))
-    start = np.asarray(colours, np.float32)[tuple(pixels.T)]
     result = x.copy()
-    result[tuple(pixels.T)] = _solved(laplacian.tocsr(), right, start).clip(-1, 1)
+    result[tuple(pixels.T)] = solved(hole, right, kept=kept, start=start).clip(-1, 1)
     return result
 
 
@@ -130,25 +108,3 @@ def _inside(places: NDArray[Any], hole: NDArray[np.bool_]) -> tuple[NDArray[np.b
     """Which of these places, n 2, are inside the image, and the places clipped to it, 2 n."""
     clipped = places.clip(0, np.array(hole.shape) - 1)
     return (clipped == places).all(-1), clipped.T
-
-
-def _solved(matrix: Any, right: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
-    """u with matrix u = right, n C, by conjugate gradients for all columns at once, until the residual is TOLERANCE."""
-
-    def squares(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(np.maximum(np.einsum("nc,nc->c", a, b), np.float32(1e-30)))
-
-    u = start.copy()
-    residual = right - matrix @ u
-    direction, power = residual.copy(), squares(residual, residual)
-    for _ in range(MOST_STEPS):
-        if (power < len(u) * TOLERANCE**2).all():  # root mean square
-            break
-        image = matrix @ direction
-        rate = power / squares(direction, image)
-        u += rate * direction
-        residual -= np.multiply(rate, image, out=image)
-        before, power = power, squares(residual, residual)
-        direction *= power / before
-        direction += residual
-    return u

@@ -34,9 +34,9 @@ from ca_numpy.registry import use_backend
 Places = NDArray[np.int32]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
-TURNS = (60, 40, 40, 14, 6, 4)
+TURNS = (40, 30, 16, 6, 3, 2)
 #: How many of them copy, at the two finest levels.
-COPYING_TURNS = 7
+COPYING_TURNS = 3
 #: Rounds of search in an iteration, by the distance of the neighbours whose matches are tried; three kinds in turn.
 JUMPS = ((8, 1), (4, 1), (2, 1))
 #: Random search reaches this far, in pixels, at all but the coarsest level: far matches come from there.
