@@ -99,6 +99,7 @@ def test_the_released_codes_discount_is_not_symmetric() -> None:
 def test_the_papers_discount_is_by_distance_to_the_nearest_known_pixel(seed: int, h: int, w: int, gamma: float) -> None:
     mask = (np.random.default_rng(seed).random((2, h, w, 1)) < 0.8).astype(float)
     mask[:, seed % h, seed % w] = 0  # at least one is known
+    mask[:, : seed % 3], mask[:, :, : seed % 2], mask[:, h - seed % 4 :] = 0, 0, 0  # and often a whole margin
     weights = discount_by_distance(mask, gamma=gamma)
     assert weights.shape == mask.shape
     assert weights.dtype == np.float32

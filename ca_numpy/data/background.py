@@ -35,14 +35,14 @@ class BackgroundLoader:
             images = next(loader)
 
     Threads start with the first batch and end with `close` or the `with` block; `workers` of them decode and crop, by
-    default one per core, but at most four. Do not use the `Loader` while they run. `state` is that of the last batch
+    default one per core, but at most sixteen. Do not use the `Loader` while they run. `state` is that of the last batch
     returned, not of those in the queue, so `restore` loses none.
 
     Raises `UserError` for numbers below 1; `next` raises what the `Loader` raises.
     """
 
     def __init__(self, loader: Loader, *, workers: int | None = None, ahead: int = 2) -> None:
-        self.workers = min(machine.cores(), 4) if workers is None else workers
+        self.workers = min(machine.cores(), 16) if workers is None else workers
         if self.workers < 1 or ahead < 1:
             raise UserError(f"workers={workers} and ahead={ahead} must both be 1 or more")
         self.ahead = ahead

@@ -62,8 +62,11 @@ def discount_by_distance(mask: NDArray[Any], *, gamma: float = 0.99) -> NDArray[
 
     weights = np.ones(mask.shape, np.float32)
     for n, hole in enumerate(mask[:, :, :, 0] > 0.5):
-        if not hole.all():
-            weights[n, :, :, 0] = gamma ** distance_transform_edt(hole)
+        if hole.any() and not hole.all():
+            # The nearest known pixel of any hole pixel lies in the holes' bounding box, or next to it.
+            rows, columns = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
+            near = tuple(slice(max(at[0] - 1, 0), at[-1] + 2) for at in (rows, columns))
+            weights[n, :, :, 0][near] = gamma ** distance_transform_edt(hole[near])
     return weights
 
 
