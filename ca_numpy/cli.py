@@ -18,12 +18,13 @@ from ca_numpy import machine
 from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
-from ca_numpy.data import save_image, scenes
-from ca_numpy.data.images import WRITABLE
+from ca_numpy.data import scenes
+from ca_numpy.data.images import WRITABLE, quoted
+from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.filling.inpainting import Method, inpaint
+from ca_numpy.filling.inpainting import Method, inpaint_photo
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import refuse_set
@@ -80,7 +81,7 @@ class Inpaint:
     model: Path | None = None
     """A run folder or weight file. Default: the bundled weights."""
     out: Path | None = None
-    """Output file. Default: photo-inpainted.png next to photo.jpg."""
+    """Output file. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one."""
     invert: bool = False
     """The hole is black, not white."""
     largest_hole: int | None = None
@@ -92,16 +93,19 @@ class Inpaint:
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
 
     def run(self) -> None:
-        out = self.out or self.image.with_name(f"{self.image.stem}-inpainted.png")
+        if self.out is None:
+            suffix = read_photo(self.image).suffix
+        out = self.out or self.image.with_name(f"{self.image.stem}-inpainted{suffix}")
         if out.resolve() in (self.image.resolve(), self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
             raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
-        filled = inpaint(
+        photo = inpaint_photo(
             self.image, self.mask, method=self.method, model=self.model, invert=self.invert, backend=self.backend,
             largest_hole=self.largest_hole, blend=self.blend, quiet=False,
         )  # fmt: skip
-        save_image(out, filled)
+        if lost := photo.lost + photo.save(out):
+            print(f"ca-numpy: {quoted(out)} does not keep {'; '.join(lost)}", file=sys.stderr)
         print(out)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ca_numpy import registry
 from ca_numpy.cli import Bench, Evaluate, Inpaint, main
+from ca_numpy.data.photo import photo_of
 from ca_numpy.models import Generator
 from ca_numpy.models.io import save
 
@@ -157,7 +158,7 @@ def test_what_the_system_refuses_is_one_line_too(photo, capsys, monkeypatch):
     def refused(*args, **options):
         raise PermissionError(13, "Permission denied", "/root/x")
 
-    monkeypatch.setattr("ca_numpy.cli.inpaint", refused)
+    monkeypatch.setattr("ca_numpy.cli.inpaint_photo", refused)
     assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png")]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -218,10 +219,10 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
     def spy(*positional, **options):
         names = {Evaluate: ("model",), Bench: ("backends",), Inpaint: ("image", "mask")}[command]
         calls.append(dict(zip(names, positional, strict=True)) | options)
-        return np.zeros((2, 2, 3), np.uint8) if command is Inpaint else Answer()
+        return photo_of(np.zeros((2, 2, 3), np.uint8)) if command is Inpaint else Answer()
 
     name = command.__name__.lower()
-    monkeypatch.setattr(f"ca_numpy.cli.{name}", spy)
+    monkeypatch.setattr(f"ca_numpy.cli.{'inpaint_photo' if command is Inpaint else name}", spy)
     written, becomes = OPTIONS[command][option]
     files = [str(photo / "photo.png"), str(photo / "mask.png")] if command is Inpaint else []
     for extra in ([], [text.format(photo) for text in written]):

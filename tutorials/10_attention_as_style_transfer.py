@@ -783,7 +783,7 @@ viz.show(
 # %% tags=["predict"]
 def blocks_attended(x):
     """The picture with the blocks that the attention points to copied into the hole."""
-    done = filling.inpaint_details(x, mask, method="network", backend="numpy", largest_hole=0, attention=True)
+    done = filling.inpaint_details((x + 1) / 2, mask, method="network", backend="numpy", largest_hole=0, attention=True)
     index, (h, w) = done.attention
     side = WIDE // h
     cells = x.reshape(h, side, w, side, 3).swapaxes(1, 2).reshape(h * w, side, side, 3)

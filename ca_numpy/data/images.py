@@ -12,13 +12,14 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
+from ca_numpy.data import deep
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
@@ -30,7 +31,7 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".webp": ("WEBP", {"lossless": True}),
+    ".webp": ("WEBP", {"lossless": True, "exact": True}),
     ".bmp": ("BMP", {}),
     ".tif": ("TIFF", {}),
     ".tiff": ("TIFF", {}),
@@ -123,7 +124,10 @@ def _on_white(colour: NDArray[Any], alpha: NDArray[np.float32] | None) -> NDArra
 def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
     """A file's colours, H W 3, uint8 or, if deeper, float32 in [-1, 1]; and its alpha channel, float32 in [0, 1],
     H W 1, or None."""
-    with _opened(path) as image:
+    with opened(path) as image:
+        with contextlib.suppress(ImportError):  # without imagecodecs, 8 of 16 bits have to do
+            if (samples := deep.decoded(image)) is not None:
+                return _split(upright(samples, orientation(image)))
         image.load()
         with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
             ImageOps.exif_transpose(image, in_place=True)  # as it was seen, not as the camera was held
@@ -137,6 +141,34 @@ def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float3
         return np.asarray(image.convert("RGB")), None
 
 
+def _split(samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """Samples H W C, alpha last if C is even, as `_read` returns them."""
+    colours, alpha = (samples[..., :-1], samples[..., -1:]) if samples.shape[-1] in (2, 4) else (samples, None)
+    scale = full_scale(colours)
+    share = None if alpha is None else np.asarray((alpha / scale).clip(0, 1), np.float32)
+    if samples.dtype == np.uint8:
+        return np.repeat(colours, 3 // colours.shape[-1], axis=-1), share
+    unit = (colours / scale).clip(0, 1)
+    return np.repeat((2 * unit - 1).astype(np.float32), 3 // colours.shape[-1], axis=-1), share
+
+
+def upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """H W C as stored -> as shown, for an EXIF orientation 1 to 8."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(samples[rows, columns])
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where a file has none, or a damaged one."""
+    with contextlib.suppress(Exception):
+        found = image.getexif().get(0x0112, 1)
+        return int(found) if found in range(1, 9) else 1
+    return 1
+
+
 def _grey(unit: NDArray[Any]) -> NDArray[np.float32]:
     """Grey levels in [0, 1], H W, as RGB in [-1, 1], H W 3."""
     grey = (2 * unit - 1).astype(np.float32)
@@ -145,6 +177,13 @@ def _grey(unit: NDArray[Any]) -> NDArray[np.float32]:
 
 def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
     """Deep grey levels of unknown full scale, scaled to [0, 1]."""
+    return np.clip(values / full_scale(values), 0.0, 1.0)
+
+
+def full_scale(values: NDArray[Any]) -> float:
+    """The sample of full white: of 8 and 16 bits 255 and 65535; else the smallest usual one that holds the values."""
+    if values.dtype in (np.uint8, np.uint16):
+        return float(np.iinfo(values.dtype).max)
     floating = np.issubdtype(values.dtype, np.floating)
     if not np.isfinite(values).all():
         raise UserError("it holds values that are not finite (NaN or infinity)")
@@ -153,12 +192,12 @@ def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
     lowest, highest = float(values.min()), float(values.max())
     for scale in (1.0, 255.0, 65535.0) if floating else (255.0, 65535.0, 2.0**31 - 1):
         if -slack * scale <= lowest and highest <= (1 + slack) * scale:
-            return np.clip(values / scale, 0.0, 1.0)
+            return scale
     raise UserError(f"its values range from {lowest:g} to {highest:g}; save it with values 0 to 255, or 0 to 1")
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open the file with Pillow; turn any error inside into one line that names the file."""
     file = Path(path)
     shown = quoted(file)
@@ -170,7 +209,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     try:
-        with quiet_pillow(), open(file, "rb") as stream, Image.open(stream, formats=formats) as image:
+        with quiet_pillow(), open(file, "rb") as stream, _identified(stream, formats) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
             yield image
@@ -189,6 +228,15 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             raise UserError(f"{shown} cannot be opened: {error.strerror}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {reason}") from error
+
+
+def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:
+    try:
+        return Image.open(stream, formats=formats)
+    except UnidentifiedImageError:
+        if not deep.is_tiff(stream):
+            raise
+        return deep.Tiff(stream)
 
 
 def quoted(path: str | os.PathLike[str]) -> str:

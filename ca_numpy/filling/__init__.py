@@ -2,7 +2,7 @@
 
 from ca_numpy.filling.baselines import METHODS, fill, why_unavailable
 from ca_numpy.filling.blending import blend
-from ca_numpy.filling.inpainting import Inpainted, inpaint, inpaint_details, read_pair
+from ca_numpy.filling.inpainting import Inpainted, inpaint, inpaint_details, inpaint_photo, read_pair
 from ca_numpy.filling.patchmatch import complete, nearest_field
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "fill",
     "inpaint",
     "inpaint_details",
+    "inpaint_photo",
     "nearest_field",
     "read_pair",
     "why_unavailable",

@@ -40,13 +40,13 @@ def blend(image: NDArray[Any], filled: NDArray[Any], mask: NDArray[Any]) -> NDAr
         raise ValueError("the whole image is a hole: there is no boundary to match")
     result = np.array(image, np.float32)
     if hole.any():
-        shift = _harmonic(np.asarray(image, np.float64) - filled, hole)
+        shift = harmonic(np.asarray(image, np.float64) - filled, hole)
         result[hole] = (filled[hole] + shift).clip(-1, 1)
     return result
 
 
-def _harmonic(known: NDArray[np.float64], hole: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The values n C in the hole of c, with Δc = 0 there and c = known next to it."""
+def harmonic(known: NDArray[np.float64], hole: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The values n C in the hole of c, with Δc = 0 there and c = known, H W C, next to it."""
     pixels = np.argwhere(hole)
     right = np.zeros((len(pixels), known.shape[2]))
     for step in STEPS:

@@ -8,10 +8,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.data import check_image, check_mask, load_image, load_mask, resize, to_uint8
+from ca_numpy.data import check_mask, load_mask, resize
+from ca_numpy.data.images import quoted, upright
+from ca_numpy.data.photo import Photo, photo_of, read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.filling import baselines, guided
 from ca_numpy.filling.blending import blend as blended
+from ca_numpy.filling.blending import harmonic
 from ca_numpy.filling.network import predict
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
@@ -28,13 +31,15 @@ Method = Literal[
 class Inpainted(NamedTuple):
     """A filled image and intermediate results.
 
-    result      H W 3 uint8, with known pixels unchanged
+    photo       the filled picture in the terms of its file
+    result      the same as an array, as `inpaint` returns it
     coarse      h w 3 in [-1, 1]: the first stage's output for the window
     window      the part of the image given to the network, resized to (h, w)
     attention   `Generator.attention_map` of the window, or None
     """
 
-    result: NDArray[np.uint8]
+    photo: Photo
+    result: NDArray[Any]
     coarse: NDArray[np.float32]
     window: Window
     attention: tuple[NDArray[np.intp], tuple[int, int]] | None
@@ -42,7 +47,7 @@ class Inpainted(NamedTuple):
 
 def inpaint(
     image: Picture,
-    mask: Picture,
+    mask: Picture | None = None,
     *,
     method: Method = "guided",
     model: str | PathLike[str] | BaseGenerator | None = None,
@@ -51,11 +56,13 @@ def inpaint(
     largest_hole: int | None = None,
     blend: bool = True,
     quiet: bool = True,
-) -> NDArray[np.uint8]:
-    """Fill the holes of an image: H W 3 uint8, with known pixels unchanged.
+) -> NDArray[Any]:
+    """Fill the holes of an image: an array of the image's shape and dtype, with known pixels unchanged.
 
-    image     a file; or H W 3, uint8 or float in [-1, 1]
-    mask      a file (white = hole), or H W or H W 1 of the image's size, 1 = hole; any number of holes of any shape
+    image     a file; or H W grey, H W 3 RGB, H W 2 or H W 4 with an alpha channel last: uint8, uint16, or float in
+              [0, 1]. Of a file, the result has the file's channels and depth
+    mask      a file (white = hole), or H W or H W 1 of the image's size, 1 = hole; any number of holes of any shape.
+              NaN in an image of floats marks holes too, alone or within the mask
     method    "guided": copied pixels, arranged by the network (`ca_numpy.filling.guided`), which the paper does not do;
               "network": the paper's direct output; others need no model: "patchmatch" copies, "telea" and
               "navier-stokes" (OpenCV), "biharmonic" (scikit-image), "pypatchmatch" (PyPatchMatch), "mean"
@@ -71,9 +78,32 @@ def inpaint(
               does not use
     quiet     show no progress bar
 
-    Images are mirrored to multiples of 8, and the result cropped. Raises UserError for unreadable files, a mask of
-    another size, an empty or full mask, NaN in the image, a method whose library is missing, or a model for a method
-    that uses none.
+    Images are mirrored to multiples of 8, and the result cropped. Networks see sRGB; copies stay in the space of the
+    image's colour profile. Raises UserError for unreadable files, a mask of another size, an empty or full mask, NaN
+    outside the mask, floats outside [0, 1], a method whose library is missing, or a model for a method that uses none.
+    """
+    filled = inpaint_photo(
+        image, mask, method=method, model=model, backend=backend, invert=invert, largest_hole=largest_hole,
+        blend=blend, quiet=quiet,
+    ).array()  # fmt: skip
+    return filled if isinstance(image, (str, PathLike)) else filled.reshape(np.shape(image))
+
+
+def inpaint_photo(
+    image: Picture,
+    mask: Picture | None = None,
+    *,
+    method: Method = "guided",
+    model: str | PathLike[str] | BaseGenerator | None = None,
+    backend: str = "auto",
+    invert: bool = False,
+    largest_hole: int | None = None,
+    blend: bool = True,
+    quiet: bool = True,
+) -> Photo:
+    """As `inpaint`, with what a file says of its picture: profile, EXIF, resolution and text, for `Photo.save`.
+
+    Raises UserError as `inpaint`.
     """
     if method not in get_args(Method):
         raise UserError(f"there is no method {method!r}: choose from {', '.join(get_args(Method))}")
@@ -81,18 +111,18 @@ def inpaint(
         return inpaint_details(
             image, mask, method=method, model=model, backend=backend, invert=invert, largest_hole=largest_hole,
             blend=blend, quiet=quiet,
-        ).result  # fmt: skip
+        ).photo  # fmt: skip
     if model is not None:
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
-    pixels, hole = read_pair(image, mask, invert=invert)
+    photo, hole = _read(image, mask, invert=invert)
     with use_backend(backend):
-        filled = baselines.fill(method, pixels, hole)
-    return _pasted(image, pixels, hole, filled)
+        filled = baselines.fill(method, photo.colours(), hole)
+    return _pasted(photo, hole, filled)
 
 
 def inpaint_details(
     image: Picture,
-    mask: Picture,
+    mask: Picture | None = None,
     *,
     method: Literal["guided", "network"] = "guided",
     model: str | PathLike[str] | BaseGenerator | None = None,
@@ -106,7 +136,8 @@ def inpaint_details(
     """As `inpaint`, with the coarse stage's output and, with `attention`, the attention map. Raises UserError."""
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
-    pixels, hole = read_pair(image, mask, invert=invert)
+    photo, hole = _read(image, mask, invert=invert)
+    pixels, space = photo.colours(), photo.space
     with use_backend(backend):
         generator = opened(model)
         largest = generator.learnt.hole if largest_hole is None else largest_hole
@@ -122,11 +153,13 @@ def inpaint_details(
                 f"no known pixels are left when the holes are downscaled to {largest} pixels: "
                 "give a larger largest_hole (--largest-hole), or 0"
             )
-        done = predict(generator, small[None], small_hole[None])
+        seen = space.to_srgb(small) if space else small
+        done = predict(generator, seen[None], small_hole[None])
         looked = None
         if attention and generator.attention != "none":
-            looked = generator.attention_map(small[None], small_hole[None])
-        fill = blended(small, done.refined[0], small_hole) if blend else done.refined[0]
+            looked = generator.attention_map(seen[None], small_hole[None])
+        fill = space.from_srgb(done.refined[0]) if space else done.refined[0]
+        fill = blended(small, fill, small_hole) if blend else fill
         place = window.place
         if method == "guided":
             guess = np.where(small_hole > 0.5, fill, small)
@@ -134,31 +167,59 @@ def inpaint_details(
         else:
             filled = pixels.copy()
             filled[place] = resize(fill, bare.shape[:2])
-    result = _pasted(image, pixels, hole, filled)
-    return Inpainted(result, done.coarse[0], window, looked and (looked[0][0], looked[1]))
+    result = _pasted(photo, hole, filled)
+    return Inpainted(result, result.array(), done.coarse[0], window, looked and (looked[0][0], looked[1]))
 
 
-def _pasted(
-    image: Picture, pixels: NDArray[np.float32], hole: NDArray[np.float32], filled: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """The image as bytes, with `filled` in the hole; an array of bytes keeps its known pixels exactly."""
-    exact = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    result = np.array(image if exact else to_uint8(pixels))
+def _pasted(photo: Photo, hole: NDArray[np.float32], filled: NDArray[np.float32]) -> Photo:
+    """The photograph with `filled` in the hole. Transparency is continued smoothly, or sharply if the known one is."""
     unknown = hole[..., 0] > 0.5
-    result[unknown] = to_uint8(filled[unknown])
-    return result
+    if photo.alpha is None:
+        return photo.filled(unknown, filled)
+    opacity = photo.opacity().astype(np.float64)
+    continued = harmonic(opacity, unknown).clip(0, 1)
+    sharp = bool(np.isin(opacity[~unknown], (0, 1)).all())
+    return photo.filled(unknown, filled, opacity=np.rint(continued) if sharp else continued)
 
 
 def read_pair(
-    image: Picture, mask: Picture, *, invert: bool = False
+    image: Picture, mask: Picture | None = None, *, invert: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """An image H W 3 in [-1, 1] and its mask H W 1 in {0, 1}, from files or arrays. Raises UserError as `inpaint`."""
-    name, mask_name = (str(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask")))
-    x = load_image(image) if isinstance(image, (str, PathLike)) else np.asarray(image)
-    m = load_mask(mask, invert=invert) if isinstance(mask, (str, PathLike)) else np.asarray(mask)
-    x = check_image(x, name=name)
-    m = check_mask(m, x, name=mask_name)
-    return x, 1 - m if invert and not isinstance(mask, (str, PathLike)) else m
+    photo, hole = _read(image, mask, invert=invert)
+    return photo.colours(), hole
+
+
+def _read(image: Picture, mask: Picture | None, *, invert: bool) -> tuple[Photo, NDArray[np.float32]]:
+    """The photograph, with 0 for NaN, and the mask H W 1 in {0, 1}."""
+    name, mask_name = (
+        quoted(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask"))
+    )
+    photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
+    missing = np.zeros((*photo.samples.shape[:2], 1), np.bool_)
+    if photo.samples.dtype.kind == "f":
+        missing |= np.isnan(photo.samples).any(-1, keepdims=True)
+    if mask is None:
+        if not missing.any():
+            raise UserError(f"{name} has no hole: give a mask, or mark the hole by NaN in an image of floats")
+        hole = check_mask(missing, photo.samples, name=name)
+    else:
+        hole = check_mask(_mask(mask, photo, invert=invert), photo.samples, name=mask_name)
+    if (missing & (hole <= 0)).any():
+        raise UserError(f"{name} has NaN outside the mask; enlarge the mask, or replace them")
+    return (
+        photo.filled(missing[..., 0], np.zeros((*missing.shape[:2], 3), np.float32)) if missing.any() else photo
+    ), hole
+
+
+def _mask(mask: Picture, photo: Photo, *, invert: bool) -> NDArray[Any]:
+    if not isinstance(mask, (str, PathLike)):
+        array = np.asarray(mask)
+        return 1 - check_mask(array, photo.samples) if invert else array
+    drawn = load_mask(mask, invert=invert)
+    if drawn.shape[:2] != photo.samples.shape[:2] and drawn.shape[1::-1] == photo.samples.shape[:2]:
+        return upright(drawn, photo.orientation)  # drawn on the picture as stored, not as shown
+    return drawn
 
 
 def _check_memory(window: Window, generator: BaseGenerator) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ca_numpy.data import Dataset, resize, save_image, to_float
+from ca_numpy.data import Dataset, resize, save_image, to_float, to_uint8
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.filling import inpaint_details
 from ca_numpy.models import BaseGenerator
@@ -51,7 +51,9 @@ def draw_photograph(folder: Path, generator: BaseGenerator, dataset: Dataset, co
     side = min(config.box, max(min(image.shape[:2]) // 2, 1))  # a small picture gets a smaller hole
     top, left = ((n - side) // 2 for n in image.shape[:2])
     mask[top : top + side, left : left + side] = 1
-    done = inpaint_details(image, mask, model=generator, largest_hole=0, attention=True, backend=current_backend().name)
+    done = inpaint_details(
+        to_uint8(image), mask, model=generator, largest_hole=0, attention=True, backend=current_backend().name
+    )
     paths = [folder / "photograph-inpainted.png", folder / "photograph-steps.png"]
     save_image(paths[0], done.result)
     index, background = done.attention or (None, None)

@@ -52,7 +52,7 @@ ZOOM, ACROSS, LETTER, OUTLINE = 2, 4, 24, 2
 
 def filled(method: str, image: Arrays, mask: Arrays) -> Arrays:
     """One picture, H W 3 in [-1, 1], with its hole, H W 1, filled by a method of `inpaint`."""
-    return to_float(filling.inpaint(image, mask, method=method))
+    return to_float(filling.inpaint(to_uint8(image), mask, method=method))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -262,5 +262,5 @@ def test_the_guess_of_a_photograph_is_the_networks_blended_fill():
     refined = model.complete(image[None], mask[None]).refined.numpy()[0]
     with ca_numpy.use_backend("numpy"):
         expected = guided.complete(image, hole, np.where(hole[..., None], blend(image, refined, mask), image))
-    found = ca_numpy.inpaint(image, hole, model=model, backend="numpy", largest_hole=0)
-    assert_allclose(found[hole] / 127.5 - 1, expected[hole], atol=1 / 127.5)
+    found = ca_numpy.inpaint((image + 1) / 2, hole, model=model, backend="numpy", largest_hole=0)
+    assert_allclose(2 * found[hole] - 1, expected[hole], atol=1 / 127.5)

@@ -61,8 +61,9 @@ def test_files_and_arrays_give_the_same(tmp_path):
     np.testing.assert_array_equal(
         inpaint(tmp_path / "photo.png", tmp_path / "inverted.png", model=MODEL, invert=True), expected
     )
-    floats = image / np.float32(127.5) - 1
-    np.testing.assert_array_equal(inpaint(floats, mask.astype(np.float32)[:, :, None], model=MODEL), expected)
+    filled = inpaint(image / np.float32(255), mask.astype(np.float32)[:, :, None], model=MODEL)
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(filled * 255).astype(np.uint8), expected)
 
 
 def test_an_inverted_array_is_inverted_too():
@@ -155,15 +156,16 @@ def test_metadata_that_is_no_size_is_refused(tmp_path, field):
 
 def bad_inputs() -> dict[str, tuple[object, object, str]]:
     image, mask = picture(16, 16), centre_hole(16, 16)
-    nan = image / np.float32(127.5) - 1
+    nan = image / np.float32(255)
     nan[3, 3, 1] = np.nan
     return {
         "mask of another size": (image, mask[:-1], "15"),
         "empty mask": (image, np.zeros((16, 16)), "mask"),
         "full mask": (image, np.ones((16, 16)), "mask"),
         "NaN in the image": (nan, mask, "NaN|finite"),
-        "grey array": (image[:, :, 0], mask, "image"),
-        "range": (image.astype(np.float32), mask, r"\[-1, 1\]"),
+        "two images": (image[None], mask, "one image"),
+        "range": (image.astype(np.float32), mask, r"\[0, 1\]"),
+        "the networks' range": (image / 127.5 - 1, mask, r"\(x \+ 1\) / 2"),
         "missing file": ("nowhere.png", mask, "nowhere.png"),
     }
 
