@@ -24,6 +24,7 @@ from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.filling.holes import Box, MaskKind
 from ca_numpy.filling.inpainting import Method, inpaint_photo
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
@@ -74,8 +75,8 @@ class Inpaint:
 
     image: Positional[Path]
     """The picture, in any format that Pillow reads."""
-    mask: Positional[Path]
-    """An image of the same size, white = hole; or with the hole transparent."""
+    mask: Positional[Path | None] = None
+    """An image of the same size, white = hole; or with the hole transparent. Not needed with --box."""
     method: Method = "guided"
     """guided: copied pixels, arranged by the network; network: the paper's direct output; the others use no model."""
     model: Path | None = None
@@ -84,6 +85,13 @@ class Inpaint:
     """Output file. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one."""
     invert: bool = False
     """The hole is black, not white."""
+    mask_kind: MaskKind = "auto"
+    """white on black; transparent: erased; paint: of any colour, on an empty layer; difference: a copy of the picture
+    with the hole painted over. auto decides among the first three, and refuses what is not clear."""
+    box: tuple[str, ...] = ()
+    """Rectangles LEFT,TOP,WIDTH,HEIGHT to fill, in pixels; with or without a mask."""
+    grow: int = 0
+    """Widen the hole by this many pixels, for masks that are too tight."""
     largest_hole: int | None = None
     """Largest hole, in pixels, the model was trained on. Default: as its file says. Larger holes are filled at a
     reduced size, from their surroundings alone; 0 fills the whole picture at full size."""
@@ -96,17 +104,27 @@ class Inpaint:
         if self.out is None:
             suffix = read_photo(self.image).suffix
         out = self.out or self.image.with_name(f"{self.image.stem}-inpainted{suffix}")
-        if out.resolve() in (self.image.resolve(), self.mask.resolve()):
+        if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
             raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
         photo = inpaint_photo(
             self.image, self.mask, method=self.method, model=self.model, invert=self.invert, backend=self.backend,
+            mask_kind=self.mask_kind, boxes=[_box(text) for text in self.box], grow=self.grow,
             largest_hole=self.largest_hole, blend=self.blend, quiet=False,
         )  # fmt: skip
         if lost := photo.lost + photo.save(out):
             print(f"ca-numpy: {quoted(out)} does not keep {'; '.join(lost)}", file=sys.stderr)
         print(out)
+
+
+def _box(text: str) -> Box:
+    """Four integers separated by commas."""
+    try:
+        left, top, width, height = (int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f"--box {text}: give LEFT,TOP,WIDTH,HEIGHT in pixels, as in 120,80,64,64") from None
+    return left, top, width, height
 
 
 @dataclass

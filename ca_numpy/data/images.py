@@ -105,7 +105,7 @@ def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[
     else:
         levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
         grey = np.rint(levels.mean(axis=-1, keepdims=True)).astype(np.uint8)
-        hole = grey > _middle(grey)
+        hole = grey > middle(grey)
     return np.asarray(hole != invert, np.float32)
 
 
@@ -316,7 +316,7 @@ def check_mask(mask: NDArray[Any], image: NDArray[Any], *, name: str = "mask") -
             f"{name} is {h} x {w} (height x width) and the image {rows} x {columns}; "
             "resize the mask to the image's size"
         )
-    hole = array > _middle(array, name=name)
+    hole = array > middle(array, name=name)
     if not hole.any():
         raise UserError(f"{name} has no hole, so there is nothing to fill; mark the hole with 1 (white)")
     if hole.all():
@@ -324,7 +324,7 @@ def check_mask(mask: NDArray[Any], image: NDArray[Any], *, name: str = "mask") -
     return hole.astype(np.float32)
 
 
-def _middle(values: NDArray[Any], *, name: str = "mask") -> float:
+def middle(values: NDArray[Any], *, name: str = "mask") -> float:
     """Half the full scale of a mask's values."""
     if values.dtype == np.bool_:
         return 0.5

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.data import check_mask, load_mask, resize
-from ca_numpy.data.images import quoted, upright
+from ca_numpy.data import resize
+from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import Photo, photo_of, read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.filling import baselines, guided
 from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
+from ca_numpy.filling.holes import Box, MaskKind, hole_of
 from ca_numpy.filling.network import predict
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
@@ -53,6 +55,9 @@ def inpaint(
     model: str | PathLike[str] | BaseGenerator | None = None,
     backend: str = "auto",
     invert: bool = False,
+    mask_kind: MaskKind = "auto",
+    boxes: Sequence[Box] = (),
+    grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
     quiet: bool = True,
@@ -70,6 +75,11 @@ def inpaint(
               weights included in the package (docs/model_card.md)
     backend   "numpy", "numba" or another installed backend; "auto" selects the fastest available
     invert    treat black, or 0, as the hole
+    mask_kind   what marks the hole in a mask's file: "white" on black; "transparent", as erased; "paint" of any colour
+              on an empty layer; "difference": a copy of the picture with the hole painted over. "auto" tells the first
+              three from each other, and refuses photographs and what could mean two things
+    boxes     rectangles (left, top, width, height) to fill, with or without a mask
+    grow      widen the hole by this many pixels, for masks that are too tight
     largest_hole   largest hole, in pixels, the model was trained on; by default from its file. The surroundings of the
               holes, twice that on each side, half that for "guided", are downscaled until the widest hole is no wider.
               The network's fill is upscaled again; a guided fill is copied at full size. 0, or unknown training data:
@@ -83,8 +93,8 @@ def inpaint(
     outside the mask, floats outside [0, 1], a method whose library is missing, or a model for a method that uses none.
     """
     filled = inpaint_photo(
-        image, mask, method=method, model=model, backend=backend, invert=invert, largest_hole=largest_hole,
-        blend=blend, quiet=quiet,
+        image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
+        boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
     ).array()  # fmt: skip
     return filled if isinstance(image, (str, PathLike)) else filled.reshape(np.shape(image))
 
@@ -97,6 +107,9 @@ def inpaint_photo(
     model: str | PathLike[str] | BaseGenerator | None = None,
     backend: str = "auto",
     invert: bool = False,
+    mask_kind: MaskKind = "auto",
+    boxes: Sequence[Box] = (),
+    grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
     quiet: bool = True,
@@ -109,12 +122,12 @@ def inpaint_photo(
         raise UserError(f"there is no method {method!r}: choose from {', '.join(get_args(Method))}")
     if method in ("guided", "network"):
         return inpaint_details(
-            image, mask, method=method, model=model, backend=backend, invert=invert, largest_hole=largest_hole,
-            blend=blend, quiet=quiet,
+            image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
+            boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
         ).photo  # fmt: skip
     if model is not None:
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
-    photo, hole = _read(image, mask, invert=invert)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
     with use_backend(backend):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
@@ -128,6 +141,9 @@ def inpaint_details(
     model: str | PathLike[str] | BaseGenerator | None = None,
     backend: str = "auto",
     invert: bool = False,
+    mask_kind: MaskKind = "auto",
+    boxes: Sequence[Box] = (),
+    grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
     attention: bool = False,
@@ -136,7 +152,7 @@ def inpaint_details(
     """As `inpaint`, with the coarse stage's output and, with `attention`, the attention map. Raises UserError."""
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
-    photo, hole = _read(image, mask, invert=invert)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
     pixels, space = photo.colours(), photo.space
     with use_backend(backend):
         generator = opened(model)
@@ -190,36 +206,27 @@ def read_pair(
     return photo.colours(), hole
 
 
-def _read(image: Picture, mask: Picture | None, *, invert: bool) -> tuple[Photo, NDArray[np.float32]]:
+def _read(
+    image: Picture, mask: Picture | None, *, boxes: Sequence[Box] = (), **options: Any
+) -> tuple[Photo, NDArray[np.float32]]:
     """The photograph, with 0 for NaN, and the mask H W 1 in {0, 1}."""
-    name, mask_name = (
-        quoted(a) if isinstance(a, (str, PathLike)) else n for a, n in ((image, "image"), (mask, "mask"))
-    )
+    name = quoted(image) if isinstance(image, (str, PathLike)) else "the image"
     photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
-    missing = np.zeros((*photo.samples.shape[:2], 1), np.bool_)
+    missing = np.zeros(photo.samples.shape[:2], np.bool_)
     if photo.samples.dtype.kind == "f":
-        missing |= np.isnan(photo.samples).any(-1, keepdims=True)
-    if mask is None:
+        missing |= np.isnan(photo.samples).any(-1)
+    if mask is None and not len(boxes):
         if not missing.any():
-            raise UserError(f"{name} has no hole: give a mask, or mark the hole by NaN in an image of floats")
-        hole = check_mask(missing, photo.samples, name=name)
-    else:
-        hole = check_mask(_mask(mask, photo, invert=invert), photo.samples, name=mask_name)
-    if (missing & (hole <= 0)).any():
+            raise UserError(f"{name} has no hole: give a mask or boxes, or mark the hole by NaN in an image of floats")
+        return _without(photo, missing), hole_of(photo, None, missing=missing, **options)
+    hole = hole_of(photo, mask, boxes=boxes, **options)
+    if (missing & (hole[..., 0] <= 0)).any():
         raise UserError(f"{name} has NaN outside the mask; enlarge the mask, or replace them")
-    return (
-        photo.filled(missing[..., 0], np.zeros((*missing.shape[:2], 3), np.float32)) if missing.any() else photo
-    ), hole
+    return _without(photo, missing), hole
 
 
-def _mask(mask: Picture, photo: Photo, *, invert: bool) -> NDArray[Any]:
-    if not isinstance(mask, (str, PathLike)):
-        array = np.asarray(mask)
-        return 1 - check_mask(array, photo.samples) if invert else array
-    drawn = load_mask(mask, invert=invert)
-    if drawn.shape[:2] != photo.samples.shape[:2] and drawn.shape[1::-1] == photo.samples.shape[:2]:
-        return upright(drawn, photo.orientation)  # drawn on the picture as stored, not as shown
-    return drawn
+def _without(photo: Photo, missing: NDArray[np.bool_]) -> Photo:
+    return photo.filled(missing, np.zeros((*missing.shape, 3), np.float32)) if missing.any() else photo
 
 
 def _check_memory(window: Window, generator: BaseGenerator) -> None:
