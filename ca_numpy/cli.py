@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -24,6 +25,7 @@ from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.filling.folders import inpaint_folder
 from ca_numpy.filling.holes import Box, MaskKind
 from ca_numpy.filling.inpainting import Method, inpaint_photo
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
@@ -71,18 +73,24 @@ class Train:
 
 @dataclass
 class Inpaint:
-    """Fill the hole of a picture. The mask is white where something is missing."""
+    """Fill the hole of a picture, or of every picture of a folder. The mask is white where something is missing."""
 
     image: Positional[Path]
-    """The picture, in any format that Pillow reads."""
+    """The picture, in any format that Pillow reads; or a folder of pictures."""
     mask: Positional[Path | None] = None
-    """An image of the same size, white = hole; or with the hole transparent. Not needed with --box."""
+    """An image of the same size, white = hole; or with the hole transparent. For a folder, a folder with masks of the
+    same names, or one mask for all. Not needed with --box."""
     method: Method = "guided"
     """guided: copied pixels, arranged by the network; network: the paper's direct output; the others use no model."""
     model: Path | None = None
     """A run folder or weight file. Default: the bundled weights."""
     out: Path | None = None
-    """Output file. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one."""
+    """Output file, or folder. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one; for a
+    folder, FOLDER-inpainted beside it."""
+    overwrite: bool = False
+    """Replace results that exist. Without it, a folder's are left as they are, and only the missing ones are made."""
+    report: Path | None = None
+    """For a folder: write what became of each picture as JSON."""
     invert: bool = False
     """The hole is black, not white."""
     mask_kind: MaskKind = "auto"
@@ -100,22 +108,45 @@ class Inpaint:
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
 
-    def run(self) -> None:
-        if self.out is None:
-            suffix = read_photo(self.image).suffix
-        out = self.out or self.image.with_name(f"{self.image.stem}-inpainted{suffix}")
+    def run(self) -> int:
+        options: dict[str, Any] = {
+            "method": self.method, "model": self.model, "invert": self.invert, "mask_kind": self.mask_kind,
+            "boxes": [_box(text) for text in self.box], "grow": self.grow, "largest_hole": self.largest_hole,
+            "blend": self.blend, "backend": self.backend,
+        }  # fmt: skip
+        return self._folder(options) if self.image.is_dir() else self._file(options)
+
+    def _file(self, options: dict[str, Any]) -> int:
+        if self.report:
+            raise UserError("--report is for folders of pictures")
+        out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{read_photo(self.image).suffix}"))
         if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
             raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
-        photo = inpaint_photo(
-            self.image, self.mask, method=self.method, model=self.model, invert=self.invert, backend=self.backend,
-            mask_kind=self.mask_kind, boxes=[_box(text) for text in self.box], grow=self.grow,
-            largest_hole=self.largest_hole, blend=self.blend, quiet=False,
-        )  # fmt: skip
+        if out.exists() and not self.overwrite:
+            raise UserError(f"{str(out)!r} exists: give another --out, or --overwrite")
+        photo = inpaint_photo(self.image, self.mask, quiet=False, **options)
         if lost := photo.lost + photo.save(out):
             print(f"ca-numpy: {quoted(out)} does not keep {'; '.join(lost)}", file=sys.stderr)
         print(out)
+        return 0
+
+    def _folder(self, options: dict[str, Any]) -> int:
+        out = self.out or self.image.resolve().with_name(f"{self.image.resolve().name}-inpainted")
+        done = inpaint_folder(self.image, self.mask, out, overwrite=self.overwrite, quiet=False, **options)
+        if self.report:
+            done.save(self.report)
+        for name, why in done.failed.items():
+            print(f"ca-numpy: {name}: {why}", file=sys.stderr)
+        print(f"{out}: {len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed")
+        return 1 if done.failed else 0
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, … that does not exist."""
+    numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(2))
+    return path if not path.exists() else next(other for other in numbered if not other.exists())
 
 
 def _box(text: str) -> Box:
@@ -265,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
             default = _train_defaults(args)
             tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
         else:
-            tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run()
+            return tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run() or 0
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2

@@ -184,17 +184,25 @@ class ImageFolder(_Made):
 
 
 def walk(folder: Path) -> list[str]:
-    """The paths of all pictures below a folder, relative to it."""
+    """The paths of all pictures below a folder, relative to it; links are followed, but each picture is taken once."""
 
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"cannot list {quoted(error.filename)}: {error.strerror}") from error
 
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                found.append((Path(parent) / name).relative_to(folder).as_posix())
+    found, seen = [], {os.path.realpath(folder)}
+
+    def new(path: str) -> bool:
+        real = os.path.realpath(path)
+        known = real in seen
+        seen.add(real)
+        return not known
+
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and new(os.path.join(parent, name)))
+        for name in sorted(files):
+            path = os.path.join(parent, name)
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES) and new(path):
+                found.append(Path(path).relative_to(folder).as_posix())
     return found
 
 

@@ -2,6 +2,7 @@
 
 from ca_numpy.filling.baselines import METHODS, fill, why_unavailable
 from ca_numpy.filling.blending import blend
+from ca_numpy.filling.folders import inpaint_folder
 from ca_numpy.filling.inpainting import Inpainted, inpaint, inpaint_details, inpaint_photo, read_pair
 from ca_numpy.filling.patchmatch import complete, nearest_field
 
@@ -13,6 +14,7 @@ __all__ = [
     "fill",
     "inpaint",
     "inpaint_details",
+    "inpaint_folder",
     "inpaint_photo",
     "nearest_field",
     "read_pair",
