@@ -103,4 +103,4 @@ def test_an_input_with_gaps_is_copied_and_one_without_is_not(launcher: Launcher,
     given = [launched[-1][0] for launched in spy.launched]
     assert given[0] is whole
     assert given[1].flags.c_contiguous
-    assert np.array_equal(given[1], gaps)
+    assert np.array_equal(given[1].get(), gaps.get())
