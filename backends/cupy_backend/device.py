@@ -17,8 +17,15 @@ import numpy as np
 from ca_numpy.errors import UserError
 
 FOLDER = Path(__file__).parent / "kernels"
+
+
+class _CNames(dict[str, str]):
+    def __missing__(self, dtype: str) -> str:
+        raise TypeError(f"the GPU's kernels compute in {' or '.join(self)}, not {dtype}")
+
+
 #: C++ names of the dtypes that kernels are instantiated for.
-C_NAMES = {"float32": "float", "float64": "double"}
+C_NAMES = _CNames(float32="float", float64="double")
 #: A null pointer.
 NULL = np.uint64(0)
 
