@@ -66,7 +66,7 @@ class Launcher:
     """A device, with the services that all kernels of the backend use."""
 
     def __init__(self, device: Device) -> None:
-        self.xp, self.kernels = device
+        self.xp, self.kernels, self.precisions = device
         self._made: dict[Hashable, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -74,8 +74,7 @@ ELU = ("activations.cu", "leaky_relu<float>", (1,))
 WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
     "an array of float64": ((there(5, dtype=np.float64), np.float32(0.2), there(5), np.int64(5)),
                             "takes an array of float32 as x, not an array of float64"),
-    "a result of float64": (
-        (there(5), np.float32(0.2), there(5, dtype=np.float64), np.int64(5)),
+    "a result of float64": ((there(5), np.float32(0.2), there(5, dtype=np.float64), np.int64(5)),
                             "float32 as y, not an array of float64"),
     "an array of the host": ((np.ones(5, np.float32), np.float32(0.2), there(5), np.int64(5)),
                              "takes an array of float32 as x, not an array of float32 of the host"),
