@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
 
+#: CUDA 13's and CUDA 12's: both may be installed.
 PACKAGES = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 
 
@@ -26,9 +27,9 @@ class Usage(NamedTuple):
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """NVRTC, or None if it is not installed."""
-    for package in PACKAGES:
+def library(*packages: str) -> ctypes.CDLL | None:
+    """NVRTC from the first of these packages that is installed, by default of all; None if there is none."""
+    for package in packages or PACKAGES:
         try:
             found = [f for f in files(package) or () if re.fullmatch(r"libnvrtc\.so\.\d+", f.name)]
         except PackageNotFoundError:
@@ -38,9 +39,12 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def compile_to_cubin(source: str, *, name: str, expressions: list[str], architecture: str, include: Path) -> Compiled:
+def compile_to_cubin(
+    source: str, *, name: str, expressions: list[str], architecture: str, include: Path,
+    packages: tuple[str, ...] = PACKAGES,
+) -> Compiled:  # fmt: skip
     """Raises AssertionError with the compiler's log if it fails."""
-    nvrtc = library()
+    nvrtc = library(*packages)
     assert nvrtc is not None
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None) == 0

@@ -31,15 +31,14 @@ ALIGNED = 64
 
 
 class CupyBackend(NumpyBackend):
-    """Arrays on a GPU. `precision` of float32 products: "float32", or on tensor cores "tf32" or "bf16"."""
+    """Arrays on a GPU. `precision` of float32 products: "float32", or on its tensor cores "tf32" or "bf16"."""
 
     name = "cupy"
-    precisions = ("float32", "tf32", "bf16")
-    training_precision = "tf32"
 
     def __init__(self, device: Device | None = None) -> None:
         self._device = Launcher(device or cuda_device())
-        self.xp = self._device.xp
+        self.xp, self.precisions = self._device.xp, self._device.precisions
+        self.training_precision = "tf32" if "tf32" in self.precisions else "float32"
         self._attention = Attention(self._device, self)
         self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)

@@ -17,8 +17,17 @@ import numpy as np
 from ca_numpy.errors import UserError
 
 FOLDER = Path(__file__).parent / "kernels"
+
+
+class _CNames(dict[str, str]):
+    def __missing__(self, dtype: str) -> str:
+        raise TypeError(f"the GPU's kernels compute in {' or '.join(self)}, not {dtype}")
+
+
 #: C++ names of the dtypes that kernels are instantiated for.
-C_NAMES = {"float32": "float", "float64": "double"}
+C_NAMES = _CNames(float32="float", float64="double")
+#: How float32 products may be computed; all but the first need tensor cores of Ampere or newer.
+PRECISIONS = ("float32", "tf32", "bf16")
 #: A null pointer.
 NULL = np.uint64(0)
 
@@ -50,8 +59,11 @@ class Kernels(Protocol):
 
 
 class Device(NamedTuple):
+    """An array module, a launcher of kernels, and the precisions of float32 products that the hardware has."""
+
     xp: Any
     kernels: Kernels
+    precisions: tuple[str, ...] = PRECISIONS
 
 
 def arguments_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -147,8 +159,8 @@ def cuda_device(*, folder: Path = FOLDER) -> Device:
         right = f"pip install 'ca-numpy[cuda{built // 1000}]' brings CUDA's libraries"
         raise UserError(f"CUDA's compiler or its BLAS cannot be loaded ({' '.join(str(e).split())}): {right}") from e
     properties = runtime.getDeviceProperties(runtime.getDevice())
-    check_capability(properties["name"].decode(), properties["major"], properties["minor"])
-    return Device(cupy, CudaKernels(cupy, folder=folder))
+    precisions = precisions_of(properties["name"].decode(), properties["major"], properties["minor"])
+    return Device(cupy, CudaKernels(cupy, folder=folder), precisions)
 
 
 def check_driver(driver: int, built: int) -> None:
@@ -161,13 +173,14 @@ def check_driver(driver: int, built: int) -> None:
         raise UserError(f"the driver knows CUDA {_version(driver)}, but CuPy was built for {_version(built)}: {remedy}")
 
 
-def check_capability(name: str, major: int, minor: int) -> None:
-    """Raise UserError for a GPU without the instructions that the kernels use."""
-    if major < 8:
+def precisions_of(name: str, major: int, minor: int) -> tuple[str, ...]:
+    """The precisions of a GPU by its compute capability. Raises UserError for a GPU that is too old."""
+    if (major, minor) < (7, 5):
         raise UserError(
-            f"the {name} has compute capability {major}.{minor}, the kernels need 8.0 (Ampere, 2020) or newer: "
+            f"the {name} has compute capability {major}.{minor}, the kernels need 7.5 (Turing, 2018) or newer: "
             "backend='numba' runs on the CPU"
         )
+    return PRECISIONS if major >= 8 else PRECISIONS[:1]
 
 
 def _version(number: int) -> str:

@@ -39,11 +39,15 @@ _FIXED: dict[str, np.dtype[Any]] = {
 
 
 class Parameter(NamedTuple):
-    """A kernel's parameter: "an array" or "a number", and its dtype. `written`: an array of results."""
+    """A kernel's parameter: an array or a number, and its dtype. `written`: an array of results."""
 
     name: str
-    kind: tuple[str, np.dtype[Any]]
+    array: bool
+    dtype: np.dtype[Any]
     written: bool
+
+    def __str__(self) -> str:
+        return f"{'an array' if self.array else 'a number'} of {self.dtype} as {self.name}"
 
 
 @cache
@@ -53,7 +57,7 @@ def parameters(file: str, expression: str, *, folder: Path = FOLDER) -> tuple[Pa
     number = np.dtype(np.float64 if instance.lower().startswith("double") else np.float32)
     (declared,) = (found[2] for found in _KERNEL.finditer(source(file, folder=folder)) if found[1] == kernel)
     return tuple(
-        Parameter(name, ("an array" if star else "a number", _FIXED.get(kind, number)), bool(star and not const))
+        Parameter(name, bool(star), _FIXED.get(kind, number), bool(star and not const))
         for const, kind, star, name in _PARAMETER.findall(declared)
     )
 
@@ -62,7 +66,7 @@ class Launcher:
     """A device, with the services that all kernels of the backend use."""
 
     def __init__(self, device: Device) -> None:
-        self.xp, self.kernels = device
+        self.xp, self.kernels, self.precisions = device
         self._made: dict[Hashable, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -82,20 +86,26 @@ class Launcher:
         """Launch blocks of THREADS threads. Inputs that are not contiguous are copied.
 
         Raises TypeError for arguments of other types than the kernel's, with which it would read or write out of
-        bounds, and for results that are not contiguous.
+        bounds, for arrays of the host, and for results that are not contiguous.
         """
         if 0 in grid:
             return
-        laid = []
-        for wanted, a in zip(parameters(file, expression, folder=self.kernels.folder), arguments, strict=True):
-            array = isinstance(a, self.xp.ndarray)
-            kind = "an array" if array else "a number", _INT if isinstance(a, int) else a.dtype
-            if kind != wanted.kind and not (a is NULL and wanted.kind[0] == "an array"):
-                taken, given = (f"{what} of {dtype}" for what, dtype in (wanted.kind, kind))
-                raise TypeError(f"{expression} in {file} takes {taken} as {wanted.name}, not {given}")
-            if wanted.written and not a.flags.c_contiguous:
-                raise TypeError(f"{expression} in {file} writes {wanted.name}, which is not contiguous")
-            laid.append(self.laid(a) if array else a)
+        laid, array = list(arguments), self.xp.ndarray
+        for i, (wanted, a) in enumerate(
+            zip(parameters(file, expression, folder=self.kernels.folder), arguments, strict=True)
+        ):
+            if wanted.array and isinstance(a, array):
+                right = a.dtype == wanted.dtype
+                if not a.flags.c_contiguous:
+                    if wanted.written:
+                        raise TypeError(f"{expression} in {file} writes {wanted.name}, which is not contiguous")
+                    laid[i] = self.xp.ascontiguousarray(a)
+            else:
+                given = type(a)
+                number = given is wanted.dtype.type or (given is int and wanted.dtype == _INT)
+                right = a is NULL if wanted.array else number
+            if not right:
+                raise TypeError(f"{expression} in {file} takes {wanted}, not {_described(a, array)}")
         self.kernels.launch(file, expression, grid, THREADS, tuple(laid))
 
     def laid(self, x: Array) -> Array:
@@ -143,3 +153,9 @@ class Launcher:
         """Release the cached tables and the memory pool."""
         self._made.clear()
         self.kernels.release_memory()
+
+
+def _described(a: Any, array: Any) -> str:
+    if isinstance(a, np.ndarray):
+        return f"an array of {a.dtype} of the host"
+    return f"an array of {a.dtype}" if isinstance(a, array) else type(a).__name__

@@ -106,6 +106,8 @@ def test_on_a_gpu_a_rung_is_the_textbooks_convolution(rung: Any) -> None:
     if reason is not None:
         pytest.skip(reason)
     device = ladder.cuda_device(folder=TUTORIAL)
+    if rung.bound == ladder.TF32 and "tf32" not in device.precisions:
+        pytest.skip("this GPU does not multiply in TF32")
     for size in [(1, 1, 1, 1, 1), (1, 1, 1, 17, 65), (3, 15, 19, 16, 3), (2, 33, 40, 128, 130)]:
         x, w = layer(*size, 3, 3)
         right = ladder.textbook(x, w)
@@ -154,9 +156,11 @@ def right_without(barrier: int, backwards: bool, *, channels: int, folder: Path)
 
 # ---- compiled ----------------------------------------------------------------------------------------------------
 @needs_nvrtc
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
 @RUNG
 def test_a_rung_compiles_and_keeps_its_sums_in_registers(rung: Any, architecture: str) -> None:
+    if rung.bound == ladder.TF32 and architecture == "sm_75":
+        pytest.skip("Turing does not multiply in TF32")
     expressions = [rung.expression, *OTHER_TILES.get(rung.file, [])]
     text = (TUTORIAL / rung.file).read_text(encoding="utf-8")
     compiled = nvrtc.compile_to_cubin(

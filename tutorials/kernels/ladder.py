@@ -128,7 +128,8 @@ def by_backend(device: Device, x: Array, w: Array) -> list[Contender]:
             lambda: at.conv2d(x_there, w_there, geometry=geometry), at.to_numpy, bound,
         )  # fmt: skip
 
-    return [contender("float32", FLOAT32), contender("tf32", TF32)]
+    bounds = {"float32": FLOAT32, "tf32": TF32}
+    return [contender(name, bound) for name, bound in bounds.items() if name in backend.precisions]
 
 
 def by_torch(device: str, x: Array, w: Array) -> list[Contender]:
@@ -271,7 +272,8 @@ def main(arguments: list[str] | None = None) -> int:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, size, size, c), np.float32)
     w = rng.standard_normal((ksize, ksize, c, k), np.float32) / np.float32(ksize * c**0.5)
-    contenders = [climb(rung, device, x, w) for rung in RUNGS]
+    rungs = [rung for rung in RUNGS if rung.bound != TF32 or "tf32" in device.precisions]
+    contenders = [climb(rung, device, x, w) for rung in rungs]
     if gpu:
         contenders += by_backend(cuda_device(), x, w)
         contenders += by_torch("cuda", x, w) if torch_sees_a_gpu() else []
@@ -284,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
     work = 2.0 * n * size * size * k * ksize * ksize * c
     print(device.kernels.describe())
     print(table(f"{ksize}×{ksize}, {c} → {k} channels, {n} × {size}×{size}", results, work))
-    if beside := beside_peers(results, len(RUNGS)):
+    if beside := beside_peers(results, len(rungs)):
         print(beside)
     if options.json:
         write_text(options.json, as_json(device.kernels.describe(), layer, results, work))

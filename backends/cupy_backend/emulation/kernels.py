@@ -55,7 +55,7 @@ class EmulatedKernels:
             raise RuntimeError(f"{expression} in {file}: threads of a block wait at a barrier that others never reach")
 
     def address(self, x: Any) -> int:
-        return int(x.ctypes.data)
+        return int(x.data.ptr)
 
     def describe(self) -> str:
         return f"the GPU's kernels on one core of the CPU, compiled by {Path(self._compiler).name}: for study and tests"
@@ -92,7 +92,7 @@ extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** a
 def _boxed(a: Any) -> Any:
     """An argument as a ctypes object: an array's address, or a number."""
     if isinstance(a, ndarray):
-        return ctypes.c_uint64(a.ctypes.data)
+        return ctypes.c_uint64(a.data.ptr)
     if not isinstance(a, np.generic):
         raise TypeError(f"kernels take device arrays and NumPy scalars, not {type(a).__name__}")
     return np.ctypeslib.as_ctypes(np.array([a]))

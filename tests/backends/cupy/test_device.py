@@ -7,11 +7,13 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ca_numpy.registry as registry
+import ca_numpy.training.loop as loop
 from ca_numpy import UserError, use_backend
 from ca_numpy.backends import cupy_backend
 from ca_numpy.backends.cupy_backend import device
@@ -39,10 +41,17 @@ def test_newer_drivers_serve() -> None:
     device.check_driver(12020, 12090)  # within a major version they do
 
 
-def test_an_old_gpu_is_named() -> None:
-    with pytest.raises(UserError, match=r"Tesla T4 has compute capability 7\.5, the kernels need 8\.0"):
-        device.check_capability("Tesla T4", 7, 5)
-    device.check_capability("A100", 8, 0)
+@pytest.mark.parametrize(("name", "capability"), [("Tesla V100", (7, 0)), ("Tesla P100", (6, 0)), ("Jetson", (7, 2))])
+def test_an_old_gpu_is_named(name: str, capability: tuple[int, int]) -> None:
+    found = ".".join(map(str, capability))
+    with pytest.raises(UserError, match=rf"{name} has compute capability {found}, the kernels need 7\.5.*numba"):
+        device.precisions_of(name, *capability)
+
+
+def test_tensor_cores_are_used_from_ampere_on() -> None:
+    assert device.precisions_of("Tesla T4", 7, 5) == ("float32",)
+    for capability in ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)):
+        assert device.precisions_of("newer", *capability) == ("float32", "tf32", "bf16")
 
 
 class FakeCupy:
@@ -54,6 +63,36 @@ class FakeCupy:
             runtimeGetVersion = staticmethod(lambda: 13000)
             driverGetVersion = staticmethod(lambda: 13000)
             getDeviceCount = staticmethod(lambda: FakeCupy.cuda.runtime.devices)
+
+
+def cupy_on(name: str, major: int, minor: int) -> Any:
+    """A CuPy with one GPU, as far as loading the backend asks."""
+    properties = {"name": name.encode(), "major": major, "minor": minor}
+    runtime = SimpleNamespace(
+        runtimeGetVersion=lambda: 12090, driverGetVersion=lambda: 13000, getDeviceCount=lambda: 1, getDevice=lambda: 0,
+        getDeviceProperties=lambda number: properties,
+    )  # fmt: skip
+    libraries = {"nvrtc": SimpleNamespace(getVersion=lambda: (12, 9)),
+                 "device": SimpleNamespace(get_cublas_handle=lambda: 1)}  # fmt: skip
+    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, **libraries))
+
+
+@pytest.mark.parametrize(("name", "capability", "training"), [("Tesla T4", (7, 5), ""), ("A100", (8, 0), ":tf32")])
+def test_auto_takes_the_gpu_and_training_the_precision_that_it_has(
+    name: str, capability: tuple[int, int], training: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_on(name, *capability))
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.delenv(registry.VARIABLE, raising=False)
+    backend = registry.load_backend("auto")
+    assert backend.name == "cupy"
+    assert loop._name_for_training(backend, "auto") == f"cupy{training}"
+    assert loop._name_for_training(backend, "float32") == "cupy"
+    if training:
+        assert registry.load_backend("cupy:tf32").precision == "tf32"
+    else:
+        with pytest.raises(UserError, match=r"backend 'cupy' cannot compute in 'tf32': choose float32$"):
+            registry.load_backend("cupy:tf32")
 
 
 def test_no_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

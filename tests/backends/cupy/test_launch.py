@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ca_numpy.backends.cupy_backend.device import FOLDER, Device, source
+from ca_numpy.backends.cupy_backend.conv import Convolution
+from ca_numpy.backends.cupy_backend.device import FOLDER, NULL, Device, source
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.launch import Launcher, parameters
 from ca_numpy.backends.cupy_backend.tiles import every_instance
+from ca_numpy.geometry import ConvGeometry
 
 INSTANCES = [(file, instance) for file, instances in every_instance().items() for instance in instances]
 
@@ -25,6 +27,9 @@ class Spy:
 
     def launch(self, *arguments: Any) -> None:
         self.launched.append(arguments)
+
+    def address(self, x: Any) -> int:
+        return int(x.data.ptr)
 
 
 @pytest.fixture
@@ -42,20 +47,17 @@ def there(*shape: int, dtype: Any = np.float32) -> Any:
 
 
 def test_what_a_kernel_takes_is_read_from_its_source() -> None:
-    names = [(p.name, *p.kind, p.written) for p in parameters("activations.cu", "leaky_relu<double>")]
+    names = [tuple(p) for p in parameters("activations.cu", "leaky_relu<double>")]
     assert names == [
-        ("x", "an array", np.float64, False), ("alpha", "a number", np.float64, False),
-        ("y", "an array", np.float64, True), ("n", "a number", np.int64, False),
+        ("x", True, np.float64, False), ("alpha", False, np.float64, False),
+        ("y", True, np.float64, True), ("n", False, np.int64, False),
     ]  # fmt: skip
-    kinds = {p.name: p.kind for p in parameters("adam.cu", "adam<float>")}
-    assert kinds["pointers"] == ("an array", np.uint64)
-    assert kinds["sizes"] == ("an array", np.int64)
-    assert kinds["chunk"] == ("an array", np.int32)
-    assert kinds["eps"] == ("a number", np.float32)
-    assert {p.name: p.kind for p in parameters("patches.cu", "improve_field<float>")}["source"] == (
-        "an array",
-        np.bool_,
-    )
+    kinds = {p.name: (p.array, p.dtype) for p in parameters("adam.cu", "adam<float>")}
+    assert kinds["pointers"] == (True, np.uint64)
+    assert kinds["sizes"] == (True, np.int64)
+    assert kinds["chunk"] == (True, np.int32)
+    assert kinds["eps"] == (False, np.float32)
+    assert parameters("patches.cu", "improve_field<float>")[3][:3] == ("source", True, np.bool_)
 
 
 @pytest.mark.parametrize(("file", "instance"), INSTANCES)
@@ -65,17 +67,27 @@ def test_no_parameter_of_any_kernel_is_overlooked(file: str, instance: str) -> N
     assert [p.name for p in found] == [part.split()[-1] for part in declared]
     assert any(p.written for p in found)
     number = np.float64 if "double" in instance.lower() else np.float32
-    assert {p.kind[1] for p in found} <= {np.dtype(t) for t in (number, np.bool_, np.int32, np.int64, np.uint64)}
+    assert {p.dtype for p in found} <= {np.dtype(t) for t in (number, np.bool_, np.int32, np.int64, np.uint64)}
 
 
 ELU = ("activations.cu", "leaky_relu<float>", (1,))
-WRONG = {
-    "another array": ((there(5, dtype=np.float64), np.float32(0.2), there(5), np.int64(5)),
-                      "takes an array of float32 as x, not an array of float64"),
-    "another result": ((there(5), np.float32(0.2), there(5, dtype=np.float64), np.int64(5)), "float32 as y"),
-    "another number": ((there(5), np.float64(0.2), there(5), np.int64(5)), "a number of float32 as alpha"),
-    "a short integer": ((there(5), np.float32(0.2), there(5), 5), "a number of int64 as n, not a number of int32"),
-    "a number for an array": ((np.float32(1), np.float32(0.2), there(5), np.int64(5)), "an array of float32 as x"),
+WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
+    "an array of float64": ((there(5, dtype=np.float64), np.float32(0.2), there(5), np.int64(5)),
+                            "takes an array of float32 as x, not an array of float64"),
+    "a result of float64": ((there(5), np.float32(0.2), there(5, dtype=np.float64), np.int64(5)),
+                            "float32 as y, not an array of float64"),
+    "an array of the host": ((np.ones(5, np.float32), np.float32(0.2), there(5), np.int64(5)),
+                             "takes an array of float32 as x, not an array of float32 of the host"),
+    "one as a number": ((there(5), np.ones((), np.float32), there(5), np.int64(5)),
+                        "takes a number of float32 as alpha, not an array of float32 of the host"),
+    "a list": (([1.0], np.float32(0.2), there(5), np.int64(5)), "as x, not list"),
+    "an array as a number": ((there(5), there(), there(5), np.int64(5)), "as alpha, not an array of float32"),
+    "another number": ((there(5), np.float64(0.2), there(5), np.int64(5)), "a number of float32 as alpha, not float64"),
+    "Python's number": ((there(5), 0.2, there(5), np.int64(5)), "a number of float32 as alpha, not float"),
+    "a short integer": ((there(5), np.float32(0.2), there(5), 5), "a number of int64 as n, not int"),
+    "a number for an array": ((np.float32(1), np.float32(0.2), there(5), np.int64(5)),
+                              "an array of float32 as x, not float32"),
+    "an integer for a pointer": ((0, np.float32(0.2), there(5), np.int64(5)), "an array of float32 as x, not int"),
     "gaps in the result": ((there(5), np.float32(0.2), there(5, 2)[:, 0], np.int64(5)), "y, which is not contiguous"),
 }  # fmt: skip
 
@@ -85,9 +97,26 @@ def test_an_argument_of_another_type_is_refused_by_name_and_nothing_runs(
     what: str, launcher: Launcher, spy: Spy
 ) -> None:
     arguments, message = WRONG[what]
-    with pytest.raises(TypeError, match=f"leaky_relu<float> in activations.cu .*{message}"):
+    with pytest.raises(TypeError, match=f"^leaky_relu<float> in activations.cu .*{message}$"):
         launcher.launch(*ELU, *arguments)
     assert spy.launched == []
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float16])
+def test_a_dtype_that_no_kernel_computes_in_is_named(dtype: Any, launcher: Launcher, spy: Spy) -> None:
+    x = there(5, dtype=dtype)
+    with pytest.raises(TypeError, match=f"^the GPU's kernels compute in float32 or float64, not {x.dtype}$"):
+        launcher.elementwise("activations.cu", "elu", 5, x.dtype, x, x, np.int64(5))
+    with pytest.raises(TypeError, match=f"takes an array of float32 as x, not an array of {x.dtype}"):
+        Convolution(launcher, "float32").forward(x.reshape(1, 1, 1, 5), x.reshape(1, 1, 5, 1), ConvGeometry())
+    assert spy.launched == []
+
+
+def test_a_null_pointer_is_taken_for_an_array_and_not_for_a_number(launcher: Launcher, spy: Spy) -> None:
+    launcher.launch(*ELU, NULL, np.float32(0.2), there(5), np.int64(5))
+    assert len(spy.launched) == 1
+    with pytest.raises(TypeError, match="as n, not uint64"):
+        launcher.launch(*ELU, NULL, np.float32(0.2), there(5), NULL)
 
 
 def test_a_missing_argument_is_refused(launcher: Launcher, spy: Spy) -> None:
@@ -103,4 +132,4 @@ def test_an_input_with_gaps_is_copied_and_one_without_is_not(launcher: Launcher,
     given = [launched[-1][0] for launched in spy.launched]
     assert given[0] is whole
     assert given[1].flags.c_contiguous
-    assert np.array_equal(given[1], gaps)
+    assert np.array_equal(given[1].get(), gaps.get())

@@ -10,7 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 import ca_numpy
+import ca_numpy.registry as registry
 from ca_numpy import grad, no_grad, tensor, use_backend
+from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.cupy_backend.device import Device, precisions_of
+from ca_numpy.backends.cupy_backend.emulation import arrays
+from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from ca_numpy.backends.cupy_backend.tiles import every_instance
 from ca_numpy.errors import UserError
 from ca_numpy.models import Generator
 from ca_numpy.registry import why_unavailable
@@ -87,6 +93,22 @@ def test_training_takes_tensor_cores_unless_told_otherwise(
     run = train(TINY, backend=backend, precision=precision, out=tmp_path / "run", stop_after=1)
     assert told in "".join(capsys.readouterr())
     assert load_checkpoint(run.folder)[2].precision == precision
+
+
+def test_on_a_gpu_without_tf32_training_launches_no_kernel_for_tensor_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a T4: all that it launches is among what is compiled for that GPU."""
+    kernels, launched = EmulatedKernels(), set()
+    right = kernels.launch
+    monkeypatch.setattr(kernels, "launch", lambda *launch: (launched.add(launch[1]), right(*launch))[1])
+    backend = CupyBackend(Device(arrays, kernels, precisions_of("Tesla T4", 7, 5)))
+    monkeypatch.setitem(registry._loaded, "cupy", backend)
+    run = train(TINY, backend="cupy", out=tmp_path / "run", quiet=True)
+    assert load_checkpoint(run.folder)[2].precision == "auto"
+    assert {name.split("<")[0] for name in launched} >= {"convolve", "correlate", "attend", "adam"}
+    assert [name for name in launched if "Tensor" in name] == []
+    assert launched <= {name for names in every_instance().values() for name in names}
 
 
 def test_a_precision_that_a_backend_does_not_have_is_refused(tmp_path: Path) -> None:
