@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -95,6 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         steps = [] if options.report else steps_for(options)
         out.mkdir(parents=True, exist_ok=True)
+        if options.again and not (out / RESULTS).exists():
+            shutil.copyfile(Path(options.again) / RESULTS, out / RESULTS)
         append(out / RESULTS, {"step": "plan", "kind": "plan", "title": "options", "value": asked})
         found = run_plan(steps, minutes=options.minutes, **where)
         report = REPORT._replace(command=f"{REPORT.command} {shlex.quote(str(out.resolve()))}")

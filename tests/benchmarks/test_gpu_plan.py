@@ -219,9 +219,10 @@ def test_every_instance_is_compiled_even_if_one_cannot_be(tmp_path: Path, monkey
 
     the = Plan("compile", 10, tmp_path / RESULTS, tmp_path, {"backend": "cupy"})
     monkeypatch.setenv(records.VARIABLE, the.environment()[records.VARIABLE])
-    backend = SimpleNamespace(_device=SimpleNamespace(kernels=CudaKernels(Cupy)))
+    backend = SimpleNamespace(_device=SimpleNamespace(kernels=CudaKernels(Cupy)), precisions=("float32",))  # a T4
     monkeypatch.setattr(compiling, "load_backend", lambda name: backend)
-    assert compiling.compile_each(["activations.cu:elu<float>", "activations.cu:elu<double>"]) == 1
+    words = ["activations.cu:elu<float>", "conv.cu:convolve<TensorWide<TF32>, 4, 4>", "activations.cu:elu<double>"]
+    assert compiling.compile_each(words) == 1
     errors = {record["title"]: record["value"]["error"] for record in records.read(the.results)}
     assert errors == {"activations.cu elu<float>": "RuntimeError: nvrtc: error", "activations.cu elu<double>": None}
 

@@ -30,9 +30,11 @@ def _process(instances: list[tuple[str, str]]) -> int:
 
 def compile_each(words: list[str]) -> int:
     """In one process: 1 if any failed."""
-    the, failed = plan(), False
-    kernels = load_backend(the.backend)._device.kernels  # type: ignore[attr-defined]
+    the, failed, backend = plan(), False, load_backend(plan().backend)
+    kernels = backend._device.kernels  # type: ignore[attr-defined]
     for file, name in (word.split(":", 1) for word in words):
+        if "Tensor" in name and "tf32" not in backend.precisions:
+            continue  # a GPU without the instructions
         began = time.monotonic()
         try:
             kernels._function(file, name) if the.is_cuda else kernels._library(file)

@@ -28,23 +28,23 @@ _NCU = (
     "--section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis --section WarpStateStats "
     "--log-file counters.txt python -m gpu_plan.tiny kernels"
 )
-_SANITIZER = "compute-sanitizer --error-exitcode 9 --print-limit 20 --tool"
+_SANITIZER = "compute-sanitizer --error-exitcode 9 --report-api-errors no --print-limit 20 --tool"
 
 #: The first stage: at most 400 seconds.
 FIRST = (
     Step("install", 15, "python -m gpu_plan.install", "carried wheels; this package, from its sources", always=True),
-    Step("machine", 15, "python -m gpu_plan.ceilings", "versions, tools; matrix products and copies at their fastest"),
+    Step("machine", 20, "python -m gpu_plan.ceilings", "versions, tools; matrix products and copies at their fastest"),
     Step("compile", 25, "python -m gpu_plan.compiling", "all kernels, in parallel, into the cache"),
     Step("suite", 40, "python -m gpu_plan.suite", "every case of the backend suite, in both dtypes"),
-    Step("numbers", 20, "python -m gpu_plan.training numbers", "a tiny training, against NumPy"),
-    Step("passes", 40, "python -m gpu_plan.passes forward attention", "forward and attention, beside PyTorch"),
+    Step("numbers", 25, "python -m gpu_plan.training numbers", "a tiny training, against NumPy"),
+    Step("passes", 45, "python -m gpu_plan.passes forward attention", "forward and attention, beside PyTorch"),
     Step("iteration", 60, "python -m gpu_plan.passes iteration", "Algorithm 1, beside PyTorch"),
     Step("training", 60, "python -m gpu_plan.training stretch", "train, resume and inpaint at the paper's settings",
          {"run/generator.safetensors": "generator.safetensors", "filled.png": "filled.png"}),
-    Step("layers", 50, "python -m gpu_plan.layers kernels", "each convolution kernel, beside cuDNN's"),
+    Step("layers", 40, "python -m gpu_plan.layers kernels", "each convolution kernel, beside cuDNN's"),
     Step("counters", 30, _NCU, "Nsight Compute's counters of the largest kernels", {"counters.txt": "counters.txt"}),
     Step("memcheck", 25, f"{_SANITIZER} memcheck python -m gpu_plan.tiny passes", "accesses out of bounds"),
-    Step("racecheck", 20, f"{_SANITIZER} racecheck python -m gpu_plan.tiny kernels", "races in shared memory"),
+    Step("racecheck", 15, f"{_SANITIZER} racecheck python -m gpu_plan.tiny kernels", "races in shared memory"),
 )  # fmt: skip
 
 #: The second stage, after the steps that failed.
@@ -52,6 +52,8 @@ LATER = (
     Step("large", 60, "python -m gpu_plan.passes large", "the largest forward pass: time and memory"),
     Step("errors", 60, "python -m gpu_plan.layers errors", "every layer and its gradients, against NumPy's float64"),
     Step("tests", 150, "python -m gpu_plan.gpu_tests", "pytest -m gpu"),
+    Step("timeline", 30, "nsys profile --trace=cuda --stats=true --force-overwrite=true --output=timeline "
+         "python -m gpu_plan.tiny passes", "Nsight Systems' sums by kernel and call, in the log"),
     Step("longer-training", 0, "python -m gpu_plan.training stretch", "training, in the time that is left",
          {"run/generator.safetensors": "generator.safetensors", "filled.png": "filled.png"}),
 )  # fmt: skip
