@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where PYTHONSAFEPATH leaves it out
 
+from gpu_plan.install import linked
 from gpu_plan.records import RESULTS, append, read, statuses
 from gpu_plan.runner import run_plan
 from gpu_plan.table import FIRST, LATER, Step
@@ -99,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.again and not (out / RESULTS).exists():
             shutil.copyfile(Path(options.again) / RESULTS, out / RESULTS)
         append(out / RESULTS, {"step": "plan", "kind": "plan", "title": "options", "value": asked})
+        linked(options.scratch / "site")
         found = run_plan(steps, minutes=options.minutes, **where)
         report = REPORT._replace(command=f"{REPORT.command} {shlex.quote(str(out.resolve()))}")
         run_plan([report], minutes=5, **where)

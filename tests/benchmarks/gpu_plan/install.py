@@ -1,7 +1,8 @@
 """Makes the package of this tree importable without a network, without pip and whatever the version of setuptools.
 
-The package is a folder of links, since `backends/` lies beside `ca_numpy/`: an edit takes effect at once. Packages that
-are missing come from wheels that were carried along, if there are any. Needs nothing but the standard library.
+The package is a folder of links, since `backends/` lies beside `ca_numpy/`: an edit takes effect at once. The plan
+makes it before the first step. As a step this adds packages that are missing, from wheels that were carried along, if
+there are any, and checks that the package can be imported. Needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ ALSO = ("pytest", "hypothesis", "docstring-parser", "typeguard")
 def main() -> int:
     the = plan()
     site = the.scratch / "site"
-    linked(site)
     wheels = the.options.get("wheels")
     installed = [wheel.name for wheel in sorted(Path(wheels).glob("*.whl")) if add(wheel, site)] if wheels else []
     lacking = [name for name in required() if not present(name, site)]

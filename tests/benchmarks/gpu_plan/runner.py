@@ -51,8 +51,8 @@ def run_step(step: Step, plan: Plan, out: Path) -> str:
     path = sys.executable if program == "python" else shutil.which(program)
     records.append(plan.results, {"step": step.name, "kind": "began", "limit": plan.seconds})
     began, output = time.monotonic(), plan.scratch / f"{step.name}.log"
-    with contextlib.suppress(OSError):
-        output.unlink()
+    for left_over in (output, *(plan.scratch / name for name in step.brings)):
+        left_over.unlink(missing_ok=True)
     if plan.seconds < LEAST:
         status = "left out: no time was left"
     elif path is None:
@@ -105,7 +105,7 @@ def _environment(plan: Plan) -> dict[str, str]:
 def _end(step: Step, plan: Plan, out: Path, status: str, seconds: float, output: Path) -> None:
     """Bring back what there is, and record how it ended."""
     said = _tail(output)
-    notes = [note for name, target in step.brings.items() if (note := _bring(plan.scratch / name, out / target))]
+    notes = [note for name in step.brings if seconds and (note := _bring(plan.scratch / name, out / name))]
     with contextlib.suppress(OSError):
         _log(out / LOG, f"==== {step.name}: {status}, {seconds:.1f} s\n".encode() + said + b"\n")
     tail = said[-MOST_TAIL:].decode(errors="replace")

@@ -11,7 +11,7 @@ class Step(NamedTuple):
     seconds  its time limit; 0 is all the time that is left
     command  "python" stands for this interpreter
     purpose  one line for the report
-    brings   {file in the scratch folder: its name in the output folder}, at most 16 MiB each
+    brings   files that it leaves in the scratch folder, at most 16 MiB each
     always   also run in a second stage, since the others need it
     """
 
@@ -19,7 +19,7 @@ class Step(NamedTuple):
     seconds: float
     command: str
     purpose: str
-    brings: dict[str, str] = {}
+    brings: tuple[str, ...] = ()
     always: bool = False
 
 
@@ -28,6 +28,7 @@ _NCU = (
     "--section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis --section WarpStateStats "
     "--log-file counters.txt python -m gpu_plan.tiny kernels"
 )
+_TRAINED = ("generator.safetensors", "filled.png")
 _SANITIZER = "compute-sanitizer --error-exitcode 9 --report-api-errors no --print-limit 20 --tool"
 
 #: The first stage: at most 400 seconds.
@@ -40,9 +41,9 @@ FIRST = (
     Step("passes", 45, "python -m gpu_plan.passes forward attention", "forward and attention, beside PyTorch"),
     Step("iteration", 60, "python -m gpu_plan.passes iteration", "Algorithm 1, beside PyTorch"),
     Step("training", 60, "python -m gpu_plan.training stretch", "train, resume and inpaint at the paper's settings",
-         {"run/generator.safetensors": "generator.safetensors", "filled.png": "filled.png"}),
+         _TRAINED),
     Step("layers", 40, "python -m gpu_plan.layers kernels", "each convolution kernel, beside cuDNN's"),
-    Step("counters", 30, _NCU, "Nsight Compute's counters of the largest kernels", {"counters.txt": "counters.txt"}),
+    Step("counters", 30, _NCU, "Nsight Compute's counters of the largest kernels", ("counters.txt",)),
     Step("memcheck", 25, f"{_SANITIZER} memcheck python -m gpu_plan.tiny passes", "accesses out of bounds"),
     Step("racecheck", 15, f"{_SANITIZER} racecheck python -m gpu_plan.tiny kernels", "races in shared memory"),
 )  # fmt: skip
@@ -54,6 +55,6 @@ LATER = (
     Step("tests", 150, "python -m gpu_plan.gpu_tests", "pytest -m gpu"),
     Step("timeline", 30, "nsys profile --trace=cuda --stats=true --force-overwrite=true --output=timeline "
          "python -m gpu_plan.tiny passes", "Nsight Systems' sums by kernel and call, in the log"),
-    Step("longer-training", 0, "python -m gpu_plan.training stretch", "training, in the time that is left",
-         {"run/generator.safetensors": "generator.safetensors", "filled.png": "filled.png"}),
+    Step("longer-training", 0, "python -m gpu_plan.training longer", "goes on training, in the time that is left",
+         _TRAINED),
 )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 
 import ca_numpy
 from ca_numpy.data import save_image
+from ca_numpy.models.io import CHECKPOINT, GENERATOR
 from ca_numpy.training import PRESETS, TrainConfig, TrainResult, train
 from gpu_plan.measures import distance
 from gpu_plan.records import Plan, plan
@@ -26,6 +27,8 @@ TINY = TrainConfig(
 )  # fmt: skip
 #: Seconds of the step's limit that are not for training: the start, the first validation, resuming and inpainting.
 RESERVE = 18
+#: The run's folder, in the scratch folder.
+RUN = "run"
 
 
 def numbers(the: Plan) -> int:
@@ -45,32 +48,44 @@ def numbers(the: Plan) -> int:
 
 def stretch(the: Plan) -> int:
     """Train as long as the step may, resume for two steps, and fill the sample photograph with the result."""
-    folder, options = the.scratch / "run", the.options
-    shutil.rmtree(folder, ignore_errors=True)
-    config = PRESETS["paper"]
-    if (width := int(options["width"])) != config.width:  # a rehearsal
-        size = int(options["training_size"])
-        more: dict[str, Any] = {"width": width, "critic_width": width, "batch": 2, "size": size, "box": size // 2,
-                                "max_shrink": size // 16}  # fmt: skip
-    else:
-        more = {"batch": int(options["batch"])}
-    steps, began, seen = options.get("training_steps") or None, time.monotonic(), list[float]()
-
-    def seen_now(record: dict[str, Any]) -> None:
-        seen.append(time.monotonic() - began)
-        the.record("training", f"step {record['step']}", {"at": round(seen[-1], 2)} | record)
-
-    run = train(config, data="textures", backend=the.backend, out=folder, quiet=True, stop_after=steps,
-                minutes=max(0.05, (the.seconds - RESERVE) / 60), on_record=seen_now, **more)  # fmt: skip
-    the.record("pace", "training", _pace(run))
+    shutil.rmtree(the.scratch / RUN, ignore_errors=True)
+    options, config, size = the.options, PRESETS["paper"], int(the.options["training_size"])
+    more: dict[str, Any] = {"width": int(options["width"]), "batch": int(options["batch"])}
+    if more["width"] != config.width:  # a rehearsal
+        more |= {"critic_width": more["width"], "size": size, "box": size // 2, "max_shrink": size // 16}
+    run = _trained(the, "training", config=config, data="textures", out=the.scratch / RUN, **more)
     step = run.records[-1]["step"] + 1
-    resumed = train(backend=the.backend, resume=folder, quiet=True, stop_after=step + 2, on_record=seen_now)
-    the.record("pace", "resumed", _pace(resumed) | {"from": step})
+    _trained(the, f"resumed from step {step}", resume=the.scratch / RUN, stop_after=step + 2)
+    return _filled(the)
+
+
+def longer(the: Plan) -> int:
+    """Go on with the run of an earlier stretch, or start one."""
+    if not (the.scratch / RUN / CHECKPOINT).is_file():
+        return stretch(the)
+    _trained(the, "longer", resume=the.scratch / RUN)
+    return _filled(the)
+
+
+def _trained(the: Plan, title: str, *, stop_after: int | None = None, **options: Any) -> TrainResult:
+    """Train within the step's limit; record each step, and the pace. The weights come back."""
+    minutes, began = max(0.05, (the.seconds - RESERVE) / 60), time.monotonic()
+
+    def seen(record: dict[str, Any]) -> None:
+        the.record("training", f"{title}, step {record['step']}", record)
+
+    run = train(backend=the.backend, quiet=True, minutes=minutes, on_record=seen,
+                stop_after=stop_after or the.options["training_steps"] or None, **options)  # fmt: skip
+    the.record("pace", title, _pace(run) | {"seconds": round(time.monotonic() - began, 1)})
+    shutil.copyfile(run.folder / GENERATOR, the.scratch / GENERATOR)
+    return run
+
+
+def _filled(the: Plan) -> int:
     sample = ROOT / "docs" / "sample"
-    filled = ca_numpy.inpaint(sample / "photo.jpg", sample / "mask.png", model=folder, method="network",
-                              backend=the.backend)  # fmt: skip
+    filled = ca_numpy.inpaint(sample / "photo.jpg", sample / "mask.png", model=the.scratch / GENERATOR,
+                              method="network", backend=the.backend)  # fmt: skip
     save_image(the.scratch / "filled.png", filled)
-    the.record("pace", "inpainted", {"shape": filled.shape, "at": round(time.monotonic() - began, 2)})
     return 0
 
 
@@ -83,4 +98,4 @@ def _pace(run: TrainResult) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit({"numbers": numbers, "stretch": stretch}[sys.argv[1]](plan()))
+    sys.exit({"numbers": numbers, "stretch": stretch, "longer": longer}[sys.argv[1]](plan()))
