@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -31,14 +30,13 @@ def main(keys: list[str]) -> int:
         with use_backend(fast[0]) as backend:  # before the comparison, which takes longer
             (work,) = works((group,), **sizes(the, size))
             the.record("profiles", f"{key}, {fast[0]}", profile(backend, work.ours()))
-        with ExitStack() as stack:
-            device = None
-            if importlib.util.find_spec("torch"):
-                from ca_numpy.bench import peer
+        the.record("times", key, timed(the, group, size, fast, None))
+        if importlib.util.find_spec("torch"):  # again, in turn with PyTorch: replaces the first, if the time suffices
+            from ca_numpy.bench import peer
 
-                device = peer.device_for("auto", [the.backend])
-                stack.enter_context(peer.on(device))
-            the.record("times", key, timed(the, group, size, fast, device))
+            device = peer.device_for("auto", [the.backend])
+            with peer.on(device):
+                the.record("times", key, timed(the, group, size, fast, device))
     return 0
 
 
