@@ -218,6 +218,19 @@ def test_who_runs_out_of_memory_is_left_out_and_the_others_go_on(
     assert report.timings[1].seconds["numpy"]
 
 
+@pytest.mark.parametrize(("device", "seconds"), [("cuda", 1.0), ("cpu", 3.0)])
+def test_cudnns_search_for_algorithms_does_not_count_and_a_slow_cpu_is_not_asked_twice(
+    device: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([9.0, 3.0, 1.0, 1.0] if device == "cpu" else [9.0, 1.0, 1.0, 1.0])
+    peer = module.Contender(lambda: None, lambda run: next(times))
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(module, "_add_peer", lambda timing, contenders, *_: contenders.update(PyTorch=peer))
+    work = Work("forward", "a work", lambda: lambda: None, lambda *_: lambda: None)
+    timing = module._time(work, [], module.Peer(module.PEER, device), rounds=1)
+    assert timing.seconds == {"PyTorch": [seconds]}
+
+
 def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> object:
         raise KeyboardInterrupt

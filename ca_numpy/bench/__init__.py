@@ -195,7 +195,8 @@ def _time(work: Work, names: Sequence[str], theirs: Peer | None, *, rounds: int)
     for name, contender in contenders.items():
         with _or_left_out(timing, name):
             seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
-            if seconds > 10 * TURN and name in names:  # it may have been compiling
+            on_cpu = name in PEER and theirs and theirs.device == "cpu"
+            if seconds > 10 * TURN and not on_cpu:  # it may have been compiling, or searching for algorithms
                 seconds = turn(contender.run, long=True, elapsed=contender.elapsed)
             first[name] = seconds
     timing.seconds = {name: [s] * rounds if s > LONG else [] for name, s in first.items()}

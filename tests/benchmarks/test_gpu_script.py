@@ -1,26 +1,22 @@
-"""What is to be run first on a machine with a GPU runs here on the emulated one, so that it will run there."""
+"""What the plan's steps measure, how they judge it, and the report: on the emulated GPU, so that it will run on one."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gpu
-import gpu_measures
-import gpu_report
 import pytest
+from gpu_plan import layers, measures, passes, records, report
+from gpu_plan.records import RESULTS, Plan
 
 import ca_numpy.bench as bench_module
 from ca_numpy.registry import why_unavailable
 
 ROOT = Path(__file__).parents[2]
-TINY = ["--backend", "cupy-emulated", "--size", "32", "--large", "32", "--error-size", "32", "--training-size", "0",
-        "--width", "2", "--rounds", "1", "--repeats", "1"]  # fmt: skip
 pytestmark = pytest.mark.skipif(
     why_unavailable("cupy-emulated") is not None, reason=str(why_unavailable("cupy-emulated"))
 )
@@ -46,101 +42,50 @@ def _one_thread_of_torch() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    known: dict[str, Any] = json.loads((folder / "gpu.json").read_text(encoding="utf-8"))
-    return known
+# ---- the steps ---------------------------------------------------------------------------------------------------
+@pytest.fixture
+def the(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    options = vars(gpu.options_of(["--out", str(tmp_path), "--rehearse"])) | {"again": None}
+    the = Plan("tried", 60.0, tmp_path / RESULTS, tmp_path, options)
+    monkeypatch.setenv(records.VARIABLE, the.environment()[records.VARIABLE])
+    return the
 
 
-# ---- from end to end ---------------------------------------------------------------------------------------------
-def test_one_command_measures_everything_and_writes_it(tmp_path: Path) -> None:
-    status = gpu.main(["--out", str(tmp_path / "new"), "--no-tests", *TINY])
-    known, text = read(tmp_path / "new"), (tmp_path / "new" / "gpu.md").read_text(encoding="utf-8")
+def test_layers_and_passes_are_measured_and_reported(the: Plan) -> None:
+    assert layers.kernels(the) == 0
+    status = layers.errors(the)
+    assert passes.main(["forward", "attention"]) == 0
+    known = report.known_from(records.read(the.results))
     assert known["left out"] == {}
     assert sum(row["count"] for row in known["kernels"].values()) == 42
-    assert list(known["times"]) == ["forward", "attention", "large"]
+    assert list(known["times"]) == ["forward", "attention"]
     assert len(known["errors"]) == len(known["kernels"]) + 1  # and the generator
     for name in ("cupy-emulated:tf32", "cupy-emulated:bf16"):
         assert all(row["seconds"][kind][name] > 0 for row in known["kernels"].values() for kind in ("forward", "dw"))
         assert all(found["seconds"][name][0] > 0 for found in known["times"].values())
-    layers = {title: found for title, found in known["errors"].items() if "generator" not in title}
-    assert gpu.exceeded(layers) == []
-    assert status == (1 if gpu.exceeded(known["errors"]) else 0)
+    convolutions = {title: found for title, found in known["errors"].items() if "generator" not in title}
+    assert layers.exceeded(convolutions) == []
+    assert status == (1 if layers.exceeded(known["errors"]) else 0)
     for precision in ("tf32", "bf16"):  # that products are rounded shows
-        assert all(found[precision]["forward"] > 1e-5 for found in layers.values())
-    assert "| generator, forward, 32×32 |" in text
+        assert all(found[precision]["forward"] > 1e-5 for found in convolutions.values())
+    text = report.to_markdown(records.read(the.results))
+    assert "| generator, forward, 512×512 |" in text  # the plan's own record names the sizes
     assert "| all 42 convolutions |" in text
+    assert "## Profile: forward, cupy-emulated:tf32" in text
 
 
-# ---- when something is in the way --------------------------------------------------------------------------------
-def test_what_does_not_fit_into_the_time_is_left_out_and_says_so(tmp_path: Path) -> None:
-    assert gpu.main(["--out", str(tmp_path), "--no-tests", "--no-peer", "--minutes", "0", *TINY]) == 0
-    known = read(tmp_path)
-    assert known["errors"] == known["times"] == known["kernels"] == {}
-    assert set(known["left out"].values()) == {"no time was left"}
-    assert "- forward: no time was left" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+def test_the_report_of_nothing_and_of_a_plan_that_was_cut_can_be_written() -> None:
+    assert "an unknown device" in report.to_markdown([])
+    began = [{"step": "suite", "kind": "began"}, {"step": "plan", "kind": "plan", "title": "options", "value": {}}]
+    assert "| suite |  | cut off |  |" in report.to_markdown(began)
 
 
-def test_a_run_that_is_cut_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    def exhausted() -> None:
-        raise MemoryError
-
-    seconds = {"count": 42, "seconds": {kind: {"x:tf32": 1.0} for kind in gpu_measures.KINDS}}
-    three = [gpu.Step("kernels", "first", lambda: seconds), gpu.Step("kernels", "second", exhausted),
-             gpu.Step("kernels", "third", interrupted)]  # fmt: skip
-    monkeypatch.setattr(gpu, "steps", lambda *a: iter(three))
-    assert gpu.main(["--out", str(tmp_path), "--no-tests", "--no-peer", *TINY]) == 130
-    assert list(read(tmp_path)["kernels"]) == ["first"]
-    assert read(tmp_path)["left out"] == {"second": "out of memory"}
-
-
-@pytest.mark.parametrize(
-    ("returncode", "last_line"), [(1, "1 failed, 54 passed in 60s"), (0, "55 skipped in 1s"), (5, "no tests ran")]
-)
-def test_nothing_is_timed_unless_the_tests_have_run_and_passed(
-    returncode: int, last_line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = subprocess.CompletedProcess([], returncode, stdout=f"....\n{last_line}\n", stderr="")
-    monkeypatch.setattr(gpu.subprocess, "run", lambda *a, **k: done)
-    monkeypatch.setattr(gpu, "steps", lambda *a: pytest.fail("must not be reached"))
-    assert gpu.main(["--out", str(tmp_path), *TINY]) == 1
-    assert read(tmp_path)["tests"] == last_line
-
-
-def test_tests_that_pass_let_it_go_on_and_so_do_those_that_take_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu, "steps", lambda *a: iter([]))
-    done = subprocess.CompletedProcess([], 0, stdout="== 55 passed, 2 skipped in 60s ==\n", stderr="")
-    monkeypatch.setattr(gpu.subprocess, "run", lambda *a, **k: done)
-    assert gpu.main(["--out", str(tmp_path), "--no-peer", *TINY]) == 0
-    assert read(tmp_path)["tests"] == "55 passed, 2 skipped in 60s"
-
-    def slow(command: list[str], *, timeout: float, **options: Any) -> None:
-        assert 200 < timeout < 240  # half of eight minutes
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(gpu.subprocess, "run", slow)
-    assert gpu.main(["--out", str(tmp_path), "--no-peer", *TINY]) == 0
-    assert "not finished" in read(tmp_path)["tests"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        (["--out", "/dev/null/x", *TINY], "cannot write to '/dev/null/x'"),
-        (["--out", "unused", "--backend", "numpy"], "backend 'numpy' cannot compute in 'tf32'"),
-        (["--out", "unused", "--backend", "cupyy"], "unknown backend 'cupyy'"),
-    ],
-)
-def test_mistakes_are_told_in_one_line(arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("gpu.py: ")
-    assert why in said
-    assert said.count("\n") == 1
+def test_errors_of_compiler_suite_and_tests_are_listed() -> None:
+    found = [{"step": "suite", "kind": "suite", "title": "conv2d, float32", "value": {"error": "Bad\nlong traceback"}},
+             {"step": "suite", "kind": "suite", "title": "elu, float32", "value": {"error": None}}]  # fmt: skip
+    text = report.to_markdown(found)
+    assert "1 of 2 without an error.\n\n- conv2d, float32: `Bad`" in text
+    assert "traceback" not in text
 
 
 # ---- how it counts and judges ------------------------------------------------------------------------------------
@@ -152,7 +97,7 @@ def test_kernels_are_queued_behind_a_held_gpu_and_their_mean_is_taken() -> None:
         run()
         return 6.0
 
-    mean = gpu_measures.kernel_seconds(lambda: log.append("run"), elapsed, lambda s: log.append("hold"), repeats=3)
+    mean = measures.kernel_seconds(lambda: log.append("run"), elapsed, lambda s: log.append("hold"), repeats=3)
     assert mean == 2.0
     assert log == ["clock", "run", *["run"] * 3, "hold", "clock", *["run"] * 3]
 
@@ -171,19 +116,19 @@ def test_on_a_gpu_it_is_held_by_a_kernel_and_the_pool_says_what_was_the_most(mon
             return type("Pool", (), {"total_bytes": staticmethod(lambda: 5 << 20)})
 
     monkeypatch.setitem(sys.modules, "cupy", FakeCupy)
-    monkeypatch.setattr(gpu_measures, "_is_cuda", lambda name: True)
-    gpu_measures.holder("cupy:tf32")(0.5)
+    monkeypatch.setattr(measures, "_is_cuda", lambda name: True)
+    measures.holder("cupy:tf32")(0.5)
     assert launched == [((1,), (1,), (1_000_000_000,))]
-    assert gpu_measures.peak("numpy", lambda: lambda: launched.append("run")) == 5 << 20
+    assert measures.peak("numpy", lambda: lambda: launched.append("run")) == 5 << 20
     assert launched[-1] == "run"
 
 
 def test_errors_are_relative_to_the_largest_value() -> None:
     import numpy as np
 
-    assert gpu_measures.error(np.array([1.0, -3.5]), np.array([1.0, -4.0])) == 0.125
+    assert measures.error(np.array([1.0, -3.5]), np.array([1.0, -4.0])) == 0.125
     found = {"layer": {"float32": {"forward": 2e-5, "dx": 1e-6}, "tf32": {"forward": float("nan")}}}
-    assert gpu.exceeded(found) == ["layer, forward in float32: 2.0e-05", "layer, forward in tf32: nan"]
+    assert layers.exceeded(found) == ["layer, forward in float32: 2.0e-05", "layer, forward in tf32: nan"]
 
 
 def work(tf32: list[float], peer: list[float], **more: Any) -> dict[str, Any]:
@@ -193,7 +138,7 @@ def work(tf32: list[float], peer: list[float], **more: Any) -> dict[str, Any]:
 
 def kernel(percent: float, count: int) -> dict[str, Any]:
     times = {"cupy:tf32": 1.0, "cupy:bf16": 0.5, "PyTorch": percent / 100}
-    return {"count": count, "seconds": dict.fromkeys(gpu_measures.KINDS, times)}
+    return {"count": count, "seconds": dict.fromkeys(measures.KINDS, times)}
 
 
 def test_least_and_goal_are_judged_by_the_figures() -> None:
@@ -207,20 +152,20 @@ def test_least_and_goal_are_judged_by_the_figures() -> None:
         },
         "kernels": {"one": kernel(30, 40), "other": kernel(300, 2)},
     }
-    verdicts = [(goal.is_least, goal.is_goal) for goal in gpu_report.goals(known)]
+    verdicts = [(goal.is_least, goal.is_goal) for goal in report.goals(known)]
     assert verdicts == [(True, True), (True, False), (True, False), (False, True), (True, False)]
-    assert gpu_report.goals(known)[4].tf32 == "43 %"  # (40·30 + 2·300) / 42
-    assert gpu_report.goals(known)[2].peer == "(cannot)"
+    assert report.goals(known)[4].tf32 == "43 %"  # (40·30 + 2·300) / 42
+    assert report.goals(known)[2].peer == "(cannot)"
     known["times"]["large"] = work([0.2], [0.4])  # a larger GPU
-    assert gpu_report.goals(known)[2].is_least is False
+    assert report.goals(known)[2].is_least is False
     known["kernels"].pop("other")
-    assert gpu_report.goals(known)[4].is_least is None  # a part of the layers is no sum
+    assert report.goals(known)[4].is_least is None  # a part of the layers is no sum
 
 
 def test_the_document_has_the_table_that_the_script_fills() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     section = page.split("## On a GPU")[1].split("\n## ")[0]
-    for goal in gpu_report.goals({}):
+    for goal in report.goals({}):
         (row,) = [line for line in section.splitlines() if line.startswith(f"| {goal.work} |")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert goal.least in cells

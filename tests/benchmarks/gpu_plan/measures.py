@@ -1,4 +1,4 @@
-"""What `gpu.py` measures: errors against float64, convolution kernels beside cuDNN's, and peak memory."""
+"""What the steps measure: errors against float64, convolution kernels beside cuDNN's, and peak memory."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ WHOLE = 4
 
 def bound_of(title: str, precision: str) -> float:
     return BOUNDS[precision] * (WHOLE if title.startswith("the generator") else 1)
+
+
+def names_of(backend: str) -> dict[str, str]:
+    """{precision: the backend's name with it}, of the precisions that the device has."""
+    return {precision: f"{backend}:{precision}" for precision in load_backend(backend).precisions}
+
+
+def fast(backend: str) -> list[str]:
+    """The names to time: those that use tensor cores, if the device has any."""
+    names = names_of(backend)
+    return [name for precision, name in names.items() if precision != "float32"] or list(names.values())
 
 
 KINDS = ("forward", "dx", "dw")

@@ -1,15 +1,24 @@
-"""What `gpu.py` found, as tables: what was the least, what the goal, and all figures below them."""
+"""The results as tables, `gpu.md`: how each step ended, what was the least, what the goal, and all figures below them.
+
+python tests/benchmarks/gpu.py --out FOLDER --report
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpu_measures import BOUNDS, KINDS, WHOLE, bound_of
-
+from ca_numpy.atomic import write_text
 from ca_numpy.bench import Timing
+from gpu_plan.measures import BOUNDS, KINDS, WHOLE, bound_of
+from gpu_plan.records import REPORT, RESULTS, read, statuses
 
 LAYERS = 42
+#: The kinds of records that the report shows.
+SECTIONS = ("machine", "ceilings", "compiled", "suite", "tests", "numbers", "pace", "profiles", "times", "kernels",
+            "errors", "left out")  # fmt: skip
 #: How the row of a work begins that the options leave out.
 NOT_ASKED = "Algorithm 1, an iteration, 0×0"
 
@@ -30,7 +39,7 @@ class Goal(NamedTuple):
 
 def goals(known: dict[str, Any]) -> list[Goal]:
     """The four works and the kernels, judged by TF32: what PyTorch computes in, too."""
-    options = {"size": 512, "large": 2048, "training_size": 256, "batch": 16} | known.get("options", {})
+    options = {"size": 512, "large": 2048, "training_size": 256, "batch": 16} | known.get("plan", {}).get("options", {})
     size, large, trained = (f"{n}×{n}" for n in (options["size"], options["large"], options["training_size"]))
     forward, attention, huge, iteration = (
         timing_of(known, key) for key in ("forward", "attention", "large", "iteration")
@@ -141,7 +150,7 @@ def errors_table(known: dict[str, Any]) -> str:
     columns = [(precision, kind) for precision in BOUNDS for kind in KINDS]
     rows = []
     for title, found in known["errors"].items():
-        values = [(precision, found[precision].get(kind)) for precision, kind in columns]
+        values = [(precision, found.get(precision, {}).get(kind)) for precision, kind in columns]
         cells = [text(v, "{:.1e}") if v is None or v <= bound_of(title, p) else f"**{v:.1e}**" for p, v in values]
         rows.append([title, *cells])
     return table(["", *(f"{precision} {kind}" for precision, kind in columns)], *rows)
@@ -154,9 +163,9 @@ def kernels_table(known: dict[str, Any]) -> str:
         pairs = [share_of(row, *column) for column in columns]
         percents = [f"{100 * pair[1] / pair[0]:.0f} %" if pair else "" for pair in pairs]
         forward = row["seconds"]["forward"]
-        mine = next(value for name, value in forward.items() if name.endswith(":tf32"))
-        cudnn = f"{1e6 * forward['PyTorch']:.3g}" if "PyTorch" in forward else ""
-        rows.append([title.removeprefix("kernels: "), f"{1e6 * mine:.3g}", cudnn, *percents])
+        mine = next((value for name, value in forward.items() if name.endswith(":tf32")), None)
+        times = [text(None if t is None else 1e6 * t, "{:.3g}") for t in (mine, forward.get("PyTorch"))]
+        rows.append([title, *times, *percents])
     total = [text(percent(known["kernels"], *column), "{:.0f} %") for column in columns]
     head = ["layer", "TF32, µs", "cuDNN, µs", *(f"{precision} {kind}" for precision, kind in columns)]
     return table(head, *rows, [f"all {LAYERS} convolutions", "", "", *total])
@@ -170,22 +179,82 @@ def peaks_table(known: dict[str, Any]) -> str:
     return table(("work", "by", "peak memory"), *rows)
 
 
-def to_markdown(known: dict[str, Any]) -> str:
+def known_from(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """{kind: {title: value}}, the later of two with the same title; and how each step ended."""
+    known: dict[str, Any] = {kind: {} for kind in SECTIONS}
+    for record in records:
+        if "value" in record:
+            known.setdefault(record["kind"], {})[record["title"]] = record["value"]
+    ends = {record["step"]: record for record in records if record.get("kind") == "ended"}
+    known["steps"] = {name: ends.get(name, {}) | {"status": status} for name, status in statuses(records).items()}
+    known["steps"].pop("report", None)  # it is being written
+    return known
+
+
+def steps_table(known: dict[str, Any]) -> str:
+    rows = [[name, found.get("purpose", ""), found["status"], text(found.get("seconds"), "{:.0f}")]
+            for name, found in known["steps"].items()]  # fmt: skip
+    return table(("step", "what it does", "how it ended", "seconds"), *rows)
+
+
+def facts(found: dict[str, Any]) -> str:
+    """Titles and values, one a line."""
+    return "\n".join(f"- {title}: {_short(value)}" for title, value in found.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(v)}" for key, v in value.items() if v is not None)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def failures(found: dict[str, Any]) -> str:
+    """How many have no error, and the first line of each error; nothing if there are none at all."""
+    if not found:
+        return ""
+    wrong = {title: value["error"] for title, value in found.items() if value.get("error")}
+    lines = [f"- {title}: `{error.splitlines()[0][:200]}`" for title, error in wrong.items()]
+    return "\n\n".join([f"{len(found) - len(wrong)} of {len(found)} without an error.", "\n".join(lines)]).strip()
+
+
+def profile_table(found: dict[str, Any], most: int = 12) -> str:
+    rows = [[f"`{name[:70]}`", str(count), milliseconds(seconds), f"{100 * seconds / found['in kernels']:.0f} %"]
+            for name, count, seconds in found["kernels"][:most]]  # fmt: skip
+    host, device = (milliseconds(found[what]) for what in ("host", "device"))
+    head = f"{host} for the host, {device} for the device; {found['launches']} launches ({found['by']})."
+    return f"{head}\n\n{table(('kernel', 'launches', 'time', 'share'), *rows)}"
+
+
+def to_markdown(records: list[dict[str, Any]]) -> str:
     """The whole report, of what is known so far."""
+    known = known_from(records)
     bounds = ", ".join(f"{bound:g} in {precision}" for precision, bound in BOUNDS.items())
-    left_out = dict(known["left out"])
+    left_out, machine = dict(known["left out"]), known["machine"]
     for found in known["times"].values():
         left_out |= {f"{found['title']}, {name}": why for name, why in found["skipped"].items()}
-    parts = [
-        f"# On a GPU\n\n{known['device']}; {known['machine']['cpu']}. Compared with {known.get('peer', 'nothing')}.\n\n"
-        f"Tests: {known.get('tests', 'not run')}.",
-        f"## Least and goal\n\n{goals_table(known)}",
-        f"## Peak memory\n\nOf CuPy's pool, and of PyTorch's tensors.\n\n{peaks_table(known)}",
-        "## Convolution kernels\n\nTime on the device alone, and cuDNN's time in TF32 over ours, in percent. Ours has "
-        f"bias and ELU in it; cuDNN's picture is padded, and doubled, beforehand.\n\n{kernels_table(known)}",
-        f"## Errors\n\nmax |y − y₆₄| / max |y₆₄| against NumPy's float64. Allowed: {bounds}. For the whole generator "
+    title = f"{machine.get('device', 'an unknown device')}; {machine.get('machine', {}).get('cpu', 'an unknown CPU')}"
+    sections = {
+        "Steps": known["steps"] and steps_table(known),
+        "Least and goal": (known["times"] or known["kernels"]) and goals_table(known),
+        "Ceilings": facts(known["ceilings"]),
+        "Kernels compiled": failures(known["compiled"]),
+        "The suite's cases": failures(known["suite"]),
+        "Tests": failures(known["tests"]),
+        "Training": facts(known["numbers"] | known["pace"]),
+        **{f"Profile: {what}": profile_table(found) for what, found in known["profiles"].items()},
+        "Peak memory": known["times"] and f"Of CuPy's pool, and of PyTorch's tensors.\n\n{peaks_table(known)}",
+        "Convolution kernels": known["kernels"]
+        and "Time on the device alone, and cuDNN's time in TF32 over ours, in percent. Ours has bias and ELU in it; "
+        f"cuDNN's picture is padded, and doubled, beforehand.\n\n{kernels_table(known)}",
+        "Errors": known["errors"]
+        and f"max |y − y₆₄| / max |y₆₄| against NumPy's float64. Allowed: {bounds}. For the whole generator "
         f"‖y − y₆₄‖ / ‖y₆₄‖, and {WHOLE} times as much.\n\n{errors_table(known)}",
-    ]
-    if left_out:
-        parts.append("## Left out\n\n" + "\n".join(f"- {title}: {why}" for title, why in left_out.items()))
-    return "\n\n".join(parts) + "\n"
+        "Left out": facts(left_out),
+    }
+    parts = [f"# On a GPU\n\n{title}. Compared with {machine.get('peer', 'nothing')}."]
+    return "\n\n".join([*parts, *(f"## {what}\n\n{text}" for what, text in sections.items() if text)]) + "\n"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    write_text(folder / REPORT, to_markdown(read(folder / RESULTS)))
