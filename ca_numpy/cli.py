@@ -25,7 +25,7 @@ from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.filling.folders import inpaint_folder
+from ca_numpy.filling.folders import Report, inpaint_folder
 from ca_numpy.filling.holes import Box, MaskKind
 from ca_numpy.filling.inpainting import Method, inpaint_photo
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
@@ -90,7 +90,7 @@ class Inpaint:
     overwrite: bool = False
     """Replace results that exist. Without it, a folder's are left as they are, and only the missing ones are made."""
     report: Path | None = None
-    """For a folder: write what became of each picture as JSON."""
+    """Write what became of each picture as JSON."""
     invert: bool = False
     """The hole is black, not white."""
     mask_kind: MaskKind = "auto"
@@ -117,8 +117,6 @@ class Inpaint:
         return self._folder(options) if self.image.is_dir() else self._file(options)
 
     def _file(self, options: dict[str, Any]) -> int:
-        if self.report:
-            raise UserError("--report is for folders of pictures")
         out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{read_photo(self.image).suffix}"))
         if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
@@ -127,8 +125,11 @@ class Inpaint:
         if out.exists() and not self.overwrite:
             raise UserError(f"{str(out)!r} exists: give another --out, or --overwrite")
         photo = inpaint_photo(self.image, self.mask, quiet=False, **options)
-        if lost := photo.lost + photo.save(out):
-            print(f"ca-numpy: {quoted(out)} does not keep {'; '.join(lost)}", file=sys.stderr)
+        if lost := "; ".join(photo.lost + photo.save(out)):
+            print(f"ca-numpy: {quoted(out)} does not keep {lost}", file=sys.stderr)
+        if self.report:
+            name = self.image.name
+            Report(filled={name: str(out)}, notes={name: lost} if lost else {}).save(self.report)
         print(out)
         return 0
 

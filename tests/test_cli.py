@@ -177,6 +177,8 @@ OPTIONS = {
         "mask_kind": (["--mask-kind", "white"], {"mask_kind": "white"}),
         "box": (["--box", "1,2,3,4", "5,6,7,8"], {"boxes": [(1, 2, 3, 4), (5, 6, 7, 8)]}),
         "grow": (["--grow", "3"], {"grow": 3}),
+        "overwrite": (["--out", "{0}/photo-inpainted.png", "--overwrite"], {}),
+        "report": (["--report", "{0}/report.json"], {}),
         "largest_hole": (["--largest-hole", "40"], {"largest_hole": 40}),
         "blend": (["--no-blend"], {"blend": False}),
         "backend": (["--backend", "numpy"], {"backend": "numpy"}),

@@ -609,8 +609,8 @@ viz.show(
 # PSNR prefers a blur. On the face and the grass the network wins, though on the grass its fill is a plain grey:
 # texture in the wrong place costs more than no texture. On the cat the guided fill is ahead of both, 19.3 dB to 18.1
 # and 17.2. By SWD the network is always last; the guided fill is close to PatchMatch on the cat and the face, and ahead
-# of it on the grass, with the layout of the network. Nobody invents the corner of the eye: PatchMatch cannot, and *this* network, trained for
-# three hours on landscapes, does not.
+# of it on the grass, with the layout of the network. Nobody invents the corner of the eye: PatchMatch cannot, and
+# *this* network, trained for three hours on landscapes, does not.
 #
 # ## The equations of the search
 #
@@ -818,10 +818,10 @@ viz.show(
 
 # %% [markdown]
 # It is not worth it, at least for this network, three pictures and two seeds. From the attention's blocks five of six
-# fills have a lower PSNR, by up to half a decibel; SWD is worse in five of six; and the mean distance to the nearest known patch is
-# sometimes lower and sometimes higher. The blocks suggest why. Neighbours often name the *same* block, and the fill
-# repeats it side by side. And PatchMatch starts at a quarter of the size, where a block is 2 × 2 pixels: its sharpness
-# is gone, and its layout is coarser than the blur's.
+# fills have a lower PSNR, by up to half a decibel; SWD is worse in five of six; and the mean distance to the nearest
+# known patch is sometimes lower and sometimes higher. The blocks suggest why. Neighbours often name the *same* block,
+# and the fill repeats it side by side. And PatchMatch starts at a quarter of the size, where a block is 2 × 2 pixels:
+# its sharpness is gone, and its layout is coarser than the blur's.
 #
 # Contextual attention is the soft version of all this: every patch of the hole looks for patches of the known part, and
 # is rebuilt from a mean of them; but it is differentiable, so that the features by which patches are compared can be
