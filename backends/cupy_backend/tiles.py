@@ -19,8 +19,8 @@ PLAIN = (Tile("PlainNarrow", 128, 16), Tile("PlainWide", 128, 64))
 DOUBLE = (Tile("DoubleNarrow", 64, 16), Tile("DoubleWide", 64, 64))
 TENSOR = {
     precision: (
-        Tile(f"TensorNarrow<{format}>", 128, 16),
-        Tile(f"TensorSmall<{format}>", 128, 32),
+        Tile(f"TensorNarrow<{format}>", 256, 16),
+        Tile(f"TensorSmall<{format}>", 256, 32),
         Tile(f"TensorMedium<{format}>", 128, 64),
         Tile(f"TensorWide<{format}>", 128, 128),
     )

@@ -236,5 +236,5 @@ using DoubleWide = PlainTile<double, 4, 4>;        // 64 × 64
 using DoubleNarrow = PlainTile<double, 4, 1>;      // 64 × 16
 template <class Format> using TensorWide = TensorTile<Format, 2, 4, 4, 4>;    // 128 × 128
 template <class Format> using TensorMedium = TensorTile<Format, 4, 2, 2, 4>;  // 128 × 64
-template <class Format> using TensorSmall = TensorTile<Format, 8, 1, 1, 4>;   // 128 × 32
-template <class Format> using TensorNarrow = TensorTile<Format, 8, 1, 1, 2>;  // 128 × 16
+template <class Format> using TensorSmall = TensorTile<Format, 8, 1, 2, 4>;   // 256 × 32
+template <class Format> using TensorNarrow = TensorTile<Format, 8, 1, 2, 2>;  // 256 × 16

@@ -215,15 +215,15 @@ def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **para
 def test_each_precision_is_as_precise_as_it_says(
     precision: str, bound: float, c: int, k: int, ksize: int, stride: int, dilation: int, seed: int
 ) -> None:
-    """All tiles, wide and narrow, at every kind of convolution: forward and both gradients."""
+    """All tiles, wide and narrow, and more than a block of each: forward and both gradients of every convolution."""
     with use_backend(f"cupy-emulated:{precision}") as backend:
         assert isinstance(backend, CupyBackend)
         rng = np.random.default_rng(seed)
-        geometry = ConvGeometry(stride=stride, dilation=dilation).same((11, 9), (ksize, ksize))
-        x, w = rng.standard_normal((2, 11, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
+        geometry = ConvGeometry(stride=stride, dilation=dilation).same((17, 9), (ksize, ksize))
+        x, w = rng.standard_normal((2, 17, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
         assert relative_error(backend, "conv2d", [x, w], geometry=geometry) < bound
-        g = rng.standard_normal((2, -(-11 // stride), -(-9 // stride), k), np.float32)
-        assert relative_error(backend, "conv2d_dx", [g, w], size=(11, 9), geometry=geometry) < bound
+        g = rng.standard_normal((2, -(-17 // stride), -(-9 // stride), k), np.float32)
+        assert relative_error(backend, "conv2d_dx", [g, w], size=(17, 9), geometry=geometry) < bound
         assert relative_error(backend, "conv2d_dw", [g, x], ksize=(ksize, ksize), geometry=geometry) < bound
 
 
