@@ -82,9 +82,14 @@ __global__ void __launch_bounds__(THREADS) convolve(
         const long long row = (long long)(line / rows) * y_height + line % rows * step + row0;
         return m < pixels ? (row * y_width + m % columns * step + column0) * kernels : -1;
     };
-    tile.each(place, [&](long long at, int j, T sum) {
-        const int k = k0 + j;
-        if (at >= 0 && k < kernels) y[at + k] = activate ? elu_of(sum + bias[k]) : sum;
+    tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
+        const int k = k0 + j, count = at < 0 ? 0 : kernels - k;
+        if (activate) {
+#pragma unroll
+            for (int i = 0; i < Tile::LINE; i++)
+                if (i < count) line[i] = elu_of(line[i] + bias[k + i]);
+        }
+        store_line<VECTOR_W>(y + at + k, count, line);
     });
 }
 
@@ -102,7 +107,7 @@ __global__ void __launch_bounds__(THREADS) correlate(
     Tile tile;
     sum_products<Tile, ACROSS_THE_SUM, VECTOR_X, VECTOR_G>(tile, a, b, m0, k0, first, min(first + pixels_to_a_part, pixels));
     const auto place = [&](int i) { return m0 + i < depth ? ((long long)blockIdx.z * depth + m0 + i) * kernels : -1LL; };
-    tile.each(place, [&](long long at, int j, T sum) {
-        if (at >= 0 && k0 + j < kernels) parts[at + k0 + j] = sum;
+    tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
+        store_line<VECTOR_G>(parts + at + k0 + j, at < 0 ? 0 : kernels - k0 - j, line);
     });
 }

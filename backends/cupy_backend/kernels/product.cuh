@@ -13,18 +13,17 @@
 
 enum Direction { ALONG_THE_SUM, ACROSS_THE_SUM };  // of neighbours in A
 
-// The numbers of a step that this thread loads: SLOTS times VECTOR neighbours, of OUTER lines of length INNER.
-// Neighbouring threads load along a line, which suits global memory; or, TURNED, the same part of neighbouring lines,
-// so that they write neighbours in shared memory.
-template <int INNER, int OUTER, int VECTOR, bool TURNED = false> struct Share {
-    static constexpr int PER_LINE = INNER / VECTOR, PER_SLOT = THREADS / PER_LINE;
-    static constexpr int SLOTS = (OUTER + PER_SLOT - 1) / PER_SLOT;
+// The numbers of a step that this thread loads: SLOTS times VECTOR neighbours, of OUTER lines of length INNER, TOGETHER
+// neighbouring lines at a time. Neighbouring threads load along a line, which suits global memory.
+template <int INNER, int OUTER, int VECTOR, int TOGETHER> struct Share {
+    static constexpr int PER_LINE = INNER / VECTOR, PER_SLOT = THREADS / PER_LINE, AT_ONCE = PER_SLOT * TOGETHER;
+    static constexpr int SLOTS = (OUTER + AT_ONCE - 1) / AT_ONCE * TOGETHER;
     static_assert(INNER % VECTOR == 0 && THREADS % PER_LINE == 0, "the threads share a step's lines evenly");
-    static __device__ int inner() { return (TURNED ? threadIdx.x / PER_SLOT : threadIdx.x % PER_LINE) * VECTOR; }
+    static __device__ int inner() { return threadIdx.x % PER_LINE * VECTOR; }
     static __device__ int outer(int slot) {
-        return (TURNED ? threadIdx.x % PER_SLOT : threadIdx.x / PER_LINE) + slot * PER_SLOT;
+        return threadIdx.x / PER_LINE * TOGETHER + slot / TOGETHER * AT_ONCE + slot % TOGETHER;
     }
-    static __device__ bool exists(int slot) { return OUTER % PER_SLOT == 0 || outer(slot) < OUTER; }
+    static __device__ bool exists(int slot) { return OUTER % AT_ONCE == 0 || outer(slot) < OUTER; }
 };
 
 // Adds the products of terms first … last − 1 to `tile`, for rows from row0 and columns from column0 on.
@@ -32,8 +31,9 @@ template <class Tile, Direction DIRECTION, int VECTOR_A, int VECTOR_B, class A, 
 __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int column0, int first, int last) {
     using Number = typename Tile::Number;
     constexpr bool ALONG = DIRECTION == ALONG_THE_SUM;
-    using ShareA = Share<ALONG ? Tile::DEPTH : Tile::ROWS, ALONG ? Tile::ROWS : Tile::DEPTH, VECTOR_A, !ALONG>;
-    using ShareB = Share<Tile::COLUMNS, Tile::DEPTH, VECTOR_B>;
+    using ShareA = Share<ALONG ? Tile::DEPTH : Tile::ROWS, ALONG ? Tile::ROWS : Tile::DEPTH, VECTOR_A,
+                         ALONG ? Tile::WITH : Tile::DEEP>;
+    using ShareB = Share<Tile::COLUMNS, Tile::DEPTH, VECTOR_B, Tile::DEEP>;
     __shared__ typename Tile::Memory memory[2];
 
     Number fetched_a[ShareA::SLOTS][VECTOR_A], fetched_b[ShareB::SLOTS][VECTOR_B];
@@ -58,18 +58,20 @@ __device__ void sum_products(Tile& tile, const A& a, const B& b, int row0, int c
     };
     const auto lay_down = [&](typename Tile::Memory& m) {
 #pragma unroll
-        for (int s = 0; s < ShareA::SLOTS; s++)
+        for (int s = 0; s < ShareA::SLOTS; s += ALONG ? Tile::WITH : Tile::DEEP)
             if (ShareA::exists(s)) {
                 if constexpr (ALONG) {
-                    Tile::template set_a_line<VECTOR_A>(m, ShareA::outer(s), ShareA::inner(), fetched_a[s]);
+                    Tile::template set_a<Tile::WITH, VECTOR_A>(
+                        m, ShareA::outer(s), ShareA::inner(), [&](int r, int k) { return fetched_a[s + r][k]; });
                 } else {
-#pragma unroll
-                    for (int v = 0; v < VECTOR_A; v++) Tile::set_a(m, ShareA::inner() + v, ShareA::outer(s), fetched_a[s][v]);
+                    Tile::template set_a<VECTOR_A, Tile::DEEP>(
+                        m, ShareA::inner(), ShareA::outer(s), [&](int r, int k) { return fetched_a[s + k][r]; });
                 }
             }
 #pragma unroll
-        for (int s = 0; s < ShareB::SLOTS; s++)
-            if (ShareB::exists(s)) Tile::template set_b_line<VECTOR_B>(m, ShareB::outer(s), ShareB::inner(), fetched_b[s]);
+        for (int s = 0; s < ShareB::SLOTS; s += Tile::DEEP)
+            if (ShareB::exists(s)) Tile::template set_b<VECTOR_B, Tile::DEEP>(
+                m, ShareB::inner(), ShareB::outer(s), [&](int c, int k) { return fetched_b[s + k][c]; });
     };
 
     if (first >= last) return;
@@ -94,6 +96,17 @@ template <int VECTOR, class T> __device__ void load_or_zero(const T* place, bool
     } else {
 #pragma unroll
         for (int v = 0; v < VECTOR; v++) numbers[v] = there ? place[v] : T(0);
+    }
+}
+
+// Writes the first `count` of a line's numbers. VECTOR: what divides `count` and the place's alignment.
+template <int VECTOR, class T, int N> __device__ void store_line(T* place, int count, const T (&line)[N]) {
+    if constexpr (VECTOR == 4 && N == 4 && sizeof(T) == 4) {
+        if (count > 0) *reinterpret_cast<float4*>(place) = float4{line[0], line[1], line[2], line[3]};
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            if (i < count) place[i] = line[i];
     }
 }
 
