@@ -4,8 +4,8 @@
 //
 // A convolution is a list of taps. The forward pass has KH·KW of them, at (u·d − top, v·d − left). The gradient with
 // respect to x is the same sum over the output's gradient, with the kernel transposed; at stride s, each of the s × s
-// phases of x has its own list of taps. A picture magnified twice is read at half the coordinates. So one kernel
-// computes all three. The gradient with respect to w,
+// phases of x has its own list of taps. If x is magnified twice, so has each of the 2 × 2 phases of y. So one kernel
+// computes all of these. The gradient with respect to w,
 //
 //     dw[t, c, k] = Σ_{n, i, j} x[n, i·stride + dy_t, j·stride + dx_t, c] · g[n, i, j, k],
 //
@@ -14,11 +14,11 @@
 // Rows of the left factor are output pixels, its columns (tap, channel); the right factor is w as stored.
 #include "product.cuh"
 
-// Addresses the numbers of a patch. `doubled` is 1 if x is to be magnified twice.
+// Addresses the numbers of a patch.
 template <class T> struct Patches {
     const T* x;
     const int* taps;  // dy, dx of each
-    int height, width, channels, doubled, rows, columns, stride, pixels, depth;
+    int height, width, channels, rows, columns, stride, pixels, depth;
 
     struct Pixel { int image, y, x; };       // image −1: none
     struct Place { int dy, dx, channel; };  // channel −1: none
@@ -35,9 +35,8 @@ template <class T> struct Patches {
     }
     template <int VECTOR> __device__ void load(const Pixel& pixel, const Place& place, T (&to)[VECTOR]) const {
         const int y = pixel.y + place.dy, z = pixel.x + place.dx;
-        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < height << doubled && z >= 0 &&
-                           z < width << doubled;
-        const long long at = ((long long)pixel.image * height + (y >> doubled)) * width + (z >> doubled);
+        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < height && z >= 0 && z < width;
+        const long long at = ((long long)pixel.image * height + y) * width + z;
         load_or_zero<VECTOR>(x + at * channels + place.channel, there, to);
     }
 };
@@ -63,16 +62,16 @@ template <class T> struct PatchColumns : Patches<T> {
     }
 };
 
-// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of dx at step s. With `activate`,
-// after bias and ELU.
+// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of it at step s. With `activate`, after
+// bias and ELU.
 template <class Tile, int VECTOR_X, int VECTOR_W>
 __global__ void __launch_bounds__(THREADS) convolve(
     const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
-    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels, int doubled,
+    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels,
     int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int row0, int column0, int activate) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchRows<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
+    const PatchRows<T> a{{x, taps, height, width, channels, rows, columns, stride, pixels, depth}};
     const Matrix<T> b{w, kernels};
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
     Tile tile;
@@ -97,11 +96,11 @@ __global__ void __launch_bounds__(THREADS) convolve(
 template <class Tile, int VECTOR_X, int VECTOR_G>
 __global__ void __launch_bounds__(THREADS) correlate(
     const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,
-    int number_of_taps, int images, int height, int width, int channels, int doubled, int rows, int columns, int stride,
+    int number_of_taps, int images, int height, int width, int channels, int rows, int columns, int stride,
     int kernels, int pixels_to_a_part) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchColumns<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
+    const PatchColumns<T> a{{x, taps, height, width, channels, rows, columns, stride, pixels, depth}};
     const Matrix<T> b{g, kernels};
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS, first = blockIdx.z * pixels_to_a_part;
     Tile tile;

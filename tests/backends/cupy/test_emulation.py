@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.cupy_backend.conv import merged_taps
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
@@ -274,6 +275,16 @@ def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
         ])  # fmt: skip
     for aligned, shifted in zip(*results, strict=True):
         np.testing.assert_array_equal(aligned, shifted)
+
+
+def test_of_the_taps_on_a_magnified_picture_those_that_meet_the_same_pixel_are_one() -> None:
+    """3×3 taps become 2×2 for each parity of rows and columns, and every weight enters once."""
+    lists, sums = merged_taps((3, 3), ConvGeometry(pads=((1, 1), (1, 1))))
+    assert lists[0, 0] == ((-1, -1), (-1, 0), (0, -1), (0, 0))
+    assert lists[1, 0] == ((0, -1), (0, 0), (1, -1), (1, 0))
+    assert sums.shape == (16, 9)
+    assert np.array_equal(sums.reshape(4, 4, 9).sum(axis=1), np.ones((4, 9)))
+    assert merged_taps((3, 3), ConvGeometry(dilation=2, pads=((2, 2), (2, 2))))[1].shape == (36, 9)
 
 
 def test_host_and_device_do_not_mix() -> None:
