@@ -83,17 +83,23 @@ class Convolution:
         depth, pixels = len(taps) * c, images * rows * columns
         x, g = self._device.laid(x), self._device.laid(g)
         tile = tile_for(x.dtype, self._precision, pixels, k)
-        vector = vector_for(x.dtype, lengths=(c, k), addresses=self._device.addresses(x, g))
         blocks = -(-depth // tile.rows), -(-k // tile.columns)
         parts = max(1, min(BUSY // max(blocks[0] * blocks[1], 1), pixels // FEWEST_PIXELS))
         to_a_part = -(-pixels // parts)
         sums = self._device.empty((parts, depth, k), x.dtype)
         self._device.launch(
-            "conv.cu", f"correlate<{tile.name}, {vector}, {vector}>", (*blocks, parts),
+            "conv.cu", f"correlate<{tile.name}, {self._vectors(x, g)}>", (*blocks, parts),
             x, g, sums, self._table(taps), len(taps), images, *x.shape[1:], rows, columns, geometry.stride, k,
             to_a_part,
         )  # fmt: skip
         return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
+
+    def _vectors(self, a: Array, b: Array) -> str:
+        """Numbers loaded at once of each factor."""
+        addresses = self._device.addresses(a, b)
+        return ", ".join(
+            str(vector_for(x.dtype, length=x.shape[-1], address=at)) for x, at in zip((a, b), addresses, strict=True)
+        )
 
     def _table(self, taps: tuple[tuple[int, int], ...]) -> Array:
         return self._device.once(("taps", taps), lambda: self._device.table(taps))
@@ -106,10 +112,9 @@ class Convolution:
         k = y.shape[3]
         x, w = self._device.laid(x), self._device.laid(w)
         tile = tile_for(y.dtype, self._precision, images * rows * columns, k)
-        vector = vector_for(y.dtype, lengths=(channels, k), addresses=self._device.addresses(x, w))
         grid = -(-images * rows * columns // tile.rows), -(-k // tile.columns)
         self._device.launch(
-            "conv.cu", f"convolve<{tile.name}, {vector}, {vector}>", grid,
+            "conv.cu", f"convolve<{tile.name}, {self._vectors(x, w)}>", grid,
             x, w, w if bias is None else bias, y, self._table(taps), len(taps), images, height, width,
             channels, rows, columns, stride, k, y.shape[1], y.shape[2], step, row0, column0,
             int(bias is not None),
