@@ -236,7 +236,7 @@ class CupyBackend(NumpyBackend):
         return self._convolution.forward(x, w, geometry, bias=b)
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
-        return self._convolution.forward(x, w, geometry, bias=b, zoom=2)
+        return self._convolution.upsampled(x, w, b, geometry)
 
     # ---- the paper's attention ----
     def attention_numbers(self, h: int, w: int) -> int:

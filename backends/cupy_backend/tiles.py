@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ PLAIN = (Tile("PlainNarrow", 128, 16), Tile("PlainWide", 128, 64))
 DOUBLE = (Tile("DoubleNarrow", 64, 16), Tile("DoubleWide", 64, 64))
 TENSOR = {
     precision: (
-        Tile(f"TensorNarrow<{format}>", 128, 16),
-        Tile(f"TensorSmall<{format}>", 128, 32),
+        Tile(f"TensorNarrow<{format}>", 256, 16),
+        Tile(f"TensorSmall<{format}>", 256, 32),
         Tile(f"TensorMedium<{format}>", 128, 64),
         Tile(f"TensorWide<{format}>", 128, 128),
     )
@@ -44,20 +45,19 @@ def tile_for(dtype: Any, precision: str, rows: int, columns: int) -> Tile:
     return tiles[-2] if tile.columns > 64 and blocks < BUSY else tile
 
 
-def vector_for(dtype: Any, *, lengths: tuple[int, ...], addresses: tuple[int, ...]) -> int:
-    """Numbers loaded at once: four float32 if all rows are aligned to 16 bytes, else one."""
-    aligned = all(n % 4 == 0 for n in lengths) and all(address % 16 == 0 for address in addresses)
-    return 4 if dtype == np.float32 and aligned else 1
+def vector_for(dtype: Any, *, length: int, address: int) -> int:
+    """Numbers of a factor loaded at once: four float32 if all its rows are aligned to 16 bytes, else one."""
+    return 4 if dtype == np.float32 and length % 4 == 0 and address % 16 == 0 else 1
 
 
 def every_instance() -> dict[str, list[str]]:
     """All kernel instances by file, as C++ expressions: the emulation and the tests compile them."""
     tiles = [*DOUBLE, *PLAIN, *TENSOR["tf32"], *TENSOR["bf16"]]
     products = [
-        f"{kernel}<{tile.name}, {v}, {v}>"
+        f"{kernel}<{tile.name}, {a}, {b}>"
         for kernel in ("convolve", "correlate")
         for tile in tiles
-        for v in ((1,) if tile in DOUBLE else (1, 4))
+        for a, b in product((1,) if tile in DOUBLE else (1, 4), repeat=2)
     ]
     simple = {
         "activations.cu": ["elu", "elu_slope", "leaky_relu", "leaky_relu_slope"],

@@ -4,8 +4,8 @@
 //
 // A convolution is a list of taps. The forward pass has KH·KW of them, at (u·d − top, v·d − left). The gradient with
 // respect to x is the same sum over the output's gradient, with the kernel transposed; at stride s, each of the s × s
-// phases of x has its own list of taps. A picture magnified twice is read at half the coordinates. So one kernel
-// computes all three. The gradient with respect to w,
+// phases of x has its own list of taps. If x is magnified twice, so has each of the 2 × 2 phases of y. So one kernel
+// computes all of these. The gradient with respect to w,
 //
 //     dw[t, c, k] = Σ_{n, i, j} x[n, i·stride + dy_t, j·stride + dx_t, c] · g[n, i, j, k],
 //
@@ -14,77 +14,146 @@
 // Rows of the left factor are output pixels, its columns (tap, channel); the right factor is w as stored.
 #include "product.cuh"
 
-// Addresses the numbers of a patch. `doubled` is 1 if x is to be magnified twice.
 template <class T> struct Patches {
     const T* x;
     const int* taps;  // dy, dx of each
-    int height, width, channels, doubled, rows, columns, stride, pixels, depth;
+    int number_of_taps, height, width, channels, rows, columns, stride, pixels;
 
-    struct Pixel { int image, y, x; };       // image −1: none
-    struct Place { int dy, dx, channel; };  // channel −1: none
+    struct Pixel { int top, y, x; };  // of the output's pixel m: rows of the images before, and the pixel of x at tap (0, 0)
 
     __device__ Pixel pixel(int m) const {
-        if (m >= pixels) return {-1, 0, 0};
         const int line = m / columns;
-        return {line / rows, line % rows * stride, m % columns * stride};
+        return {line / rows * height, line % rows * stride, m % columns * stride};
     }
-    __device__ Place place(int k) const {
-        if (k >= depth) return {0, 0, -1};
-        const int tap = k / channels;
-        return {taps[2 * tap], taps[2 * tap + 1], k - tap * channels};
+    // From one pixel of a thread to its next, for each of the numbers s that it holds: to the neighbour, or by `jump`.
+    // Columns carry over to rows, and rows to images. y and x may include those of a tap.
+    template <class Mine> __device__ void walk(Pixel& to, int s, const Pixel& jump, int dy, int dx) const {
+        if (Mine::beyond(s + 1) == Mine::beyond(s) + 1) {
+            to.x += stride;
+        } else {
+            to.top += jump.top, to.y += jump.y, to.x += jump.x;
+        }
+        if (to.x >= columns * stride + dx) to.x -= columns * stride, to.y += stride;
+        if (to.y >= rows * stride + dy) to.y -= rows * stride, to.top += height;
     }
-    template <int VECTOR> __device__ void load(const Pixel& pixel, const Place& place, T (&to)[VECTOR]) const {
-        const int y = pixel.y + place.dy, z = pixel.x + place.dx;
-        const bool there = pixel.image >= 0 && place.channel >= 0 && y >= 0 && y < height << doubled && z >= 0 &&
-                           z < width << doubled;
-        const long long at = ((long long)pixel.image * height + (y >> doubled)) * width + (z >> doubled);
-        load_or_zero<VECTOR>(x + at * channels + place.channel, there, to);
+    __device__ bool holds(int y, int z) const { return unsigned(y) < unsigned(height) && unsigned(z) < unsigned(width); }
+    __device__ const T* at(int line, int z, int channel) const { return x + channel + (long long)(line * width + z) * channels; }
+};
+
+// The left factor of y: rows are pixels, the sum is over taps and channels. As long as the tap is the same, only `base`
+// moves. So it is for whole runs of steps if DEPTH divides the number of channels, else for one.
+template <class Tile, int VECTOR> struct PatchRows {
+    using T = typename Tile::Number;
+    using Mine = Share<Tile::DEPTH, Tile::ROWS, VECTOR, Tile::WITH>;
+    static constexpr int NOWHERE = -2147483647 - 1;
+    const Patches<T> p;
+    const typename Patches<T>::Pixel first, jump;
+    const int left;
+    int tap, channel, offset[Mine::SLOTS];  // from `base`
+    const T* base;
+    T numbers[Mine::SLOTS][VECTOR];
+
+    __device__ PatchRows(const Patches<T>& p, int row0)
+        : p(p), first(p.pixel(row0 + Mine::outer(0))), jump(p.pixel(Mine::JUMP)), left(p.pixels - row0 - Mine::outer(0)),
+          tap(Mine::inner() / p.channels), channel(Mine::inner() % p.channels) {}
+    __device__ int turn() {
+        const bool any = tap < p.number_of_taps;
+        const int dy = any ? p.taps[2 * tap] : 0, dx = any ? p.taps[2 * tap + 1] : 0;
+        auto here = first;
+        here.y += dy, here.x += dx;
+        const int start = (here.top + here.y) * p.width + here.x;
+        base = p.at(here.top + here.y, here.x, channel);
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s++) {
+            const bool there = any && Mine::beyond(s) < left && p.holds(here.y, here.x);
+            offset[s] = there ? ((here.top + here.y) * p.width + here.x - start) * p.channels : NOWHERE;
+            p.template walk<Mine>(here, s, jump, dy, dx);
+#pragma unroll
+            for (int v = 0; v < VECTOR; v++) numbers[s][v] = 0;  // and so they stay where nothing is loaded
+        }
+        if (p.channels % Tile::DEPTH == 0) {
+            tap++;
+            return p.channels / Tile::DEPTH;
+        }
+        tap += Tile::DEPTH / p.channels, channel += Tile::DEPTH % p.channels;
+        if (channel >= p.channels) tap++, channel -= p.channels;
+        return 1;
+    }
+    __device__ void fetch() {
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s++)
+            if (offset[s] != NOWHERE) load<VECTOR>(base + offset[s], numbers[s]);
+        base += Tile::DEPTH;
+    }
+    __device__ void lay_down(typename Tile::Memory& m) const {
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s += Tile::WITH)
+            Tile::template set_a<Tile::WITH, VECTOR>(m, Mine::outer(s), Mine::inner(), [&](int r, int k) { return numbers[s + r][k]; });
     }
 };
 
-// The left factor of y: rows are pixels, the sum is over places.
-template <class T> struct PatchRows : Patches<T> {
-    using Row = typename Patches<T>::Pixel;
-    using Term = typename Patches<T>::Place;
-    __device__ PatchRows(const Patches<T>& p) : Patches<T>(p) {}
-    __device__ Row row(int m) const { return this->pixel(m); }
-    __device__ Term term(int k, int) const { return this->place(k); }
-};
+// The left factor of dw: rows are taps and channels, the sum is over pixels first … last − 1.
+template <class Tile, int VECTOR> struct PatchColumns {
+    using T = typename Tile::Number;
+    using Mine = Share<Tile::ROWS, Tile::DEPTH, VECTOR, Tile::DEEP>;
+    const Patches<T> p;
+    const typename Patches<T>::Pixel jump;
+    typename Patches<T>::Pixel here;
+    int dy, dx, channel, left;
+    T numbers[Mine::SLOTS][VECTOR];
 
-// The left factor of dw: rows are places, the sum is over pixels.
-template <class T> struct PatchColumns : Patches<T> {
-    using Row = typename Patches<T>::Place;
-    using Term = typename Patches<T>::Pixel;
-    __device__ PatchColumns(const Patches<T>& p) : Patches<T>(p) {}
-    __device__ Row row(int k) const { return this->place(k); }
-    __device__ Term term(int m, int last) const { return m < last ? this->pixel(m) : Term{-1, 0, 0}; }
-    template <int VECTOR> __device__ void load(const Row& place, const Term& pixel, T (&to)[VECTOR]) const {
-        Patches<T>::template load<VECTOR>(pixel, place, to);
+    __device__ PatchColumns(const Patches<T>& p, int row0, int first, int last)
+        : p(p), jump(p.pixel(Mine::JUMP)), here(p.pixel(first + Mine::outer(0))) {
+        const int row = row0 + Mine::inner(), tap = row / p.channels;
+        const bool any = tap < p.number_of_taps;
+        dy = any ? p.taps[2 * tap] : 0, dx = any ? p.taps[2 * tap + 1] : 0, channel = row % p.channels;
+        here.y += dy, here.x += dx, left = any ? last - first - Mine::outer(0) : 0;
+    }
+    __device__ int turn() const { return 1 << 30; }
+    __device__ void fetch() {
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s++) {
+#pragma unroll
+            for (int v = 0; v < VECTOR; v++) numbers[s][v] = 0;
+            if (Mine::beyond(s) < left && p.holds(here.y, here.x)) load<VECTOR>(p.at(here.top + here.y, here.x, channel), numbers[s]);
+            p.template walk<Mine>(here, s, jump, dy, dx);
+        }
+        left -= Tile::DEPTH;
+    }
+    __device__ void lay_down(typename Tile::Memory& m) const {
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s += Tile::DEEP)
+            Tile::template set_a<VECTOR, Tile::DEEP>(m, Mine::inner(), Mine::outer(s), [&](int r, int k) { return numbers[s + k][r]; });
     }
 };
 
-// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of dx at step s. With `activate`,
-// after bias and ELU.
+// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of it at step s. With `activate`, after
+// bias and ELU.
 template <class Tile, int VECTOR_X, int VECTOR_W>
 __global__ void __launch_bounds__(THREADS) convolve(
     const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
-    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels, int doubled,
+    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels,
     int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int row0, int column0, int activate) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchRows<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
-    const Matrix<T> b{w, kernels};
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
+    PatchRows<Tile, VECTOR_X> a({x, taps, number_of_taps, height, width, channels, rows, columns, stride, pixels}, m0);
+    Matrix<Tile, VECTOR_W> b(w, kernels, k0, 0, depth);
     Tile tile;
-    sum_products<Tile, ALONG_THE_SUM, VECTOR_X, VECTOR_W>(tile, a, b, m0, k0, 0, depth);
+    sum_products(tile, a, b, depth);
     const auto place = [&](int i) -> long long {
         const int m = m0 + i, line = m / columns;
         const long long row = (long long)(line / rows) * y_height + line % rows * step + row0;
         return m < pixels ? (row * y_width + m % columns * step + column0) * kernels : -1;
     };
-    tile.each(place, [&](long long at, int j, T sum) {
-        const int k = k0 + j;
-        if (at >= 0 && k < kernels) y[at + k] = activate ? elu_of(sum + bias[k]) : sum;
+    tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
+        const int k = k0 + j, count = at < 0 ? 0 : kernels - k;
+        if (activate) {
+#pragma unroll
+            for (int i = 0; i < Tile::LINE; i++)
+                if (i < count) line[i] = elu_of(line[i] + bias[k + i]);
+        }
+        store_line<VECTOR_W>(y + at + k, count, line);
     });
 }
 
@@ -92,17 +161,18 @@ __global__ void __launch_bounds__(THREADS) convolve(
 template <class Tile, int VECTOR_X, int VECTOR_G>
 __global__ void __launch_bounds__(THREADS) correlate(
     const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,
-    int number_of_taps, int images, int height, int width, int channels, int doubled, int rows, int columns, int stride,
+    int number_of_taps, int images, int height, int width, int channels, int rows, int columns, int stride,
     int kernels, int pixels_to_a_part) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
-    const PatchColumns<T> a{{x, taps, height, width, channels, doubled, rows, columns, stride, pixels, depth}};
-    const Matrix<T> b{g, kernels};
-    const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS, first = blockIdx.z * pixels_to_a_part;
+    const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
+    const int first = blockIdx.z * pixels_to_a_part, last = min(first + pixels_to_a_part, pixels);
+    PatchColumns<Tile, VECTOR_X> a({x, taps, number_of_taps, height, width, channels, rows, columns, stride, pixels}, m0, first, last);
+    Matrix<Tile, VECTOR_G> b(g, kernels, k0, first, last);
     Tile tile;
-    sum_products<Tile, ACROSS_THE_SUM, VECTOR_X, VECTOR_G>(tile, a, b, m0, k0, first, min(first + pixels_to_a_part, pixels));
+    sum_products(tile, a, b, last - first);
     const auto place = [&](int i) { return m0 + i < depth ? ((long long)blockIdx.z * depth + m0 + i) * kernels : -1LL; };
-    tile.each(place, [&](long long at, int j, T sum) {
-        if (at >= 0 && k0 + j < kernels) parts[at + k0 + j] = sum;
+    tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
+        store_line<VECTOR_G>(parts + at + k0 + j, at < 0 ? 0 : kernels - k0 - j, line);
     });
 }

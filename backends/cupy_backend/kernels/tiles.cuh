@@ -5,10 +5,12 @@
 //
 //     Number           the type of the matrices in global memory
 //     Memory           a step's part of A and B in shared memory
-//     set_a, set_b     write one number of A (row, k) or of B (k, column) to it
-//     set_a_line       write neighbours of A along k to it; set_b_line, neighbours of B along the columns
+//     WITH, DEEP       rows of A, and terms of the sum, that one thread should write to it together
+//     set_a<R, K>      write R rows by K terms of A to it, of the numbers value(r, k)
+//     set_b<C, K>      write C columns by K terms of B to it, of the numbers value(c, k)
 //     multiply         add the step's products to the sums of this thread
-//     each             store(place(row), column, sum) for all sums of this thread, with one call of place per row
+//     each             store(place(row), column, line) for all sums of this thread, LINE neighbouring columns at a time,
+//                      with one call of place per row
 #pragma once
 #include "common.cuh"
 
@@ -17,6 +19,7 @@
 template <class T, int TM, int TN> struct PlainTile {
     using Number = T;
     static constexpr int ROWS = 16 * TM, COLUMNS = 16 * TN, DEPTH = 16;
+    static constexpr int WITH = 1, DEEP = 1, LINE = 1;
     struct Memory {
         T a[ROWS][DEPTH + 1];  // padded, so that a column is spread over all banks
         T b[DEPTH][COLUMNS];
@@ -24,15 +27,13 @@ template <class T, int TM, int TN> struct PlainTile {
 
     T sums[TM][TN] = {};
 
-    static __device__ void set_a(Memory& m, int row, int k, T value) { m.a[row][k] = value; }
-    static __device__ void set_b(Memory& m, int k, int column, T value) { m.b[k][column] = value; }
-    template <int N> static __device__ void set_a_line(Memory& m, int row, int k, const T (&values)[N]) {
+    template <int R, int K, class F> static __device__ void set_a(Memory& m, int row, int k, F value) {
 #pragma unroll
-        for (int i = 0; i < N; i++) set_a(m, row, k + i, values[i]);
+        for (int i = 0; i < R * K; i++) m.a[row + i / K][k + i % K] = value(i / K, i % K);
     }
-    template <int N> static __device__ void set_b_line(Memory& m, int k, int column, const T (&values)[N]) {
+    template <int C, int K, class F> static __device__ void set_b(Memory& m, int column, int k, F value) {
 #pragma unroll
-        for (int i = 0; i < N; i++) set_b(m, k, column + i, values[i]);
+        for (int i = 0; i < C * K; i++) m.b[k + i / C][column + i % C] = value(i % C, i / C);
     }
 
     __device__ void multiply(const Memory& m) {
@@ -56,7 +57,10 @@ template <class T, int TM, int TN> struct PlainTile {
         for (int i = 0; i < TM; i++) {
             const auto here = place(row + 16 * i);
 #pragma unroll
-            for (int j = 0; j < TN; j++) store(here, column + 16 * j, sums[i][j]);
+            for (int j = 0; j < TN; j++) {
+                T line[LINE] = {sums[i][j]};
+                store(here, column + 16 * j, line);
+            }
         }
     }
 };
@@ -69,7 +73,7 @@ template <class T, int TM, int TN> struct PlainTile {
 // B's words (t, g), (t + 4, g);   and of the result (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 #ifndef __CUDACC__
 // The instruction on the CPU: lanes exchange their words, then each sums its four numbers of the result.
-template <class Dot> static inline void emulated_mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Dot dot) {
+template <class Dot> static inline void emulated_mma(float (&d)[4], const unsigned* a, const unsigned* b, Dot dot) {
     struct Shown { unsigned a[4], b[2]; };
     const Shown mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
     cpu::show(mine);
@@ -87,17 +91,23 @@ template <class Dot> static inline void emulated_mma(float (&d)[4], const unsign
 
 struct TF32 {
     static constexpr int NUMBERS = 1;  // per word
+    // Rounded to nearest: ties go to even on sm_90, where this is one instruction; elsewhere away from 0, in four.
     static __device__ unsigned word(float x) {
 #ifdef __CUDACC__
         unsigned bits;
+#if __CUDA_ARCH__ >= 900
+        asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#else
         asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#endif
         return bits;
 #else
         const unsigned bits = __float_as_uint(x);
         return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
 #endif
     }
-    static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    template <class F> static __device__ unsigned word_of(F value) { return word(value(0)); }
+    static __device__ void multiply(float (&d)[4], const unsigned* a, const unsigned* b) {
 #ifdef __CUDACC__
         asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -128,7 +138,8 @@ struct BF16 {
         return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 #endif
     }
-    static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    template <class F> static __device__ unsigned word_of(F value) { return pair(value(0), value(1)); }
+    static __device__ void multiply(float (&d)[4], const unsigned* a, const unsigned* b) {
 #ifdef __CUDACC__
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -143,83 +154,92 @@ struct BF16 {
 };
 
 // WM × WN warps, each with FM × FN of these products side by side.
+//
+// Which rows, columns and terms make up a product is free. Here rows g and g + 8 of A are neighbours, so are words t and
+// t + 4 along the sum, and columns g of two products. Then a lane's four words of A, or of B for two products, lie side
+// by side in shared memory, in the order in which the instruction needs them in registers.
 template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     using Number = float;
-    static_assert(WM * WN * 32 == THREADS, "WM × WN warps make a block");
+    static_assert(WM * WN * 32 == THREADS && FN % 2 == 0, "WM × WN warps make a block, products come in pairs");
     static constexpr int WORDS = 16;  // along the sum, per step
     static constexpr int ROWS = WM * FM * 16, COLUMNS = WN * FN * 8, DEPTH = WORDS * Format::NUMBERS;
-    struct alignas(16) Memory {
-        unsigned a[ROWS][WORDS + 4];     // padded, so that the 32 words that a warp reads at once
-        unsigned b[WORDS][COLUMNS + 8];  // are in 32 different banks
+    static constexpr int WITH = 2, DEEP = 2 * Format::NUMBERS, LINE = 4;
+    struct alignas(16) Four { unsigned word[4]; };
+    struct Memory {
+        Four a[WORDS / 2][ROWS / 2 + 2];     // two rows by two words; padded, so that what eight lanes read at once
+        Four b[WORDS / 2][COLUMNS / 2 + 2];  // is in 32 different banks
     };
 
     float sums[FM][FN][4] = {};
 
-    static __device__ void set_a(Memory& m, int row, int k, float value) { set(m.a[row][k / Format::NUMBERS], k, value); }
-    static __device__ void set_b(Memory& m, int k, int column, float value) {
-        set(m.b[k / Format::NUMBERS][column], k, value);
+    template <int R, int K, class F> static __device__ void set_a(Memory& m, int row, int k, F value) {
+        set<R, K, 1, 2>(&m.a[0][0], ROWS / 2 + 2, row, k, value);
     }
-    template <int N> static __device__ void set_a_line(Memory& m, int row, int k, const float (&x)[N]) {
-        if constexpr (N == 4 && Format::NUMBERS == 1) {
-            *reinterpret_cast<uint4*>(&m.a[row][k]) = four_words(x);
-        } else if constexpr (N == 4) {
-            *reinterpret_cast<uint2*>(&m.a[row][k / 2]) = uint2{Format::pair(x[0], x[1]), Format::pair(x[2], x[3])};
+    template <int C, int K, class F> static __device__ void set_b(Memory& m, int column, int k, F value) {
+        set<C, K, 2, 1>(&m.b[0][0], COLUMNS / 2 + 2, column, k, value);
+    }
+    // Two rows or columns by two words along the sum are four; within four, i and k advance by STEP_I and STEP_K.
+    // Neighbouring fours along the sum lie far apart, so that threads that hold two of them write to different banks.
+    static __device__ int line(int k) { return k / DEEP / 2 + k / DEEP % 2 * (WORDS / 4); }
+    template <int I, int K, int STEP_I, int STEP_K, class F>
+    static __device__ void set(Four* fours, int length, int i0, int k0, F value) {
+        if constexpr (I % 2 == 0 && K % DEEP == 0) {
+#pragma unroll
+            for (int i = 0; i < I; i += 2)
+#pragma unroll
+                for (int k = 0; k < K; k += DEEP) {
+                    Four four;
+#pragma unroll
+                    for (int n = 0; n < 4; n++)
+                        four.word[n % 2 * STEP_I + n / 2 * STEP_K] =
+                            Format::word_of([&](int l) { return value(i + n % 2, k + n / 2 * Format::NUMBERS + l); });
+                    fours[(line(k0) + line(k)) * length + (i0 + i) / 2] = four;
+                }
         } else {
 #pragma unroll
-            for (int i = 0; i < N; i++) set_a(m, row, k + i, x[i]);
-        }
-    }
-    template <int N> static __device__ void set_b_line(Memory& m, int k, int column, const float (&x)[N]) {
-        if constexpr (N == 4 && Format::NUMBERS == 1) {
-            *reinterpret_cast<uint4*>(&m.b[k][column]) = four_words(x);
-        } else {
-#pragma unroll
-            for (int i = 0; i < N; i++) set_b(m, k, column + i, x[i]);
-        }
-    }
-    static __device__ uint4 four_words(const float (&x)[4]) {
-        return uint4{Format::word(x[0]), Format::word(x[1]), Format::word(x[2]), Format::word(x[3])};
-    }
-    static __device__ void set(unsigned& word, int k, float value) {
-        if constexpr (Format::NUMBERS == 1) {
-            word = Format::word(value);
-        } else {
-            reinterpret_cast<unsigned short*>(&word)[k % 2] = (unsigned short)Format::half(value);
+            for (int n = 0; n < I * K; n++) {
+                const int i = i0 + n % I, k = k0 + n / I, place = i % 2 * STEP_I + k % DEEP / Format::NUMBERS * STEP_K;
+                unsigned& word = fours[line(k) * length + i / 2].word[place];
+                if constexpr (Format::NUMBERS == 1) {
+                    word = Format::word(value(n % I, n / I));
+                } else {
+                    reinterpret_cast<unsigned short*>(&word)[k % 2] = (unsigned short)Format::half(value(n % I, n / I));
+                }
+            }
         }
     }
 
     __device__ void multiply(const Memory& m) {
         __syncwarp();  // lanes may have diverged, and the instruction needs them together
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-        const int row = warp / WN * FM * 16 + g, column = warp % WN * FN * 8 + g;
+        const int row = warp / WN * FM * 8 + g, column = warp % WN * FN * 4 + g;
 #pragma unroll
-        for (int k = t; k < WORDS; k += 8) {
-            unsigned a[FM][4], b[FN][2];
+        for (int k = t; k < WORDS / 2; k += 4) {
+            Four a[FM], b[FN / 2];
 #pragma unroll
-            for (int i = 0; i < FM; i++)
+            for (int i = 0; i < FM; i++) a[i] = m.a[k][row + 8 * i];
 #pragma unroll
-                for (int q = 0; q < 4; q++) a[i][q] = m.a[row + 16 * i + q % 2 * 8][k + q / 2 * 4];
-#pragma unroll
-            for (int j = 0; j < FN; j++)
-#pragma unroll
-                for (int q = 0; q < 2; q++) b[j][q] = m.b[k + 4 * q][column + 8 * j];
+            for (int j = 0; j < FN / 2; j++) b[j] = m.b[k][column + 8 * j];
 #pragma unroll
             for (int i = 0; i < FM; i++)
 #pragma unroll
-                for (int j = 0; j < FN; j++) Format::multiply(sums[i][j], a[i], b[j]);
+                for (int j = 0; j < FN; j++) Format::multiply(sums[i][j], a[i].word, b[j / 2].word + j % 2 * 2);
         }
     }
 
     template <class P, class S> __device__ void each(P place, S store) const {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        const int row = warp / WN * FM * 16 + lane / 4, column = warp % WN * FN * 8 + lane % 4 * 2;
+        const int row = warp / WN * FM * 16 + lane / 4 * 2, column = warp % WN * FN * 8 + lane % 4 * 4;
 #pragma unroll
         for (int i = 0; i < 2 * FM; i++) {
-            const auto here = place(row + 8 * i);
+            const auto here = place(row + i / 2 * 16 + i % 2);
 #pragma unroll
-            for (int j = 0; j < FN; j++)
-#pragma unroll
-                for (int q = 0; q < 2; q++) store(here, column + 8 * j + q, sums[i / 2][j][i % 2 * 2 + q]);
+            for (int j = 0; j < FN; j += 2) {
+                const float* const one = sums[i / 2][j] + i % 2 * 2;
+                const float* const next = sums[i / 2][j + 1] + i % 2 * 2;
+                float line[LINE] = {one[0], next[0], one[1], next[1]};
+                store(here, column + 8 * j, line);
+            }
         }
     }
 };
@@ -231,5 +251,5 @@ using DoubleWide = PlainTile<double, 4, 4>;        // 64 × 64
 using DoubleNarrow = PlainTile<double, 4, 1>;      // 64 × 16
 template <class Format> using TensorWide = TensorTile<Format, 2, 4, 4, 4>;    // 128 × 128
 template <class Format> using TensorMedium = TensorTile<Format, 4, 2, 2, 4>;  // 128 × 64
-template <class Format> using TensorSmall = TensorTile<Format, 8, 1, 1, 4>;   // 128 × 32
-template <class Format> using TensorNarrow = TensorTile<Format, 8, 1, 1, 2>;  // 128 × 16
+template <class Format> using TensorSmall = TensorTile<Format, 8, 1, 2, 4>;   // 256 × 32
+template <class Format> using TensorNarrow = TensorTile<Format, 8, 1, 2, 2>;  // 256 × 16

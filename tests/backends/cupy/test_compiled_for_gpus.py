@@ -16,9 +16,15 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 #: Registers are 65536 to a multiprocessor: with 256 threads to a block, 128 for each leave room for two blocks. Tensor
 #: cores fed with BF16, or number by number where four cannot be fetched at once, take more: one block at a time.
 FOR_TWO_BLOCKS = 128
-#: Bytes of a thread's registers that are kept in memory. Up to sm_89, in the narrow tile of plain float32, number by
-#: number: only the first and last layers use it. On sm_100 and sm_120, in two kernels in float64.
-MAY_SPILL = {"PlainTileIfLi8ELi1EELi1ELi1E": 4, "improve_fieldId": 12, "adamId": 24}
+#: Bytes of a thread's registers that are kept in memory: on sm_100 and sm_120, in two kernels in float64; from sm_86 on,
+#: in the small tile in BF16; on sm_100, in the wide one's weight gradient where numbers are fetched one by one.
+MAY_SPILL = {
+    "improve_fieldId": 12, "adamId": 24, "convolveI10TensorTileI4BF16Li8ELi1ELi2ELi4": 16,
+    "correlateI10TensorTileI4TF32Li2ELi4ELi4ELi4EELi1ELi1": 12,
+}  # fmt: skip
+#: Of the 84 instances of the convolutions, these architectures compile only the fast ones, which fetch four numbers at a
+#: time: sm_80 and sm_90, of the same families, compile all, and each takes half a minute.
+RELATED = ("sm_86", "sm_89", "sm_100", "sm_120")
 #: Bytes of shared memory that a kernel may have without asking for more.
 MOST_SHARED = 48 << 10
 
@@ -31,6 +37,8 @@ def test_it_compiles_and_keeps_its_sums_in_registers(file: str, architecture: st
     if nvrtc.library(package) is None:
         pytest.skip(f"needs NVRTC: pip install {package} (Linux and Windows on x86-64)")
     expressions = [e for e in every_instance()[file] if architecture != "sm_75" or "Tensor" not in e]
+    if file == "conv.cu" and architecture in RELATED:
+        expressions = [e for e in expressions if re.search(r"4, 4>$", e)]
     compiled = nvrtc.compile_to_cubin(
         source(file), name=file, expressions=expressions, architecture=architecture, include=FOLDER, packages=(package,)
     )
@@ -38,8 +46,9 @@ def test_it_compiles_and_keeps_its_sums_in_registers(file: str, architecture: st
     assert len(compiled.usage) == len(expressions)
     for name, usage in compiled.usage.items():
         allowed = max((spilled for part, spilled in MAY_SPILL.items() if part in name), default=0)
-        assert usage.spilled <= allowed, f"{name} spills"
-        assert usage.registers <= FOR_TWO_BLOCKS or "BF16" in name or "ELi1ELi1EE" in name, name
+        assert usage.spilled <= allowed, f"{name} spills {usage.spilled} bytes"
+        by_number = "Tile" in name and "EELi4ELi4EE" not in name
+        assert usage.registers <= FOR_TWO_BLOCKS or "BF16" in name or by_number, name
         assert usage.shared <= MOST_SHARED, name
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.cupy_backend.conv import merged_taps
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
@@ -215,15 +216,15 @@ def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **para
 def test_each_precision_is_as_precise_as_it_says(
     precision: str, bound: float, c: int, k: int, ksize: int, stride: int, dilation: int, seed: int
 ) -> None:
-    """All tiles, wide and narrow, at every kind of convolution: forward and both gradients."""
+    """All tiles, wide and narrow, and more than a block of each: forward and both gradients of every convolution."""
     with use_backend(f"cupy-emulated:{precision}") as backend:
         assert isinstance(backend, CupyBackend)
         rng = np.random.default_rng(seed)
-        geometry = ConvGeometry(stride=stride, dilation=dilation).same((11, 9), (ksize, ksize))
-        x, w = rng.standard_normal((2, 11, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
+        geometry = ConvGeometry(stride=stride, dilation=dilation).same((17, 9), (ksize, ksize))
+        x, w = rng.standard_normal((2, 17, 9, c), np.float32), rng.standard_normal((ksize, ksize, c, k), np.float32)
         assert relative_error(backend, "conv2d", [x, w], geometry=geometry) < bound
-        g = rng.standard_normal((2, -(-11 // stride), -(-9 // stride), k), np.float32)
-        assert relative_error(backend, "conv2d_dx", [g, w], size=(11, 9), geometry=geometry) < bound
+        g = rng.standard_normal((2, -(-17 // stride), -(-9 // stride), k), np.float32)
+        assert relative_error(backend, "conv2d_dx", [g, w], size=(17, 9), geometry=geometry) < bound
         assert relative_error(backend, "conv2d_dw", [g, x], ksize=(ksize, ksize), geometry=geometry) < bound
 
 
@@ -275,6 +276,16 @@ def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
         results.append([backend.to_numpy(y) for y in computed])
     for aligned, shifted in zip(*results, strict=True):
         np.testing.assert_array_equal(aligned, shifted)
+
+
+def test_of_the_taps_on_a_magnified_picture_those_that_meet_the_same_pixel_are_one() -> None:
+    """3×3 taps become 2×2 for each parity of rows and columns, and every weight enters once."""
+    lists, sums = merged_taps((3, 3), ConvGeometry(pads=((1, 1), (1, 1))))
+    assert lists[0, 0] == ((-1, -1), (-1, 0), (0, -1), (0, 0))
+    assert lists[1, 0] == ((0, -1), (0, 0), (1, -1), (1, 0))
+    assert sums.shape == (16, 9)
+    assert np.array_equal(sums.reshape(4, 4, 9).sum(axis=1), np.ones((4, 9)))
+    assert merged_taps((3, 3), ConvGeometry(dilation=2, pads=((2, 2), (2, 2))))[1].shape == (36, 9)
 
 
 def test_the_shipped_suite_finds_a_mistake_in_a_kernel_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

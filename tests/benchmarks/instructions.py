@@ -1,0 +1,84 @@
+"""Instructions per tensor-core instruction in the main loops of the GPU's convolutions, from machine code.
+
+    python tests/benchmarks/instructions.py [--only TF32] [--nvdisasm PATH]
+
+Needs no GPU. A multiprocessor issues four instructions per cycle whatever they are, so all that surrounds the products
+costs time. The main loop runs from its label to the jump back; blocks that the compiler moved elsewhere are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import nvrtc
+
+from ca_numpy.backends.cupy_backend.device import FOLDER, source
+from ca_numpy.backends.cupy_backend.tiles import every_instance
+
+ARCHITECTURES = ("sm_80", "sm_90")
+
+
+class Loop(NamedTuple):
+    instructions: int
+    products: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nvdisasm", default=shutil.which("nvdisasm"), help="the disassembler, if it is not on PATH")
+    parser.add_argument("--only", default="", help="only instances whose name contains this")
+    options = parser.parse_args()
+    if nvrtc.library() is None:
+        parser.error("needs NVRTC: pip install nvidia-cuda-nvrtc-cu12")
+    if options.nvdisasm is None:
+        parser.error("needs nvdisasm: pip install nvidia-cuda-nvdisasm, and give its path with --nvdisasm")
+    print("| instance | GPU | instructions | products | ratio | registers |\n|---|---|---|---|---|---|")
+    for expression in every_instance()["conv.cu"]:
+        if "Tensor" not in expression or options.only not in expression:
+            continue
+        for architecture in ARCHITECTURES:
+            compiled = nvrtc.compile_to_cubin(
+                source("conv.cu"), name="conv.cu", expressions=[expression], architecture=architecture, include=FOLDER
+            )
+            loop = main_loop(disassembled(compiled.cubin, options.nvdisasm))
+            (usage,) = compiled.usage.values()
+            print(f"| {expression} | {architecture} | {loop.instructions} | {loop.products} | "
+                  f"{loop.instructions / loop.products:.1f} | {usage.registers} |", flush=True)  # fmt: skip
+
+
+def disassembled(cubin: bytes, nvdisasm: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return subprocess.run([nvdisasm, "-c", file.name], capture_output=True, text=True, check=True).stdout
+
+
+def main_loop(text: str) -> Loop:
+    """The innermost loop with the most products."""
+    labels: dict[str, int] = {}
+    code: list[str] = []
+    loops: list[Loop] = []
+    for line in text.splitlines():
+        if label := re.match(r"(\.L_\w+):", line):
+            labels[label[1]] = len(code)
+        elif instruction := re.match(r"\s+/\*[0-9a-f]+\*/\s+(.*?);", line):
+            code.append(instruction[1])
+            jump = re.search(r"\bBRA\b.*\(?(\.L_\w+)", instruction[1])
+            if jump and jump[1] in labels:
+                body = code[labels[jump[1]] :]
+                loops.append(Loop(len(body), sum("HMMA" in i for i in body)))
+    most = max(loop.products for loop in loops)
+    return min(loop for loop in loops if loop.products == most)
+
+
+if __name__ == "__main__":
+    main()
