@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zipfile
 import zlib
@@ -48,6 +50,14 @@ def refusing(path: Path, what: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({error.strerror or 'damaged'})") from error
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more memory is reserved than there is to read, whatever size zipfile finds in it."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 class Archive:
     """A zip archive. `read` counts a member's size before it is taken.
 
@@ -55,7 +65,12 @@ class Archive:
     """
 
     def __init__(self, path: Path, *, compressed: bool = False) -> None:
-        self._zip = zipfile.ZipFile(path)
+        self._file = _Bounded(io.FileIO(path))
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+        except BaseException:
+            self._file.close()
+            raise
         self._methods = {zipfile.ZIP_STORED} | ({zipfile.ZIP_DEFLATED} if compressed else set())
         size = path.stat().st_size
         self._room = Room(_MOST_COMPRESSED * size + _SMALL if compressed else size)
@@ -66,6 +81,7 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+        self._file.close()
 
     def read(self, name: str) -> bytes:
         """The contents of a member, its checksum verified. Raises RefusedError, and zipfile's errors."""

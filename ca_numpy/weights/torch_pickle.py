@@ -136,7 +136,7 @@ def load(file: bytes, position: int = 0) -> tuple[Any, list[Storage], int]:
     A value consists of dicts, lists, tuples, numbers, text, `Tensor` and `Opaque`. Raises RefusedError for a damaged
     pickle, and one with other instructions or names.
     """
-    stream = io.BytesIO(file)
+    stream = _Stream(file)
     stream.seek(position)
     machine = _Machine(Room(len(file)))
     try:
@@ -148,6 +148,14 @@ def load(file: bytes, position: int = 0) -> tuple[Any, list[Storage], int]:
         # Values missing from the stack, an item added to a number, a list as a key: never in a valid file.
         raise RefusedError(f"its pickle is malformed ({reason(error)}); copy the file again") from error
     raise RefusedError("its pickle has no end; copy the file again")
+
+
+class _Stream(io.BytesIO):
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if b"\\" in line:  # of which Python would warn
+            raise ValueError("a name with an escape sequence")
+        return line
 
 
 @dataclass

@@ -141,8 +141,12 @@ def table(
     restart_interval: int = 16,
     compression: int = 0,
     raw_block: bytes | None = None,
+    repeats: int = 1,
 ) -> bytes:
-    """A whole table file. `raw_block` replaces the first data block's contents, with a valid checksum."""
+    """A whole table file. `raw_block` replaces the first data block's contents, with a valid checksum.
+
+    The index names each block `repeats` times.
+    """
     file, handles = bytearray(), []
 
     def append(contents: bytes, kind: int) -> bytes:
@@ -158,7 +162,7 @@ def table(
             contents = raw_block
         handles.append(((some[-1][0] if some else b"") + b"~", append(contents, compression)))
     meta = append(block([], restart_interval=16), 0)
-    index = append(block(handles, restart_interval=1), 0)
+    index = append(block(handles * repeats, restart_interval=1), 0)
     return bytes(file) + (meta + index).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
