@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ _ORDER = re.compile(r"'fortran_order': (True|False)")
 _SHAPE = re.compile(r"'shape': \(([\d, L]{0,1000})\)")
 
 
-def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of an `.npz` file by name, of numbers or text. No Python objects are read.
+def read(path: str | PathLike[str], names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz` file by name, of numbers or text: all, or those of `names`. No Python objects are read.
 
     Raises UserError for a damaged file, a member that is not such an array, and members that expand to many times
     the file's length.
     """
     path = Path(path)
     with refusing(path, ".npz file"), Archive(path, compressed=True) as archive:
-        return {name.removesuffix(".npy"): _array(name, archive.read(name)) for name in archive.names}
+        wanted = archive.names if names is None else {f"{name}.npy" for name in names}.intersection(archive.names)
+        return {name.removesuffix(".npy"): _array(name, archive.read(name)) for name in wanted}
 
 
 def _array(name: str, data: bytes) -> NDArray[Any]:
