@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
+from ca_numpy.errors import quoted
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 #: Lower bound of the norm that patches are divided by: a flat black patch matches nothing.
@@ -48,8 +49,8 @@ class AttentionChoices:
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(AttentionChoices).items():
             value, allowed = getattr(self, name), get_args(kind) or (True, False)
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+            if type(value) is not type(allowed[0]) or value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {quoted(value)}")
 
     def b_rate(self, rate: int) -> int:
         """The background's downscaling factor before matching; the foreground's is `rate`."""

@@ -184,6 +184,15 @@ def test_a_checkpoint_of_another_shape_is_refused() -> None:
         adam.load_arrays("adam", adam.arrays("adam") | {"adam/m/bias": np.zeros(5)})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_checkpoint_whose_moments_are_not_finite_is_refused(value: float) -> None:
+    adam = Adam(two())
+    saved = {name: a.copy() for name, a in adam.arrays("adam").items()}
+    saved["adam/v/bias"].flat[0] = value
+    with pytest.raises(UserError, match=r"adam/v/bias.*NaN or infinity"):
+        adam.load_arrays("adam", saved)
+
+
 def test_after_a_refused_checkpoint_nothing_has_changed() -> None:
     adam = Adam(two())
     adam.step(some_gradients(adam.parameters, 0))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, quoted
 from ca_numpy.models.variants import AttentionKind, Variant
 from ca_numpy.nn import Module
 
@@ -165,16 +165,19 @@ def find(table: Mapping[str, T], name: str, *, what: str) -> T:
         for module in pkgutil.iter_modules(sys.modules[__package__].__path__, f"{__package__}."):
             importlib.import_module(module.name)
     if name not in table:
-        raise UserError(f"there is no {what} {name!r}: choose from {', '.join(sorted(table))}")
+        raise UserError(f"there is no {what} {quoted(name)}: choose from {', '.join(sorted(table))}")
     return table[name]
 
 
 def learnt_from(metadata: Mapping[str, str]) -> Learnt:
-    """The training data described by a file's metadata. Raises UserError for invalid sizes."""
+    """The training data described by a file's metadata. Raises UserError for invalid sizes and long licences."""
     sizes: dict[str, int | None] = {}
     for name in ("hole", "size"):
         text = metadata.get(name)
         if text is not None and not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 7):
             raise UserError(f"its metadata's {name} is not a number of pixels: {text[:20]!r}")
         sizes[name] = None if text is None else int(text)
-    return Learnt(**sizes, licence=metadata.get("licence"))
+    licence = metadata.get("licence")
+    if licence is not None and not (licence.isprintable() and len(licence) <= 200):
+        raise UserError(f"its metadata's licence is not a line of text: {quoted(licence)}")
+    return Learnt(**sizes, licence=licence)

@@ -93,7 +93,9 @@ class Critic(Module):
         for name in (first, last):
             if name not in weights:
                 raise UserError(f"no {which} critic in these weights: {name!r} is missing")
-        width = weights[first].shape[3]
+        width = weights[first].shape[-1] if len(weights[first].shape) == 4 else 0
+        if width == 0 or sum(math.prod(w.shape) for w in weights.values()) < 200 * width**2:  # before memory is taken
+            raise UserError(f"no {which} critic in these weights: {first!r} does not fit the others")
         if size is None:
             size = 16 * math.isqrt(weights[last].shape[0] // (CHANNELS[which][-1] * width))
         critic = cls(which, size=size, width=width, dtype=weights[first].dtype)

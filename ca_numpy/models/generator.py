@@ -12,6 +12,7 @@ Every convolution is followed by an ELU, except the last of each stage, whose ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -23,7 +24,7 @@ from ca_numpy.attention import attention_argmax, attention_scores
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
 from ca_numpy.engine.tensor import Tensor, TensorLike
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, listed
 from ca_numpy.models.architectures import BaseGenerator
 from ca_numpy.models.variants import OFFICIAL, AttentionKind, Variant, attention_kind, variant_of
 from ca_numpy.nn import AppearanceFlow, Conv2d, SpatialTransformer, Warp
@@ -195,8 +196,11 @@ class Generator(BaseGenerator):
         """
         first = "inpaint_net/conv1/kernel"
         if first not in weights or len(weights[first].shape) != 4:
-            raise UserError(f"no generator in these weights: there is no kernel H W I O named {first!r}")
+            what = f"there is no kernel H W I O named {first!r}, but {listed(weights)}"
+            raise UserError(f"no generator in these weights: {what}")
         _, _, channels, width = weights[first].shape
+        if sum(math.prod(w.shape) for w in weights.values()) < 1000 * width**2:  # checked before memory is taken
+            raise UserError(f"{first!r} is for a network of width {width}, which has far more weights than these")
         if variant is None:
             variant = "official" if channels == variant_of("official").in_channels else "paper"
         attention: AttentionKind = "contextual" if "inpaint_net/pmconv1/kernel" in weights else "none"

@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ca_numpy import weights
 from ca_numpy.errors import UserError
 from ca_numpy.models.architectures import BaseGenerator, Learnt, architecture, learnt_from
@@ -32,19 +34,22 @@ def save(path: str | PathLike[str], generator: BaseGenerator, *, dtype: Literal[
     weights.write(path, arrays, metadata=generator.describe())
 
 
-def load(path: str | PathLike[str] | None = None) -> BaseGenerator:
+def load(path: str | PathLike[str] | None = None, *, dtype: Literal["float32", "float64"] = "float32") -> BaseGenerator:
     """Load a generator from a file or folder; "shipped", the default, is the package's own.
+
+    dtype   of the weights, and so of all computations; those of other floating-point types are converted
 
     Accepts a training run's folder, a `.safetensors` or `.npz` file, a released TensorFlow checkpoint (its prefix,
     such as "snap-0") or a PyTorch port's `.pth`. Architecture, variant and training data are read from the metadata of
     our files; width, attention and input channels from the arrays. Weights for BGR images (`weights.channel_order`) are
-    converted to RGB, half precision to float32. Raises UserError for a path that cannot be read as a generator.
+    converted to RGB. Raises UserError for a path that cannot be read as a generator of finite weights.
     """
     path = SHIPPED if path is None or str(path) == SHIPPED_NAME else Path(path)
     if path.is_dir():
         path = next((path / name for name in (GENERATOR, CHECKPOINT) if (path / name).is_file()), path)
     arrays = weights.read(path)
-    arrays = {name: a.astype("float32") if a.dtype == "float16" else a for name, a in arrays.items()}
+    with np.errstate(over="ignore"):  # infinities are reported below
+        arrays = {name: a.astype(dtype, copy=False) if a.dtype.kind == "f" else a for name, a in arrays.items()}
     metadata = weights.read_metadata(path)
     try:
         variant = Variant.from_json(metadata["variant"]) if "variant" in metadata else None

@@ -9,11 +9,14 @@ from typing import Literal, cast, get_args
 
 from ca_numpy import attention
 from ca_numpy.attention import AttentionChoices
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, quoted, reason
 from ca_numpy.functional import Padding
 
 #: The second stage's attention branch (section 5.1, docs/ablations.md).
 AttentionKind = Literal["contextual", "none", "spatial-transformer", "appearance-flow"]
+
+# The layers keep the size of their input, which "valid" does not.
+_PADDINGS = tuple(padding for padding in get_args(Padding) if padding != "valid")
 
 
 def attention_kind(attention: object) -> AttentionKind:
@@ -37,6 +40,8 @@ class Variant:
     hole_is_one          (12) whether the network's mask channel is 1 in the hole, or 0
     coarse_is_detached   (14) whether stage two's gradients stop before stage one
     propagation          whether attention is propagated; on in both, off for an ablation
+
+    Raises ValueError for any other type or value; `hole_value` is in [-1, 1].
     """
 
     name: str
@@ -50,6 +55,22 @@ class Variant:
     coarse_is_detached: bool
     propagation: bool = True
 
+    def __post_init__(self) -> None:
+        name, hole = self.name, self.hole_value
+        right = dict.fromkeys((field.name for field in dataclasses.fields(self)), "True or False")
+        right |= {"name": "a short text", "attention": "AttentionChoices", "hole_value": "a number in [-1, 1]"}
+        right["padding"] = f"one of {', '.join(map(repr, _PADDINGS))}"
+        checked = {
+            "name": isinstance(name, str) and name.isprintable() and len(name) <= 80,
+            "attention": isinstance(self.attention, AttentionChoices),
+            "padding": self.padding in _PADDINGS,
+            "hole_value": type(hole) in (int, float) and -1 <= hole <= 1,
+        }
+        for field, what in right.items():
+            value = getattr(self, field)
+            if not checked.get(field, type(value) is bool):
+                raise ValueError(f"{field} must be {what}, got {quoted(value)}")
+
     def to_json(self) -> str:
         """All options, for a weight file's metadata."""
         return json.dumps(dataclasses.asdict(self))
@@ -61,8 +82,8 @@ class Variant:
             fields = json.loads(text)
             fields.pop("channel_order", None)  # in older files
             return cls(**fields | {"attention": AttentionChoices(**fields["attention"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as e:
-            raise UserError(f"its metadata's variant cannot be read ({e})") from e
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:  # the last: deeply nested
+            raise UserError(f"its metadata's variant cannot be read ({reason(e)})") from e
 
     @property
     def in_channels(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ca_numpy.engine.tensor import Tensor, tensor
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, listed
 from ca_numpy.registry import current_backend
 
 
@@ -38,17 +38,22 @@ class Module:
     def load_arrays(self, weights: Mapping[str, Any]) -> None:
         """Load values by name; each parameter and buffer keeps its shape and takes the array's dtype.
 
-        Other names are ignored, so one file may hold several networks. Raises UserError if a name is missing or has
-        another shape, leaving the module unchanged.
+        Other names are ignored, so one file may hold several networks. Raises UserError if a name is missing, has
+        another shape, or values that are not finite real numbers, leaving the module unchanged.
         """
         mine = self.parameters() | self.buffers()
+        lacking = [name for name in mine if name not in weights]
+        if lacking:
+            raise UserError(f"the weights lack {listed(lacking)} (of {len(mine)}): they belong to another architecture")
         for name, p in mine.items():
-            if name not in weights:
-                raise UserError(f"the weights lack {name!r}: they belong to another architecture")
             if tuple(weights[name].shape) != p.shape:
                 raise UserError(
                     f"{name!r} has shape {tuple(weights[name].shape)} in the weights but {p.shape} in the network: "
                     "build the network with the width and size used in training"
+                )
+            if (array := np.asarray(weights[name])).dtype.kind != "f" or not np.isfinite(array).all():
+                raise UserError(
+                    f"{name!r} holds NaN, infinity or other values than real numbers: get the weights again"
                 )
         for name, p in mine.items():
             p.data = tensor(np.array(weights[name])).data  # a copy: the caller keeps the mapping

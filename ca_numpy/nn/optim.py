@@ -61,11 +61,13 @@ class Adam:
         return {f"{prefix}/{k}/{name}": to_numpy(a) for k, d in (("m", self.m), ("v", self.v)) for name, a in d.items()}
 
     def load_arrays(self, prefix: str, arrays: Mapping[str, Any]) -> None:
-        """Restore the moments; raises UserError, changing nothing, if one is missing or has another shape."""
+        """Restore the moments; raises UserError, changing nothing, if one is missing, misshapen or not finite."""
         for name, p in self.parameters.items():
             for full in (f"{prefix}/m/{name}", f"{prefix}/v/{name}"):
                 if full not in arrays or tuple(arrays[full].shape) != p.shape:
                     raise UserError(f"the checkpoint has no {full!r} of shape {p.shape}: its architecture differs")
+                if not np.isfinite(np.asarray(arrays[full])).all():
+                    raise UserError(f"the checkpoint's {full!r} holds NaN or infinity: resume from another one")
         asarray = current_backend().asarray
         for name in self.parameters:
             self.m[name], self.v[name] = (asarray(arrays[f"{prefix}/{key}/{name}"]) for key in "mv")

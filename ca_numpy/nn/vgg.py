@@ -11,11 +11,8 @@ docs/ablations.md shows how to convert torchvision's weights.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor
 from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.errors import UserError
+from ca_numpy.weights import npz_file
 
 #: The first four blocks of Simonyan and Zisserman's configuration D, with 2×2 max pooling in between.
 BLOCKS = tuple(tuple(f"conv{block}_{n}" for n in range(1, layers + 1)) for block, layers in enumerate((2, 2, 3, 3), 1))
@@ -69,13 +67,7 @@ class Vgg16:
     def load(cls, path: str | PathLike[str]) -> Vgg16:
         """Load from an `.npz` file, without pickle. Raises UserError for an unreadable or unsuitable file."""
         wanted = [*(f"{name}_{part}" for block in BLOCKS for name in block for part in "Wb"), "mean", "scale"]
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                weights = {name: archive[name] for name in wanted if name in archive}
-        except (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as e:
-            reason = " ".join(str(e).split())
-            raise UserError(f"{str(path)!r} is not a usable .npz file of VGG-16 weights ({reason})") from e
-        return cls(weights, source=str(path))
+        return cls(npz_file.read(path, wanted), source=str(path))
 
     def __call__(self, x: TensorLike) -> list[Tensor]:
         x = as_tensor(x)

@@ -5,25 +5,23 @@
     read("weights.safetensors")       our own format, written by write("weights.safetensors", arrays)
     read("weights.npz")               NumPy's
 
-Neither TensorFlow nor torch is needed, and nothing in a file is ever executed. `tf_bundle`, `torch_zip` and
-`safetensors_file` read one format each; `names` translates between naming schemes.
+Neither TensorFlow nor torch is needed, and nothing in a file is ever executed. `tf_bundle`, `torch_file`,
+`safetensors_file` and `npz_file` read one format each; `names` translates between naming schemes.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import zipfile
-import zlib
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.errors import UserError
-from ca_numpy.weights import names, safetensors_file, tf_bundle, torch_zip
+from ca_numpy.errors import UserError, quoted
+from ca_numpy.weights import names, npz_file, safetensors_file, tf_bundle, torch_file
+from ca_numpy.weights.limits import Archive, refusing
 from ca_numpy.weights.names import Naming, canonical, naming
 from ca_numpy.weights.safetensors_file import write
 
@@ -31,7 +29,7 @@ __all__ = ["Naming", "canonical", "channel_order", "naming", "origin", "read", "
 
 _SUPPORTED = (
     "supported are .safetensors, .npz, TensorFlow V2 checkpoints (.index with its .data-* files) and "
-    "PyTorch's zip format (.pth, .pt, .ckpt)"
+    "PyTorch's state dicts (.pth, .pt, .ckpt)"
 )
 
 
@@ -73,6 +71,8 @@ def channel_order(path: str | PathLike[str]) -> Literal["rgb", "bgr"]:
     """
     file = _locate(Path(path))
     said = read_metadata(file).get("channel_order")
+    if said not in ("rgb", "bgr", None):
+        raise UserError(f"{file}: its metadata's channel_order is neither 'rgb' nor 'bgr': {quoted(said)}")
     return "bgr" if said == "bgr" or (said is None and (_kind(file) == "tf" or origin(file) == "fgvc")) else "rgb"
 
 
@@ -120,7 +120,7 @@ def _kind(file: Path) -> str:
     """The format of a file, detected from its first or last bytes, or its suffix if they are damaged."""
     try:
         with file.open("rb") as stream:
-            head = stream.read(16)
+            head = stream.read(32)
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(size - len(tf_bundle.MAGIC), 0))
             tail = stream.read()
@@ -136,8 +136,8 @@ def _kind(file: Path) -> str:
         return _kind_of_zip(file)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
         return "safetensors"
-    if head.startswith(torch_zip.LEGACY_MAGIC):
-        raise UserError(f"{file}: {torch_zip.LEGACY_REFUSAL}")
+    if torch_file.is_legacy(head):
+        return "torch"
     if head.startswith(b"\x80"):
         raise UserError(f"{file}: a Python pickle, which could run code and is never read; {_SUPPORTED}")
     by_suffix = {".index": "tf", ".safetensors": "safetensors"}
@@ -147,11 +147,8 @@ def _kind(file: Path) -> str:
 
 
 def _kind_of_zip(file: Path) -> str:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{file}: damaged or truncated archive ({error}); copy or download it again") from error
+    with refusing(file, "archive"), Archive(file) as archive:
+        members = archive.names
     if any(member.endswith("/data.pkl") for member in members):
         return "torch"
     if members and all(member.endswith(".npy") for member in members):
@@ -174,13 +171,4 @@ def _read_tf(file: Path) -> dict[str, NDArray[Any]]:
     return tf_bundle.read(prefix, wanted)
 
 
-def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file}: not a usable .npz file ({reason}); save it again with np.savez") from error
-
-
-_READERS = {"tf": _read_tf, "torch": torch_zip.read, "npz": _read_npz, "safetensors": safetensors_file.read}
+_READERS = {"tf": _read_tf, "torch": torch_file.read, "npz": npz_file.read, "safetensors": safetensors_file.read}

@@ -19,11 +19,21 @@ _POLYNOMIAL = np.uint32(0x82F63B78)  # Castagnoli's, bit-reversed, as the regist
 # The standard initialises the register to all ones. Reading these four bytes from a zero register gives exactly
 # that state, so everything after them is linear.
 _PREAMBLE = bytes.fromhex("54641f64")
+_PIECE = 1 << 20  # bytes at a time, as the tournament takes many times their memory
 
 
 def crc32c(data: bytes) -> int:
     """CRC-32C of `data`, as an unsigned 32-bit number: `crc32c(b"123456789") == 0xE3069283`."""
-    message = _PREAMBLE + data
+    crc = _crc(_PREAMBLE + data[: len(data) % _PIECE])
+    for start in range(len(data) % _PIECE, len(data), _PIECE):  # a register acts as if added to the next four bytes
+        piece = bytearray(data[start : start + _PIECE])
+        piece[:4] = (int.from_bytes(piece[:4], "little") ^ crc).to_bytes(4, "little")
+        crc = _crc(piece)
+    return crc ^ 0xFFFFFFFF
+
+
+def _crc(message: bytes | bytearray) -> int:
+    """The register after reading a message, from a zero register."""
     leading_zeros = bytes(-len(message) % 4)  # they leave a zero register unchanged
     words = np.frombuffer(leading_zeros + message, "<u4").astype(np.uint32)
     zeros = _read_four_zero_bytes()
@@ -33,7 +43,7 @@ def crc32c(data: bytes) -> int:
             crc = np.concatenate([np.zeros(1, np.uint32), crc])
         crc = _apply(zeros, crc[0::2]) ^ crc[1::2]
         zeros = _apply(zeros, zeros)
-    return int(crc[0]) ^ 0xFFFFFFFF
+    return int(crc[0])
 
 
 def masked_crc32c(data: bytes) -> int:

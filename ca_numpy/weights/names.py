@@ -15,21 +15,22 @@ authors', with other names and another order of axes:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, listed, quoted
 
 Naming = Literal["authors", "daa233", "fgvc"]
 
 _NETWORKS = ("inpaint_net/", "discriminator/")
-_BEGINNINGS: dict[Naming, tuple[str, ...]] = {
-    "authors": _NETWORKS,
-    "daa233": ("coarse_generator.", "fine_generator.", "localD.", "globalD."),
-    "fgvc": ("stage_1.", "stage_2."),
+_NAMES: dict[Naming, re.Pattern[str]] = {
+    "authors": re.compile(r"(?:^|\.)(?=(?:inpaint_net|discriminator)/)"),
+    "daa233": re.compile(r"(?:^|\.)(?=(?:coarse_generator|fine_generator|localD|globalD)\.)"),
+    "fgvc": re.compile(r"(?:^|\.)(?=stage_[12]\.(?:down|atrous|up|down_conv_branch|down_attn_branch|CAttn)\.)"),
 }
 
 _ENCODER = ("conv1", "conv2_downsample", "conv3", "conv4_downsample", "conv5", "conv6")
@@ -37,10 +38,10 @@ _ATROUS = ("conv7_atrous", "conv8_atrous", "conv9_atrous", "conv10_atrous")
 _AFTER_ATTENTION = ("conv9", "conv10")
 _DECODER = ("conv11", "conv12", "conv13", "conv14", "conv15", "conv16", "conv17")
 
-# Prefixes added by training scripts, `DataParallel` and `Module` attributes.
-_WRAPPERS = {"module", "state_dict", "model", "generator", "netG", "G", "net"}
-# Other entries of a checkpoint.
-_OTHER_STATE = ("optim", "sched", "scaler")
+# Added by PyTorch to the names of what it wraps, anywhere: DataParallel, torch.compile, FSDP, checkpointing.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Dicts in a checkpoint that may repeat the parameters' names.
+_OTHER_STATE = re.compile(r"(?:^|\.)(?:opt|sched|scaler)")
 
 
 def canonical(names: Iterable[str]) -> list[str]:
@@ -53,9 +54,9 @@ def canonical(names: Iterable[str]) -> list[str]:
 
 def naming(names: Iterable[str]) -> Naming | None:
     """The naming scheme of these names, or None if unknown."""
-    stripped = [_strip_wrappers(name) for name in names]
-    for origin, beginnings in _BEGINNINGS.items():
-        if any(name.startswith(beginnings) for name in stripped):
+    plain = [_plain(name) for name in names]
+    for origin, beginning in _NAMES.items():
+        if any(beginning.match(name) for name in plain if name):
             return origin
     return None
 
@@ -63,36 +64,43 @@ def naming(names: Iterable[str]) -> Naming | None:
 def to_authors(state: Mapping[str, NDArray[Any]], *, source: str) -> dict[str, NDArray[Any]]:
     """Translate a port's state dict to the authors' names, kernels O I H W → H W I O and (out, in) → (in, out).
 
-    A critic's dense layer reads features flattened in the order C H W in torch and H W C in TensorFlow, so its rows
-    are permuted. Arrays already under the authors' names are unchanged. Optimiser states are dropped.
+    The network may be at any depth of a checkpoint (`netG.module.…`), twice only if both are equal. Everything else is
+    dropped. A critic's dense layer reads features flattened in the order C H W in torch and H W C in TensorFlow, so its
+    rows are permuted. Arrays already under the authors' names are unchanged.
 
     source: the file, for messages.
-    Raises UserError for names of no known port, a parameter that the port's network lacks, and mismatched shapes.
+    Raises UserError for names of no known port, a parameter that the port's network lacks, two networks that differ,
+    and mismatched shapes.
     """
-    weights = {name: array for name, array in state.items() if not name.startswith(_OTHER_STATE)}
-    origin = naming(weights)
+    origin = naming(state)
     if origin is None:
         raise UserError(
-            f"{source}: parameters of an unknown network: {_first(weights)}; supported are the authors' names "
+            f"{source}: parameters of an unknown network: {listed(state)}; supported are the authors' names "
             "and those of the ports daa233/generative-inpainting-pytorch and FGVC"
         )
-    if origin == "authors":
-        bare = {_strip_wrappers(name): array for name, array in weights.items()}
-        return {name: bare[name] for name in canonical(bare)}
-    modules = _daa233_modules() if origin == "daa233" else _fgvc_modules()
-    renamed: dict[str, tuple[str, NDArray[Any]]] = {}
-    unknown = []
-    for name, array in weights.items():
-        module, _, leaf = _strip_wrappers(name).rpartition(".")
-        if module not in modules or leaf not in ("weight", "bias"):
-            unknown.append(name)
+    weights: dict[str, tuple[str, NDArray[Any]]] = {}
+    for name, array in state.items():
+        plain = _plain(name)
+        if plain is None or not _NAMES[origin].match(plain):
             continue
-        target = f"{modules[module]}/{'kernel' if leaf == 'weight' else 'bias'}"
-        if target in renamed:
-            raise UserError(f"{source}: {renamed[target][0]!r} and {name!r} are the same parameter; keep one")
-        renamed[target] = (name, array)
+        other, first = weights.setdefault(plain, (name, array))
+        if first is not array and not np.array_equal(first, array):
+            raise UserError(
+                f"{source}: {quoted(other)} and {quoted(name)} are the same parameter with different values; "
+                "keep one of the two networks"
+            )
+    if origin == "authors":
+        return {name: weights[name][1] for name in canonical(weights)}
+    modules = _daa233_modules() if origin == "daa233" else _fgvc_modules()
+    renamed, unknown = {}, []
+    for plain, (name, array) in weights.items():
+        module, _, leaf = plain.rpartition(".")
+        if module in modules and leaf in ("weight", "bias"):
+            renamed[f"{modules[module]}/{'kernel' if leaf == 'weight' else 'bias'}"] = (name, array)
+        else:
+            unknown.append(name)
     if unknown:
-        raise UserError(f"{source}: looks like the port {origin}, but that network has no {_first(unknown)}")
+        raise UserError(f"{source}: looks like the port {origin}, but that network has no {listed(unknown)}")
     return _transpose(renamed, source=source)
 
 
@@ -104,18 +112,18 @@ def _transpose(renamed: Mapping[str, tuple[str, NDArray[Any]]], *, source: str) 
         dense = "_fc/" in target
         expected = 1 if target.endswith("/bias") else 2 if dense else 4
         if array.ndim != expected:
-            raise UserError(f"{source}: {name!r} has shape {array.shape}, but {expected} axes are expected")
+            raise UserError(f"{source}: {quoted(name)} has shape {array.shape}, but {expected} axes are expected")
         if expected == 4:
             array = oihw_to_hwio(array)
         elif expected == 2:
             # dout_local_fc follows discriminator_local/conv4, whose bias has one number per channel
             last = target.replace("dout_", "discriminator_").replace("_fc/kernel", "/conv4/bias")
             if last not in renamed:
-                raise UserError(f"{source}: holds {name!r} without the convolutions before it")
+                raise UserError(f"{source}: holds {quoted(name)} without the convolutions before it")
             try:
                 array = dense_to_hwc(array, channels=renamed[last][1].size)
             except UserError as error:
-                raise UserError(f"{source}: {name!r}: {error}") from error
+                raise UserError(f"{source}: {quoted(name)}: {error}") from error
         result[target] = array
     return result
 
@@ -189,17 +197,8 @@ def _fgvc_modules() -> dict[str, str]:
     return modules
 
 
-def _strip_wrappers(name: str) -> str:
-    """`netG.module.coarse_generator…` → `coarse_generator…`"""
-    head, dot, rest = name.partition(".")
-    while dot and head in _WRAPPERS:
-        name = rest
-        head, dot, rest = name.partition(".")
-    return name
-
-
-def _first(names: Iterable[str]) -> str:
-    """The first three names, and the number of others, for a message."""
-    names = sorted(names)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(map(repr, names[:3])) or "none") + more
+def _plain(name: str) -> str | None:
+    """`netG.module.coarse_generator.…` → `coarse_generator.…`; None for other names, and in an optimiser's state."""
+    bare = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    found = next((match for pattern in _NAMES.values() if (match := pattern.search(bare))), None)
+    return None if found is None or _OTHER_STATE.search(bare[: found.start()]) else bare[found.end() :]

@@ -6,25 +6,26 @@
     the rest   the arrays in row-major order, little-endian, at these offsets
 
 Files are read by the `safetensors` library, which checks all bounds. They are written here because the library writes
-metadata in random order, and equal weights should give equal files.
+metadata in random order, and equal weights should give equal files. Ours have a checksum in the metadata, of the
+arrays and the other metadata, whatever their order; it is verified where a file has one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, deserialize, safe_open
 
 from ca_numpy.atomic import replacing
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, quoted, reason
 
 _TAGS = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32",
@@ -32,24 +33,66 @@ _TAGS = {
 }  # fmt: skip
 
 
+_DTYPES = {tag: np.dtype(name).newbyteorder("<") for name, tag in _TAGS.items()} | {"BF16": np.dtype("<u2")}
+_CHECKSUM = "sha256"
+
+
 def read(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of a `.safetensors` file. Raises UserError for an unreadable, truncated or damaged file."""
+    """All arrays of a `.safetensors` file, its checksum verified if it has one. bfloat16 becomes float32.
+
+    Raises UserError for an unreadable, truncated or damaged file, and data types that NumPy lacks (float8).
+    """
     try:
-        return dict(load_file(path))
+        stored: list[tuple[str, dict[str, Any]]] = sorted(
+            deserialize(Path(path).read_bytes()), key=lambda pair: pair[0]
+        )
+        metadata = _metadata(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    except (TypeError, AttributeError, KeyError) as error:  # how the library fails on bfloat16 and float8
-        message = f"{os.fspath(path)}: holds a data type that NumPy lacks ({error}); convert it to float32"
-        raise UserError(message) from error
+    said = metadata.pop(_CHECKSUM, None)
+    if said is not None and said != _checksum(
+        ((name, e["dtype"], e["shape"], e["data"]) for name, e in stored), metadata
+    ):
+        why = f"its checksum differs: damaged, or changed by a program that kept the metadata {_CHECKSUM!r}"
+        raise UserError(f"{os.fspath(path)}: {why}; copy or save it again")
+    return {name: _array(path, name, entry) for name, entry in stored}
+
+
+def _array(path: str | PathLike[str], name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
+    if entry["dtype"] not in _DTYPES:
+        what = f"{quoted(name)} has the data type {quoted(entry['dtype'])}"
+        raise UserError(f"{os.fspath(path)}: {what}, which NumPy lacks; convert it to float32")
+    dtype = _DTYPES[entry["dtype"]]
+    try:
+        array: NDArray[Any] = np.ndarray(entry["shape"], dtype, entry["data"]).astype(dtype.newbyteorder("="))
+    except (ValueError, OverflowError) as error:  # an empty array can still have absurd dimensions
+        raise _unreadable(path, error) from error
+    if entry["dtype"] == "BF16":  # the upper half of a float32
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
+
+
+def _checksum(entries: Iterable[tuple[str, str, list[int], Any]], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the sorted arrays, (name, data type, shape, data), and the other metadata."""
+    digest = hashlib.sha256()
+    for *entry, data in entries:
+        digest.update(json.dumps(entry).encode())
+        digest.update(data)
+    digest.update(json.dumps(sorted(metadata.items())).encode())
+    return digest.hexdigest()
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
     """The metadata of a `.safetensors` file. Raises UserError for an unreadable, truncated or damaged file."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
+        return {key: text for key, text in _metadata(path).items() if key != _CHECKSUM}
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _metadata(path: str | PathLike[str]) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
 
 
 def write(
@@ -76,40 +119,36 @@ def write(
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Iterator[bytes]:
-    """The file in pieces, one per array. Errors are raised before the first piece."""
+def _chunks(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> list[bytes]:
+    """The file in pieces, one per array."""
     if not all(isinstance(text, str) for text in [*arrays, *metadata, *metadata.values()]):
         raise UserError(f"{path}: names and metadata must be text; convert them with str()")
-    table: dict[str, Any] = {}
-    if metadata:
-        table["__metadata__"] = dict(sorted(metadata.items()))
-    offset = 0
-    for name in sorted(arrays):
-        array = arrays[name]
-        if name == "__metadata__":
-            raise UserError(f"{path}: '__metadata__' is reserved by the format; rename that array")
+    if _CHECKSUM in metadata or "__metadata__" in arrays:
+        raise UserError(f"{path}: '__metadata__' and the metadata {_CHECKSUM!r} are reserved; rename yours")
+    for name, array in arrays.items():
         if array.dtype.name not in _TAGS:
             raise UserError(f"{path}: {name!r} has dtype {array.dtype}, which .safetensors lacks; convert it")
-        end = offset + array.nbytes
-        tag = _TAGS[array.dtype.name]
-        table[name] = {"dtype": tag, "shape": list(array.shape), "data_offsets": [offset, end]}
-        offset = end
+    entries = [
+        (name, _TAGS[arrays[name].dtype.name], list(arrays[name].shape), _bytes(arrays[name]))
+        for name in sorted(arrays)
+    ]
+    table: dict[str, Any] = {}
+    table["__metadata__"] = dict(sorted((metadata | {_CHECKSUM: _checksum(entries, metadata)}).items()))
+    offset = 0
+    for name, tag, shape, data in entries:
+        table[name] = {"dtype": tag, "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
     try:
         header = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{path}: a name or metadata is not valid Unicode ({error.reason})") from error
     header += b" " * (-len(header) % 8)  # align the data to eight bytes
-    return _pieces(header, arrays)
+    return [len(header).to_bytes(8, "little"), header, *(data for *_, data in entries)]
 
 
-def _pieces(header: bytes, arrays: dict[str, NDArray[Any]]) -> Iterator[bytes]:
-    yield len(header).to_bytes(8, "little")
-    yield header
-    for name in sorted(arrays):
-        array = arrays[name]
-        yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+def _bytes(array: NDArray[Any]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _unreadable(path: str | PathLike[str], error: Exception) -> UserError:
-    reason = " ".join(str(error).split())
-    return UserError(f"{os.fspath(path)}: not a complete .safetensors file ({reason}); copy or save it again")
+    return UserError(f"{os.fspath(path)}: not a complete .safetensors file ({reason(error)}); copy or save it again")

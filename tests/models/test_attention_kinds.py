@@ -93,7 +93,7 @@ def test_a_file_knows_its_kind(tmp_path: Any, kind: Any, variant: str) -> None:
     save(tmp_path / "mine.safetensors", generator)
     np.savez(tmp_path / "mine.npz", **generator.arrays())
     for name in ("mine.safetensors", "mine.npz"):
-        loaded = ca_numpy.load(tmp_path / name)
+        loaded = ca_numpy.load(tmp_path / name, dtype="float64")
         assert loaded.attention == kind
         for a, b in zip(loaded(*pictures()), generator(*pictures()), strict=True):
             assert np.array_equal(a.numpy(), b.numpy())

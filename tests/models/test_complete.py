@@ -82,7 +82,7 @@ def test_the_fgvc_port_sees_bgr_and_is_turned(monkeypatch: pytest.MonkeyPatch, t
     """Its names say so, as the authors' format does."""
     monkeypatch.setattr(weights, "origin", lambda path: "fgvc")
     np.savez(tmp_path / "port.npz", **MODEL.arrays())
-    loaded = ca_numpy.load(tmp_path / "port.npz")
+    loaded = ca_numpy.load(tmp_path / "port.npz", dtype="float64")
     first = "inpaint_net/conv1/kernel"
     assert np.array_equal(loaded.arrays()[first][:, :, :3], MODEL.arrays()[first][:, :, 2::-1])
     assert loaded.learnt == Learnt(hole=128, size=256)
@@ -103,7 +103,7 @@ def test_incomplete_weights_are_one_line_in_either_order(name: str, order: str, 
 
 def test_bare_arrays_are_rgb_and_say_nothing_of_their_training(tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", **MODEL.arrays())
-    loaded = ca_numpy.load(tmp_path / "bare.npz")
+    loaded = ca_numpy.load(tmp_path / "bare.npz", dtype="float64")
     assert all(np.array_equal(a, MODEL.arrays()[name]) for name, a in loaded.arrays().items())
     assert loaded.learnt == Learnt()
 

@@ -157,3 +157,10 @@ def test_without_a_tape_the_score_is_the_same() -> None:
         bare = critic(x)
     assert np.array_equal(taped.numpy(), bare.numpy())
     assert bare.op is None
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3, 100_000), (5, 5, 3), (5, 5, 3, 0)])
+def test_a_width_that_the_other_weights_lack_takes_no_memory(shape: tuple[int, ...]) -> None:
+    first = "discriminator/discriminator_local/conv1/kernel"
+    with pytest.raises(UserError, match=first):
+        Critic.from_tf(draw_weights("local", width=1, positions=1) | {first: np.zeros(shape)}, "local")

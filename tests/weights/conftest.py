@@ -141,8 +141,12 @@ def table(
     restart_interval: int = 16,
     compression: int = 0,
     raw_block: bytes | None = None,
+    repeats: int = 1,
 ) -> bytes:
-    """A whole table file. `raw_block` replaces the first data block's contents, with a valid checksum."""
+    """A whole table file. `raw_block` replaces the first data block's contents, with a valid checksum.
+
+    The index names each block `repeats` times.
+    """
     file, handles = bytearray(), []
 
     def append(contents: bytes, kind: int) -> bytes:
@@ -158,7 +162,7 @@ def table(
             contents = raw_block
         handles.append(((some[-1][0] if some else b"") + b"~", append(contents, compression)))
     meta = append(block([], restart_interval=16), 0)
-    index = append(block(handles, restart_interval=1), 0)
+    index = append(block(handles * repeats, restart_interval=1), 0)
     return bytes(file) + (meta + index).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
@@ -263,8 +267,8 @@ def storage(key: str, length: int, kind: str = "FloatStorage") -> Persistent:
     return Persistent(("storage", Named("torch", kind), key, "cpu", length))
 
 
-def tensor(where: Persistent, offset: Any, size: Any, stride: Any) -> Call:
-    return Call(REBUILD, (where, offset, size, stride, False, Call(ORDERED_DICT, ())))
+def tensor(where: Persistent, offset: Any, size: Any, stride: Any, *metadata: Any) -> Call:
+    return Call(REBUILD, (where, offset, size, stride, False, Call(ORDERED_DICT, ()), *metadata))
 
 
 def write_torch(path: Path, value: Any, storages: dict[str, bytes], *, root: str = "archive", **members: bytes) -> None:
@@ -287,6 +291,14 @@ def write_state(path: Path, arrays: dict[str, np.ndarray], *, wrap: Callable[[An
     write_torch(path, wrap(state), storages)
 
 
+def write_legacy(path: Path, value: Any, storages: dict[str, tuple[int, bytes]], *, keys: Any = None) -> None:
+    """A file as torch wrote it before version 1.6; storages: {key: (number of elements, their bytes)}."""
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    parts = [0x1950A86A20F9469CFC6C, 1001, machine, value, sorted(storages) if keys is None else keys]
+    file = b"".join(b"\x80\x02" + pickled(part) + b"." for part in parts)
+    path.write_bytes(file + b"".join(struct.pack("<q", n) + data for n, data in map(storages.get, sorted(storages))))
+
+
 class TorchFiles:
     """The pieces above under one roof."""
 
@@ -296,6 +308,7 @@ class TorchFiles:
     storage = staticmethod(storage)
     tensor = staticmethod(tensor)
     write = staticmethod(write_torch)
+    write_legacy = staticmethod(write_legacy)
     write_state = staticmethod(write_state)
 
 

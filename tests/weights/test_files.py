@@ -1,5 +1,6 @@
 """`read` takes every supported file, whatever its name; `write` is atomic and deterministic to the byte."""
 
+import hashlib
 import json
 import os
 import re
@@ -120,7 +121,7 @@ def test_a_folder_must_hold_exactly_one_checkpoint(tmp_path, refused):
 
 UNREADABLE = {
     "w.pth": (b"\x80\x04K\x01.", "pickle"),
-    "w.pt": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "before version 1.6"),
+    "w.pt": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "before seeing STOP"),
     "w.h5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "supported are .safetensors, .npz"),
     "w.txt": (b"hello", "unknown format"),
     "w.npz": (b"PK\x03\x04 and no more", "truncated"),
@@ -138,7 +139,7 @@ def test_other_files_are_refused_with_what_is_supported(tmp_path, refused, name)
     (tmp_path / name).write_bytes(contents)
     with refused(tmp_path / name, words):
         weights.read(tmp_path / name)
-    if name not in ("w.index",):  # whose metadata is none
+    if name not in ("w.index", "w.pt"):  # whose metadata is none
         with refused(tmp_path / name, words):
             weights.read_metadata(tmp_path / name)
 
@@ -165,7 +166,7 @@ def test_the_checkpoint_of_another_network_is_refused(bundles, torch_files, tmp_
 def test_an_npz_file_with_objects_or_damage_is_refused(tmp_path, refused):
     path = tmp_path / "w.npz"
     np.savez(path, a=np.array([{}], object))
-    with refused(path, "allow_pickle"):
+    with refused(path, "'a.npy'", "Python objects"):
         weights.read(path)
     np.savez_compressed(path, a=np.arange(1000))
     data = bytearray(path.read_bytes())
@@ -212,6 +213,15 @@ def test_arrays_and_metadata_round_trip_and_equal_input_gives_equal_bytes(arrays
         assert sorted(os.listdir(folder)) == ["a.safetensors", "b.safetensors"]
 
 
+CHECKSUM = hashlib.sha256(
+    b'["a", "U8", []]'
+    + bytes([7])
+    + b'["b", "F32", [2]]'
+    + struct.pack("<2f", 1, 2)
+    + b'[["y", "\\u00fc"], ["z", "1"]]'
+).hexdigest()
+
+
 def test_the_bytes_are_those_of_the_format(tmp_path):
     path = tmp_path / "w.safetensors"
     weights.write(path, {"b": np.float32([1, 2]), "a": np.uint8(7)}, metadata={"z": "1", "y": "ü"})
@@ -219,7 +229,7 @@ def test_the_bytes_are_those_of_the_format(tmp_path):
     (length,) = struct.unpack("<Q", data[:8])
     assert length % 8 == 0
     assert json.loads(data[8 : 8 + length]) == {
-        "__metadata__": {"y": "ü", "z": "1"},
+        "__metadata__": {"sha256": CHECKSUM, "y": "ü", "z": "1"},
         "a": {"dtype": "U8", "shape": [], "data_offsets": [0, 1]},
         "b": {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]},
     }
@@ -278,6 +288,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypa
         ({"a": np.ones(2, complex)}, None, "complex128"),
         ({"a": np.array(["text"])}, None, "'a' has dtype <U4"),
         ({"__metadata__": KERNEL}, None, "reserved"),
+        ({"a": KERNEL}, {"sha256": "0"}, "reserved"),
         ({1: KERNEL}, None, "must be text"),
         ({"a": KERNEL}, {"epoch": 3}, "str()"),
         ({"a": KERNEL}, {3: "x"}, "str()"),
@@ -319,11 +330,51 @@ def test_a_truncated_safetensors_file_is_refused(keep):
             assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("tag", ["BF16", "F8_E4M3"])
-def test_number_formats_without_numpy_counterpart_are_refused(tmp_path, refused, tag):
-    size = {"BF16": 2, "F8_E4M3": 1}[tag]
-    table = json.dumps({"x": {"dtype": tag, "shape": [1], "data_offsets": [0, size]}}).encode()
+def write_raw(path, data, *, dtype, shape, **metadata):
+    table = {"x": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}
+    header = json.dumps(table | ({"__metadata__": metadata} if metadata else {})).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+def test_number_formats_without_numpy_counterpart_are_refused(tmp_path, refused):
     path = tmp_path / "w.safetensors"
-    path.write_bytes(struct.pack("<Q", len(table)) + table + bytes(size))
-    with refused(path, "float32"):
+    write_raw(path, bytes(1), dtype="F8_E4M3", shape=[1])
+    with refused(path, "'F8_E4M3'", "float32"):
         weights.read(path)
+
+
+@given(hnp.arrays(np.uint16, 6))
+def test_bfloat16_becomes_the_float32_of_the_same_value(words):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "w.safetensors"
+        write_raw(path, words.astype("<u2").tobytes(), dtype="BF16", shape=[2, 3])
+        x = weights.read(path)["x"]
+    sign, exponent, fraction = words >> 15, (words >> 7 & 255).astype(int), words & 127  # as the format is defined
+    value = np.where(exponent, 128 + fraction, 2 * fraction) * 2.0 ** (exponent - 134.0)
+    value[exponent == 255] = np.inf
+    value[(exponent == 255) & (fraction > 0)] = np.nan
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x.ravel(), np.where(sign, -value, value))
+
+
+def test_a_checksum_is_verified_and_files_without_one_load(tmp_path, refused):
+    path = tmp_path / "w.safetensors"
+    weights.write(path, OURS, metadata={"variant": "1.0"})
+    for old, new in [(b"variant", b"varient"), (b'"1.0"', b'"1.5"'), (b"conv1/bias", b"conv2/bias"), (b"@@", b"@A")]:
+        data = path.read_bytes()
+        assert old in data
+        path.write_bytes(data.replace(old, new, 1))
+        with refused(path, "checksum"):
+            weights.read(path)
+        path.write_bytes(data)
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    safetensors.numpy.save_file(tensors, path, metadata=metadata)  # another order, the same contents
+    assert same(weights.read(path))
+    tensors["inpaint_net/conv1/bias"] += 1
+    safetensors.numpy.save_file(tensors, path, metadata=metadata)
+    with refused(path, "'sha256'"):
+        weights.read(path)
+    safetensors.numpy.save_file(tensors, path)
+    assert same(weights.read(path), tensors)

@@ -237,7 +237,7 @@ def test_ambiguous_and_misshapen_parameters_are_refused(refused):
     weight = np.ones((1, 1, 3, 3))
     twice = {
         "netG.coarse_generator.conv1.conv.weight": weight,
-        "module.coarse_generator.conv1.conv.weight": weight,
+        "module.coarse_generator.conv1.conv.weight": 2 * weight,
     }
     with refused("a.pth", "same parameter"):
         names.to_authors(twice, source="a.pth")
