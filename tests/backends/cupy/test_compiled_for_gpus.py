@@ -19,13 +19,10 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 #: cores fed with BF16, or number by number where four cannot be fetched at once, take more: one block at a time.
 FOR_TWO_BLOCKS = 128
 #: Bytes of a thread's registers that are kept in memory: on sm_100 and sm_120, in two kernels in float64; from sm_86 on,
-#: in the small tile in BF16; on sm_100, in the wide one's weight gradient where numbers are fetched one by one.
-MAY_SPILL = {
-    "improve_fieldId": 12, "adamId": 24, "convolveI10TensorTileI4BF16Li8ELi1ELi2ELi4": 16,
-    "correlateI10TensorTileI4TF32Li2ELi4ELi4ELi4EELi1ELi1": 12,
-}  # fmt: skip
-#: Of the 84 instances of the convolutions, these architectures compile only the fast ones, which fetch four numbers at a
-#: time: sm_80 and sm_90, of the same families, compile all, and each takes half a minute.
+#: in the small tile in BF16.
+MAY_SPILL = {"improve_fieldId": 12, "adamId": 24, "convolveI10TensorTileI4BF16Li8ELi1ELi2ELi4": 16}
+#: Of the convolutions' 84 instances these compile only the fast ones, which fetch four numbers at a time: all take half a
+#: minute, and sm_80 and sm_90 are of the same families.
 RELATED = ("sm_86", "sm_89", "sm_100", "sm_120")
 #: Bytes of shared memory that a kernel may have without asking for more.
 MOST_SHARED = 48 << 10
