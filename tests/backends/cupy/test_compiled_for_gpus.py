@@ -18,10 +18,10 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 #: Registers are 65536 to a multiprocessor: with 256 threads to a block, 128 for each leave room for two blocks. Tensor
 #: cores fed with BF16, or number by number where four cannot be fetched at once, take more: one block at a time.
 FOR_TWO_BLOCKS = 128
-#: Bytes of a thread's registers that are kept in memory: on sm_100 and sm_120, in two kernels in float64; from sm_86 on,
-#: in the small tile in BF16.
+#: Bytes of a thread's registers kept in memory: on sm_100 and sm_120, in two kernels in float64; from sm_86 on, in
+#: the small tile in BF16.
 MAY_SPILL = {"improve_fieldId": 12, "adamId": 24, "convolveI10TensorTileI4BF16Li8ELi1ELi2ELi4": 16}
-#: Of the convolutions' 84 instances these compile only the fast ones, which fetch four numbers at a time: all take half a
+#: Of the 84 instances of the convolutions these compile only the fast ones, with four numbers a fetch: all take half a
 #: minute, and sm_80 and sm_90 are of the same families.
 RELATED = ("sm_86", "sm_89", "sm_100", "sm_120")
 #: Bytes of shared memory that a kernel may have without asking for more.
