@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ca_numpy import machine
 from ca_numpy import registry as backends
@@ -32,6 +32,10 @@ from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stag
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import refuse_set
 
+#: Options that may be left out: in the help, without Python's None.
+PathOption = Annotated[Path | None, arg(metavar="PATH")]
+IntOption = Annotated[int | None, arg(metavar="INT")]
+
 
 @dataclass
 class Train:
@@ -41,13 +45,13 @@ class Train:
     preset: str = "quick"
     """Defaults for all options below: quick; medium, for a folder of pictures; finetune, to train the bundled weights
     on a folder; paper; or scenes, how the bundled weights were trained, in stages: repeat the command to resume."""
-    out: Path | None = None
+    out: PathOption = None
     """Folder of the run, to be created. Default: runs/001, runs/002, …; for stages runs/scenes."""
-    resume: Path | None = None
+    resume: PathOption = None
     """Folder of an interrupted run to resume, bit for bit."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
-    minutes: float | None = None
+    minutes: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
     """Print nothing."""
@@ -75,32 +79,32 @@ class Train:
 class Inpaint:
     """Fill the hole of a picture, or of every picture of a folder. The mask is white where something is missing."""
 
-    image: Positional[Path]
+    image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
     """The picture, in any format that Pillow reads; or a folder of pictures."""
-    mask: Positional[Path | None] = None
+    mask: Positional[Annotated[Path | None, arg(metavar="MASK")]] = None
     """An image of the same size, white = hole; or with the hole transparent. For a folder, a folder with masks of the
     same names, or one mask for all. Not needed with --box."""
     method: Method = "guided"
     """guided: copied pixels, arranged by the network; network: the paper's direct output; the others use no model."""
-    model: Path | None = None
+    model: PathOption = None
     """A run folder or weight file. Default: the bundled weights."""
-    out: Path | None = None
+    out: PathOption = None
     """Output file, or folder. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one; for a
     folder, FOLDER-inpainted beside it."""
     overwrite: bool = False
     """Replace results that exist. Without it, a folder's are left as they are, and only the missing ones are made."""
-    report: Path | None = None
+    report: PathOption = None
     """Write what became of each picture as JSON."""
     invert: bool = False
     """The hole is black, not white."""
     mask_kind: MaskKind = "auto"
     """white on black; transparent: erased; paint: of any colour, on an empty layer; difference: a copy of the picture
     with the hole painted over. auto decides among the first three, and refuses what is not clear."""
-    box: tuple[str, ...] = ()
+    box: Annotated[tuple[str, ...], arg(metavar="BOX ...")] = ()
     """Rectangles LEFT,TOP,WIDTH,HEIGHT to fill, in pixels; with or without a mask."""
     grow: int = 0
     """Widen the hole by this many pixels, for masks that are too tight."""
-    largest_hole: int | None = None
+    largest_hole: IntOption = None
     """Largest hole, in pixels, the model was trained on. Default: as its file says. Larger holes are filled at a
     reduced size, from their surroundings alone; 0 fills the whole picture at full size."""
     blend: bool = True
@@ -163,14 +167,14 @@ def _box(text: str) -> Box:
 class Evaluate:
     """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV, SSIM, SWD, over hole and whole picture."""
 
-    model: Positional[Path | None] = None
+    model: Positional[Annotated[Path | None, arg(metavar="MODEL")]] = None
     """A run folder or weight file. Default: the bundled weights."""
     methods: tuple[str, ...] = ()
     """Methods to compare: model, mean, guided, patchmatch, telea, navier-stokes, biharmonic, pypatchmatch. Default: the
     first two."""
-    data: str | None = None
+    data: Annotated[str | None, arg(metavar="DATA")] = None
     """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
-    size: int | None = None
+    size: IntOption = None
     """Side of the crops in pixels. Default: the training size for a run, else 256."""
     count: int = 32
     """Number of crops."""
@@ -178,13 +182,13 @@ class Evaluate:
     """A centred square, or drawn from the seed: one box, several, brush strokes, or these in turn."""
     seed: int = 0
     """Seed of the holes."""
-    pairs: Path | None = None
+    pairs: PathOption = None
     """List of pictures and holes, .json: used if it exists, else written, for others to repeat the evaluation."""
-    out: Path | None = None
+    out: PathOption = None
     """Also write the table to this .md or .json file."""
-    sheet: Path | None = None
+    sheet: PathOption = None
     """Also draw the first pictures to this .png file: input, each method, truth."""
-    against: Path | None = None
+    against: PathOption = None
     """A second model to compare with on the same pictures."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
@@ -208,7 +212,7 @@ class Data:
     """Folder to create."""
     licence: scenes.Licence = "public-domain"
     """Only pictures in the public domain, or all, including those under CC BY-SA. licences.csv lists each licence."""
-    deb: Path | None = None
+    deb: PathOption = None
     """The package file, if you have it. Default: download it with apt-get."""
 
     def run(self) -> None:
@@ -237,7 +241,7 @@ class Bench:
     """Compare with PyTorch. Default: if it is installed."""
     peer_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for PyTorch; auto uses CUDA if available and a cupy backend is timed."""
-    json: Path | None = None
+    json: PathOption = None
     """Also write every measured second to this file."""
 
     def run(self) -> None:

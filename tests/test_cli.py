@@ -246,3 +246,12 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
 def test_no_option_is_without_a_row(command):
     fields = {field.name for field in dataclasses.fields(command)} - {"image", "mask"}
     assert fields == set(OPTIONS[command])
+
+
+@pytest.mark.parametrize(("command", "names"), [("inpaint", "IMAGE MASK"), ("evaluate", "MODEL")])
+def test_the_help_names_arguments_as_people_do(command, names, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert names in told.splitlines()[0]
+    assert "None}" not in told
