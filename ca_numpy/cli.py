@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import arg as option
 
 from ca_numpy import machine
 from ca_numpy import registry as backends
@@ -33,8 +34,8 @@ from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import refuse_set
 
 #: Options that may be left out: in the help, without Python's None.
-PathOption = Annotated[Path | None, arg(metavar="PATH")]
-IntOption = Annotated[int | None, arg(metavar="INT")]
+PathOption = Annotated[Path | None, option(metavar="PATH")]
+IntOption = Annotated[int | None, option(metavar="INT")]
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Train:
     """Folder of an interrupted run to resume, bit for bit."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
-    minutes: Annotated[float | None, arg(metavar="FLOAT")] = None
+    minutes: Annotated[float | None, option(metavar="FLOAT")] = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
     """Print nothing."""
@@ -79,9 +80,9 @@ class Train:
 class Inpaint:
     """Fill the hole of a picture, or of every picture of a folder. The mask is white where something is missing."""
 
-    image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
+    image: Positional[Annotated[Path, option(metavar="IMAGE")]]
     """The picture, in any format that Pillow reads; or a folder of pictures."""
-    mask: Positional[Annotated[Path | None, arg(metavar="MASK")]] = None
+    mask: Positional[Annotated[Path | None, option(metavar="MASK")]] = None
     """An image of the same size, white = hole; or with the hole transparent. For a folder, a folder with masks of the
     same names, or one mask for all. Not needed with --box."""
     method: Method = "guided"
@@ -100,7 +101,7 @@ class Inpaint:
     mask_kind: MaskKind = "auto"
     """white on black; transparent: erased; paint: of any colour, on an empty layer; difference: a copy of the picture
     with the hole painted over. auto decides among the first three, and refuses what is not clear."""
-    box: Annotated[tuple[str, ...], arg(metavar="BOX ...")] = ()
+    box: Annotated[tuple[str, ...], option(metavar="BOX ...")] = ()
     """Rectangles LEFT,TOP,WIDTH,HEIGHT to fill, in pixels; with or without a mask."""
     grow: int = 0
     """Widen the hole by this many pixels, for masks that are too tight."""
@@ -167,12 +168,12 @@ def _box(text: str) -> Box:
 class Evaluate:
     """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV, SSIM, SWD, over hole and whole picture."""
 
-    model: Positional[Annotated[Path | None, arg(metavar="MODEL")]] = None
+    model: Positional[Annotated[Path | None, option(metavar="MODEL")]] = None
     """A run folder or weight file. Default: the bundled weights."""
     methods: tuple[str, ...] = ()
     """Methods to compare: model, mean, guided, patchmatch, telea, navier-stokes, biharmonic, pypatchmatch. Default: the
     first two."""
-    data: Annotated[str | None, arg(metavar="DATA")] = None
+    data: Annotated[str | None, option(metavar="DATA")] = None
     """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
     size: IntOption = None
     """Side of the crops in pixels. Default: the training size for a run, else 256."""

@@ -370,7 +370,7 @@ mask[24:40, 24:40] = 1
 
 
 def filled(model, picture):
-    return ca.inpaint(picture, mask, model=model, backend="numpy", blend=False)
+    return ca.inpaint(data.to_uint8(picture), mask, model=model, backend="numpy", blend=False)
 
 
 mine, theirs = filled(as_rgb, picture), filled(as_bgr, picture)

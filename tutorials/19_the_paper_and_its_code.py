@@ -471,7 +471,7 @@ print(f"with the first mask for all, sample 0 is {first_mask[0]:.2f} off and sam
 # %% tags=["predict"]
 rgb = Generator(width=4, rng=np.random.default_rng(0))
 bgr = Generator.from_tf(rgb.arrays(), channel_order="bgr")
-pair = photograph[0, :96, :96], whole[0, 40:136, 40:136]
+pair = data.to_uint8(photograph[0, :96, :96]), whole[0, 40:136, 40:136]
 by_rgb, by_bgr = (ca.inpaint(*pair, model=m, backend="numpy", blend=False).astype(int) for m in (rgb, bgr))
 turned = by_bgr - by_rgb
 bgr_levels = float(np.abs(turned[pair[1][..., 0] > 0]).mean())

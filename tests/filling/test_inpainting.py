@@ -125,7 +125,8 @@ def test_the_defaults_of_python_and_of_the_command_are_the_same(tmp_path, monkey
     results = []
     for options, same in given.items():
         model = tmp_path / "run.safetensors"
-        assert main(["inpaint", *files, "--model", str(model), "--out", str(tmp_path / "out.png"), *options]) == 0
+        out = ["--out", str(tmp_path / "out.png"), "--overwrite"]
+        assert main(["inpaint", *files, "--model", str(model), *out, *options]) == 0
         results.append(np.asarray(Image.open(tmp_path / "out.png")))
         np.testing.assert_array_equal(results[-1], ca_numpy.inpaint(*files, model=model, **same))
     assert len({result.tobytes() for result in results}) == len(given)  # each option changes something
