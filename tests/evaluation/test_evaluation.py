@@ -124,7 +124,9 @@ def test_a_run_is_measured_on_what_it_held_out_at_its_own_size(tmp_path):
 
 def test_a_broken_model_is_refused_rather_than_praised():
     broken = Generator.from_tf(MODEL.arrays())
-    for parameter in broken.parameters().values():  # as after a training that diverged; files with NaN are refused before
+    for (
+        parameter
+    ) in broken.parameters().values():  # as after a training that diverged; files with NaN are refused before
         parameter.data = np.full_like(parameter.data, np.nan)
     with pytest.raises(UserError, match="not finite"):
         ca_numpy.evaluate(broken, **SMALL)
