@@ -122,14 +122,15 @@ class Inpaint:
         return self._folder(options) if self.image.is_dir() else self._file(options)
 
     def _file(self, options: dict[str, Any]) -> int:
-        out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{read_photo(self.image).suffix}"))
+        photo = read_photo(self.image)
+        out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{photo.suffix}"))
         if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
         if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
             raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
         if out.exists() and not self.overwrite:
             raise UserError(f"{str(out)!r} exists: give another --out, or --overwrite")
-        photo = inpaint_photo(self.image, self.mask, quiet=False, **options)
+        photo = inpaint_photo(photo, self.mask, quiet=False, **options)
         if lost := "; ".join(photo.lost + photo.save(out)):
             print(f"ca-numpy: {quoted(out)} does not keep {lost}", file=sys.stderr)
         if self.report:

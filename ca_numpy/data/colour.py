@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class ColourSpace:
         return self._converted(image, self._from, "RGB")
 
     @staticmethod
-    def _converted(image: Floats, transform: Any, mode: Literal["RGB", "L"] | str) -> Floats:
+    def _converted(image: Floats, transform: Any, mode: str) -> Floats:
         levels = np.rint((image + 1) * 127.5).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(np.ascontiguousarray(levels[..., 0] if mode == "L" else levels))
         result: Any = ImageCms.applyTransform(picture, transform)

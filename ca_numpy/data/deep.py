@@ -126,7 +126,7 @@ def _chunk(kind: bytes, content: bytes | bytearray) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def encoded_tiff(samples: Array, *, alpha: bool, profile: bytes | None, resolution: Any, description: str) -> bytes:
+def encoded_tiff(samples: Array, *, alpha: bool, profile: bytes | None, resolution: Any) -> bytes:
     """A TIFF of samples H W C of any depth, alpha last if there is one, compressed without loss."""
     import tifffile
 
@@ -138,6 +138,6 @@ def encoded_tiff(samples: Array, *, alpha: bool, profile: bytes | None, resoluti
     tifffile.imwrite(
         out, samples[..., 0] if samples.shape[-1] == 1 else samples, photometric="minisblack" if grey else "rgb",
         planarconfig="contig" if samples.shape[-1] > 1 else None, iccprofile=profile, compression="zlib",
-        description=description, metadata=None, **options,
+        metadata=None, **options,
     )  # fmt: skip
     return out.getvalue()

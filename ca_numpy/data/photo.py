@@ -49,7 +49,7 @@ _HOLDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth value
 class Photo:
     """A picture in the terms of its file."""
 
@@ -194,7 +194,6 @@ class Photo:
             both = self.array() if self.array().ndim == 3 else self.samples
             return deep.encoded_tiff(
                 both, alpha=self.alpha is not None, profile=self.profile, resolution=self.resolution,
-                description=self.text.get("ImageDescription", ""),
             )  # fmt: skip
         if self.samples.dtype != np.uint8 and (self.array().ndim == 3):
             note = Image.new("L", (1, 1))

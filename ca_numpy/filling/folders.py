@@ -102,11 +102,12 @@ def _fill(
     overwrite: bool,
     options: dict[str, Any],
 ) -> None:
-    target = out / f"{base}{read_photo(image).suffix}"
+    photo = read_photo(image)
+    target = out / f"{base}{photo.suffix}"
     if target.exists() and not overwrite:
         report.there[name] = target.relative_to(out).as_posix()
         return
-    photo = inpaint_photo(image, mask, **options)
+    photo = inpaint_photo(photo, mask, **options)
     target.parent.mkdir(parents=True, exist_ok=True)
     if lost := photo.lost + photo.save(target):
         report.notes[name] = "; ".join(lost)

@@ -100,7 +100,7 @@ def inpaint(
 
 
 def inpaint_photo(
-    image: Picture,
+    image: Picture | Photo,
     mask: Picture | None = None,
     *,
     method: Method = "guided",
@@ -115,6 +115,8 @@ def inpaint_photo(
     quiet: bool = True,
 ) -> Photo:
     """As `inpaint`, with what a file says of its picture: profile, EXIF, resolution and text, for `Photo.save`.
+
+    The image may also be a photograph that was read before, by `ca_numpy.data.photo.read_photo`.
 
     Raises UserError as `inpaint`.
     """
@@ -134,7 +136,7 @@ def inpaint_photo(
 
 
 def inpaint_details(
-    image: Picture,
+    image: Picture | Photo,
     mask: Picture | None = None,
     *,
     method: Literal["guided", "network"] = "guided",
@@ -207,11 +209,14 @@ def read_pair(
 
 
 def _read(
-    image: Picture, mask: Picture | None, *, boxes: Sequence[Box] = (), **options: Any
+    image: Picture | Photo, mask: Picture | None, *, boxes: Sequence[Box] = (), **options: Any
 ) -> tuple[Photo, NDArray[np.float32]]:
     """The photograph, with 0 for NaN, and the mask H W 1 in {0, 1}."""
     name = quoted(image) if isinstance(image, (str, PathLike)) else "the image"
-    photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
+    if isinstance(image, Photo):
+        photo = image
+    else:
+        photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
     missing = np.zeros(photo.samples.shape[:2], np.bool_)
     if photo.samples.dtype.kind == "f":
         missing |= np.isnan(photo.samples).any(-1)
