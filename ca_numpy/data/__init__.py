@@ -32,6 +32,7 @@ from ca_numpy.data.masks import (
     random_box,
     several_boxes,
 )
+from ca_numpy.data.photo import Photo, read_photo
 from ca_numpy.data.sets import SETS, open_set
 from ca_numpy.data.sources import open_dataset, open_split, resolved
 
@@ -45,6 +46,7 @@ __all__ = [
     "Images",
     "Loader",
     "MaskSampler",
+    "Photo",
     "Photographs",
     "Subset",
     "Textures",
@@ -60,6 +62,7 @@ __all__ = [
     "open_set",
     "open_split",
     "random_box",
+    "read_photo",
     "readable",
     "resize",
     "resolved",

@@ -116,7 +116,7 @@ def inpaint_photo(
 ) -> Photo:
     """As `inpaint`, with what a file says of its picture: profile, EXIF, resolution and text, for `Photo.save`.
 
-    The image may also be a photograph that was read before, by `ca_numpy.data.photo.read_photo`.
+    The image may also be a photograph that was read before, by `ca_numpy.data.read_photo`.
 
     Raises UserError as `inpaint`.
     """
