@@ -197,19 +197,28 @@ def full_scale(values: NDArray[Any]) -> float:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open the file with Pillow; turn any error inside into one line that names the file."""
+def opened(
+    path: str | os.PathLike[str], *, contents: bytes | None = None, most: int | None = None
+) -> Iterator[Image.Image]:
+    """Open the file with Pillow; turn any error inside into one line that names the file.
+
+    contents   of a file that is not on disk; `path` is only its name then
+    most       the largest number of pixels, below Pillow's own limit
+    """
     file = Path(path)
     shown = quoted(file)
-    if file.is_dir():
+    if contents is None and file.is_dir():
         raise UserError(f"{shown} is a folder; give an image file inside it")
-    if not file.is_file():  # also a pipe, on which open() would block
+    if contents is None and not file.is_file():  # also a pipe, on which open() would block
         problem = "is not a file" if file.exists() else "does not exist"
         raise UserError(f"{shown} {problem}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     try:
-        with quiet_pillow(), open(file, "rb") as stream, _identified(stream, formats) as image:
+        source: IO[bytes] = file.open("rb") if contents is None else io.BytesIO(contents)
+        with quiet_pillow(), source as stream, _identified(stream, formats) as image:
+            if most and image.width * image.height > most:
+                raise UserError(f"{image.width}×{image.height} are more than {most / 1e6:g} million pixels")
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
             yield image

@@ -146,13 +146,18 @@ class Photo:
             raise UserError(f"unknown image format of {quoted(file)}; end the name in one of {', '.join(WRITABLE)}")
         if not file.parent.is_dir():
             raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; create it")
-        kind, options = WRITABLE[file.suffix.lower()]
-        photo, lost = self._fitted(kind)
+        contents, lost = self.encoded(file.suffix)
         try:
-            write_bytes(file, photo._encoded(kind, options))
+            write_bytes(file, contents)
         except OSError as error:
             raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
         return lost
+
+    def encoded(self, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+        """The contents of a file with that suffix, one of `WRITABLE`, and what the format could not keep."""
+        kind, options = WRITABLE[suffix.lower()]
+        photo, lost = self._fitted(kind)
+        return photo._encoded(kind, options), lost
 
     def _fitted(self, kind: str) -> tuple[Photo, tuple[str, ...]]:
         """The picture as this format can hold it, and what that loses."""
@@ -251,9 +256,15 @@ def photo_of(array: Array, *, name: str = "image") -> Photo:
     return Photo(samples, None, scale)
 
 
-def read_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read a picture, its first frame, upright. Raises UserError as `load_image` does."""
-    with opened(path) as image:
+def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, most: int | None = None) -> Photo:
+    """Read a picture, its first frame, upright.
+
+    contents   of a file that is not on disk; `path` is only its name then
+    most       refuse pictures of more pixels
+
+    Raises UserError as `load_image` does.
+    """
+    with opened(path, contents=contents, most=most) as image:
         lost = []
         if (frames := getattr(image, "n_frames", 1)) > 1:
             lost.append(f"its other {frames - 1} frames or pages: only the first is read")
