@@ -1,4 +1,4 @@
-"""The command line: ca-numpy train | inpaint | evaluate | data | bench | backends."""
+"""The command line: ca-numpy train | inpaint | explore | evaluate | data | bench | backends."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.explore.command import Explore
 from ca_numpy.filling.folders import Report, inpaint_folder
 from ca_numpy.filling.holes import Box, MaskKind
 from ca_numpy.filling.inpainting import Method, inpaint_photo
@@ -282,6 +283,7 @@ class Backends:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

@@ -26,7 +26,7 @@ HEIGHT = {
     "nn": 8,
     "models": 9,
     "filling": 10, "viz": 10,
-    "training": 11,
+    "training": 11, "explore": 11,
     "bench": 12, "evaluation": 12,
     "cli": 13, "__main__": 14,
     "testing": 14, "__init__": 14,

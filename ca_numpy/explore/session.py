@@ -29,7 +29,6 @@ from ca_numpy.filling import baselines, patchmatch
 from ca_numpy.filling.inpainting import View, filled_by, pasted, view_of
 from ca_numpy.filling.patchmatch import Copies
 from ca_numpy.models import BaseGenerator, Generator
-from ca_numpy.models.architectures import cut
 from ca_numpy.models.generator import Branches
 from ca_numpy.models.io import opened
 from ca_numpy.registry import use_backend
@@ -90,6 +89,10 @@ class Session:
         backend: str = "auto",
     ) -> None:
         self.backend, self._model = backend, model
+        self._photo: Photo | None = None
+        self._hole: Floats | None = None
+        self._stages: dict[str, _Stage] = {}
+        self._filled: Filled | None = None
         self._forget(photo)
 
     def open(self, photo: Photo) -> None:
@@ -99,6 +102,11 @@ class Session:
     def close(self) -> None:
         """Free the photograph and everything computed from it."""
         self._forget(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a photograph is open."""
+        return self._photo is not None
 
     @property
     def photo(self) -> Photo:
@@ -130,10 +138,7 @@ class Session:
 
     def _forget(self, photo: Photo | None) -> None:
         """Keep nothing but the photograph."""
-        self._photo = photo
-        self._hole: Floats | None = None
-        self._stages: dict[str, _Stage] = {}
-        self._filled: Filled | None = None
+        self._photo, self._hole, self._stages, self._filled = photo, None, {}, None
 
     # -- filling ----------------------------------------------------------------------------------------------
     def fill(self, method: Method, settings: Settings | None = None, *, progress: Progress | None = None) -> Filled:
@@ -148,16 +153,16 @@ class Session:
         report(0.0)
         with use_backend(self.backend), no_grad():
             if method in ("patchmatch", "telea"):
-                photo, *details = self._without_network(method, report)
+                photo, attention, copies = self._without_network(method, report)
             else:
-                photo, *details = self._by_network(method, settings or Settings(), report)
+                photo, attention, copies = self._by_network(method, settings or Settings(), report)
         rows, columns = (np.flatnonzero(self.hole[..., 0].any(axis)) for axis in (1, 0))
         left, top = int(columns[0]), int(rows[0])
         box = left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
-        self._filled = Filled(photo, box, method, *details)
+        self._filled = Filled(photo, box, method, attention, copies)
         return self._filled
 
-    def _without_network(self, method: Method, report: Progress) -> tuple[Photo, None, Copies | None]:
+    def _without_network(self, method: Method, report: Progress) -> tuple[Photo, Attention | None, Copies | None]:
         pixels, copies = self.photo.colours(), None
         if method == "telea":
             filled = baselines.fill(method, pixels, self.hole)
@@ -181,11 +186,12 @@ class Session:
         else:
             output, looked = self._refined(generator, stage, settings)
         report(share)
-        output = cut(output, stage.view.seen[None]).numpy()[0]
-        if not np.isfinite(output).all():
+        h, w = stage.view.window.size
+        pixels = output.numpy()[0, :h, :w]
+        if not np.isfinite(pixels).all():
             raise UserError("the model's output is not finite with these settings")
         photo, copies = filled_by(
-            self.photo, self.hole, stage.view, output, method=finish,
+            self.photo, self.hole, stage.view, pixels, method=finish,
             progress=lambda done: report(share + (1 - share) * done),
         )  # fmt: skip
         return photo, looked, copies
@@ -239,9 +245,10 @@ class Session:
 
     def copied_from(self, x: int, y: int) -> tuple[int, int] | None:
         """The known pixel (x, y) that the last fill copied to a pixel of the hole; None if it copied nothing there."""
-        copies = self.filled.copies
-        at = [] if copies is None else np.flatnonzero((copies.pixels == (y, x)).all(-1))
-        return None if copies is None or not len(at) else (int(copies.sources[at[0], 1]), int(copies.sources[at[0], 0]))
+        if (copies := self.filled.copies) is None:
+            return None
+        found = copies.sources[(copies.pixels == (y, x)).all(-1)]
+        return (int(found[0, 1]), int(found[0, 0])) if len(found) else None
 
     def copies_map(self) -> tuple[Colours, tuple[int, int, int, int]]:
         """As `attention_map`, of the pixels that the last fill copied. Raises UserError if it copied none."""

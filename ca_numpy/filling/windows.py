@@ -41,7 +41,10 @@ def around(pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0) -
     shrink = max(2 * float(away.max()) / largest, 1.0)
     edge = round(margin * largest * shrink)
     rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
-    place = [slice(max(int(n[0]) - edge, 0), int(n[-1]) + 1 + edge) for n in (rows, columns)]
+    place = [
+        slice(max(int(n[0]) - edge, 0), min(int(n[-1]) + 1 + edge, size))
+        for n, size in zip((rows, columns), hole.shape, strict=False)
+    ]
     bare = pixels[y, x][place[0], place[1]]
     height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
     return Window(place[0], place[1], (height, width)), bare
