@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import traceback
@@ -45,7 +46,8 @@ class Worker:
         """End all requests, and free the session after the last one."""
         for event in list(self._running.values()):
             event.set()
-        self._thread.submit(self._free)
+        with contextlib.suppress(RuntimeError):  # closed before, or Python is ending
+            self._thread.submit(self._free)
         self._thread.shutdown(wait=False)
 
     def _free(self) -> None:

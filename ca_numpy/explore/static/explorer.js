@@ -141,7 +141,7 @@ export function mount(root, transport) {
     if (reply.top) {
       const [row, column] = reply.cell;
       at.here.textContent = `${place}: row ${row}, column ${column} of the attention.${from}`;
-      at.second.textContent = state.filled.settings.variant === "paper" ? "propagated weight" : "propagated";
+      at.second.textContent = state.filled.settings.variant === "paper" ? "propa\u00adgated weight" : "propa\u00adgated";
       at.table.tBodies[0].replaceChildren(...reply.top.map(patchRow));
       heat(reply, new Float32Array(buffers[0].slice().buffer));
     } else at.here.textContent = from ? `${place}.${from}` : `${state.filled.method} has no attention to look at.`;

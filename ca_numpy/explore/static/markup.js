@@ -53,6 +53,12 @@ export const markup = (n) => `
     </details>
   </div>
   <div class="ca-panel">
+    <section aria-label="Files"><h2>Files</h2>
+      <div class="ca-row">
+        <label class="ca-file">Open a picture <input type="file" data-at="file" accept="image/*,.tif,.tiff,.ppm"></label>
+        ${button("save", "Download picture")}${button("saveMask", "Download mask")}
+      </div>
+    </section>
     <section aria-label="Fill"><h2>Fill</h2>
       ${select(n, "method", "Method", [
         ["guided", "guided: copies, arranged by the network"], ["network", "network: the paper's output"],
@@ -61,7 +67,7 @@ export const markup = (n) => `
       <div class="ca-row">${button("run", "Fill the hole")}${button("cancel", "Cancel")}
         <label><input type="checkbox" data-at="auto" checked> when the brush is lifted</label></div>
       <progress max="1" value="0" data-at="progress" aria-label="Progress" hidden></progress>
-      ${slider(n, "split", "Before and after", 'min="0" max="100" value="0"', "right: before; left: after")}
+      ${slider(n, "split", "Before and after", 'min="0" max="100" value="0"', "left of it before, right of it after")}
       ${select(n, "show", "Show over the hole", [
         ["nothing", "the fill"], ["attention", "attention map (figure 4)"], ["copies", "where pixels were copied from"],
       ])}
@@ -73,7 +79,7 @@ export const markup = (n) => `
       <table data-at="table" hidden>
         <caption>Patches of largest weight</caption>
         <thead><tr><th scope="col">patch</th><th scope="col">at x, y</th><th scope="col">score</th>
-          <th scope="col" data-at="second">propagated</th><th scope="col">weight</th></tr></thead>
+          <th scope="col" data-at="second">propa&shy;gated</th><th scope="col">weight</th></tr></thead>
         <tbody></tbody>
       </table>
       <p class="ca-note" data-at="scale" hidden>Bright: weight, on a logarithmic scale down to 1/10,000 of the
@@ -87,12 +93,6 @@ export const markup = (n) => `
         ["model", "as the model was trained"], ["official", "the released code"], ["paper", "the paper's text"],
       ])}
       <div class="ca-row">${button("reset", "Reset")}</div>
-    </section>
-    <section aria-label="Files"><h2>Files</h2>
-      <div class="ca-row">
-        <label class="ca-file">Open a picture <input type="file" data-at="file" accept="image/*,.tif,.tiff,.ppm"></label>
-        ${button("save", "Download picture")}${button("saveMask", "Download mask")}
-      </div>
     </section>
   </div>
 </div>`;
