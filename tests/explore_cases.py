@@ -46,3 +46,16 @@ def file_of(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, kind, **options)
     return out.getvalue()
+
+
+def bits_of(marked: np.ndarray) -> tuple[list[int], bytes]:
+    """A hole as the front end sends it: its box, and the bits in it."""
+    rows, columns = (np.flatnonzero(marked.any(axis)) for axis in (1, 0))
+    box = [int(n) for n in (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1)]
+    left, top, width, height = box
+    return box, np.packbits(marked[top : top + height, left : left + width]).tobytes()
+
+
+def fill_request(method: str = "network", **settings: object) -> tuple[dict[str, object], list[bytes]]:
+    box, bits = bits_of(hole())
+    return {"kind": "fill", "method": method, "settings": settings, "hole": {"box": box}}, [bits]

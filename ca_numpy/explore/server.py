@@ -116,13 +116,11 @@ class Pages:
 
 
 def application(pages: Pages, *, token: str, port: int, limits: Limits) -> Starlette:
-    """The ASGI application. Raises UserError if Starlette is missing."""
-    try:
-        from starlette.applications import Starlette
-        from starlette.responses import PlainTextResponse, Response, StreamingResponse
-        from starlette.routing import Route
-    except ImportError as error:
-        raise UserError(NEEDED) from error
+    """The ASGI application."""
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse, Response, StreamingResponse
+    from starlette.routing import Route
+
     hosts = {f"{name}:{port}" for name in (HOST, "localhost", "[::1]")}
     largest = limits.bytes + 2**16
 
@@ -232,6 +230,7 @@ class Site:
         limits: Limits | None = None,
     ) -> None:
         try:
+            import starlette.applications  # noqa: F401
             import uvicorn
         except ImportError as error:
             raise UserError(NEEDED) from error
@@ -242,12 +241,15 @@ class Site:
         self.pages = Pages(
             lambda: Desk(Session(photo, model=generator, backend=backend), name=name, limits=limits)
         )  # which share the photograph and the weights
+        self.token = secrets.token_urlsafe(24)
         self._socket = socket.socket()
         try:
             self._socket.bind((HOST, port))
+            self._socket.listen(128)  # a browser may ask before `run` answers
         except (OSError, OverflowError) as error:
+            self._socket.close()
             raise UserError(f"port {port} cannot be used ({error}): give another --port, or 0 for any") from error
-        self.port, self.token = int(self._socket.getsockname()[1]), secrets.token_urlsafe(24)
+        self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{HOST}:{self.port}/#{self.token}"
         app = application(self.pages, token=self.token, port=self.port, limits=limits)
         options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}

@@ -78,9 +78,7 @@ def test_settings_change_the_attention_and_what_follows_only(session, settings, 
     whole = attention_scores(f, f, branches.hole, **options).numpy()[0]
     row, column = session.look(55, 30).cell
     width = session.filled.attention.rows.grid[1]
-    np.testing.assert_allclose(
-        session.look(55, 30).weights.ravel(), whole[row * width + column], rtol=1e-4, atol=1e-7
-    )
+    np.testing.assert_allclose(session.look(55, 30).weights.ravel(), whole[row * width + column], rtol=1e-4, atol=1e-7)
 
 
 class Fixed(type(generator())):
@@ -111,9 +109,7 @@ def test_looking_gives_the_position_its_row_and_its_patches(session):
 def test_the_map_has_the_colours_of_the_attention_map_in_the_hole(session):
     session.fill("network")
     colours, area = session.attention_map()
-    index, background = generator().attention_map(
-        pixels(), hole()[None, ..., None].astype(np.float32)
-    )
+    index, background = generator().attention_map(pixels(), hole()[None, ..., None].astype(np.float32))
     inside = colours[..., 3] > 0
     covered = np.pad(hole(), ((0, 2), (0, 3))).reshape(9, 8, 13, 8).any((1, 3))
     assert area == (0, 0, 104, 72)
