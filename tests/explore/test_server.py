@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from explore_cases import SIZE, file_of, fill_request, generator, picture
 
-pytest.importorskip("starlette", reason="the page needs the extra `explore`")
-pytest.importorskip("uvicorn", reason="the page needs the extra `explore`")
-
 from ca_numpy.errors import UserError
 from ca_numpy.explore.requests import Limits
 from ca_numpy.explore.server import MOST_PAGES, Site, frame, unframed
+
+pytest.importorskip("starlette", reason="the page needs the extra `explore`")
+pytest.importorskip("uvicorn", reason="the page needs the extra `explore`")
 
 LIMITS = Limits(bytes=200_000, pixels=20_000)
 

@@ -6,9 +6,9 @@ from explore_cases import generator, hole, photo, picture, pixels
 
 from ca_numpy import inpaint
 from ca_numpy.attention import PAPER, attention_scores
-from ca_numpy.engine import ops
 from ca_numpy.data import to_uint8
 from ca_numpy.data.photo import photo_of
+from ca_numpy.engine import ops
 from ca_numpy.errors import UserError
 from ca_numpy.explore import Cancelled, Session, Settings
 from ca_numpy.filling import blend, why_unavailable
@@ -143,7 +143,7 @@ def test_a_window_of_a_large_picture_is_mapped_to_its_pixels():
     session.fill("network")
     view = session.filled.attention
     look = session.look(330, 230)
-    left, top, width, height = look.area
+    left, top, width, _ = look.area
     assert left <= 300 - 100
     assert top <= 200 - 100
     assert left + width >= 364
@@ -192,14 +192,14 @@ def test_what_is_missing_is_named(session):
     session.fill("network")
     with pytest.raises(UserError, match="copied no pixels"):
         session.copies_map()
-    with pytest.raises(UserError, match="is black|has shape|size"):
+    with pytest.raises(UserError, match="mask"):
         session.set_hole(np.zeros((3, 3)))
 
 
 @pytest.mark.parametrize(
     "given",
-    [{"softmax_scale": 0}, {"softmax_scale": float("nan")}, {"fuse_k": 2}, {"rate": 3}, {"rate": True}, {"variant": "x"},
-     {"fuse_k": 2.5}],
+    [{"softmax_scale": 0}, {"softmax_scale": float("nan")}, {"fuse_k": 2}, {"fuse_k": 2.5}, {"rate": 3}, {"rate": True},
+     {"variant": "x"}],
 )  # fmt: skip
 def test_settings_are_checked(given):
     with pytest.raises(UserError):

@@ -187,8 +187,9 @@ export function mount(root, transport) {
 
   async function showMap() {
     const of = at.show.value;
-    at.legend.hidden = of === "nothing";
-    if (of === "nothing" || !state.filled) {
+    const there = of !== "nothing" && state.filled?.[of];
+    at.legend.hidden = !there;
+    if (!there) {
       if (!state.seen?.top) stage.showMap(null);
       return;
     }
@@ -233,6 +234,8 @@ export function mount(root, transport) {
     at.cancel.disabled = at.progress.hidden = !running;
     if (!running) at.progress.value = 0;
     at.save.disabled = at.split.disabled = !state.filled;
+    for (const what of ["attention", "copies"])
+      at.show.querySelector(`[value="${what}"]`).disabled = Boolean(state.filled) && !state.filled[what];
     at.undo.disabled = !mask.done.length;
     at.redo.disabled = !mask.undone.length;
     for (const name of ["lambda", "fuse", "rate", "variant", "reset"])

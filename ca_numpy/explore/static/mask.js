@@ -19,7 +19,7 @@ export class Mask {
   add(operation) {
     this.done.push(operation);
     this.undone = [];
-    this._draw(operation, 0);
+    this._draw(operation);
   }
 
   extend(x, y) {
@@ -38,7 +38,7 @@ export class Mask {
   redo() {
     if (!this.undone.length) return false;
     this.done.push(this.undone.pop());
-    this._draw(this.done.at(-1), 0);
+    this._draw(this.done.at(-1));
     return true;
   }
 
@@ -76,10 +76,11 @@ export class Mask {
   _replay() {
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.bounds = null;
-    for (const operation of this.done) this._draw(operation, 0);
+    for (const operation of this.done) this._draw(operation);
   }
 
-  _draw(operation, from) {
+  // All of an operation, or of a stroke what follows its point of number `from`.
+  _draw(operation, from = -1) {
     const context = this.context;
     context.globalCompositeOperation = operation.erase ? "destination-out" : "source-over";
     context.fillStyle = context.strokeStyle = "rgb(214, 30, 90)";
@@ -102,14 +103,18 @@ export class Mask {
       context.lineWidth = 2 * operation.radius;
       context.lineCap = "round";
       const points = operation.points;
-      for (let n = Math.max(from, 0); n < points.length; n++) {
-        if (n + 1 === points.length && n > from) break;
-        const [start, end] = [points[n], points[n + 1] || points[n]];
+      if (from < 0) {
+        context.beginPath();
+        context.arc(...points[0], operation.radius, 0, 2 * Math.PI);
+        context.fill();
+        this._cover(...points[0], operation.radius + 1);
+      }
+      for (let n = Math.max(from, 0); n + 1 < points.length; n++) {
+        const [start, end] = [points[n], points[n + 1]];
         context.beginPath(); // a segment at a time, now and when it is replayed: the same pixels
         context.moveTo(...start);
         context.lineTo(...end);
         context.stroke();
-        this._cover(...start, operation.radius + 1);
         this._cover(...end, operation.radius + 1);
       }
     }
