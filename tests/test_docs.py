@@ -52,7 +52,7 @@ def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
 # ---- commands, options and names -------------------------------------------------------------------------------
 COMMANDS = [get_args(command)[0] for command in get_args(Command)]
 COMMAND_PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "faq", "backend_guide")]
+USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "explore", "faq", "backend_guide")]
 
 
 def commands(page):
@@ -112,7 +112,7 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     board = SimpleNamespace(scalars=[], add_scalar=lambda *scalar: board.scalars.append(scalar))
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: board))
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
-    guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
+    guide = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("user_guide", "explore"))
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     assert blocks
     for block in blocks:

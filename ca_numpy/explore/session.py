@@ -31,7 +31,7 @@ from ca_numpy.filling.patchmatch import Copies
 from ca_numpy.models import BaseGenerator, Generator
 from ca_numpy.models.generator import Branches
 from ca_numpy.models.io import opened
-from ca_numpy.registry import use_backend
+from ca_numpy.registry import load_backend, use_backend
 
 #: How the session fills holes. "coarse" is the first stage of the network.
 Method = Literal["guided", "network", "coarse", "patchmatch", "telea"]
@@ -140,6 +140,12 @@ class Session:
         """Keep nothing but the photograph."""
         self._photo, self._hole, self._stages, self._filled = photo, None, {}, None
 
+    def _device(self) -> use_backend:
+        """The backend; "auto" is looked for once, which takes longer than a row of the attention."""
+        if self.backend == "auto":
+            self.backend = load_backend("auto").name
+        return use_backend(self.backend)
+
     # -- filling ----------------------------------------------------------------------------------------------
     def fill(self, method: Method, settings: Settings | None = None, *, progress: Progress | None = None) -> Filled:
         """Fill the hole: with the default settings as `ca_numpy.inpaint` does.
@@ -151,7 +157,7 @@ class Session:
             raise UserError(f"there is no method {method!r:.40}: choose from {', '.join(get_args(Method))}")
         report = progress or (lambda share: None)
         report(0.0)
-        with use_backend(self.backend), no_grad():
+        with self._device(), no_grad():
             if method in ("patchmatch", "telea"):
                 photo, attention, copies = self._without_network(method, report)
             else:
@@ -232,7 +238,7 @@ class Session:
 
         Raises UserError outside the network's view, and where the last fill has no attention.
         """
-        with use_backend(self.backend):
+        with self._device():
             return self._attention().look(x, y, top=top)
 
     def attention_map(self, *, progress: Progress | None = None) -> tuple[Colours, Box]:
@@ -240,7 +246,7 @@ class Session:
 
         Raises UserError where the last fill has no attention.
         """
-        with use_backend(self.backend):
+        with self._device():
             return self._attention().map(progress=progress)
 
     def copied_from(self, x: int, y: int) -> tuple[int, int] | None:

@@ -61,8 +61,8 @@ export const markup = (n) => `
     </section>
     <section aria-label="Fill"><h2>Fill</h2>
       ${select(n, "method", "Method", [
-        ["guided", "guided: copies, arranged by the network"], ["network", "network: the paper's output"],
-        ["coarse", "coarse: its first stage"], ["patchmatch", "PatchMatch"], ["telea", "Telea"],
+        ["guided", "guided copies (default)"], ["network", "network, as in the paper"], ["coarse", "its coarse stage"],
+        ["patchmatch", "PatchMatch"], ["telea", "Telea"],
       ])}
       <div class="ca-row">${button("run", "Fill the hole")}${button("cancel", "Cancel")}
         <label><input type="checkbox" data-at="auto" checked> when the brush is lifted</label></div>

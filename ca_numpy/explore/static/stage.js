@@ -148,7 +148,10 @@ export class Stage {
       const before = pointers.get(event.pointerId);
       if (!before) return this.on.hover(...this.at(event));
       if (this._moving) this._gesture(event, before);
-      else for (const e of event.getCoalescedEvents?.() || [event]) this.on.move(...this.at(e));
+      else {
+        const moves = event.getCoalescedEvents?.() ?? [];
+        for (const move of moves.length ? moves : [event]) this.on.move(...this.at(move));
+      }
     });
     const ended = (event) => {
       if (!pointers.delete(event.pointerId)) return;
