@@ -48,7 +48,7 @@ PULSE = 0.5
 FILES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -115,8 +115,10 @@ class Pages:
         return self._workers[name]
 
 
-def application(pages: Pages, *, token: str, port: int, limits: Limits) -> Starlette:
-    """The ASGI application."""
+def application(
+    pages: Pages, *, token: str, port: int, limits: Limits, ended: Callable[[], bool] = lambda: False
+) -> Starlette:
+    """The ASGI application; pages are let go when `ended()`."""
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse, Response, StreamingResponse
     from starlette.routing import Route
@@ -158,7 +160,7 @@ def application(pages: Pages, *, token: str, port: int, limits: Limits) -> Starl
         async def held() -> AsyncIterator[bytes]:
             try:
                 yield frame({"session": name})
-                while not await request.is_disconnected():
+                while not ended() and not await request.is_disconnected():
                     await asyncio.sleep(PULSE)
             finally:
                 pages.close(name)
@@ -251,7 +253,9 @@ class Site:
             raise UserError(f"port {port} cannot be used ({error}): give another --port, or 0 for any") from error
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{HOST}:{self.port}/#{self.token}"
-        app = application(self.pages, token=self.token, port=self.port, limits=limits)
+        app = application(
+            self.pages, token=self.token, port=self.port, limits=limits, ended=lambda: self._server.should_exit
+        )
         options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
         config = uvicorn.Config(app, lifespan="off", ws="none", timeout_graceful_shutdown=1, **options)
         self._server = uvicorn.Server(config)

@@ -78,7 +78,7 @@ class Session:
     model     as for `ca_numpy.inpaint`; loaded when it is first needed
     backend   "auto" or a backend's name
 
-    Not for use in several threads at once.
+    Not for use in several threads at once. Raises UserError for a photograph with NaN.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Session:
         self._forget(photo)
 
     def open(self, photo: Photo) -> None:
-        """Begin with another photograph, without a hole."""
+        """Begin with another photograph, without a hole. Raises UserError for one with NaN."""
         self._forget(photo)
 
     def close(self) -> None:
@@ -138,6 +138,8 @@ class Session:
 
     def _forget(self, photo: Photo | None) -> None:
         """Keep nothing but the photograph."""
+        if photo is not None and photo.samples.dtype.kind == "f" and not np.isfinite(photo.samples).all():
+            raise UserError("the picture has NaN: fill them first, by ca-numpy inpaint")
         self._photo, self._hole, self._stages, self._filled = photo, None, {}, None
 
     def _device(self) -> use_backend:

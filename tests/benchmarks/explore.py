@@ -1,6 +1,7 @@
 """How long the page of `ca-numpy explore` takes, in Chromium, from an action to what it shows: medians in milliseconds.
 
     python tests/benchmarks/explore.py [--rounds 15] [--size 512] [--large 4000 3000]
+    python tests/benchmarks/explore.py --screenshots docs/pictures      those of docs/explore.md, instead
 
 A picture of 512×512 pixels with a hole of 128×128, the bundled weights, the fastest backend:
 
@@ -21,6 +22,7 @@ import statistics
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -118,33 +120,87 @@ def large(page: Page, width: int, height: int) -> dict[str, float]:
     return times | {"frame": usual, "longest frame": longest, "fill": page.evaluate("performance.now()") - start}
 
 
+#: Strokes over the boat of the sample photograph, in its pixels.
+BOAT = [
+    [(700, 620), (760, 590), (850, 590), (980, 590), (990, 650), (860, 680), (720, 670), (700, 620)],
+    [(740, 630), (980, 630)],
+    [(830, 560), (940, 550), (960, 540), (1000, 560), (1010, 690)],
+    [(850, 540), (930, 535)],
+]
+
+
+def screenshots(page: Page, folder: Path) -> None:
+    """The pictures of docs/explore.md."""
+
+    def move(x: float, y: float, **options: Any) -> None:
+        left, top, scale = page.locator(".ca-world canvas").first.evaluate(
+            "c => { const seen = c.getBoundingClientRect(); return [seen.left, seen.top, seen.width / c.width]; }"
+        )
+        page.mouse.move(left + x * scale, top + y * scale, **options)
+
+    def save(name: str) -> None:
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        shot.save(folder / f"{name}.jpg", quality=85, subsampling=0, optimize=True)
+
+    page.locator("[data-at=auto]").uncheck()
+    page.locator("[data-at=radius]").evaluate("e => { e.value = 30; e.dispatchEvent(new Event('input')); }")
+    for stroke in BOAT:
+        move(*stroke[0])
+        page.mouse.down()
+        for place in stroke[1:]:
+            move(*place, steps=5)
+        page.mouse.up()
+    save("explore-brush")
+    for _ in range(2):  # the second time with everything compiled
+        page.locator("[data-at=run]").click()
+        page.get_by_text("Filled by guided").wait_for(timeout=120_000)
+    move(860, 640)
+    page.locator("[data-at=table] td").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(1000)
+    save("explore")
+    page.mouse.move(5, 5)
+    page.locator("[data-at=show]").select_option("attention")
+    page.wait_for_timeout(5000)
+    save("explore-map")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--large", type=int, nargs=2, default=(4000, 3000), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--screenshots", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         file = Path(folder) / "picture.jpg"
         file.write_bytes(picture(options.size, options.size))
-        site = Site(file)
+        site = Site(SAMPLE if options.screenshots else file)
         thread = threading.Thread(target=site.run)
         thread.start()
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        width, height = (1120, 860) if options.screenshots else (1280, 900)
+        page = browser.new_page(viewport={"width": width, "height": height})
         page.goto(site.url)
         page.get_by_text("Paint the hole").wait_for(timeout=120_000)
-        times = small(page, options.rounds, options.size)
-        print(f"| {options.size}×{options.size} | median ms | least | most |\n|---|---|---|---|", flush=True)
-        for name, values in times.items():
-            print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |", flush=True)
-        width, height = options.large
-        print(f"\n| {width}×{height} | ms |\n|---|---|")
-        for name, value in large(page, width, height).items():
-            print(f"| {name} | {value:.0f} |", flush=True)
+        if options.screenshots:
+            screenshots(page, options.screenshots)
+        else:
+            measured(page, options)
         browser.close()
         site.stop()
         thread.join()
+
+
+def measured(page: Page, options: argparse.Namespace) -> None:
+    """Print both tables."""
+    times = small(page, options.rounds, options.size)
+    print(f"| {options.size}×{options.size} | median ms | least | most |\n|---|---|---|---|", flush=True)
+    for name, values in times.items():
+        print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |", flush=True)
+    width, height = options.large
+    print(f"\n| {width}×{height} | ms |\n|---|---|")
+    for name, value in large(page, width, height).items():
+        print(f"| {name} | {value:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -177,6 +177,14 @@ def test_work_reports_progress_and_ends_when_cancelled(session, method):
     assert session.filled is kept
 
 
+def test_a_picture_with_nan_is_refused(session):
+    broken = picture() / 255
+    broken[3, 3] = np.nan
+    with pytest.raises(UserError, match="has NaN"):
+        session.open(photo_of(broken))
+    assert session.is_open
+
+
 def test_what_is_missing_is_named(session):
     with pytest.raises(UserError, match="no method 'magic'"):
         session.fill("magic")
