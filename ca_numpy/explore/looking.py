@@ -52,7 +52,7 @@ class Attention:
     """The attention of one fill.
 
     view             what the network was given, mirrored to multiples of `multiple` pixels
-    features, hole   N H/4 W/4 C and N H/4 W/4 1, as in `ca_numpy.models.generator.Branches`
+    features, hole   N H/4 W/4 C and N H/4 W/4 1, as `Generator.branches` gives them
     options          of `attention_scores`
 
     Computes on the current backend.
