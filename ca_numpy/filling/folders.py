@@ -79,7 +79,7 @@ def inpaint_folder(
     by_stem = _by_stem(Path(masks)) if masks is not None and Path(masks).is_dir() else None
     stems, report = Counter(_stem(name).casefold() for name in names), Report()
     out.mkdir(parents=True, exist_ok=True)
-    with soonest(options.get("backend", "auto"), pixels=300_000 * len(names)):  # as of a picture of 512 by 512
+    with soonest(options.get("backend", "auto"), pixels=150_000 * len(names)):  # a hole of 128² and a margin each
         if options.get("method", "guided") in ("guided", "network"):
             options["model"] = opened(options.get("model"))  # once for all
         for name in tqdm(names, desc="pictures", disable=quiet or None):

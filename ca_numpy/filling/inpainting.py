@@ -30,6 +30,9 @@ Method = Literal[
     "guided", "network", "patchmatch", "telea", "navier-stokes", "biharmonic", "pypatchmatch", "mean"
 ]  # fmt: skip
 
+#: Pixels of the largest window that the network sees to guide copies: holes far apart in a large picture are seen smaller.
+GUESSED = 1 << 20
+
 
 class Inpainted(NamedTuple):
     """A filled image and intermediate results.
@@ -157,11 +160,12 @@ def inpaint_details(
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
     pixels, space = photo.colours(), photo.space
-    with soonest(backend, pixels=_pixels_around(hole)):
+    with soonest(backend, pixels=hole.size if largest_hole == 0 else _pixels_around(hole)):
         generator = opened(model)
         largest = generator.learnt.hole if largest_hole is None else largest_hole
-        margin = 0.5 if method == "guided" else 2.0  # as in training; copies have more of the picture
-        around_holes = around(pixels, hole, largest=largest, margin=margin) if largest else None
+        # Copies have all of the picture, at its own size; the network's fill is as seen in training.
+        near: dict[str, Any] = {"margin": 0.5, "most": GUESSED} if method == "guided" else {"margin": 2.0}
+        around_holes = around(pixels, hole, largest=largest, **near) if largest else None
         window, bare = around_holes or (whole(pixels.shape), pixels)
         _check_memory(window, generator)
         small = resize(bare, window.size)

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 
-#: Pixels around a hole that NumPy fills in about the time the kernels take to compile.
-WORTH_COMPILING = 2_000_000
+#: Pixels around holes that NumPy fills in a third of the time that kernels take to compile, in 2 GB.
+WORTH_COMPILING = 1_000_000
 
 
 @contextmanager
