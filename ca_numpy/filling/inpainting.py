@@ -30,7 +30,7 @@ Method = Literal[
     "guided", "network", "patchmatch", "telea", "navier-stokes", "biharmonic", "pypatchmatch", "mean"
 ]  # fmt: skip
 
-#: Pixels of the largest window that the network sees to guide copies: holes far apart in a large picture are seen smaller.
+#: Pixels of the largest window that the network sees to guide copies: holes far apart are seen smaller.
 GUESSED = 1 << 20
 
 
