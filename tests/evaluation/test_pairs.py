@@ -156,9 +156,9 @@ def test_a_hole_of_several_polygons_is_their_union_and_comes_back_from_its_file(
 @pytest.mark.parametrize(
     ("points", "told"),
     [
-        ("[]", "three points"),
-        ("[[[1, 1], [2, 2]]]", "three points"),
-        ("[[[1, 1], [2, 2], [NaN, 3]]]", "finite"),
+        ("[]", "length >= 1"),
+        ("[[[1, 1], [2, 2]]]", "length >= 3"),
+        ("[[[1, 1], [2, 2], [NaN, 3]]]", "malformed"),
         ("[[[1, 1], [2, 2], [3, 3, 3]]]", "not a list of pairs"),
         ('[[["a", 1], [2, 2], [3, 3]]]', "not a list of pairs"),
         ("[[[1, 1], [2, 2], null]]", "not a list of pairs"),
