@@ -1,13 +1,17 @@
-"""Suppress Pillow's warnings while pictures are read, in any number of threads."""
+"""Suppress the libraries' own messages while pictures are read, in any number of threads."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
 
 from PIL import Image
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else its messages go to stderr
 
 
 class _Quiet:
@@ -19,8 +23,8 @@ class _Quiet:
 
 
 @contextlib.contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Suppress Pillow's warnings about metadata, which we do not read.
+def quiet_pillow(most_pixels: int = 0) -> Iterator[None]:
+    """Suppress the decoders' warnings, and Pillow's limit below `most_pixels`.
 
     Python has one list of warning filters for all threads, so the first reader changes it and the last one restores
     it. Code that reads in its own threads keeps this open around all of them.
@@ -29,8 +33,11 @@ def quiet_pillow() -> Iterator[None]:
         _Quiet.readers += 1
         if _Quiet.readers == 1:
             _Quiet.before.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_opened` checks the size
+            warnings.filterwarnings("ignore", module=r"PIL\.|tifffile|imagecodecs")
+            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `opened` checks the size
+            _Quiet.before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+        if Image.MAX_IMAGE_PIXELS is not None:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most_pixels)
     try:
         yield
     finally:
@@ -38,3 +45,31 @@ def quiet_pillow() -> Iterator[None]:
             _Quiet.readers -= 1
             if _Quiet.readers == 0:
                 _Quiet.before.close()
+
+
+class _Silent:
+    """The number of threads in libtiff, and the terminal that stderr is restored to."""
+
+    lock = threading.Lock()
+    threads = 0
+    stderr = -1
+
+
+@contextlib.contextmanager
+def quiet_libtiff() -> Iterator[None]:
+    """Suppress libtiff's messages, which it writes to the process's stderr itself."""
+    with _Silent.lock, contextlib.suppress(OSError):  # stderr may be closed
+        _Silent.threads += 1
+        if _Silent.threads == 1:
+            _Silent.stderr = os.dup(2)
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        with _Silent.lock:
+            _Silent.threads -= 1
+            if _Silent.threads == 0 and _Silent.stderr >= 0:
+                os.dup2(_Silent.stderr, 2)
+                os.close(_Silent.stderr)
+                _Silent.stderr = -1

@@ -88,7 +88,7 @@ class Pairs(NamedTuple):
         needed, there = 16 * len(self.pairs) * self.size**2, machine.memory()
         if there is not None and needed > 0.5 * there:
             raise UserError(
-                f"{len(self.pairs)} pictures of {self.size}×{self.size} pixels need {needed / 2**30:.0f} GiB of memory, "
+                f"{len(self.pairs)} pictures of {self.size}×{self.size} pixels need {needed / 2**30:.0f} GiB of memory "
                 f"of {there / 2**30:.0f}: evaluate fewer"
             )
         opened: dict[tuple[str, str], NDArray[np.uint8]] = {}

@@ -60,6 +60,7 @@ def inpaint(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     quiet: bool = True,
 ) -> NDArray[Any]:
     """Fill the holes of an image: an array of the image's shape and dtype, with known pixels unchanged.
@@ -86,6 +87,7 @@ def inpaint(
               the network sees the whole image at its own size
     blend     Poisson blending of the network's fill at the hole's boundary (`ca_numpy.filling.blend`), which the paper
               does not use
+    max_pixels   of files, image and mask; by default 80 million, or the environment's CA_NUMPY_MAX_PIXELS
     quiet     show no progress bar
 
     Images are mirrored to multiples of 8, and the result cropped. Networks see sRGB; copies stay in the space of the
@@ -94,7 +96,8 @@ def inpaint(
     """
     filled = inpaint_photo(
         image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
-        boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
+        boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, max_pixels=max_pixels,
+        quiet=quiet,
     ).array()  # fmt: skip
     return filled if isinstance(image, (str, PathLike)) else filled.reshape(np.shape(image))
 
@@ -112,6 +115,7 @@ def inpaint_photo(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     quiet: bool = True,
 ) -> Photo:
     """As `inpaint`, with what a file says of its picture: profile, EXIF, resolution and text, for `Photo.save`.
@@ -125,11 +129,12 @@ def inpaint_photo(
     if method in ("guided", "network"):
         return inpaint_details(
             image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
-            boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
+            boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, max_pixels=max_pixels,
+        quiet=quiet,
         ).photo  # fmt: skip
     if model is not None:
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
-    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     with use_backend(backend):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
@@ -148,13 +153,14 @@ def inpaint_details(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     attention: bool = False,
     quiet: bool = True,
 ) -> Inpainted:
     """As `inpaint`, with the coarse stage's output and, with `attention`, the attention map. Raises UserError."""
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
-    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     pixels, space = photo.colours(), photo.space
     with use_backend(backend):
         generator = opened(model)
@@ -209,14 +215,19 @@ def read_pair(
 
 
 def _read(
-    image: Picture | Photo, mask: Picture | None, *, boxes: Sequence[Box] = (), **options: Any
+    image: Picture | Photo,
+    mask: Picture | None,
+    *,
+    boxes: Sequence[Box] = (),
+    max_pixels: int | None = None,
+    **options: Any,
 ) -> tuple[Photo, NDArray[np.float32]]:
     """The photograph, with 0 for NaN, and the mask H W 1 in {0, 1}."""
     name = quoted(image) if isinstance(image, (str, PathLike)) else "the image"
     if isinstance(image, Photo):
         photo = image
     else:
-        photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
+        photo = read_photo(image, max_pixels=max_pixels) if isinstance(image, (str, PathLike)) else photo_of(image)
     missing = np.zeros(photo.samples.shape[:2], np.bool_)
     if photo.samples.dtype.kind == "f":
         missing |= np.isnan(photo.samples).any(-1)
@@ -224,7 +235,7 @@ def _read(
         if not missing.any():
             raise UserError(f"{name} has no hole: give a mask or boxes, or mark the hole by NaN in an image of floats")
         return _without(photo, missing), hole_of(photo, None, missing=missing, **options)
-    hole = hole_of(photo, mask, boxes=boxes, **options)
+    hole = hole_of(photo, mask, boxes=boxes, max_pixels=max_pixels, **options)
     if (missing & (hole[..., 0] <= 0)).any():
         raise UserError(f"{name} has NaN outside the mask; enlarge the mask, or replace them")
     return _without(photo, missing), hole

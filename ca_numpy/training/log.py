@@ -14,7 +14,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ca_numpy.atomic import write_text
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, printable
 from ca_numpy.schemas import content, log_record
 from ca_numpy.training.config import TrainConfig
 
@@ -70,7 +70,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if not self.quiet:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable(line), file=sys.stderr)
             sys.stderr.flush()
 
     def step(self, record: dict[str, Any]) -> None:
