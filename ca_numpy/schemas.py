@@ -51,7 +51,7 @@ def content(path: str | os.PathLike[str], *, at_most: int = LONGEST) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block, a device never ends
             raise UserError(f"{shown} is not a file; check the path")
         with open(path, "rb") as file:
-            data = file.read(at_most + 1)
+            data = file.read(min(os.fstat(file.fileno()).st_size, at_most) + 1)  # reserves no more than there is
     except OSError as error:
         raise UserError(f"cannot read {shown}: {error.strerror or error}") from error
     if len(data) > at_most:

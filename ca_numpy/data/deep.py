@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ca_numpy.data.claims import MOST_EXPANDED
+from ca_numpy.data.quiet import quiet_libraries
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -68,7 +69,8 @@ def decoded(image: Image.Image) -> Array | None:
         import imagecodecs
 
         stream.seek(0)
-        return _channels(imagecodecs.png_decode(stream.read()))
+        with quiet_libraries():
+            return _channels(imagecodecs.png_decode(stream.read()))
     if image.format == "TIFF" and hasattr(image, "tag_v2"):
         tags = image.tag_v2
         bits, formats = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
@@ -96,7 +98,8 @@ def _tiff(stream: IO[bytes], size: tuple[int, int]) -> Array:
             raise UserError(f"it has {channels} channels: save it as RGB or grey, with or without transparency")
         if page.nbytes > MOST_EXPANDED * stream.seek(0, io.SEEK_END):
             raise UserError(f"it is truncated or damaged: {page.nbytes} bytes of samples cannot be in it")
-        samples = np.asarray(page.asarray())
+        with quiet_libraries():
+            samples = np.asarray(page.asarray())
     samples = _channels(np.moveaxis(samples, 0, -1) if axes == "SYX" else samples)
     if page.photometric.name == "MINISWHITE":
         whitest = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
 from ca_numpy.data import claims, deep
-from ca_numpy.data.quiet import quiet_libtiff, quiet_pillow
+from ca_numpy.data.quiet import quiet_libraries, quiet_pillow
 from ca_numpy.errors import UserError, reason
 from ca_numpy.schemas import content
 
@@ -230,8 +230,8 @@ def opened(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> It
 
 
 def load(image: Image.Image) -> None:
-    """Decode the pixels, as `Image.load`, without libtiff's own messages."""
-    with quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+    """Decode the pixels, as `Image.load`, without libtiff's messages."""
+    with quiet_libraries() if image.format == "TIFF" else contextlib.nullcontext():
         image.load()
 
 

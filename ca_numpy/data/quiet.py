@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else its messages go to stderr
+for _name in ("tifffile", "PIL"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())  # else their errors go to stderr
 
 
 class _Quiet:
@@ -48,7 +49,7 @@ def quiet_pillow(most_pixels: int = 0) -> Iterator[None]:
 
 
 class _Silent:
-    """The number of threads in libtiff, and the terminal that stderr is restored to."""
+    """The number of threads inside, and what stderr is restored to."""
 
     lock = threading.Lock()
     threads = 0
@@ -56,8 +57,8 @@ class _Silent:
 
 
 @contextlib.contextmanager
-def quiet_libtiff() -> Iterator[None]:
-    """Suppress libtiff's messages, which it writes to the process's stderr itself."""
+def quiet_libraries() -> Iterator[None]:
+    """Suppress the messages of libtiff and libpng, which they write to the process's stderr themselves."""
     with _Silent.lock, contextlib.suppress(OSError):  # stderr may be closed
         _Silent.threads += 1
         if _Silent.threads == 1:

@@ -13,7 +13,7 @@ from ca_numpy.data import resize
 from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import Photo, photo_of, read_photo
 from ca_numpy.errors import UserError
-from ca_numpy.filling import baselines, guided
+from ca_numpy.filling import baselines, guided, memory
 from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
 from ca_numpy.filling.holes import Box, MaskKind, hole_of
@@ -21,7 +21,7 @@ from ca_numpy.filling.network import predict
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
 from ca_numpy.models.io import opened
-from ca_numpy.registry import current_backend, use_backend
+from ca_numpy.registry import use_backend
 
 Picture = str | PathLike[str] | NDArray[Any]
 #: How `inpaint` fills holes: the default, the network's direct output, and the methods of `filling.METHODS`.
@@ -135,6 +135,8 @@ def inpaint_photo(
     if model is not None:
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
+    unknown = hole[..., 0] > 0.5
+    memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
     with use_backend(backend):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
@@ -168,7 +170,8 @@ def inpaint_details(
         margin = 0.5 if method == "guided" else 2.0  # as in training; copies have more of the picture
         around_holes = around(pixels, hole, largest=largest, margin=margin) if largest else None
         window, bare = around_holes or (whole(pixels.shape), pixels)
-        _check_memory(window, generator)
+        unknown = hole[..., 0] > 0.5
+        memory.check(unknown, {}, generator=generator, window=window.size)
         small = resize(bare, window.size)
         share = resize(hole[window.place], window.size)
         small_hole = (share > 0 if (share <= 0).any() else share >= 1).astype(np.float32)  # keeps a thin known border
@@ -177,6 +180,10 @@ def inpaint_details(
                 f"no known pixels are left when the holes are downscaled to {largest} pixels: "
                 "give a larger largest_hole (--largest-hole), or 0"
             )
+        steps = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
+        if method == "guided":
+            steps["copy"] = memory.copying(unknown)
+        memory.check(unknown, steps)
         seen = space.to_srgb(small) if space else small
         done = predict(generator, seen[None], small_hole[None])
         looked = None
@@ -243,15 +250,3 @@ def _read(
 
 def _without(photo: Photo, missing: NDArray[np.bool_]) -> Photo:
     return photo.filled(missing, np.zeros((*missing.shape, 3), np.float32)) if missing.any() else photo
-
-
-def _check_memory(window: Window, generator: BaseGenerator) -> None:
-    """Raises UserError if the window needs more memory than there is."""
-    height, width = window.size
-    needed, there = generator.memory_needed(height, width), current_backend().memory()
-    if there is not None and needed > 0.9 * there:
-        raise UserError(
-            f"an image of {width}×{height} pixels needs about {needed / 2**30:.0f} GiB of memory, of "
-            f"{there / 2**30:.0f}: use a smaller image, or give largest_hole (--largest-hole) to process only the "
-            "surroundings of the holes"
-        )
