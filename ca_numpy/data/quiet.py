@@ -48,29 +48,17 @@ def quiet_pillow(most_pixels: int = 0) -> Iterator[None]:
                 _Quiet.before.close()
 
 
-class _Silent:
-    """The number of threads inside, and what stderr is restored to."""
-
-    lock = threading.Lock()
-    threads = 0
-    stderr = -1
-
-
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Suppress the messages of libtiff and libpng, which they write to the process's stderr themselves."""
-    with _Silent.lock, contextlib.suppress(OSError):  # stderr may be closed
-        _Silent.threads += 1
-        if _Silent.threads == 1:
-            _Silent.stderr = os.dup(2)
-            with open(os.devnull, "wb") as nothing:
+    """Suppress the messages of libtiff and libpng, which they write to the process's stderr themselves.
+
+    In the main thread only: decoding in other threads must not swallow what the main one writes meanwhile.
+    """
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # stderr may be closed
+                stderr = os.dup(2)
+                stack.callback(os.close, stderr)
+                stack.callback(os.dup2, stderr, 2)
                 os.dup2(nothing.fileno(), 2)
-    try:
         yield
-    finally:
-        with _Silent.lock:
-            _Silent.threads -= 1
-            if _Silent.threads == 0 and _Silent.stderr >= 0:
-                os.dup2(_Silent.stderr, 2)
-                os.close(_Silent.stderr)
-                _Silent.stderr = -1

@@ -4,11 +4,12 @@ import io
 import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ca_numpy.cli import main
 from ca_numpy.data import load_image, load_mask, read_photo
@@ -136,6 +137,22 @@ def test_decoders_say_nothing_beside_the_one_line(tmp_path, capfd, compression):
     assert said.count("\n") == 1
     assert said.rstrip("\n").isprintable()
     assert "\\x1b[31m.tif" in said
+
+
+def test_decoding_in_other_threads_swallows_nothing(tmp_path, capfd, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.tif", compression="tiff_lzw")
+    load = TiffImagePlugin.TiffImageFile.load
+
+    def speaking(self):
+        os.write(2, b"step 7\n")
+        return load(self)
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", speaking)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(read_photo, tmp_path / "a.tif").result()
+    assert "step 7" in capfd.readouterr().err
+    read_photo(tmp_path / "a.tif")
+    assert not capfd.readouterr().err
 
 
 def test_a_closed_stderr_is_no_error(tmp_path):

@@ -211,6 +211,8 @@ def main(args: list[str]) -> int:
     sys.path.insert(0, str(HERE.parent))
     from hostile import mutants
 
+    from ca_numpy.machine import cores
+
     if args[:1] == ["--repeat"]:
         kind, seed = args[1], int(args[2])
         with tempfile.TemporaryDirectory() as place:
@@ -222,7 +224,7 @@ def main(args: list[str]) -> int:
         return 0
     count = int(args[0]) if args else 20_000
     kinds = {name: kind.share for name, kind in mutants.KINDS.items() if all(word in name for word in args[1:2])}
-    counts, bad = hunt(count, workers=len(os.sched_getaffinity(0)), kinds=kinds)
+    counts, bad = hunt(count, workers=cores(), kinds=kinds)
     print(dict(counts))
     return 1 if bad else 0
 

@@ -379,10 +379,17 @@ def read_config(path: Path, rng: Rng) -> None:
     TrainConfig.from_json(path.read_bytes()).check()
 
 
+def can_write(suffix: str) -> bool:
+    """Whether this Pillow has the format."""
+    Image.init()
+    return suffix not in ("avif", "webp", "jp2") or f".{suffix}" in Image.EXTENSION
+
+
 def images(**kinds: Callable[[Path], object]) -> dict[str, Kind]:
     return {
         name.replace("_", "."): Kind(write, read_picture, changed_png if ".png" in f".{name[-3:]}" else changed)
         for name, write in kinds.items()
+        if can_write(name.rpartition("_")[2])
     }
 
 
