@@ -112,6 +112,30 @@ def changed_png(rng: Rng, data: bytes) -> bytes:
     return data[:8] + b"".join(parts)
 
 
+def changed_tiff(rng: Rng, data: bytes) -> bytes:
+    """As `changed`, or with the type, the number or the value of a few tags changed."""
+    if rng.random() < 0.4 or data[:4] != b"II*\0":
+        return changed(rng, data)
+    found = bytearray(data)
+    (at,) = struct.unpack_from("<I", found, 4)
+    (count,) = struct.unpack_from("<H", found, at)
+    for _ in range(rng.integers(1, 3)):
+        entry = at + 2 + 12 * int(rng.integers(count))
+        number = int(rng.choice([0, 1, 2, 3, 8, 16, 64, 255, 9000, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1]))
+        match rng.integers(5):
+            case 0:
+                struct.pack_into("<H", found, entry, int(rng.integers(254, 340)))
+            case 1:
+                struct.pack_into("<H", found, entry + 2, int(rng.integers(0, 14)))
+            case 2:
+                struct.pack_into("<I", found, entry + 4, number)
+            case 3:
+                struct.pack_into("<I", found, entry + 8, number)
+            case 4:
+                struct.pack_into("<H", found, entry + 8, int(rng.integers(0, 100)))
+    return bytes(found)
+
+
 def changed_zip(rng: Rng, data: bytes) -> bytes:
     """As `changed`, half of the time in a member, packed again with the right checksum."""
     if rng.random() < 0.5:
@@ -195,6 +219,9 @@ def picture(channels: int = 3, dtype: Any = np.uint8) -> Any:
     smooth = (row + column * 2)[..., None] * 3 + rng.integers(0, 20, (*SIZE, channels))
     scale = {np.uint8: 1, np.uint16: 257}.get(dtype, 1 / 255)
     return np.squeeze((smooth.clip(0, 255) * scale).astype(dtype))
+
+
+FRAMES = [Image.fromarray(picture() // 2), Image.fromarray(picture() // 3)]
 
 
 def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Path], object]:
@@ -387,7 +414,9 @@ def can_write(suffix: str) -> bool:
 
 def images(**kinds: Callable[[Path], object]) -> dict[str, Kind]:
     return {
-        name.replace("_", "."): Kind(write, read_picture, changed_png if ".png" in f".{name[-3:]}" else changed)
+        name.replace("_", "."): Kind(
+            write, read_picture, {"png": changed_png, "tif": changed_tiff}.get(name[-3:], changed)
+        )
         for name, write in kinds.items()
         if can_write(name.rpartition("_")[2])
     }
@@ -410,11 +439,19 @@ KINDS: dict[str, Kind] = {
         rgb_avif=saved("AVIF", quality=60, speed=10), alpha_avif=saved("AVIF", "RGBA", quality=60, speed=10),
         palette_gif=saved("GIF", "P"), rgb_bmp=saved("BMP"), rgb_ppm=saved("PPM"), rgb_jp2=saved("JPEG2000"),
         rgb_ico=saved("ICO", "RGBA"), rgb_tga=saved("TGA", compression="tga_rle"),
+        rgb_sgi=saved("SGI"), rgb_pcx=saved("PCX"),
+        moving_gif=saved("GIF", "P", save_all=True, append_images=FRAMES),
+        moving_png=saved("PNG", save_all=True, append_images=FRAMES),
+        moving_webp=saved("WEBP", save_all=True, append_images=FRAMES),
+        pages_tif=saved("TIFF", save_all=True, append_images=FRAMES),
+        two_mpo=saved("MPO", save_all=True, append_images=FRAMES),
+        big_tif=tiff(np.uint16, 3, bigtiff=True), other_tif=tiff(np.uint16, 3, byteorder=">"),
+        half_tif=tiff(np.float16, 1), long_tif=tiff(np.int32, 1), cielab_tif=saved("TIFF", "LAB"),
     ),
     "mask.white.png": Kind(drawn("PNG", "L"), read_mask, changed_png, 2),
     "mask.paint.png": Kind(drawn("PNG", "RGBA"), read_mask, changed_png, 2),
     "mask.white.jpg": Kind(drawn("JPEG", "L"), read_mask, changed),
-    "mask.bits.tif": Kind(drawn("TIFF", "1"), read_mask, changed),
+    "mask.bits.tif": Kind(drawn("TIFF", "1"), read_mask, changed_tiff),
     "mask.white.gif": Kind(drawn("GIF", "L"), read_mask, changed),
     "mask.paint.webp": Kind(drawn("WEBP", "RGBA"), read_mask, changed),
     "weights.safetensors": Kind(
