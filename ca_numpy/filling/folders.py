@@ -38,7 +38,7 @@ class Report:
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as JSON, atomically. Raises UserError if the folder does not exist or is not writable."""
         try:
-            write_text(Path(path), json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+            write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {quoted(path)}: {error.strerror or error}") from error
 
@@ -102,7 +102,7 @@ def _fill(
     overwrite: bool,
     options: dict[str, Any],
 ) -> None:
-    photo = read_photo(image)
+    photo = read_photo(image, max_pixels=options.get("max_pixels"))
     target = out / f"{base}{photo.suffix}"
     if target.exists() and not overwrite:
         report.there[name] = target.relative_to(out).as_posix()
