@@ -10,14 +10,15 @@ of a convolution are those of its `ConvGeometry`.
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ca_numpy import machine
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 Array = Any
@@ -48,6 +49,8 @@ class Backend(ABC):
     #: This backend's precision, and the default for training.
     precision: str = "float32"
     training_precision: str = "float32"
+    #: A file that exists once the kernels for filling are compiled and cached; None if nothing needs compiling.
+    compiled_mark: Path | None = None
 
     def at(self, precision: str) -> Backend:
         """The same backend and device with another of its `precisions`."""
@@ -70,10 +73,7 @@ class Backend(ABC):
 
     def memory(self) -> int | None:
         """Memory available for arrays, in bytes; None if unknown."""
-        try:
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
-            return None
+        return machine.memory()
 
     def elapsed(self, run: Callable[[], object]) -> float:
         """Time of `run` in seconds, including all its kernels, by the device's clock if it has one."""

@@ -21,9 +21,9 @@ from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.data import scenes
-from ca_numpy.data.images import WRITABLE, quoted
+from ca_numpy.data.images import WRITABLE
 from ca_numpy.data.photo import read_photo
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.explore.command import Explore
@@ -111,6 +111,8 @@ class Inpaint:
     reduced size, from their surroundings alone; 0 fills the whole picture at full size."""
     blend: bool = True
     """Shift the fill to match the known pixels at the edge, so that no seam shows."""
+    max_pixels: IntOption = None
+    """Refuse larger files. Default: 80 million, or the environment variable CA_NUMPY_MAX_PIXELS."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
 
@@ -118,12 +120,12 @@ class Inpaint:
         options: dict[str, Any] = {
             "method": self.method, "model": self.model, "invert": self.invert, "mask_kind": self.mask_kind,
             "boxes": [_box(text) for text in self.box], "grow": self.grow, "largest_hole": self.largest_hole,
-            "blend": self.blend, "backend": self.backend,
+            "blend": self.blend, "backend": self.backend, "max_pixels": self.max_pixels,
         }  # fmt: skip
         return self._folder(options) if self.image.is_dir() else self._file(options)
 
     def _file(self, options: dict[str, Any]) -> int:
-        photo = read_photo(self.image)
+        photo = read_photo(self.image, max_pixels=self.max_pixels)
         out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{photo.suffix}"))
         if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
             raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
@@ -133,11 +135,11 @@ class Inpaint:
             raise UserError(f"{str(out)!r} exists: give another --out, or --overwrite")
         photo = inpaint_photo(photo, self.mask, quiet=False, **options)
         if lost := "; ".join(photo.lost + photo.save(out)):
-            print(f"ca-numpy: {quoted(out)} does not keep {lost}", file=sys.stderr)
+            print(printable(f"ca-numpy: {out} does not keep {lost}"), file=sys.stderr)
         if self.report:
             name = self.image.name
             Report(filled={name: str(out)}, notes={name: lost} if lost else {}).save(self.report)
-        print(out)
+        print(printable(str(out)) if sys.stdout.isatty() else out)
         return 0
 
     def _folder(self, options: dict[str, Any]) -> int:
@@ -146,8 +148,9 @@ class Inpaint:
         if self.report:
             done.save(self.report)
         for name, why in done.failed.items():
-            print(f"ca-numpy: {name}: {why}", file=sys.stderr)
-        print(f"{out}: {len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed")
+            print(printable(f"ca-numpy: {name}: {why}"), file=sys.stderr)
+        counts = f"{len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed"
+        print(printable(f"{out}: {counts}"))
         return 1 if done.failed else 0
 
 
@@ -202,7 +205,7 @@ class Evaluate:
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
             sheet=self.sheet, against=self.against,
         )  # fmt: skip
-        print(table.to_markdown())
+        print("\n".join(map(printable, table.to_markdown().splitlines())))
 
 
 @dataclass
@@ -311,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as e:
         where = f" {e.filename!r}" if e.filename else ""
-        print(f"ca-numpy: cannot read or write{where}: {e.strerror or e}", file=sys.stderr)
+        print(printable(f"ca-numpy: cannot read or write{where}: {e.strerror or e}"), file=sys.stderr)
         return 2
     except MemoryError as e:
         detail = " ".join(str(e).split()) or "an allocation failed"

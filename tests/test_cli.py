@@ -180,6 +180,7 @@ OPTIONS = {
         "overwrite": (["--out", "{0}/photo-inpainted.png", "--overwrite"], {}),
         "report": (["--report", "{0}/report.json"], {}),
         "largest_hole": (["--largest-hole", "40"], {"largest_hole": 40}),
+        "max_pixels": (["--max-pixels", "9000"], {"max_pixels": 9000}),
         "blend": (["--no-blend"], {"blend": False}),
         "backend": (["--backend", "numpy"], {"backend": "numpy"}),
     },
@@ -187,6 +188,7 @@ OPTIONS = {
         "model": (["--model", "runs/mine"], {"model": Path("runs/mine")}),
         "backend": (["--backend", "numpy"], {"backend": "numpy"}),
         "port": (["--port", "8765"], {"port": 8765}),
+        "max_pixels": (["--max-pixels", "9000"], {"max_pixels": 9000}),
         "browser": (["--no-browser"], {"browser": False}),
     },
     Evaluate: {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import deep
-from ca_numpy.data.quiet import quiet_pillow
-from ca_numpy.errors import UserError
+from ca_numpy.data import claims, deep
+from ca_numpy.data.quiet import quiet_libraries, quiet_pillow
+from ca_numpy.errors import UserError, reason
+from ca_numpy.schemas import content
 
 # Formats that are read. Not EPS: Pillow passes it to Ghostscript, which executes it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
@@ -128,7 +128,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float3
         with contextlib.suppress(ImportError):  # without imagecodecs, 8 of 16 bits have to do
             if (samples := deep.decoded(image)) is not None:
                 return _split(upright(samples, orientation(image)))
-        image.load()
+        load(image)
         with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
             ImageOps.exif_transpose(image, in_place=True)  # as it was seen, not as the camera was held
         if image.mode.startswith("I;16"):
@@ -198,13 +198,13 @@ def full_scale(values: NDArray[Any]) -> float:
 
 @contextlib.contextmanager
 def opened(
-    path: str | os.PathLike[str], *, contents: bytes | None = None, most: int | None = None
+    path: str | os.PathLike[str], *, contents: bytes | None = None, max_pixels: int | None = None
 ) -> Iterator[Image.Image]:
-    """Open the file with Pillow; turn any error inside into one line that names the file.
+    """Open the file with Pillow, its claims checked; turn any error inside into one line that names the file.
 
     contents   of a file that is not on disk; `path` is only its name then
-    most       the largest number of pixels, below Pillow's own limit
     """
+    most = claims.most_pixels(max_pixels)
     file = Path(path)
     shown = quoted(file)
     if contents is None and file.is_dir():
@@ -214,29 +214,32 @@ def opened(
         raise UserError(f"{shown} {problem}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
+    data = (
+        content(file, at_most=claims.WIDEST * most) if contents is None else contents
+    )  # decoders trust lengths in files, but not beyond a buffer
     try:
-        source: IO[bytes] = file.open("rb") if contents is None else io.BytesIO(contents)
-        with quiet_pillow(), source as stream, _identified(stream, formats) as image:
-            if most and image.width * image.height > most:
-                raise UserError(f"{image.width}×{image.height} are more than {most / 1e6:g} million pixels")
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
+        with quiet_pillow(most), np.errstate(all="ignore"), _identified(io.BytesIO(data), formats) as image:
+            claims.check(image, data, most)
             yield image
+            claims.check_size(image.size, most)  # an icon's decoder finds another size
     except UnidentifiedImageError:
         raise UserError(f"{shown} is not an image that can be read here ({', '.join(formats)})") from None
     except Image.DecompressionBombError:
-        limit = Image.MAX_IMAGE_PIXELS
         raise UserError(
-            f"{shown} has more than {limit} pixels and could be a decompression bomb; "
-            "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{shown} has more than {most} pixels: if you trust it, allow more by max_pixels (--max-pixels, or "
+            f"{claims.VARIABLE} in the environment)"
         ) from None
     except UserError as error:
         raise UserError(f"{shown} cannot be used: {error}") from None
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
-        if isinstance(error, OSError) and error.strerror:
-            raise UserError(f"{shown} cannot be opened: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {reason}") from error
+        why = reason(error) or type(error).__name__
+        raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {why}") from error
+
+
+def load(image: Image.Image) -> None:
+    """Decode the pixels, as `Image.load`, without libtiff's messages."""
+    with quiet_libraries() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
 
 
 def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:

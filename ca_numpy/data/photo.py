@@ -23,7 +23,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from ca_numpy.atomic import write_bytes
 from ca_numpy.data import deep
 from ca_numpy.data.colour import ColourSpace
-from ca_numpy.data.images import WRITABLE, full_scale, opened, orientation, quoted, upright
+from ca_numpy.data.images import WRITABLE, full_scale, load, opened, orientation, quoted, upright
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -256,15 +256,14 @@ def photo_of(array: Array, *, name: str = "image") -> Photo:
     return Photo(samples, None, scale)
 
 
-def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, most: int | None = None) -> Photo:
-    """Read a picture, its first frame, upright.
+def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, max_pixels: int | None = None) -> Photo:
+    """Read a picture, its first frame, upright, of at most `max_pixels` (default: 80 million, or CA_NUMPY_MAX_PIXELS).
 
     contents   of a file that is not on disk; `path` is only its name then
-    most       refuse pictures of more pixels
 
     Raises UserError as `load_image` does.
     """
-    with opened(path, contents=contents, most=most) as image:
+    with opened(path, contents=contents, max_pixels=max_pixels) as image:
         lost = []
         if (frames := getattr(image, "n_frames", 1)) > 1:
             lost.append(f"its other {frames - 1} frames or pages: only the first is read")
@@ -285,7 +284,7 @@ def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, m
 
 def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Array:
     """The samples, H W C, decoded by Pillow; modes without a counterpart become RGB."""
-    image.load()
+    load(image)
     mode = image.mode
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None]

@@ -22,10 +22,15 @@ class Explore:
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
     port: int = 0
     """Port on this machine. Default: any that is free."""
+    max_pixels: Annotated[int | None, option(metavar="INT")] = None
+    """Refuse pictures of more pixels. Default: 80 million, or CA_NUMPY_MAX_PIXELS."""
     browser: bool = True
     """Open the page in the default browser."""
 
     def run(self) -> None:
         from ca_numpy.explore.server import serve  # only for this command
 
-        serve(self.image, model=self.model, backend=self.backend, port=self.port, browser=self.browser)
+        serve(
+            self.image, model=self.model, backend=self.backend, port=self.port, max_pixels=self.max_pixels,
+            browser=self.browser,
+        )  # fmt: skip

@@ -13,6 +13,7 @@ from ca_numpy.errors import UserError
 from ca_numpy.explore.rows import AttentionRows
 from ca_numpy.filling.inpainting import View
 from ca_numpy.filling.patchmatch import Copies
+from ca_numpy.registry import current_backend
 from ca_numpy.viz.attention import checked_offsets, offset_colours
 
 #: Left, top, width, height in pixels of the picture; a side may lie between two pixels.
@@ -55,13 +56,14 @@ class Attention:
     features, hole   N H/4 W/4 C and N H/4 W/4 1, as `Generator.branches` gives them
     options          of `attention_scores`
 
-    Computes on the current backend.
+    backend          the one that the features are on, to be used for all of this
     """
 
     def __init__(self, view: View, features: Tensor, hole: Tensor, options: dict[str, Any], *, multiple: int) -> None:
         self._view, self._features, self._hole, self._options = view, features, hole, options
         self._size = [-(-n // multiple) * multiple for n in view.window.size]
         self._made: AttentionRows | None = None
+        self.backend = current_backend().name
 
     @property
     def rows(self) -> AttentionRows:

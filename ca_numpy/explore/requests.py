@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePath
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ca_numpy.data.claims import most_pixels
 from ca_numpy.data.images import WRITABLE
 from ca_numpy.data.photo import Photo, read_photo
 from ca_numpy.errors import UserError
@@ -49,10 +50,10 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Of uploaded pictures: bytes of the file, and pixels."""
+    """Of uploaded pictures: bytes of the file, and pixels, by default as for `read_photo`. Raises UserError."""
 
     bytes: int = 64 * 2**20
-    pixels: int = 50_000_000
+    pixels: int = field(default_factory=most_pixels)
 
 
 class Desk:
@@ -90,7 +91,7 @@ class Desk:
         contents = bytes(_one(buffers))
         if len(contents) > self.limits.bytes:
             raise UserError(f"{name!r} is larger than {self.limits.bytes / 2**20:g} MiB; make it smaller")
-        self.session.open(read_photo(name, contents=contents, most=self.limits.pixels))
+        self.session.open(read_photo(name, contents=contents, max_pixels=self.limits.pixels))
         self.name = name
         return self._photo()
 

@@ -25,6 +25,7 @@ from os import PathLike
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from ca_numpy.data.claims import most_pixels
 from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
@@ -237,7 +238,7 @@ class Site:
         except ImportError as error:
             raise UserError(NEEDED) from error
         limits = limits or Limits()
-        photo = None if image is None else read_photo(image)
+        photo = None if image is None else read_photo(image, max_pixels=limits.pixels)
         name = "picture.png" if image is None else PurePath(image).name
         generator = model if isinstance(model, BaseGenerator) else load(model)
         self.pages = Pages(
@@ -271,10 +272,12 @@ class Site:
 
 def serve(
     image: str | PathLike[str] | None = None, *,
-    model: str | PathLike[str] | None = None, backend: str = "auto", port: int = 0, browser: bool = True,
+    model: str | PathLike[str] | None = None, backend: str = "auto", port: int = 0, max_pixels: int | None = None,
+    browser: bool = True,
 ) -> None:  # fmt: skip
     """Serve the page until Ctrl-C, and open it in the browser. Arguments and errors as for `Site`."""
-    site = Site(image, model=model, backend=backend, port=port)
+    limits = Limits(pixels=most_pixels(max_pixels))
+    site = Site(image, model=model, backend=backend, port=port, limits=limits)
     what = "a picture" if image is None else quoted(image)
     print(f"{what}: open {site.url}  (Ctrl-C ends)", flush=True)
     if browser:

@@ -25,13 +25,14 @@ from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
 from ca_numpy.explore.looking import Attention, Box, Colours, Look, copies_map
 from ca_numpy.explore.settings import Settings, check_memory, options_of
-from ca_numpy.filling import baselines, patchmatch
-from ca_numpy.filling.inpainting import View, filled_by, pasted, view_of
+from ca_numpy.filling import baselines, memory, patchmatch
+from ca_numpy.filling.inpainting import View, filled_by, pasted, pixels_around, view_of
 from ca_numpy.filling.patchmatch import Copies
+from ca_numpy.filling.soon import soonest
 from ca_numpy.models import BaseGenerator, Generator
 from ca_numpy.models.generator import Branches
 from ca_numpy.models.io import opened
-from ca_numpy.registry import load_backend, use_backend
+from ca_numpy.registry import current_backend, use_backend
 
 #: How the session fills holes. "coarse" is the first stage of the network.
 Method = Literal["guided", "network", "coarse", "patchmatch", "telea"]
@@ -62,7 +63,9 @@ class Filled(NamedTuple):
 
 
 class _Stage(NamedTuple):
-    """The network up to its attention, for one hole and one view."""
+    """The network up to its attention, for one hole and one view, computed on a backend."""
+
+    backend: str
 
     view: View
     image: Tensor  # with its hole erased
@@ -142,12 +145,6 @@ class Session:
             raise UserError("the picture has NaN: fill them first, by ca-numpy inpaint")
         self._photo, self._hole, self._stages, self._filled = photo, None, {}, None
 
-    def _device(self) -> use_backend:
-        """The backend; "auto" is looked for once, which takes longer than a row of the attention."""
-        if self.backend == "auto":
-            self.backend = load_backend("auto").name
-        return use_backend(self.backend)
-
     # -- filling ----------------------------------------------------------------------------------------------
     def fill(self, method: Method, settings: Settings | None = None, *, progress: Progress | None = None) -> Filled:
         """Fill the hole: with the default settings as `ca_numpy.inpaint` does.
@@ -159,7 +156,9 @@ class Session:
             raise UserError(f"there is no method {method!r:.40}: choose from {', '.join(get_args(Method))}")
         report = progress or (lambda share: None)
         report(0.0)
-        with self._device(), no_grad():
+        known = self._stages.get("guided" if method == "guided" else "network")  # whose arrays are on its backend
+        device = use_backend(known.backend) if known else soonest(self.backend, pixels=pixels_around(self.hole))
+        with device, no_grad():
             if method in ("patchmatch", "telea"):
                 photo, attention, copies = self._without_network(method, report)
             else:
@@ -171,7 +170,8 @@ class Session:
         return self._filled
 
     def _without_network(self, method: Method, report: Progress) -> tuple[Photo, Attention | None, Copies | None]:
-        pixels, copies = self.photo.colours(), None
+        pixels, copies, unknown = self.photo.colours(), None, self.hole[..., 0] > 0.5
+        memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
         if method == "telea":
             filled = baselines.fill(method, pixels, self.hole)
         else:
@@ -206,17 +206,17 @@ class Session:
 
     def _stage(self, generator: BaseGenerator, finish: Literal["guided", "network"], report: Progress) -> _Stage:
         """The network up to its attention."""
-        view = view_of(self.photo, self.hole, generator, method=finish)
+        device, view = current_backend().name, view_of(self.photo, self.hole, generator, method=finish)
         dtype = next(iter(generator.parameters().values()))
         x, m = generator.framed(*as_tensors([view.seen[None], view.hole[None], dtype])[:2])
         x = generator.erase(x, m)
         if not isinstance(generator, Generator):
-            return _Stage(view, x, m, generator(x, m)[0], None)
+            return _Stage(device, view, x, m, generator(x, m)[0], None)
         coarse = generator.coarse(x, m)
         report(0.4)
         branches = generator.branches(x, m, coarse)
         report(1.0)
-        return _Stage(view, x, m, coarse, branches)
+        return _Stage(device, view, x, m, coarse, branches)
 
     def _refined(self, generator: BaseGenerator, stage: _Stage, settings: Settings) -> tuple[Tensor, Attention | None]:
         """The network's output with these settings, and its attention."""
@@ -240,7 +240,7 @@ class Session:
 
         Raises UserError outside the network's view, and where the last fill has no attention.
         """
-        with self._device():
+        with use_backend(self._attention().backend):
             return self._attention().look(x, y, top=top)
 
     def attention_map(self, *, progress: Progress | None = None) -> tuple[Colours, Box]:
@@ -248,7 +248,7 @@ class Session:
 
         Raises UserError where the last fill has no attention.
         """
-        with self._device():
+        with use_backend(self._attention().backend):
             return self._attention().map(progress=progress)
 
     def copied_from(self, x: int, y: int) -> tuple[int, int] | None:

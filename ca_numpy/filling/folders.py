@@ -18,8 +18,8 @@ from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.filling.inpainting import inpaint_photo
+from ca_numpy.filling.soon import soonest
 from ca_numpy.models.io import opened
-from ca_numpy.registry import use_backend
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Report:
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as JSON, atomically. Raises UserError if the folder does not exist or is not writable."""
         try:
-            write_text(Path(path), json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+            write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {quoted(path)}: {error.strerror or error}") from error
 
@@ -79,7 +79,7 @@ def inpaint_folder(
     by_stem = _by_stem(Path(masks)) if masks is not None and Path(masks).is_dir() else None
     stems, report = Counter(_stem(name).casefold() for name in names), Report()
     out.mkdir(parents=True, exist_ok=True)
-    with use_backend(options.get("backend", "auto")):
+    with soonest(options.get("backend", "auto"), pixels=150_000 * len(names)):  # a hole of 128² and a margin each
         if options.get("method", "guided") in ("guided", "network"):
             options["model"] = opened(options.get("model"))  # once for all
         for name in tqdm(names, desc="pictures", disable=quiet or None):
@@ -102,7 +102,7 @@ def _fill(
     overwrite: bool,
     options: dict[str, Any],
 ) -> None:
-    photo = read_photo(image)
+    photo = read_photo(image, max_pixels=options.get("max_pixels"))
     target = out / f"{base}{photo.suffix}"
     if target.exists() and not overwrite:
         report.there[name] = target.relative_to(out).as_posix()
