@@ -14,7 +14,6 @@ from ca_numpy.explore.rows import AttentionRows
 from ca_numpy.filling.inpainting import View
 from ca_numpy.filling.patchmatch import Copies
 from ca_numpy.registry import current_backend
-from ca_numpy.viz.attention import checked_offsets, offset_colours
 
 #: Left, top, width, height in pixels of the picture; a side may lie between two pixels.
 Box = tuple[float, float, float, float]
@@ -96,6 +95,8 @@ class Attention:
 
     def map(self, *, progress: Callable[[float], None] | None = None) -> tuple[Colours, Box]:
         """The attention colours at the hole's positions, h w 4 in [0, 1], opacity last, and the pixels they cover."""
+        from ca_numpy.viz.attention import checked_offsets, offset_colours  # slow to import
+
         (h, w), (h2, w2) = self.rows.grid, self.rows.background
         cells = np.zeros((h, w), np.bool_)
         y, x = np.nonzero(self._view.hole[..., 0] > 0.5)
@@ -126,6 +127,8 @@ class Attention:
 
 def copies_map(copies: Copies, shape: tuple[int, ...]) -> tuple[Colours, tuple[int, int, int, int]]:
     """The same colours for where each pixel of a picture H W was copied from; and the pixels that they cover."""
+    from ca_numpy.viz.attention import offset_colours  # slow to import
+
     pixels, sources = copies
     (top, left), (bottom, right) = pixels.min(0), pixels.max(0)
     colours = np.zeros((bottom + 1 - top, right + 1 - left, 4))

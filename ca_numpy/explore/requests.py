@@ -35,7 +35,6 @@ from ca_numpy.explore.looking import Look
 from ca_numpy.explore.session import Progress, Session
 from ca_numpy.explore.settings import Settings
 from ca_numpy.filling.baselines import why_unavailable
-from ca_numpy.viz.attention import attention_legend
 
 Buffers = Sequence[bytes | memoryview]
 Reply = tuple[dict[str, Any], list[bytes]]
@@ -206,6 +205,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 @cache
 def legend() -> bytes:
     """The legend of the attention colours as a PNG file."""
+    from ca_numpy.viz.attention import attention_legend  # slow to import
+
     out = io.BytesIO()
     attention_legend().savefig(out, format="png", dpi=100, metadata={"Software": None})
     return out.getvalue()

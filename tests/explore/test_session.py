@@ -1,5 +1,8 @@
 """The session shows what the library computes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from explore_cases import generator, hole, photo, picture, pixels
@@ -227,3 +230,9 @@ def test_settings_that_need_too_much_memory_are_refused(session, monkeypatch):
     monkeypatch.setattr("ca_numpy.backends.numpy_backend.NumpyBackend.memory", lambda self: 10**7)
     with pytest.raises(UserError, match="GiB of memory"):
         session.fill("network", Settings(rate=1))
+
+
+def test_the_command_line_starts_without_what_only_the_page_needs():
+    code = "import sys, ca_numpy.cli; print({'matplotlib', 'starlette', 'uvicorn', 'anywidget'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
