@@ -38,6 +38,9 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".ppm": ("PPM", {}),
 }
 
+#: A file, or the content of one, as from standard input.
+Source = str | os.PathLike[str] | io.BytesIO
+
 
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Convert bytes to the networks' range: x / 127.5 − 1, float32 in [-1, 1]; any shape.
@@ -197,19 +200,21 @@ def full_scale(values: NDArray[Any]) -> float:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def opened(path: Source) -> Iterator[Image.Image]:
     """Open the file with Pillow; turn any error inside into one line that names the file."""
-    file = Path(path)
-    shown = quoted(file)
-    if file.is_dir():
-        raise UserError(f"{shown} is a folder; give an image file inside it")
-    if not file.is_file():  # also a pipe, on which open() would block
-        problem = "is not a file" if file.exists() else "does not exist"
-        raise UserError(f"{shown} {problem}; check the path")
+    shown = quoted(path)
+    if not isinstance(path, io.BytesIO):
+        file = Path(path)
+        if file.is_dir():
+            raise UserError(f"{shown} is a folder; give an image file inside it")
+        if not file.is_file():  # also a pipe, on which open() would block
+            problem = "is not a file" if file.exists() else "does not exist"
+            raise UserError(f"{shown} {problem}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     try:
-        with quiet_pillow(), open(file, "rb") as stream, _identified(stream, formats) as image:
+        source = path if isinstance(path, io.BytesIO) else open(path, "rb")  # noqa: SIM115
+        with quiet_pillow(), source as stream, _identified(stream, formats) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
             yield image
@@ -239,8 +244,10 @@ def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:
         return deep.Tiff(stream)
 
 
-def quoted(path: str | os.PathLike[str]) -> str:
+def quoted(path: Source) -> str:
     """A path for use in a message: quoted, on one line whatever characters it contains."""
+    if isinstance(path, io.BytesIO):
+        return "standard input"
     text = os.fspath(path)
     return f"'{text}'" if text.isprintable() else repr(text)
 

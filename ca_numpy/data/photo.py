@@ -23,7 +23,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from ca_numpy.atomic import write_bytes
 from ca_numpy.data import deep
 from ca_numpy.data.colour import ColourSpace
-from ca_numpy.data.images import WRITABLE, full_scale, opened, orientation, quoted, upright
+from ca_numpy.data.images import WRITABLE, Source, full_scale, opened, orientation, quoted, upright
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -146,13 +146,18 @@ class Photo:
             raise UserError(f"unknown image format of {quoted(file)}; end the name in one of {', '.join(WRITABLE)}")
         if not file.parent.is_dir():
             raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; create it")
-        kind, options = WRITABLE[file.suffix.lower()]
-        photo, lost = self._fitted(kind)
+        content, lost = self.encoded(file.suffix)
         try:
-            write_bytes(file, photo._encoded(kind, options))
+            write_bytes(file, content)
         except OSError as error:
             raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
         return lost
+
+    def encoded(self, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+        """A file's content in the format of a suffix of `WRITABLE`, and what that could not keep."""
+        kind, options = WRITABLE[suffix.lower()]
+        photo, lost = self._fitted(kind)
+        return photo._encoded(kind, options), lost
 
     def _fitted(self, kind: str) -> tuple[Photo, tuple[str, ...]]:
         """The picture as this format can hold it, and what that loses."""
@@ -251,7 +256,7 @@ def photo_of(array: Array, *, name: str = "image") -> Photo:
     return Photo(samples, None, scale)
 
 
-def read_photo(path: str | os.PathLike[str]) -> Photo:
+def read_photo(path: Source) -> Photo:
     """Read a picture, its first frame, upright. Raises UserError as `load_image` does."""
     with opened(path) as image:
         lost = []
@@ -270,6 +275,15 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         alpha = samples[..., -1:] if samples.shape[-1] in (2, 4) else None
         colours = samples if alpha is None else samples[..., :-1]
         return Photo(colours, alpha, full_scale(colours), bilevel=bilevel, lost=tuple(lost), **notes)
+
+
+def result_suffix(path: str | os.PathLike[str]) -> str:
+    """`Photo.suffix` of a file, without decoding it where its header tells. Raises UserError as `load_image` does."""
+    with opened(path) as image:
+        if image.format == "TIFF" or image.mode not in ("I", "F"):
+            kind = str(image.format)
+            return _LOSSLESS.get(_SAME.get(kind, kind), ".png")
+    return read_photo(path).suffix
 
 
 def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Array:
