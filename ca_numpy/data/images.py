@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import deep
+from ca_numpy.data import deep, plugins
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
-# Formats that are read. Not EPS: Pillow passes it to Ghostscript, which executes it.
+# Formats that are read, besides those of `plugins`. Not EPS: Pillow passes it to Ghostscript, which executes it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
 
-# Format and options for each suffix. JPEG has quality 95 without chroma subsampling, WebP is lossless.
+# Format and options for each suffix. JPEG and AVIF have quality 95 without chroma subsampling, WebP is lossless.
 WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -36,6 +36,7 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".tif": ("TIFF", {}),
     ".tiff": ("TIFF", {}),
     ".ppm": ("PPM", {}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
 }
 
 #: A file, or the content of one, as from standard input.
@@ -239,9 +240,11 @@ def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:
     try:
         return Image.open(stream, formats=formats)
     except UnidentifiedImageError:
-        if not deep.is_tiff(stream):
+        if deep.is_tiff(stream):
+            return deep.Tiff(stream)
+        if (image := plugins.opened(stream)) is None:
             raise
-        return deep.Tiff(stream)
+        return image
 
 
 def quoted(path: Source) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import deep
+from ca_numpy.data import deep, plugins
 from ca_numpy.data.colour import ColourSpace
 from ca_numpy.data.images import WRITABLE, Source, full_scale, opened, orientation, quoted, upright
 from ca_numpy.errors import UserError
@@ -213,6 +213,8 @@ class Photo:
             options |= self.encoding
             if "qtables" in options:
                 del options["quality"]  # it would scale them
+        if kind == "AVIF" and picture.mode in ("L", "LA"):
+            del options["subsampling"]  # it would make it RGB
         if self.profile is not None:
             options["icc_profile"] = self.profile
         if self.exif and "exif" in holds:
@@ -313,6 +315,8 @@ def _notes(image: Image.Image, lost: list[str]) -> dict[str, Any]:
     notes: dict[str, Any] = {
         "kind": _SAME.get(str(image.format), str(image.format)), "orientation": orientation(image), "encoding": {},
     }  # fmt: skip
+    if (bits := plugins.depth(image)) > 8 and not image.mode.startswith(("I;16", "F")):
+        lost.append(f"{bits - 8} of its {bits} bits a sample: its reader gives 8")
     with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
         exif = image.getexif()
         exif.pop(_ORIENTATION, None)
