@@ -21,8 +21,9 @@ from ca_numpy.data.photo import result_suffix
 from ca_numpy.errors import UserError
 from ca_numpy.filling import ranks
 from ca_numpy.filling.inpainting import inpaint_photo
+from ca_numpy.filling.soon import soonest
 from ca_numpy.models.io import opened
-from ca_numpy.registry import use_backend
+from ca_numpy.registry import current_backend, use_backend
 
 
 @dataclass
@@ -74,12 +75,19 @@ def inpaint_folder(
     """
     images, out, jobs = Path(images), Path(out), list[_Job]()
     with ranks.together(comm), ranks.divided_cores(comm), ExitStack() as context:
+        backend = options.get("backend", "auto")
         with ranks.agreeing(comm):
             if comm is None or comm.rank == 0:
                 jobs = _jobs(images, masks, out)
                 out.mkdir(parents=True, exist_ok=True)
                 remove_leftovers(out)
-            context.enter_context(use_backend(options.get("backend", "auto")))
+                # A hole of 128² and a margin each.
+                context.enter_context(soonest(backend, pixels=150_000 * len(jobs)))
+        if comm is not None and backend == "auto":  # the same for all
+            backend = comm.bcast(current_backend().name)
+        with ranks.agreeing(comm):
+            if comm is not None and comm.rank:
+                context.enter_context(use_backend(backend))
             if options.get("method", "guided") in ("guided", "network"):
                 options["model"] = opened(options.get("model"))  # once for all
         work = partial(_fill, images, out, overwrite, options)
