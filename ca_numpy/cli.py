@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -62,6 +63,16 @@ class Train:
     learning: OmitArgPrefixes[LearningOptions] = field(default_factory=LearningOptions)
     loss: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     record: OmitArgPrefixes[RecordOptions] = field(default_factory=RecordOptions)
+
+    @classmethod
+    def of(cls, config: TrainConfig, **options: Any) -> Train:
+        """With the values of a configuration in its groups."""
+        groups = {
+            name: type(group)(**{option: getattr(config, option) for option in vars(group)})
+            for name, group in vars(cls()).items()
+            if dataclasses.is_dataclass(group) and not isinstance(group, type)
+        }
+        return cls(**groups | options)
 
     @property
     def config(self) -> TrainConfig:
@@ -208,10 +219,12 @@ class Completion:
     def run(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()) as script, contextlib.suppress(SystemExit):
             _parsed(Command, ["--tyro-write-completion", self.shell, "-"])
-        print(script.getvalue() + _OR_FILES[self.shell])
+        # tyro (1.0.17) offers lines of descriptions as if they were options, and no files for positional arguments.
+        text = re.sub("^COMPLETION_SPEC.*", lambda spec: re.sub(r"\\+n", " ", spec[0]), script.getvalue(), flags=re.M)
+        print(text + _OR_FILES[self.shell])
 
 
-#: tyro (1.0.17) offers no files for positional arguments: where it has nothing to offer, each shell's own files are.
+#: Where there is nothing else to offer, files are.
 _OR_FILES = {
     "bash": """
 _ca_numpy() { _tyro_ca_numpy; [[ -n ${COMPREPLY[*]} ]] || COMPREPLY=(); }
@@ -288,13 +301,7 @@ def _train_defaults(args: list[str]) -> Train:
         raise UserError("a resumed run keeps its options: omit --preset")
     if preset in STAGES:  # even if the value equals the first stage's
         refuse_set(preset, (option.removeprefix("no_") for option in _options(args)))
-    default = _default_config(preset, Path(resumed) if resumed else None)
-    groups: dict[str, Any] = {
-        name: type(group)(**{option: getattr(default, option) for option in vars(group)})
-        for name, group in vars(Train()).items()
-        if dataclasses.is_dataclass(group) and not isinstance(group, type)
-    }
-    return Train(preset=preset, **groups)
+    return Train.of(_default_config(preset, Path(resumed) if resumed else None), preset=preset)
 
 
 def _default_config(preset: str, resume: Path | None) -> TrainConfig:
