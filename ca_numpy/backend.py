@@ -10,7 +10,6 @@ of a convolution are those of its `ConvGeometry`.
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ca_numpy import machine
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 Array = Any
@@ -73,10 +73,7 @@ class Backend(ABC):
 
     def memory(self) -> int | None:
         """Memory available for arrays, in bytes; None if unknown."""
-        try:
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
-            return None
+        return machine.memory()
 
     def elapsed(self, run: Callable[[], object]) -> float:
         """Time of `run` in seconds, including all its kernels, by the device's clock if it has one."""

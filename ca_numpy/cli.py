@@ -24,7 +24,7 @@ from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.cli_inpaint import Inpaint, IntOption, PathOption
 from ca_numpy.data import scenes
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
@@ -131,7 +131,7 @@ class Evaluate:
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
             sheet=self.sheet, against=self.against,
         )  # fmt: skip
-        print(table.to_markdown())
+        print("\n".join(map(printable, table.to_markdown().splitlines())))
 
 
 @dataclass
@@ -278,7 +278,7 @@ def _main(args: list[str]) -> int:
         raise
     except OSError as e:
         where = f" {e.filename!r}" if e.filename else ""
-        print(f"ca-numpy: cannot read or write{where}: {e.strerror or e}", file=sys.stderr)
+        print(printable(f"ca-numpy: cannot read or write{where}: {e.strerror or e}"), file=sys.stderr)
         return 2
     except MemoryError as e:
         detail = " ".join(str(e).split()) or "an allocation failed"

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.conf import arg as option
 
-from ca_numpy.data.images import WRITABLE, quoted
+from ca_numpy.data.images import WRITABLE
 from ca_numpy.data.photo import read_photo
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, printable
 from ca_numpy.filling import ranks
 from ca_numpy.filling.folders import Report, inpaint_folder
 from ca_numpy.filling.holes import Box, MaskKind
@@ -85,16 +85,18 @@ class Inpaint:
     hole: OmitArgPrefixes[HoleOptions] = field(default_factory=HoleOptions)
     method: OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     output: OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
+    max_pixels: IntOption = None
+    """Refuse larger files. Default: 80 million, or the environment variable CA_NUMPY_MAX_PIXELS."""
 
     def run(self) -> int:
-        options = vars(self.hole) | vars(self.method)
+        options = vars(self.hole) | vars(self.method) | {"max_pixels": self.max_pixels}
         options["boxes"] = [_box(text) for text in options.pop("box")]
         return self._folder(options) if self.image.is_dir() else self._file(options)
 
     def _file(self, options: dict[str, Any]) -> int:
         if self.image == self.mask == PIPE:
             raise UserError("- stands for standard input, which cannot be the picture and the mask")
-        photo = read_photo(_piped(self.image))
+        photo = read_photo(_piped(self.image), max_pixels=self.max_pixels)
         named = self.image.with_name(f"{self.image.stem}-inpainted{photo.suffix}")
         out = self.output.out or (PIPE if self.image == PIPE else _free(named))
         if out == PIPE:
@@ -112,9 +114,9 @@ class Inpaint:
             sys.stdout.buffer.write(content)
         else:
             kept_out = photo.save(out)
-            print(out)
+            print(printable(str(out)) if sys.stdout.isatty() else out)
         if lost := "; ".join(photo.lost + kept_out):
-            print(f"ca-numpy: {quoted(out)} does not keep {lost}", file=sys.stderr)
+            print(printable(f"ca-numpy: {out} does not keep {lost}"), file=sys.stderr)
         if self.output.report:
             name = self.image.name
             Report(filled={name: str(out)}, notes={name: lost} if lost else {}).save(self.output.report)
@@ -140,8 +142,9 @@ class Inpaint:
         if self.output.report:
             done.save(self.output.report)
         for name, why in done.failed.items():
-            print(f"ca-numpy: {name}: {why}", file=sys.stderr)
-        print(f"{out}: {len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed")
+            print(printable(f"ca-numpy: {name}: {why}"), file=sys.stderr)
+        counts = f"{len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed"
+        print(printable(f"{out}: {counts}"))
         return 1 if done.failed else 0
 
 

@@ -7,8 +7,21 @@ class UserError(ValueError):
     """Bad input: one line that says what was wrong, where, and what to do about it.
 
     A `ValueError`, so that library users can catch it as they would NumPy's; the command line prints it
-    without a traceback and exits with status 2.
+    without a traceback and exits with status 2. What no terminal shows as it is, such as escape codes and characters
+    that reorder text, is escaped: messages quote files.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """A text for the terminal: on one line, with control and formatting characters escaped as in Python."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return repr(character)[1:-1]
 
 
 def quoted(value: object) -> str:

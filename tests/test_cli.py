@@ -183,6 +183,7 @@ OPTIONS = {
         "overwrite": (["--out", "{0}/photo-inpainted.png", "--overwrite"], {}),
         "report": (["--report", "{0}/report.json"], {}),
         "largest_hole": (["--largest-hole", "40"], {"largest_hole": 40}),
+        "max_pixels": (["--max-pixels", "9000"], {"max_pixels": 9000}),
         "blend": (["--no-blend"], {"blend": False}),
         "backend": (["--backend", "numpy"], {"backend": "numpy"}),
     },

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ca_numpy.data.claims import MOST_EXPANDED
+from ca_numpy.data.quiet import quiet_libraries
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -67,12 +69,13 @@ def decoded(image: Image.Image) -> Array | None:
         import imagecodecs
 
         stream.seek(0)
-        return _channels(imagecodecs.png_decode(stream.read()))
+        with quiet_libraries():
+            return _channels(imagecodecs.png_decode(stream.read()))
     if image.format == "TIFF" and hasattr(image, "tag_v2"):
         tags = image.tag_v2
         bits, formats = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
         if max(bits) > 8 or (tags.get(_PLANAR, 1) == 2 and len(bits) > 1) or set(formats) != {1}:
-            return _tiff(stream)
+            return _tiff(stream, image.size)
     return None
 
 
@@ -80,7 +83,7 @@ def _channels(samples: Array) -> Array:
     return samples[..., None] if samples.ndim == 2 else samples
 
 
-def _tiff(stream: IO[bytes]) -> Array:
+def _tiff(stream: IO[bytes], size: tuple[int, int]) -> Array:
     import tifffile  # slow to import
 
     stream.seek(0)
@@ -88,13 +91,16 @@ def _tiff(stream: IO[bytes]) -> Array:
         page: Any = file.pages[0]
         if page.photometric.name not in ("RGB", "MINISBLACK", "MINISWHITE"):
             raise UserError(f"its colours are {page.photometric.name}: save it as RGB or grey")
-        samples = np.asarray(page.asarray())
-        axes = page.axes
-    if axes not in ("YX", "YXS", "SYX"):
-        raise UserError(f"it has the axes {axes}: save it as one picture")
+        axes, channels = page.axes, page.samplesperpixel
+        if axes not in ("YX", "YXS", "SYX") or sorted((page.imagewidth, page.imagelength)) != sorted(size):
+            raise UserError(f"it has the axes {axes}: save it as one picture")
+        if channels > 4:
+            raise UserError(f"it has {channels} channels: save it as RGB or grey, with or without transparency")
+        if page.nbytes > MOST_EXPANDED * stream.seek(0, io.SEEK_END):
+            raise UserError(f"it is truncated or damaged: {page.nbytes} bytes of samples cannot be in it")
+        with quiet_libraries():
+            samples = np.asarray(page.asarray())
     samples = _channels(np.moveaxis(samples, 0, -1) if axes == "SYX" else samples)
-    if samples.shape[-1] > 4:
-        raise UserError(f"it has {samples.shape[-1]} channels: save it as RGB or grey, with or without transparency")
     if page.photometric.name == "MINISWHITE":
         whitest = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
         samples = np.concatenate([whitest - samples[..., :1], samples[..., 1:]], axis=-1)

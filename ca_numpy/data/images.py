@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import deep, plugins
-from ca_numpy.data.quiet import quiet_pillow
-from ca_numpy.errors import UserError
+from ca_numpy.data import claims, deep, plugins
+from ca_numpy.data.quiet import quiet_libraries, quiet_pillow
+from ca_numpy.errors import UserError, reason
+from ca_numpy.schemas import content
 
 # Formats that are read, besides those of `plugins`. Not EPS: Pillow passes it to Ghostscript, which executes it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
@@ -132,7 +132,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float3
         with contextlib.suppress(ImportError):  # without imagecodecs, 8 of 16 bits have to do
             if (samples := deep.decoded(image)) is not None:
                 return _split(upright(samples, orientation(image)))
-        image.load()
+        load(image)
         with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
             ImageOps.exif_transpose(image, in_place=True)  # as it was seen, not as the camera was held
         if image.mode.startswith("I;16"):
@@ -201,48 +201,48 @@ def full_scale(values: NDArray[Any]) -> float:
 
 
 @contextlib.contextmanager
-def opened(path: Source) -> Iterator[Image.Image]:
-    """Open the file with Pillow; turn any error inside into one line that names the file."""
-    shown = quoted(path)
-    if not isinstance(path, io.BytesIO):
-        file = Path(path)
+def opened(path: Source, *, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Open the file with Pillow, its claims checked; turn any error inside into one line that names the file."""
+    most, shown = claims.most_pixels(max_pixels), quoted(path)
+    if not isinstance(path, io.BytesIO) and not (file := Path(path)).is_file():  # also a pipe: open() would block
         if file.is_dir():
             raise UserError(f"{shown} is a folder; give an image file inside it")
-        if not file.is_file():  # also a pipe, on which open() would block
-            problem = "is not a file" if file.exists() else "does not exist"
-            raise UserError(f"{shown} {problem}; check the path")
+        raise UserError(f"{shown} {'is not a file' if file.exists() else 'does not exist'}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
+    # Decoders trust lengths in files, but not beyond a buffer.
+    data = path.getvalue() if isinstance(path, io.BytesIO) else content(path, at_most=claims.WIDEST * most)
     try:
-        source = path if isinstance(path, io.BytesIO) else open(path, "rb")  # noqa: SIM115
-        with quiet_pillow(), source as stream, _identified(stream, formats) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError  # Pillow itself raises only at twice the limit
+        with quiet_pillow(most), np.errstate(all="ignore"), _identified(io.BytesIO(data), formats, most) as image:
+            claims.check(image, data, most)
             yield image
+            claims.check_size(image.size, most)  # an icon's decoder finds another size
     except UnidentifiedImageError:
         raise UserError(f"{shown} is not an image that can be read here ({', '.join(formats)})") from None
     except Image.DecompressionBombError:
-        limit = Image.MAX_IMAGE_PIXELS
         raise UserError(
-            f"{shown} has more than {limit} pixels and could be a decompression bomb; "
-            "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{shown} has more than {most} pixels: if you trust it, allow more by max_pixels (--max-pixels, or "
+            f"{claims.VARIABLE} in the environment)"
         ) from None
     except UserError as error:
         raise UserError(f"{shown} cannot be used: {error}") from None
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
-        if isinstance(error, OSError) and error.strerror:
-            raise UserError(f"{shown} cannot be opened: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {reason}") from error
+        why = reason(error) or type(error).__name__
+        raise UserError(f"{shown} cannot be read, it may be truncated or damaged: {why}") from error
 
 
-def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:
+def load(image: Image.Image) -> None:
+    """Decode the pixels, as `Image.load`, without libtiff's messages."""
+    with quiet_libraries() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
+
+
+def _identified(stream: IO[bytes], formats: list[str], most: int) -> Image.Image:
     try:
         return Image.open(stream, formats=formats)
     except UnidentifiedImageError:
-        if deep.is_tiff(stream):
-            return deep.Tiff(stream)
-        if (image := plugins.opened(stream)) is None:
+        image = deep.Tiff(stream) if deep.is_tiff(stream) else plugins.opened(stream, most)
+        if image is None:
             raise
         return image
 

@@ -23,7 +23,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from ca_numpy.atomic import write_bytes
 from ca_numpy.data import deep, plugins
 from ca_numpy.data.colour import ColourSpace
-from ca_numpy.data.images import WRITABLE, Source, full_scale, opened, orientation, quoted, upright
+from ca_numpy.data.images import WRITABLE, Source, full_scale, load, opened, orientation, quoted, upright
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -258,9 +258,12 @@ def photo_of(array: Array, *, name: str = "image") -> Photo:
     return Photo(samples, None, scale)
 
 
-def read_photo(path: Source) -> Photo:
-    """Read a picture, its first frame, upright. Raises UserError as `load_image` does."""
-    with opened(path) as image:
+def read_photo(path: Source, *, max_pixels: int | None = None) -> Photo:
+    """Read a picture, its first frame, upright, of at most `max_pixels` (default: 80 million, or CA_NUMPY_MAX_PIXELS).
+
+    Raises UserError as `load_image` does.
+    """
+    with opened(path, max_pixels=max_pixels) as image:
         lost = []
         if (frames := getattr(image, "n_frames", 1)) > 1:
             lost.append(f"its other {frames - 1} frames or pages: only the first is read")
@@ -279,18 +282,18 @@ def read_photo(path: Source) -> Photo:
         return Photo(colours, alpha, full_scale(colours), bilevel=bilevel, lost=tuple(lost), **notes)
 
 
-def result_suffix(path: str | os.PathLike[str]) -> str:
+def result_suffix(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> str:
     """`Photo.suffix` of a file, without decoding it where its header tells. Raises UserError as `load_image` does."""
-    with opened(path) as image:
+    with opened(path, max_pixels=max_pixels) as image:
         if image.format == "TIFF" or image.mode not in ("I", "F"):
             kind = str(image.format)
             return _LOSSLESS.get(_SAME.get(kind, kind), ".png")
-    return read_photo(path).suffix
+    return read_photo(path, max_pixels=max_pixels).suffix
 
 
 def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Array:
     """The samples, H W C, decoded by Pillow; modes without a counterpart become RGB."""
-    image.load()
+    load(image)
     mode = image.mode
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None]

@@ -6,6 +6,7 @@ from typing import IO
 
 from PIL import Image
 
+from ca_numpy.data import claims
 from ca_numpy.errors import UserError
 
 #: Bytes 8 to 12 of HEIC, whose bytes 4 to 8 are ftyp.
@@ -15,8 +16,11 @@ _JXL_BOX = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
-def opened(stream: IO[bytes]) -> Image.Image | None:
-    """A HEIC or JPEG XL picture; None for another format. Raises UserError without its plug-in."""
+def opened(stream: IO[bytes], most: int) -> Image.Image | None:
+    """A HEIC or JPEG XL picture; None for another format.
+
+    Raises UserError without its plug-in, and for a JPEG XL of more than `most` pixels, which is decoded on opening.
+    """
     stream.seek(0)
     head = stream.read(12)
     stream.seek(0)
@@ -33,8 +37,7 @@ def opened(stream: IO[bytes]) -> Image.Image | None:
         except ImportError:
             raise UserError("JPEG XL is read by pillow-jxl-plugin: pip install 'ca-numpy[jxl]'") from None
         width, height, _ = _jxl_header(stream.read())
-        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:  # the plug-in decodes on opening
-            raise Image.DecompressionBombError
+        claims.check_size((width, height), most)
         stream.seek(0)
         image = Image.open(stream, formats=["JXL"])
         if not getattr(image, "jpeg", False):  # the decoder has turned it, and EXIF does not count

@@ -19,6 +19,7 @@ from PIL import Image
 from ca_numpy.data.datasets import Crops, ImageFolder, walk
 from ca_numpy.data.images import quoted
 from ca_numpy.errors import UserError
+from ca_numpy.schemas import content, inside
 
 
 class Layout(NamedTuple):
@@ -105,8 +106,8 @@ def _need(folder: Path, *names: str, what: str) -> Path:
 def _lines(path: Path) -> list[list[str]]:
     """The words of each line of a list. Raises `UserError` if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
+        text = content(path, at_most=1 << 30).decode("utf-8-sig")
+    except UnicodeDecodeError as e:
         raise UserError(f"cannot read the list {quoted(path)} ({e}): get it again") from e
     return [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
 
@@ -118,9 +119,7 @@ def _listed(path: Path, *, under: str = "", suffix: str = "") -> list[str]:
     """
     names = []
     for words in _lines(path):
-        name = words[0].lstrip("/")
-        if ".." in name.split("/"):
-            raise UserError(f"{quoted(path)} lists {quoted(name)}, which is outside its folder: get the list again")
+        name = inside(words[0].lstrip("/"), quoted(path))  # Places2's begin with one
         names.append(under + (name if not suffix or name.lower().endswith(suffix.lower()) else name + suffix))
     return names
 
@@ -151,7 +150,8 @@ def _partition(folder: Path, *, what: str) -> dict[str, int]:
     path = _need(
         folder, "list_eval_partition.txt", "list_eval_partition.csv", "Eval/list_eval_partition.txt", what=what
     )
-    partition = {words[0]: int(words[1]) for words in _lines(path) if len(words) == 2 and words[1] in ("0", "1", "2")}
+    lines = (words for words in _lines(path) if len(words) == 2 and words[1] in ("0", "1", "2"))
+    partition = {inside(words[0], quoted(path)): int(words[1]) for words in lines}
     if not partition:
         raise UserError(f"{quoted(path)} has no lines with a file and 0, 1 or 2: get CelebA's list again")
     return partition
@@ -181,7 +181,7 @@ def _celeba_hq(folder: Path) -> Layout:
             raise UserError(
                 f"{quoted(table)} names {quoted(words[-1])}, which CelebA's list lacks: get both lists again"
             )
-        sides[part].append(f"{words[0]}.jpg")
+        sides[part].append(inside(f"{words[0]}.jpg", quoted(table)))
     return Layout(faces, sides[0], sides[1])
 
 

@@ -23,6 +23,7 @@ from ca_numpy.filling.network import predict
 from ca_numpy.models import BaseGenerator
 from ca_numpy.models.io import SHIPPED, opened
 from ca_numpy.registry import use_backend
+from ca_numpy.schemas import content
 from ca_numpy.training.checkpoint import CONFIG
 from ca_numpy.training.config import TrainConfig
 
@@ -199,7 +200,10 @@ def _pictures(
     if file is None or not file.is_file():
         named = data or "photographs"
         return open_dataset(named, held_out=True), str(named), size or 256, 0.75, "auto"
-    config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
+    try:
+        config = TrainConfig.from_json(content(file))
+    except UserError as e:
+        raise UserError(f"{str(file)!r}: {e}; evaluate another run, or its weight file") from e
     window = (config.smallest_window + config.largest_window) / 2
     if data is not None:
         return open_dataset(data, held_out=True), str(data), size or config.size, window, config.crops

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -26,14 +27,20 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy import machine
 from ca_numpy.atomic import write_text
 from ca_numpy.data.datasets import Concat, Crops, Dataset, ImageFolder, Photographs, Subset, Textures
 from ca_numpy.data.images import crop_window, load_pixels, quoted
 from ca_numpy.data.loader import validation_windows
 from ca_numpy.data.masks import KINDS, BoundingBox, MaskSampler
 from ca_numpy.errors import UserError
+from ca_numpy.schemas import PairEntry, PairsFile, content, parsed
 
 FORMAT = "ca-numpy pairs 1"
+#: A larger picture, in bytes, is not read for its hash.
+LARGEST_FILE = 1 << 30
+#: Tests of a polygon's edge against a pixel, in a hole: a few seconds.
+MOST_TESTS = 10**9
 Polygon = tuple[tuple[float, float], ...]
 HOLE_KINDS = ("centre", *KINDS)
 if TYPE_CHECKING:
@@ -78,6 +85,12 @@ class Pairs(NamedTuple):
 
         Raises UserError for an image that is missing or has changed.
         """
+        needed, there = 16 * len(self.pairs) * self.size**2, machine.memory()
+        if there is not None and needed > 0.5 * there:
+            raise UserError(
+                f"{len(self.pairs)} pictures of {self.size}×{self.size} pixels need {needed / 2**30:.0f} GiB of memory "
+                f"of {there / 2**30:.0f}: evaluate fewer"
+            )
         opened: dict[tuple[str, str], NDArray[np.uint8]] = {}
         crops, masks = [], []
         for pair in self.pairs:
@@ -90,7 +103,7 @@ class Pairs(NamedTuple):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the list as JSON, one entry per line. Raises UserError if the file cannot be written."""
-        lines = [json.dumps(_entry(pair, Path(path).resolve().parent), ensure_ascii=False) for pair in self.pairs]
+        lines = [json.dumps(_entry(pair, Path(path).resolve().parent)) for pair in self.pairs]
         head = f'{{"format": {json.dumps(FORMAT)}, "size": {self.size}, "pairs": [\n  '
         try:
             write_text(Path(path), head + ",\n  ".join(lines) + "\n]}\n")
@@ -148,21 +161,13 @@ def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...])
 def load_pairs(path: str | os.PathLike[str]) -> Pairs:
     """Read a list written by `Pairs.save` or by hand. Raises UserError for an invalid file."""
     shown = quoted(path)
-    try:
-        read = json.loads(Path(path).read_text(encoding="utf-8"))
-        if read["format"] != FORMAT:
-            raise UserError(f"{shown} has the format {read['format']!r}, expected {FORMAT!r}")
-        folder = Path(path).resolve().parent
-        pairs = Pairs(int(read["size"]), tuple(_parsed(entry, folder) for entry in read["pairs"]))
-    except OSError as e:
-        raise UserError(f"cannot read {shown}: {e.strerror}") from e
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        if isinstance(e, UserError):
-            raise
-        raise UserError(f"{shown} is not a list of pairs ({e!r}): recreate it with `ca-numpy evaluate --pairs`") from e
-    if not pairs.pairs:
+    read = parsed(content(path), PairsFile, f"{shown} is not a list of pairs: recreate it with `ca-numpy evaluate`")
+    if read.format != FORMAT:
+        raise UserError(f"{shown} has the format {read.format!r}, expected {FORMAT!r}")
+    if not read.pairs:
         raise UserError(f"{shown} lists no pairs")
-    return pairs
+    folder = Path(path).resolve().parent
+    return Pairs(read.size, tuple(_pair(entry, folder, read.size, shown) for entry in read.pairs))
 
 
 def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
@@ -224,7 +229,7 @@ def _photograph(name: str) -> Path:
 
 def _texture(name: str) -> NDArray[np.uint8]:
     number = name.rpartition("-")[2]
-    textures = Textures(int(number) + 1 if number.isdecimal() else 1)
+    textures = Textures(int(number) + 1 if re.fullmatch("[0-9]{5}", number) else 1)
     if textures.names[-1] != name:
         raise UserError(f"there is no texture {name!r}: the last name before it is {textures.names[-1]!r}")
     return textures.pixels(-1)
@@ -234,11 +239,7 @@ def _content(source: str, name: str) -> bytes:
     """The bytes that an image's hash is computed from."""
     if source == "texture":
         return _texture(name).tobytes()
-    file = Path(name) if source == "file" else _photograph(name)
-    try:
-        return file.read_bytes()
-    except OSError as e:
-        raise UserError(f"cannot read the picture {quoted(file)}: {e.strerror}") from e
+    return content(name if source == "file" else _photograph(name), at_most=LARGEST_FILE)
 
 
 def _checked(pair: Pair) -> NDArray[np.uint8]:
@@ -303,23 +304,20 @@ def _entry(pair: Pair, folder: Path) -> dict[str, Any]:
     return {pair.source: name, "sha256": pair.sha256, "window": list(pair.window), "hole": hole}
 
 
-def _parsed(entry: dict[str, Any], folder: Path) -> Pair:
-    (source,) = entry.keys() & {"file", "photograph", "texture"}
-    name, hole = str(entry[source]), entry["hole"]
+def _pair(entry: PairEntry, folder: Path, size: int, shown: str) -> Pair:
+    given = {"file": entry.file, "photograph": entry.photograph, "texture": entry.texture}
+    named = [(source, name) for source, name in given.items() if name is not None]
+    hole, polygons = entry.hole, tuple(map(tuple, entry.hole.points or ()))
+    if len(named) != 1 or (hole.box is not None) + (hole.seed is not None) + bool(polygons) != 1:
+        what = "an entry has not one of file, photograph and texture, and a hole with one of box, seed and points"
+        raise UserError(f"{shown} is not a list of pairs: {what}")
+    ((source, name),) = named
+    if sum(map(len, polygons)) * size**2 > MOST_TESTS:
+        raise UserError(f"the hole of {quoted(name)} has too many points for {size}×{size} pixels: simplify it")
     if source == "file":
+        if "\0" in name:
+            raise UserError(f"there is no file {quoted(name)}")
         name = str((folder / name).resolve())
-    return Pair(source, name, str(entry["sha256"]), BoundingBox(*map(int, entry["window"])), _parsed_hole(hole, name))
-
-
-def _parsed_hole(hole: dict[str, Any], name: str) -> Hole:
-    kind = str(hole["kind"])
-    if "box" in hole:
-        return Hole(kind, box=BoundingBox(*map(int, hole["box"])))
-    if "points" not in hole:
-        return Hole(kind, seed=tuple(map(int, hole["seed"])), sha256=str(hole["sha256"]))
-    polygons = tuple(tuple((float(row), float(column)) for row, column in polygon) for polygon in hole["points"])
-    if not polygons or min(map(len, polygons)) < 3 or not all(np.isfinite(polygon).all() for polygon in polygons):
-        raise UserError(
-            f"the hole of {quoted(name)} is no polygon: give at least three points, each a finite row and column"
-        )
-    return Hole(kind, polygons=polygons)
+    box = None if hole.box is None else BoundingBox(*hole.box)
+    kept = Hole(hole.kind, box, tuple(hole.seed or ()), hole.sha256, polygons)
+    return Pair(source, name, entry.sha256, BoundingBox(*entry.window), kept)

@@ -42,7 +42,7 @@ class Report:
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as JSON, atomically. Raises UserError if the folder does not exist or is not writable."""
         try:
-            write_text(Path(path), json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+            write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {quoted(path)}: {error.strerror or error}") from error
 
@@ -137,7 +137,7 @@ def _fill(images: Path, out: Path, overwrite: bool, options: dict[str, Any], job
     try:
         if isinstance(job.mask, UserError):
             raise job.mask
-        result = f"{job.base}{result_suffix(images / job.name)}"
+        result = f"{job.base}{result_suffix(images / job.name, max_pixels=options.get('max_pixels'))}"
         if (out / result).exists() and not overwrite:
             return job.name, "there", result, ""
         photo = inpaint_photo(images / job.name, job.mask, **options)

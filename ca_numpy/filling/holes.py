@@ -36,6 +36,7 @@ def hole_of(
     boxes: Sequence[Box] = (),
     grow: int = 0,
     missing: Flags | None = None,
+    max_pixels: int | None = None,
 ) -> NDArray[np.float32]:
     """The hole of a photograph, float32 H W 1, 1 = hole: what the mask marks, the boxes, and the missing pixels.
 
@@ -46,6 +47,7 @@ def hole_of(
     boxes     rectangles, which may reach over the border
     grow      widen the hole by this many pixels, for masks that are too tight
     missing   H W
+    max_pixels   as for `read_photo`
 
     Raises UserError for an unreadable file, another size, an empty or full hole, a box outside the picture, a negative
     `grow`, and with "auto" for a photograph, and for alpha channels that could mean either.
@@ -58,7 +60,7 @@ def hole_of(
     hole = np.zeros((*size, 1), np.bool_)
     if isinstance(mask, (str, PathLike, BytesIO)):
         name = quoted(mask)
-        drawn = _marked(read_photo(mask), photo, kind, name) != invert
+        drawn = _marked(read_photo(mask, max_pixels=max_pixels), photo, kind, name) != invert
         hole |= check_mask(drawn, photo.samples, name=name) > 0
     elif mask is not None:
         given = check_mask(mask, photo.samples, name=name) > 0

@@ -13,7 +13,7 @@ from ca_numpy.data import resize
 from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import Photo, photo_of, read_photo
 from ca_numpy.errors import UserError
-from ca_numpy.filling import baselines, guided
+from ca_numpy.filling import baselines, guided, memory
 from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
 from ca_numpy.filling.holes import Box, MaskKind, hole_of
@@ -22,7 +22,6 @@ from ca_numpy.filling.soon import soonest
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
 from ca_numpy.models.io import opened
-from ca_numpy.registry import current_backend
 
 Picture = str | PathLike[str] | NDArray[Any]
 #: How `inpaint` fills holes: the default, the network's direct output, and the methods of `filling.METHODS`.
@@ -30,7 +29,7 @@ Method = Literal[
     "guided", "network", "patchmatch", "telea", "navier-stokes", "biharmonic", "pypatchmatch", "mean"
 ]  # fmt: skip
 
-#: Pixels of the largest window that the network sees to guide copies: holes far apart in a large picture are seen smaller.
+#: Pixels of the largest window that the network sees to guide copies: holes far apart are seen smaller.
 GUESSED = 1 << 20
 
 
@@ -64,6 +63,7 @@ def inpaint(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     quiet: bool = True,
 ) -> NDArray[Any]:
     """Fill the holes of an image: an array of the image's shape and dtype, with known pixels unchanged.
@@ -90,6 +90,7 @@ def inpaint(
               the network sees the whole image at its own size
     blend     Poisson blending of the network's fill at the hole's boundary (`ca_numpy.filling.blend`), which the paper
               does not use
+    max_pixels   of files, image and mask; by default 80 million, or the environment's CA_NUMPY_MAX_PIXELS
     quiet     show no progress bar
 
     Images are mirrored to multiples of 8, and the result cropped. Networks see sRGB; copies stay in the space of the
@@ -98,7 +99,8 @@ def inpaint(
     """
     filled = inpaint_photo(
         image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
-        boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
+        boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, max_pixels=max_pixels,
+        quiet=quiet,
     ).array()  # fmt: skip
     return filled if isinstance(image, (str, PathLike)) else filled.reshape(np.shape(image))
 
@@ -116,6 +118,7 @@ def inpaint_photo(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     quiet: bool = True,
 ) -> Photo:
     """As `inpaint`, with what a file says of its picture: profile, EXIF, resolution and text, for `Photo.save`.
@@ -129,11 +132,14 @@ def inpaint_photo(
     if method in ("guided", "network"):
         return inpaint_details(
             image, mask, method=method, model=model, backend=backend, invert=invert, mask_kind=mask_kind,
-            boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, quiet=quiet,
+            boxes=boxes, grow=grow, largest_hole=largest_hole, blend=blend, max_pixels=max_pixels,
+        quiet=quiet,
         ).photo  # fmt: skip
     if model is not None:
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
-    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
+    unknown = hole[..., 0] > 0.5
+    memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
     with soonest(backend, pixels=_pixels_around(hole)):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
@@ -152,13 +158,14 @@ def inpaint_details(
     grow: int = 0,
     largest_hole: int | None = None,
     blend: bool = True,
+    max_pixels: int | None = None,
     attention: bool = False,
     quiet: bool = True,
 ) -> Inpainted:
     """As `inpaint`, with the coarse stage's output and, with `attention`, the attention map. Raises UserError."""
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
-    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow)
+    photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     pixels, space = photo.colours(), photo.space
     with soonest(backend, pixels=hole.size if largest_hole == 0 else _pixels_around(hole)):
         generator = opened(model)
@@ -167,7 +174,8 @@ def inpaint_details(
         near: dict[str, Any] = {"margin": 0.5, "most": GUESSED} if method == "guided" else {"margin": 2.0}
         around_holes = around(pixels, hole, largest=largest, **near) if largest else None
         window, bare = around_holes or (whole(pixels.shape), pixels)
-        _check_memory(window, generator)
+        unknown = hole[..., 0] > 0.5
+        memory.check(unknown, {}, generator=generator, window=window.size)
         small = resize(bare, window.size)
         share = resize(hole[window.place], window.size)
         small_hole = (share > 0 if (share <= 0).any() else share >= 1).astype(np.float32)  # keeps a thin known border
@@ -176,6 +184,10 @@ def inpaint_details(
                 f"no known pixels are left when the holes are downscaled to {largest} pixels: "
                 "give a larger largest_hole (--largest-hole), or 0"
             )
+        steps = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
+        if method == "guided":
+            steps["copy"] = memory.copying(unknown)
+        memory.check(unknown, steps)
         seen = space.to_srgb(small) if space else small
         done = predict(generator, seen[None], small_hole[None])
         looked = None
@@ -214,14 +226,19 @@ def read_pair(
 
 
 def _read(
-    image: Picture | Photo, mask: Picture | None, *, boxes: Sequence[Box] = (), **options: Any
+    image: Picture | Photo,
+    mask: Picture | None,
+    *,
+    boxes: Sequence[Box] = (),
+    max_pixels: int | None = None,
+    **options: Any,
 ) -> tuple[Photo, NDArray[np.float32]]:
     """The photograph, with 0 for NaN, and the mask H W 1 in {0, 1}."""
     name = quoted(image) if isinstance(image, (str, PathLike)) else "the image"
     if isinstance(image, Photo):
         photo = image
     else:
-        photo = read_photo(image) if isinstance(image, (str, PathLike)) else photo_of(image)
+        photo = read_photo(image, max_pixels=max_pixels) if isinstance(image, (str, PathLike)) else photo_of(image)
     missing = np.zeros(photo.samples.shape[:2], np.bool_)
     if photo.samples.dtype.kind == "f":
         missing |= np.isnan(photo.samples).any(-1)
@@ -229,7 +246,7 @@ def _read(
         if not missing.any():
             raise UserError(f"{name} has no hole: give a mask or boxes, or mark the hole by NaN in an image of floats")
         return _without(photo, missing), hole_of(photo, None, missing=missing, **options)
-    hole = hole_of(photo, mask, boxes=boxes, **options)
+    hole = hole_of(photo, mask, boxes=boxes, max_pixels=max_pixels, **options)
     if (missing & (hole[..., 0] <= 0)).any():
         raise UserError(f"{name} has NaN outside the mask; enlarge the mask, or replace them")
     return _without(photo, missing), hole
@@ -243,15 +260,3 @@ def _pixels_around(hole: NDArray[np.float32]) -> int:
     """Pixels of the holes' bounding box, four times for the surroundings."""
     rows, columns = (np.flatnonzero(hole.any((axis, 2))) for axis in (1, 0))
     return 4 * int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1)
-
-
-def _check_memory(window: Window, generator: BaseGenerator) -> None:
-    """Raises UserError if the window needs more memory than there is."""
-    height, width = window.size
-    needed, there = generator.memory_needed(height, width), current_backend().memory()
-    if there is not None and needed > 0.9 * there:
-        raise UserError(
-            f"an image of {width}×{height} pixels needs about {needed / 2**30:.0f} GiB of memory, of "
-            f"{there / 2**30:.0f}: use a smaller image, or give largest_hole (--largest-hole) to process only the "
-            "surroundings of the holes"
-        )

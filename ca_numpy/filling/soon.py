@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 
@@ -51,10 +50,9 @@ def soonest(name: str, *, pixels: int) -> Iterator[None]:
 
 def _start(name: str, mark: Path) -> None:
     """Compile in a process that outlives this one, unless one does already."""
-    try:
-        with _lock(mark):
-            pass
-    except (Timeout, OSError):
+    with _alone(mark) as alone:
+        pass
+    if not alone:
         return
     command = [sys.executable, "-P", "-c", f"from ca_numpy.filling.soon import compile_all; compile_all({name!r})"]
     with suppress(OSError):
@@ -74,11 +72,25 @@ def compile_all(name: str) -> None:
         return
     if hasattr(os, "nice"):
         os.nice(10)
-    with suppress(Timeout), _lock(mark), use_backend(name):
-        rng = np.random.default_rng(0)
-        inpaint(rng.random((320, 320, 3), np.float32), boxes=[(80, 80, 144, 144)])
-        mark.touch()
+    with _alone(mark) as alone, use_backend(name):
+        if alone:
+            rng = np.random.default_rng(0)
+            inpaint(rng.random((320, 320, 3), np.float32), boxes=[(80, 80, 144, 144)])
+            mark.touch()
 
 
-def _lock(mark: Path) -> FileLock:
-    return FileLock(mark.with_suffix(".lock"), blocking=False)
+@contextmanager
+def _alone(mark: Path) -> Iterator[bool]:
+    """Whether no other process compiles, nor will in the meantime."""
+    from filelock import FileLock, Timeout  # slow to import
+
+    lock = FileLock(mark.with_suffix(".lock"), blocking=False)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from ca_numpy import attention
 from ca_numpy.attention import AttentionChoices
 from ca_numpy.errors import UserError, quoted, reason
 from ca_numpy.functional import Padding
+from ca_numpy.schemas import parsed
 
 #: The second stage's attention branch (section 5.1, docs/ablations.md).
 AttentionKind = Literal["contextual", "none", "spatial-transformer", "appearance-flow"]
@@ -78,12 +79,13 @@ class Variant:
     @classmethod
     def from_json(cls, text: str) -> Variant:
         """The variant written by `to_json`. Raises UserError for anything else."""
+        what = "its metadata's variant cannot be read"
+        fields = parsed(text, dict[str, Any], what)
+        fields.pop("channel_order", None)  # in older files
         try:
-            fields = json.loads(text)
-            fields.pop("channel_order", None)  # in older files
             return cls(**fields | {"attention": AttentionChoices(**fields["attention"])})
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:  # the last: deeply nested
-            raise UserError(f"its metadata's variant cannot be read ({reason(e)})") from e
+        except (ValueError, TypeError, KeyError) as e:
+            raise UserError(f"{what} ({reason(e)})") from e
 
     @property
     def in_channels(self) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 
 from ca_numpy import weights
 from ca_numpy.atomic import write_text
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, reason
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, save
+from ca_numpy.schemas import run_state
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.system import System
 
@@ -41,7 +42,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Train
         raise UserError(f"no run to resume in {str(folder)!r}: it has no {CHECKPOINT}; start one with `ca-numpy train`")
     metadata = weights.read_metadata(path)
     try:
-        state, config = json.loads(metadata["state"]), TrainConfig.from_json(metadata["config"])
-    except (KeyError, ValueError, TypeError) as e:
-        raise UserError(f"{str(path)!r} is not a checkpoint of a training run ({e}): resume from another folder") from e
-    return weights.read(path), state, config
+        state = run_state(metadata["state"], "its state is damaged")
+        config = TrainConfig.from_json(metadata["config"])
+        arrays = weights.read(path)
+        # Before memory is taken: networks of these widths have more numbers than this.
+        least = 100 * (config.width**2 + config.critic_width**2) + config.critic_width * (config.size // 16) ** 2
+        if sum(array.size for array in arrays.values()) < least:
+            raise UserError("its configuration is of larger networks")
+    except (KeyError, UserError) as e:
+        why = f"{str(path)!r} is not a checkpoint of a training run ({reason(e)})"
+        raise UserError(f"{why}: resume from another folder") from e
+    return arrays, state, config

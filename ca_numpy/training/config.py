@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ca_numpy.data.masks import MaskKind
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, quoted
 from ca_numpy.models.variants import AttentionKind, attention_kind
+from ca_numpy.schemas import converted, parsed
 from ca_numpy.training.losses import SMALLEST_TEXTURE, Adversarial
 
 #: Options that may change when a run is resumed, since they do not affect the results.
 RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
+#: Upper limits of what takes memory or time.
+LARGEST = {
+    "width": 512, "critic_width": 512, "size": 4096, "batch": 4096, "steps": 10**9, "critic_steps": 1000,
+    "seed": 2**63 - 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class LearningOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The losses. Defaults are the released code's unless a section of the paper is named."""
+    """The losses and their weights."""
 
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
@@ -197,6 +203,9 @@ class TrainConfig(RecordOptions, LossOptions, LearningOptions, CropOptions, Netw
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, most in LARGEST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"{name} can be at most {most}, got {getattr(self, name)}")
         if self.width % 2:
             raise UserError(f"width must be even, got {self.width}")
         if self.size % 8:
@@ -220,15 +229,13 @@ class TrainConfig(RecordOptions, LossOptions, LearningOptions, CropOptions, Netw
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> TrainConfig:
-        """The configuration that `to_json` wrote. Raises UserError for unknown fields."""
-        try:
-            fields = json.loads(text)
-        except ValueError as e:
-            raise UserError(f"the configuration is not JSON ({e})") from e
-        if not isinstance(fields, dict):
-            raise UserError("the configuration is not a JSON object")
-        return configured(cls(), fields)
+    def from_json(cls, text: str | bytes) -> TrainConfig:
+        """The configuration that `to_json` wrote, checked. Raises UserError for unknown fields and invalid values."""
+        what = "the configuration is damaged"
+        fields = configured(cls(), parsed(text, dict[str, Any], what))
+        config = converted(vars(fields), cls, what)
+        config.check()
+        return config
 
 
 def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
@@ -236,7 +243,7 @@ def configured(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     for name in overrides:
         if name not in known:
-            raise UserError(f"there is no training option {name!r}: choose from {', '.join(sorted(known))}")
+            raise UserError(f"there is no training option {quoted(name)}: choose from {', '.join(sorted(known))}")
     values = dict(overrides)
     if isinstance(values.get("betas"), list):
         values["betas"] = tuple(values["betas"])

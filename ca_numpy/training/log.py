@@ -14,9 +14,12 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ca_numpy.atomic import write_text
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, printable
+from ca_numpy.schemas import content, log_record
 from ca_numpy.training.config import TrainConfig
 
+#: A longer log, in bytes, is not read: a record has about 300.
+LONGEST = 1 << 30
 #: A callback for each record of the log: `step`, and numbers by name.
 OnRecord = Callable[[dict[str, Any]], object]
 
@@ -31,13 +34,11 @@ class Log:
 
     def truncate(self, *, before: int) -> None:
         """Remove the records from this step on, which will be repeated. Raises UserError for a damaged file."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        if lines and not lines[-1].endswith("\n"):  # truncated by a crash, after the checkpoint
-            lines.pop()
-        try:
-            records = [json.loads(line) for line in lines]
-        except ValueError as e:
-            raise UserError(f"{str(self.path)!r} is damaged ({e}): move it away and resume again") from e
+        *lines, _ = content(self.path, at_most=LONGEST).split(b"\n") if self.path.exists() else [b""]
+        try:  # what follows the last end of a line was cut by a crash, after the checkpoint
+            records = [log_record(line, f"line {n} is no record") for n, line in enumerate(lines, 1)]
+        except UserError as e:
+            raise UserError(f"{str(self.path)!r} is damaged: {e}; move it away and resume again") from e
         # A validation at step s follows s updates; the training record of step s is update number s, from 0.
         self.records = [r for r in records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
         write_text(self.path, "".join(json.dumps(r) + "\n" for r in self.records))
@@ -69,7 +70,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if not self.quiet:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable(line), file=sys.stderr)
             sys.stderr.flush()
 
     def step(self, record: dict[str, Any]) -> None:

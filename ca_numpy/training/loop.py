@@ -76,7 +76,8 @@ def train(
             run.batches.loader,
         ):
             progress.say(
-                f"{run.system.generator.count():,} parameters on {device.name}; the run is kept in {run.folder}"
+                f"{run.system.generator.count():,} parameters on {device.name}; pictures: {run.config.data}; "
+                f"the run is kept in {run.folder}"
             )
             progress.say(
                 f"measured: mean |error| in the hole of held-out crops, in % of the range, and the refined PSNR; "

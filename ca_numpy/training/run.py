@@ -10,7 +10,7 @@ import numpy as np
 
 from ca_numpy.atomic import write_text
 from ca_numpy.data import open_split, resolved
-from ca_numpy.errors import UserError
+from ca_numpy.errors import UserError, reason
 from ca_numpy.models.io import CHECKPOINT, SHIPPED_NAME, load
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import CONFIG, LOG, load_checkpoint, save_checkpoint
@@ -98,7 +98,10 @@ def resume_run(
             raise UserError(f"{name!r} cannot change when a run is resumed: leave it out, or start a new run")
     run = Run(configured(saved, overrides))
     run.keep_in(folder)
-    run.restore(arrays, state)
+    try:
+        run.restore(arrays, state)
+    except (KeyError, OverflowError, TypeError) as e:  # state that this configuration needs, or a generator's numbers
+        raise UserError(f"the checkpoint in {str(folder)!r} is damaged ({reason(e)}): use another one") from e
     return run
 
 

@@ -65,6 +65,8 @@ class Archive:
     """
 
     def __init__(self, path: Path, *, compressed: bool = False) -> None:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise RefusedError("this is not a file; check the path")
         self._file = _Bounded(io.FileIO(path))
         try:
             self._zip = zipfile.ZipFile(self._file)

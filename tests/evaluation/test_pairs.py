@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +157,9 @@ def test_a_hole_of_several_polygons_is_their_union_and_comes_back_from_its_file(
 @pytest.mark.parametrize(
     ("points", "told"),
     [
-        ("[]", "three points"),
-        ("[[[1, 1], [2, 2]]]", "three points"),
-        ("[[[1, 1], [2, 2], [NaN, 3]]]", "finite"),
+        ("[]", "length >= 1"),
+        ("[[[1, 1], [2, 2]]]", "length >= 3"),
+        ("[[[1, 1], [2, 2], [NaN, 3]]]", "malformed"),
         ("[[[1, 1], [2, 2], [3, 3, 3]]]", "not a list of pairs"),
         ('[[["a", 1], [2, 2], [3, 3]]]', "not a list of pairs"),
         ("[[[1, 1], [2, 2], null]]", "not a list of pairs"),
@@ -187,3 +188,44 @@ def test_a_window_of_a_picture_that_its_set_resizes_is_told_of_the_file() -> Non
     view = pairs_module._on_file(BoundingBox(29, 0, 256, 256), (315, 256, 3), (218, 178, 3))
     assert view == BoundingBox(20, 0, 177, 178)
     assert pairs_module._on_file(BoundingBox(1, 2, 3, 4), (9, 9, 3), (9, 9, 3)) == BoundingBox(1, 2, 3, 4)
+
+
+# ---- lists from strangers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"photograph": "astronaut"', '"file": "/dev/zero"', "not a file"),
+        ('"photograph": "astronaut"', '"file": "pipe"', "not a file"),
+        ('"photograph": "astronaut"', '"file": "."', "not a file"),
+        ('"photograph": "astronaut"', '"file": "\\u001b[31m\\u202e"', r"\\x1b\[31m\\u202e"),
+        ('"photograph": "astronaut"', '"file": "a\\u0000b"', "no file"),
+        ('"photograph": "astronaut"', '"texture": "stripes-999999999999"', "no texture"),
+        ('"photograph": "astronaut"', '"photograph": "astronaut", "texture": "x"', "not one of"),
+        ('"box": [8, 8, 16, 16]', '"box": [-8, 8, 16, 16]', r"hole\.box"),
+        ('"box": [8, 8, 16, 16]', '"box": [8, 8, 16.5, 16]', r"hole\.box"),
+        ('"box": [8, 8, 16, 16]', '"seed": [-1], "sha256": "' + "0" * 64 + '"', r"hole\.seed"),
+        ('"box": [8, 8, 16, 16]', '"box": [8, 8, 16, 16], "seed": [1]', "one of box"),
+        ('"box": [8, 8, 16, 16]', '"points": [[' + ", ".join(["[1, 2]"] * 10_001) + "]]", "10000"),
+        ('"size": 32', '"size": 100000000', r"\$\.size"),
+        ('"pairs": [', '"pairs": ' + "[" * 100_000, "not a list of pairs"),
+    ],
+)  # fmt: skip
+def test_a_hostile_list_is_refused_in_one_line_at_once(tmp_path, old, new, told):
+    os.mkfifo(tmp_path / "pipe")
+    make_pairs(Photographs(), size=32, count=1).save(tmp_path / "list.json")
+    with pytest.raises(UserError, match=told) as caught:
+        load_pairs(edited(tmp_path / "list.json", old, new)).read()
+    assert str(caught.value).isprintable()
+
+
+def test_points_and_pictures_are_limited_in_total(tmp_path, monkeypatch):
+    many = ", ".join(["[1, 2]"] * 9000)
+    path = with_polygons(tmp_path, f"[[{many}]]")
+    with pytest.raises(UserError, match="too many points"):
+        load_pairs(edited(path, '"size": 32', '"size": 4096'))
+    pairs = make_pairs(Photographs(), size=32, count=2)
+    monkeypatch.setattr(pairs_module.machine, "memory", lambda: 16 * 32 * 32)
+    with pytest.raises(UserError, match="2 pictures of 32×32 pixels need"):
+        pairs.read()

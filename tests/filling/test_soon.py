@@ -89,7 +89,8 @@ def test_one_process_compiles_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_pat
     calls: list[Any] = []
     monkeypatch.setattr(soon.subprocess, "Popen", lambda command, **_: calls.append(command) or subprocess.Popen)
     mark = tmp_path / "kernels.compiled"
-    with soon._lock(mark):
+    with soon._alone(mark) as alone:
+        assert alone
         soon._start("numba", mark)
     assert not calls
     soon._start("numba", mark)

@@ -14,6 +14,7 @@ import ca_numpy
 from ca_numpy import weights
 from ca_numpy.errors import UserError
 from ca_numpy.models import Generator
+from ca_numpy.nn import Vgg16
 from ca_numpy.weights import names
 
 #: Of each format; ten times as many in a thorough run.
@@ -136,6 +137,13 @@ def test_npz_members_compressed_in_unknown_ways_or_without_a_header_are_refused(
         archive.writestr("text.npy", "hello")
     with refused(path, "'text.npy' is not an array"):
         weights.read(path)
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "vgg.npz")
+    for path in (tmp_path / "vgg.npz", tmp_path, tmp_path / "none.npz"):
+        with pytest.raises(UserError):
+            Vgg16.load(path)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
