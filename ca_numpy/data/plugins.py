@@ -37,6 +37,8 @@ def opened(stream: IO[bytes], most: int) -> Image.Image | None:
         except ImportError:
             raise UserError("JPEG XL is read by pillow-jxl-plugin: pip install 'ca-numpy[jxl]'") from None
         width, height, _ = _jxl_header(stream.read())
+        if not width:
+            raise UserError("it is truncated or damaged: a JPEG XL without a picture")
         claims.check_size((width, height), most)
         stream.seek(0)
         image = Image.open(stream, formats=["JXL"])

@@ -76,6 +76,8 @@ def inpaint_folder(
     images, out, jobs = Path(images), Path(out), list[_Job]()
     with ranks.together(comm), ranks.divided_cores(comm), ExitStack() as context:
         backend = options.get("backend", "auto")
+        if comm is not None and len(set(comm.allgather((str(images), str(masks), str(out))))) > 1:
+            raise UserError("the ranks were given different folders: share one, or start each process without mpiexec")
         with ranks.agreeing(comm):
             if comm is None or comm.rank == 0:
                 jobs = _jobs(images, masks, out)

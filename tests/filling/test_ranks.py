@@ -97,6 +97,19 @@ def test_what_no_rank_can_use_is_one_line(mpi, place):
     assert "nowhere.pth" in done.stderr
 
 
+def test_ranks_with_work_of_their_own_are_refused(mpi, place):
+    program = """
+import sys
+from mpi4py import MPI
+from ca_numpy.cli import main
+sys.exit(main(["inpaint", ("pictures", "masks")[MPI.COMM_WORLD.rank], "masks", "--out", "out", "--method", "mean"]))
+"""
+    done = ranks(2, "-c", program, cwd=place)
+    assert done.returncode == 2
+    assert "different folders" in "".join(own_lines(done))
+    assert not (place / "out").exists()
+
+
 def test_a_rank_that_fails_ends_all(mpi, place):
     """Rank 1 meets an error that nobody foresaw: the others, which would wait for it, end as well."""
     program = """
