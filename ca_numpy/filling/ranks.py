@@ -53,7 +53,7 @@ def world() -> Any:
     if MPI.COMM_WORLD.size != started[1]:
         raise UserError(
             f"mpiexec started {started[1]} processes, but mpi4py uses another MPI "
-            f"({MPI.Get_library_version().split(',')[0]}): use its mpiexec"
+            f"({' '.join(MPI.Get_library_version().split()[:3])}): use its mpiexec"
         )
     return MPI.COMM_WORLD
 

@@ -158,5 +158,5 @@ def test_processes_that_do_not_know_of_each_other_are_refused(place, monkeypatch
     out = str(place / "out")
     assert main(["inpaint", str(place / "pictures"), str(place / "masks"), "--out", out, "--method", "mean"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert ("ca-numpy[mpi]" if problem == "no mpi4py" else "another MPI (Some MPI)") in line
+    assert ("ca-numpy[mpi]" if problem == "no mpi4py" else "another MPI (Some MPI, 1.0)") in line
     assert not os.path.exists(out)
