@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ca_numpy.atomic import remove_leftovers, write_text
 from ca_numpy.data.datasets import walk
 from ca_numpy.data.images import quoted
-from ca_numpy.data.photo import result_suffix
+from ca_numpy.data.photo import read_photo, result_suffix
 from ca_numpy.errors import UserError
 from ca_numpy.filling import ranks
 from ca_numpy.filling.inpainting import inpaint_photo
@@ -139,10 +139,11 @@ def _fill(images: Path, out: Path, overwrite: bool, options: dict[str, Any], job
     try:
         if isinstance(job.mask, UserError):
             raise job.mask
-        result = f"{job.base}{result_suffix(images / job.name, max_pixels=options.get('max_pixels'))}"
+        image, most = images / job.name, options.get("max_pixels")
+        result = f"{job.base}{result_suffix(image, max_pixels=most)}"
         if (out / result).exists() and not overwrite:
             return job.name, "there", result, ""
-        photo = inpaint_photo(images / job.name, job.mask, **options)
+        photo = inpaint_photo(read_photo(image, max_pixels=most), job.mask, **options)
         (out / result).parent.mkdir(parents=True, exist_ok=True)
         return job.name, "filled", result, "; ".join(photo.lost + photo.save(out / result))
     except UserError as error:

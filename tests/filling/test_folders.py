@@ -189,7 +189,8 @@ def test_what_is_there_is_recognised_without_decoding_its_picture(place, monkeyp
     Image.fromarray(picture(3).astype(np.float32)[..., 0] / 255).save(place / "pictures" / "float.tif")
     Image.fromarray(HOLE).save(place / "masks" / "float.png")
     assert not fill(place).failed
-    monkeypatch.setattr("ca_numpy.data.photo.read_photo", None)
+    for module in ("data.photo", "filling.folders"):
+        monkeypatch.setattr(f"ca_numpy.{module}.read_photo", None)
     report = fill(place)
     assert report.there == {
         "a.png": "a.png",
