@@ -29,7 +29,7 @@ from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.filling.folders import Report, inpaint_folder
 from ca_numpy.filling.holes import Box, MaskKind
 from ca_numpy.filling.inpainting import Method, inpaint_photo
-from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
+from ca_numpy.training import PRESETS, STAGES, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import refuse_set
 
@@ -57,7 +57,7 @@ class Train:
     quiet: bool = False
     """Print nothing."""
 
-    def run(self) -> None:
+    def run(self) -> int:
         default = _default_config(self.preset, self.resume)
         given = {
             f.name: getattr(self.config, f.name)
@@ -65,15 +65,21 @@ class Train:
             if getattr(self.config, f.name) != getattr(default, f.name)
         }
         if self.preset in STAGES and not self.resume:
-            train_in_stages(
+            result = train_in_stages(
                 self.preset, out=self.out, backend=self.backend, minutes=self.minutes, quiet=self.quiet, **given
             )
-            return
-        train(
+            return _status(result)
+        result = train(
             None if self.resume else default,
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
             **given,
         )  # fmt: skip
+        return _status(result)
+
+
+def _status(result: TrainResult) -> int:
+    """The exit status: as shells give for a signal, so that `train && next` stops with the training."""
+    return 128 + result.signal if result.interrupted else 0
 
 
 @dataclass
@@ -304,9 +310,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
             default = _train_defaults(args)
-            tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
-        else:
-            return tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run() or 0
+            return tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
+        return tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run() or 0
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2
@@ -320,7 +325,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _train_defaults(args: list[str]) -> Train:
