@@ -14,9 +14,6 @@ try:
 except ImportError:  # Windows: nothing is locked, and nothing removed
     fcntl = None  # type: ignore[assignment]
 
-#: The names of temporary files.
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -29,6 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # already moved, on success
             temporary.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file of this name is a temporary file of `replacing`, left by a process that was killed."""
+    return re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name) is not None
 
 
 @contextlib.contextmanager
@@ -46,7 +48,7 @@ def _locked(file: Path, mode: str) -> Iterator[bool]:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of `replacing`, in the folder and below, whose writers were killed."""
     for file in folder.rglob(".*.tmp") if fcntl else ():
-        if _TEMPORARY.fullmatch(file.name):
+        if is_temporary(file):
             with contextlib.suppress(OSError), _locked(file, "rb") as abandoned:
                 if abandoned:
                     file.unlink()

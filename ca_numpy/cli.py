@@ -27,7 +27,7 @@ from ca_numpy.data import scenes
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
+from ca_numpy.training import PRESETS, STAGES, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import (
     CropOptions,
@@ -80,19 +80,25 @@ class Train:
         groups = self.data, self.network, self.crop, self.learning, self.loss, self.record
         return TrainConfig(**{name: value for group in groups for name, value in vars(group).items()})
 
-    def run(self) -> None:
+    def run(self) -> int:
         default = vars(_default_config(self.preset, self.resume))
         given = {name: value for name, value in vars(self.config).items() if value != default[name]}
         if self.preset in STAGES and not self.resume:
-            train_in_stages(
+            result = train_in_stages(
                 self.preset, out=self.out, backend=self.backend, minutes=self.minutes, quiet=self.quiet, **given
             )
-            return
-        train(
+            return _status(result)
+        result = train(
             None if self.resume else TrainConfig(**default),
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
             **given,
         )  # fmt: skip
+        return _status(result)
+
+
+def _status(result: TrainResult) -> int:
+    """The exit status: as shells give for a signal, so that `train && next` stops with the training."""
+    return 128 + result.signal if result.interrupted else 0
 
 
 @dataclass
@@ -268,9 +274,8 @@ def _main(args: list[str]) -> int:
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
             default = _train_defaults(args)
-            _parsed(Train, args[1:], default=default, prog="ca-numpy train").run()
-        else:
-            return _parsed(Command, args, description=__doc__).run() or 0
+            return int(_parsed(Train, args[1:], default=default, prog="ca-numpy train").run())
+        return _parsed(Command, args, description=__doc__).run() or 0
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2
@@ -286,7 +291,6 @@ def _main(args: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parsed(command: Any, args: list[str], *, prog: str = "ca-numpy", **options: Any) -> Any:

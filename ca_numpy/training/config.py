@@ -17,7 +17,7 @@ from ca_numpy.schemas import converted, parsed
 from ca_numpy.training.losses import SMALLEST_TEXTURE, Adversarial
 
 #: Options that may change when a run is resumed, since they do not affect the results.
-RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
+RESUMABLE = ("checkpoint_every", "checkpoints", "pictures_every", "validate_every")
 #: Upper limits of what takes memory or time.
 LARGEST = {
     "width": 512, "critic_width": 512, "size": 4096, "batch": 4096, "steps": 10**9, "critic_steps": 1000,
@@ -161,6 +161,8 @@ class RecordOptions:
     """Steps between pictures."""
     checkpoint_every: int = 100
     """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
+    checkpoints: int = 2
+    """How many of the last checkpoints to keep: if the newest is damaged, a resumed run goes on from the one before."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class TrainConfig(RecordOptions, LossOptions, LearningOptions, CropOptions, Netw
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise UserError(f"gamma must be in (0, 1], got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
-                    "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
+                    "validate_every", "pictures_every", "checkpoint_every", "checkpoints")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")

@@ -365,7 +365,7 @@ def read_metadata(name: str) -> Callable[[Path, Rng], object]:
         metadata = weights.read_metadata(source / CHECKPOINT)
         metadata.pop("sha256", None)
         weights.write(copy / CHECKPOINT, weights.read(source / CHECKPOINT), metadata=metadata | {name: text})
-        _, _, config = load_checkpoint(copy)
+        config = load_checkpoint(copy).config
         if not config.data.startswith(str(path.parent)):
             return  # another folder, which is read as pictures
         run = resume_run(copy, {}, config=None, out=None)
