@@ -2,6 +2,7 @@
 
     python tests/hostile/hunt.py                    20,000 mutants, in as many processes as there are cores
     python tests/hostile/hunt.py 500 png            500 mutants of the kinds whose names hold "png"
+    python tests/hostile/hunt.py 500 . 10000        500 others, of seeds from 10000 on
     python tests/hostile/hunt.py --repeat rgb.png 7    one mutant again, in this process, with its traceback
 
 A mutant ends well as a result that is sound (the readers in `mutants.py` check it) or a UserError of one line. It ends
@@ -224,7 +225,7 @@ def main(args: list[str]) -> int:
         return 0
     count = int(args[0]) if args else 20_000
     kinds = {name: kind.share for name, kind in mutants.KINDS.items() if all(word in name for word in args[1:2])}
-    counts, bad = hunt(count, workers=cores(), kinds=kinds)
+    counts, bad = hunt(count, workers=cores(), kinds=kinds, first=int(args[2]) if len(args) > 2 else 0)
     print(dict(counts))
     return 1 if bad else 0
 
