@@ -7,6 +7,7 @@ reuse memory (`numba_memory.py`).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
-from ca_numpy.jit import LOCK
+from ca_numpy.jit import LOCK, mark_of
 
 from . import numba_attention, numba_conv, numba_elementwise, numba_patches
 from .numba_gemm import WIDTH
@@ -32,6 +33,10 @@ class NumbaBackend(NumpyBackend):
 
     name = "numba"
     _patches = numba_patches
+
+    @property
+    def compiled_mark(self) -> Path | None:  # type: ignore[override]
+        return mark_of(__name__)
 
     def describe(self) -> str:
         threads = numba.config.NUMBA_NUM_THREADS

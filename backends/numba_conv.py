@@ -33,7 +33,7 @@ from ca_numpy.geometry import ConvGeometry, Pads
 from ca_numpy.jit import parallel, serial
 
 from . import numpy_conv
-from .numba_elementwise import FASTMATH, elu, elu_one, frozen
+from .numba_elementwise import FASTMATH, copy_line, elu, elu_one, frozen
 from .numba_gemm import ROWS, WIDTH, multiply, padded, panels
 from .numba_memory import POOL
 from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
@@ -225,7 +225,7 @@ def _depth_to_space(z, top, left, x):
         for j in range(x.shape[2]):
             r, s = i + top, j + left
             if r // 2 < z.shape[1] and s // 2 < z.shape[2]:
-                x[n, i, j] = z[n, r // 2, s // 2, r % 2, s % 2]
+                copy_line(z[n, r // 2, s // 2, r % 2, s % 2], x[n, i, j])
 
 
 # ---- bands -------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def read_band(x, n, first, low, pitch, stride, left, band):
         if 0 <= row < x.shape[1]:
             source = x[n, row].reshape(-1)
             band[at : at + start] = 0
-            band[at + start : at + start + n_read] = source[skip : skip + n_read]
+            copy_line(source[skip : skip + n_read], band[at + start : at + start + n_read])
             band[at + start + n_read : at + length] = 0
         else:
             band[at : at + length] = 0
@@ -337,7 +337,8 @@ def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
             rows = min(most, height - first)
             read_band(x, n, first * stride - top, low, pitch, stride, left, band)
             for i in range(rows):
-                gradients[i, :width, :k] = g[n, first + i]
+                for j in range(width):
+                    copy_line(g[n, first + i, j], gradients[i, j, :k])
             for tap in range(begin // blocks, (end + blocks - 1) // blocks):
                 one, last = max(begin - tap * blocks, 0) * ROWS, min(end - tap * blocks, blocks) * ROWS
                 start = tap_at(tap // pieces, tap % pieces, low, pitch, c, stride, dilation) + one

@@ -161,13 +161,20 @@ def _elementwise(kernel: Any, x: Array, *more: Any) -> Array:
     return y
 
 
+@serial()
+def copy_line(source: Any, to: Any) -> None:
+    """to[:] = source, to call in compiled loops: the assignment takes Numba 2 s to compile, mostly for its error."""
+    for i in range(len(to)):
+        to[i] = source[i]
+
+
 # ---- resizing ----------------------------------------------------------------------------------------------------
 @parallel()
 def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
     for k in prange(y.shape[0] * y.shape[1]):
         n, i = k // y.shape[1], k % y.shape[1]
         for j in range(y.shape[2]):
-            y[n, i, j] = x[n, rows[i], columns[j]]
+            copy_line(x[n, rows[i], columns[j]], y[n, i, j])
 
 
 @parallel()

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ca_numpy.jit import parallel, serial
 
+from .numba_elementwise import copy_line
 from .numba_memory import POOL
 
 Array = NDArray[Any]
@@ -201,7 +202,7 @@ def _matmul(a, b, chosen, out, workers):
         for k in range(0, depth, DEPTH):
             n = min(DEPTH, depth - k)
             for i in range(whole, rows):
-                last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n] = a[i, k : k + n]
+                copy_line(a[i, k : k + n], last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n])
             for chunk in range(first, end, CHUNK):
                 for i in range(0, rows, ROWS):
                     source, at, row = (flat_a, i * depth + k, depth) if i < whole else (last_rows, 0, DEPTH)

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
 
-from .numba_elementwise import FASTMATH, elu_one, frozen
+from .numba_elementwise import FASTMATH, copy_line, elu_one, frozen
 from .numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
 from .numba_memory import POOL
 
@@ -124,7 +124,7 @@ def read_tile(x, image, row, column, step, zoom, tile):
         for j in range(tile.shape[1]):
             r, s = row + i * step, column + j * step
             if 0 <= r < zoom * x.shape[1] and 0 <= s < zoom * x.shape[2]:
-                tile[i, j, : x.shape[3]] = x[image, r // zoom, s // zoom]
+                copy_line(x[image, r // zoom, s // zoom], tile[i, j, : x.shape[3]])
             else:
                 tile[i, j, : x.shape[3]] = 0
 
@@ -316,9 +316,10 @@ def _kernel_gradient(sums, dw):
     for i in prange(dw.shape[1]):
         points, half = np.empty((36, k_wide), dw.dtype), np.empty(18 * k_wide, dw.dtype)
         for s in range(36):
-            points[s] = sums[0, s, i]
+            copy_line(sums[0, s, i], points[s])
             for part in range(1, parts):
-                points[s] += sums[part, s, i]
+                for k in range(k_wide):
+                    points[s, k] += sums[part, s, i, k]
         for t in range(6):
             _apply_g_back(half, t * k_wide, 6 * k_wide, points.reshape(-1), t * k_wide, 6 * k_wide, k_wide)
         for t in range(3):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ class Backend(ABC):
     #: This backend's precision, and the default for training.
     precision: str = "float32"
     training_precision: str = "float32"
+    #: A file that exists once the kernels for filling are compiled and cached; None if nothing needs compiling.
+    compiled_mark: Path | None = None
 
     def at(self, precision: str) -> Backend:
         """The same backend and device with another of its `precisions`."""

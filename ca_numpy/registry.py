@@ -40,11 +40,7 @@ def load_backend(name: str) -> Backend:
     Raises UserError for an unknown name or a missing requirement.
     """
     if name == "auto":
-        if chosen := _current.get():
-            return chosen
-        if VARIABLE in os.environ:
-            return _default_backend()
-        return load_backend(_preferred())
+        return current_backend() if is_chosen() else load_backend(_preferred())
     plain, _, precision = name.partition(":")
     if precision:
         backend = load_backend(plain)
@@ -65,6 +61,11 @@ def load_backend(name: str) -> Backend:
             hint = INSTALL_HINT.get(name, "see its documentation")
             raise UserError(f"backend {name!r} cannot be loaded ({' '.join(str(e).split())}): {hint}") from e
     return _loaded[name]
+
+
+def is_chosen() -> bool:
+    """Whether "auto" is the user's choice, by `use_backend` or CA_NUMPY_BACKEND."""
+    return _current.get() is not None or VARIABLE in os.environ
 
 
 def _preferred() -> str:

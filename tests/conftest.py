@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ca_numpy.engine.recording import is_recording
-from ca_numpy.registry import current_backend, registered_backends, use_backend, why_unavailable
+from ca_numpy.registry import current_backend, load_backend, registered_backends, use_backend, why_unavailable
 
 try:
     from threadpoolctl import threadpool_limits
@@ -31,6 +31,13 @@ def _one_blas_thread_per_worker() -> Iterator[None]:
     """Tests that run side by side would otherwise wait for one another's threads; and a sum's order is then fixed."""
     with threadpool_limits(1 if "PYTEST_XDIST_WORKER" in os.environ else None):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_compiled_when_called() -> None:
+    """ "auto" stays the fast backend from the first test to the last, and nothing compiles in the background."""
+    if why_unavailable("numba") is None and (mark := load_backend("numba").compiled_mark):
+        mark.touch()
 
 
 @pytest.fixture(autouse=True)

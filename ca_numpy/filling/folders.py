@@ -18,8 +18,8 @@ from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.filling.inpainting import inpaint_photo
+from ca_numpy.filling.soon import soonest
 from ca_numpy.models.io import opened
-from ca_numpy.registry import use_backend
 
 
 @dataclass
@@ -79,7 +79,7 @@ def inpaint_folder(
     by_stem = _by_stem(Path(masks)) if masks is not None and Path(masks).is_dir() else None
     stems, report = Counter(_stem(name).casefold() for name in names), Report()
     out.mkdir(parents=True, exist_ok=True)
-    with use_backend(options.get("backend", "auto")):
+    with soonest(options.get("backend", "auto"), pixels=150_000 * len(names)):  # a hole of 128² and a margin each
         if options.get("method", "guided") in ("guided", "network"):
             options["model"] = opened(options.get("model"))  # once for all
         for name in tqdm(names, desc="pictures", disable=quiet or None):

@@ -18,16 +18,19 @@ from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
 from ca_numpy.filling.holes import Box, MaskKind, hole_of
 from ca_numpy.filling.network import predict
+from ca_numpy.filling.soon import soonest
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
 from ca_numpy.models.io import opened
-from ca_numpy.registry import use_backend
 
 Picture = str | PathLike[str] | NDArray[Any]
 #: How `inpaint` fills holes: the default, the network's direct output, and the methods of `filling.METHODS`.
 Method = Literal[
     "guided", "network", "patchmatch", "telea", "navier-stokes", "biharmonic", "pypatchmatch", "mean"
 ]  # fmt: skip
+
+#: Pixels of the largest window that the network sees to guide copies: holes far apart are seen smaller.
+GUESSED = 1 << 20
 
 
 class Inpainted(NamedTuple):
@@ -137,7 +140,7 @@ def inpaint_photo(
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
     memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
-    with use_backend(backend):
+    with soonest(backend, pixels=_pixels_around(hole)):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
 
@@ -164,11 +167,12 @@ def inpaint_details(
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     pixels, space = photo.colours(), photo.space
-    with use_backend(backend):
+    with soonest(backend, pixels=hole.size if largest_hole == 0 else _pixels_around(hole)):
         generator = opened(model)
         largest = generator.learnt.hole if largest_hole is None else largest_hole
-        margin = 0.5 if method == "guided" else 2.0  # as in training; copies have more of the picture
-        around_holes = around(pixels, hole, largest=largest, margin=margin) if largest else None
+        # Copies have all of the picture, at its own size; the network's fill is as seen in training.
+        near: dict[str, Any] = {"margin": 0.5, "most": GUESSED} if method == "guided" else {"margin": 2.0}
+        around_holes = around(pixels, hole, largest=largest, **near) if largest else None
         window, bare = around_holes or (whole(pixels.shape), pixels)
         unknown = hole[..., 0] > 0.5
         memory.check(unknown, {}, generator=generator, window=window.size)
@@ -250,3 +254,9 @@ def _read(
 
 def _without(photo: Photo, missing: NDArray[np.bool_]) -> Photo:
     return photo.filled(missing, np.zeros((*missing.shape, 3), np.float32)) if missing.any() else photo
+
+
+def _pixels_around(hole: NDArray[np.float32]) -> int:
+    """Pixels of the holes' bounding box, four times for the surroundings."""
+    rows, columns = (np.flatnonzero(hole.any((axis, 2))) for axis in (1, 0))
+    return 4 * int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,14 @@ def whole(shape: tuple[int, ...]) -> Window:
     return Window(slice(0, shape[0]), slice(0, shape[1]), (shape[0], shape[1]))
 
 
-def around(pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0) -> tuple[Window, Floats]:
+def around(
+    pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0, most: int | None = None
+) -> tuple[Window, Floats]:
     """The window around all holes, resized so that the widest has at most `largest` pixels, and the window's pixels.
 
     pixels H W 3, hole H W 1 with 1 = hole -> the window, and its pixels h w 3. `margin` is in units of `largest`. A
     hole's width is twice the largest distance from a known pixel. Hole pixels take the colour of the nearest known
-    pixel, so shrinking cannot bleed the hole outward.
+    pixel, so shrinking cannot bleed the hole outward. A window of more than `most` pixels is shrunk to that.
     """
     from scipy.ndimage import distance_transform_edt  # slow to import
 
@@ -43,6 +46,8 @@ def around(pixels: Floats, hole: Floats, *, largest: int, margin: float = 2.0) -
     rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
     place = [slice(max(int(n[0]) - edge, 0), int(n[-1]) + 1 + edge) for n in (rows, columns)]
     bare = pixels[y, x][place[0], place[1]]
+    if most is not None:
+        shrink = max(shrink, math.sqrt(bare.shape[0] * bare.shape[1] / most))
     height, width = (max(round(n / shrink), 1) for n in bare.shape[:2])
     return Window(place[0], place[1], (height, width)), bare
 

@@ -144,6 +144,18 @@ def test_a_models_own_largest_hole_is_taken_from_its_file(tmp_path):
     assert own.window.size < whole.window.size == (80, 80)
 
 
+def test_holes_far_apart_in_a_large_picture_are_seen_smaller(monkeypatch):
+    monkeypatch.setattr("ca_numpy.filling.inpainting.GUESSED", 100 * 60)
+    mask = np.zeros((120, 200), bool)
+    mask[5:9, 5:9] = mask[110:114, 190:194] = True
+    copied = inpaint_details(picture(120, 200), mask, model=MODEL, largest_hole=16)
+    assert copied.window.size == (60, 100)
+    assert inpaint_details(picture(120, 200), mask, model=MODEL, largest_hole=16, method="network").window.size > (
+        100,
+        190,
+    )
+
+
 def test_the_package_knows_that_its_weights_learnt_from_holes_of_128_pixels():
     assert ca_numpy.load().learnt == Learnt(hole=128, size=256, licence="MIT")
 
