@@ -141,7 +141,8 @@ class Reader:
             answer = "waited for ever"
         if not answer:
             code = process.wait()
-            answer = f"took more than {TIME} s" if code == -signal.SIGXCPU else f"ended the process ({code})"
+            last = (self.folder / "stderr").read_bytes()[-1500:] if (self.folder / "stderr").exists() else b""
+            answer = f"took more than {TIME} s" if code == -signal.SIGXCPU else f"ended the process ({code}): {last!r}"
         if process.poll() is not None or answer.startswith("waited"):
             self.close()
         return answer
