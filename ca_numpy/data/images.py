@@ -202,11 +202,12 @@ def opened(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> It
     most = claims.most_pixels(max_pixels)
     file = Path(path)
     shown = quoted(file)
-    if file.is_dir():
-        raise UserError(f"{shown} is a folder; give an image file inside it")
-    if not file.is_file():  # also a pipe, on which open() would block
-        problem = "is not a file" if file.exists() else "does not exist"
-        raise UserError(f"{shown} {problem}; check the path")
+    with contextlib.suppress(OSError):  # reported by `content`
+        if file.is_dir():
+            raise UserError(f"{shown} is a folder; give an image file inside it")
+        if not file.is_file():  # also a pipe, on which open() would block
+            problem = "is not a file" if file.exists() else "does not exist"
+            raise UserError(f"{shown} {problem}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     data = content(file, at_most=claims.WIDEST * most)  # decoders trust lengths in files, but not beyond a buffer
