@@ -266,7 +266,10 @@ def read_picture(path: Path, rng: Rng) -> None:
     if height * width < 10**6:
         box = (0, 0, max(width // 2, 1), height)
         filled = inpaint_photo(photo, None, boxes=[box], method="mean")
-        filled.save(path.with_name(f"filled{photo.suffix}"))
+        suffix = (
+            photo.suffix if rng.random() < 0.5 else str(rng.choice([".png", ".jpg", ".tif", ".webp", ".bmp", ".ppm"]))
+        )
+        filled.save(path.with_name(f"filled{suffix}"))
 
 
 def read_mask(path: Path, rng: Rng) -> None:
