@@ -194,6 +194,8 @@ def hunt(
                     if not good:
                         bad[kind, seed] = answer
                         print(f"{kind} {seed}: {answer}", flush=True)
+                    if counts.total() % 1000 == 0:
+                        print(dict(counts), flush=True)
         except queue.Empty:
             pass
         finally:
