@@ -204,10 +204,13 @@ def full_scale(values: NDArray[Any]) -> float:
 def opened(path: Source, *, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """Open the file with Pillow, its claims checked; turn any error inside into one line that names the file."""
     most, shown = claims.most_pixels(max_pixels), quoted(path)
-    if not isinstance(path, io.BytesIO) and not (file := Path(path)).is_file():  # also a pipe: open() would block
-        if file.is_dir():
-            raise UserError(f"{shown} is a folder; give an image file inside it")
-        raise UserError(f"{shown} {'is not a file' if file.exists() else 'does not exist'}; check the path")
+    if not isinstance(path, io.BytesIO):
+        file = Path(path)
+        with contextlib.suppress(OSError):  # reported by `content`
+            if file.is_dir():
+                raise UserError(f"{shown} is a folder; give an image file inside it")
+            if not file.is_file():  # also a pipe, on which open() would block
+                raise UserError(f"{shown} {'is not a file' if file.exists() else 'does not exist'}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
     # Decoders trust lengths in files, but not beyond a buffer.

@@ -31,6 +31,8 @@ Floats = NDArray[np.float32]
 
 #: Modes of Pillow whose samples are kept as they are; others are converted to RGB.
 _KEPT = ("1", "L", "LA", "RGB", "RGBA")
+#: Bytes of EXIF in a segment of a JPEG.
+LONGEST_EXIF = 65_533
 #: The EXIF tag of the orientation.
 _ORIENTATION = 0x0112
 #: Formats that lose nothing, and the suffix of results from other formats.
@@ -181,6 +183,9 @@ class Photo:
         for name, there in (("exif", photo.exif), ("text", photo.text), ("resolution", photo.resolution)):
             if there and name not in holds:
                 lost.append(f"its {'EXIF notes' if name == 'exif' else name}")
+        if kind == "JPEG" and photo.exif and len(photo.exif) > LONGEST_EXIF:
+            lost.append("its EXIF notes: JPEG holds 64 kB")
+            photo = replace(photo, exif=None)
         if kind in ("JPEG", "AVIF"):
             lost.append(f"exact samples: {kind} compresses with loss, also outside the hole")
         return photo, tuple(lost)
@@ -334,16 +339,30 @@ def _notes(image: Image.Image, lost: list[str]) -> dict[str, Any]:
             lost.append(f"the right colours: {error}")
     dpi = image.info.get("dpi")
     with contextlib.suppress(TypeError, ValueError):
-        if dpi and min(map(float, dpi)) > 0:
+        if dpi and all(0.01 <= float(number) <= 65_535 for number in dpi):  # what every format can write
             notes["resolution"] = (float(dpi[0]), float(dpi[1]))
             if notes["orientation"] >= 5:
                 notes["resolution"] = notes["resolution"][::-1]
     if isinstance(image, PngImagePlugin.PngImageFile):
-        notes["text"] = {str(key): str(value) for key, value in image.text.items()}
+        texts = {str(key): str(value) for key, value in image.text.items()}
+        notes["text"] = {key: value for key, value in texts.items() if _is_text(key, value)}
+        if len(notes["text"]) < len(texts):
+            lost.append("texts that are no PNG's")
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         with contextlib.suppress(Exception):
-            if (sampling := JpegImagePlugin.get_sampling(image)) >= 0:
+            tables = [number for table in image.quantization.values() for number in table]
+            sound = len(tables) in (64, 128, 192, 256) and all(1 <= number <= 255 for number in tables)
+            if (sampling := JpegImagePlugin.get_sampling(image)) >= 0 and sound:
                 notes["encoding"] = {"qtables": image.quantization, "subsampling": sampling}
     elif image.format == "TIFF" and image.info.get("compression") in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
         notes["encoding"] = {"compression": image.info["compression"]}
     return notes
+
+
+def _is_text(key: str, value: str) -> bool:
+    """Whether a PNG can hold the text: 1 to 79 characters of Latin-1, and any others."""
+    try:
+        value.encode()
+        return 1 <= len(key.encode("latin-1")) <= 79 and "\0" not in key + value
+    except UnicodeEncodeError:
+        return False

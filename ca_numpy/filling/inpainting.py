@@ -139,7 +139,7 @@ def inpaint_photo(
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
-    memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
+    memory.check(unknown, _steps(photo, unknown, copied=method == "patchmatch"))
     with soonest(backend, pixels=_pixels_around(hole)):
         filled = baselines.fill(method, photo.colours(), hole)
     return _pasted(photo, hole, filled)
@@ -184,10 +184,8 @@ def inpaint_details(
                 f"no known pixels are left when the holes are downscaled to {largest} pixels: "
                 "give a larger largest_hole (--largest-hole), or 0"
             )
-        steps = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
-        if method == "guided":
-            steps["copy"] = memory.copying(unknown)
-        memory.check(unknown, steps)
+        blending = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
+        memory.check(unknown, blending | _steps(photo, unknown, copied=method == "guided"))
         seen = space.to_srgb(small) if space else small
         done = predict(generator, seen[None], small_hole[None])
         looked = None
@@ -204,6 +202,12 @@ def inpaint_details(
             filled[place] = resize(fill, bare.shape[:2])
     result = _pasted(photo, hole, filled)
     return Inpainted(result, result.array(), done.coarse[0], window, looked and (looked[0][0], looked[1]))
+
+
+def _steps(photo: Photo, unknown: NDArray[np.bool_], *, copied: bool) -> dict[str, int]:
+    """The memory of the steps at the picture's own size."""
+    steps = {"copy": memory.copying(unknown)} if copied else {}
+    return steps if photo.alpha is None else steps | {"transparency": memory.blending(unknown)}
 
 
 def _pasted(photo: Photo, hole: NDArray[np.float32], filled: NDArray[np.float32]) -> Photo:
