@@ -18,7 +18,7 @@ from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 from ..numpy_backend import NumpyBackend, is_basic
 from .attention import Attention
-from .conv import Convolution
+from .conv import ELU, Activation, Convolution
 from .device import C_NAMES, Device, cuda_device
 from .launch import Launcher
 from .patches import PatchMatch
@@ -233,7 +233,7 @@ class CupyBackend(NumpyBackend):
         return self._convolution.dw(g, x, ksize, geometry)
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
-        return self._convolution.forward(x, w, geometry, bias=b)
+        return self._convolution.forward(x, w, geometry, Activation(b, ELU))
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         return self._convolution.upsampled(x, w, b, geometry)

@@ -26,7 +26,7 @@ MOST_PARTS, FEWEST_ROWS = 512, 256
 #: Maximum number of cached tables: a network has a few dozen.
 MOST_TABLES = 1024
 
-_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
+_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
 _INT = np.dtype(np.int32)
 #: Types of parameters that are the same in all instances.

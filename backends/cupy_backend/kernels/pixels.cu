@@ -76,3 +76,13 @@ template <class T> __global__ void scatter_add(
         x[at] = sum;
     }
 }
+
+// y[t, k, c] = w[order[t], c, k]: the weights of conv2d_dx
+template <class T> __global__ void turn_kernels(
+    const T* w, const int* order, int taps, int channels, int kernels, T* y) {
+    const long long n = (long long)taps * kernels * channels;
+    for (long long at = first_index(); at < n; at += index_step()) {
+        const long long row = at / channels;
+        y[at] = w[(order[row / kernels] * channels + at % channels) * kernels + row % kernels];
+    }
+}
