@@ -78,8 +78,9 @@ class NumpyBackend(Backend):
         y += np.maximum(x, 0)
         return y
 
-    def elu_slope(self, y: Array) -> Array:
-        return np.minimum(y, 0) + 1
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        gx: Array = g * (np.minimum(y, 0) + 1)
+        return gx
 
     def not_positive(self, y: Array) -> Array:
         return (y <= 0).astype(y.dtype)
@@ -90,8 +91,9 @@ class NumpyBackend(Backend):
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return np.maximum(x, alpha * x)
 
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return np.where(y > 0, 1, alpha).astype(y.dtype)
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        gx: Array = g * np.where(y > 0, 1, alpha).astype(y.dtype)
+        return gx
 
     def softmax(self, x: Array) -> Array:
         e: Array = np.exp(x - x.max(axis=-1, keepdims=True))  # the largest exponent is 0: nothing overflows
@@ -172,6 +174,12 @@ class NumpyBackend(Backend):
         z = numpy_conv.conv2d(x, w, geometry)
         z += b
         return self.elu(z)
+
+    def conv_bias_leaky_relu(self, x: Array, w: Array, b: Array, *, alpha: float, geometry: ConvGeometry) -> Array:
+        x, w, b = promoted(x, w, b)
+        z = self.conv2d(x, w, geometry=geometry)
+        z += b
+        return self.leaky_relu(z, alpha=alpha)
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         large = self.resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]), align_corners=False)

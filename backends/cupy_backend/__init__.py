@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Backend
+from ca_numpy.backend import Backend, promoted
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 from ..numpy_backend import NumpyBackend, is_basic
 from .attention import Attention
-from .conv import ELU, Activation, Convolution
+from .conv import ELU, LEAKY_RELU, Activation, Convolution
 from .device import C_NAMES, Device, cuda_device
 from .launch import Launcher
 from .patches import PatchMatch
@@ -117,14 +117,15 @@ class CupyBackend(NumpyBackend):
     def elu(self, x: Array) -> Array:
         return self._activation("elu", x)
 
-    def elu_slope(self, y: Array) -> Array:
-        return self._activation("elu_slope", y)
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        return self._activation("elu_vjp", *promoted(g, y))
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return self._activation("leaky_relu", x, x.dtype.type(alpha))
 
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return self._activation("leaky_relu_slope", y, y.dtype.type(alpha))
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        g, y = promoted(g, y)
+        return self._activation("leaky_relu_vjp", g, y, g.dtype.type(alpha))
 
     def not_positive(self, y: Array) -> Array:
         return self.xp.less_equal(y, 0).astype(y.dtype)
@@ -234,6 +235,9 @@ class CupyBackend(NumpyBackend):
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         return self._convolution.forward(x, w, geometry, Activation(b, ELU))
+
+    def conv_bias_leaky_relu(self, x: Array, w: Array, b: Array, *, alpha: float, geometry: ConvGeometry) -> Array:
+        return self._convolution.forward(x, w, geometry, Activation(b, LEAKY_RELU, alpha))
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         return self._convolution.upsampled(x, w, b, geometry)

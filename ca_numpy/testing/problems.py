@@ -71,6 +71,16 @@ def draw_leaky(pick: Chooser) -> Problem:
     return Problem((draw_away_from(pick, draw_shape(pick), 0.0),), {"alpha": pick.choice([0.2, 0.01, 0.9])})
 
 
+def draw_elu_vjp(pick: Chooser) -> Problem:
+    y = draw_away_from(pick, draw_shape(pick), 0.0, low=-0.9)
+    return Problem((draw_normal(pick, y.shape), y))
+
+
+def draw_leaky_vjp(pick: Chooser) -> Problem:
+    p = draw_leaky(pick)
+    return Problem((draw_normal(pick, p.inputs[0].shape), *p.inputs), p.params)
+
+
 # ---- sums and shapes ---------------------------------------------------------------------------------------------
 def draw_softmax(pick: Chooser) -> Problem:
     return Problem((draw_normal(pick, draw_shape(pick, least=1)),))
@@ -203,6 +213,11 @@ def draw_conv_bias_elu(pick: Chooser) -> Problem:
     if not pick.large:  # large ones are not differentiated: there a kink does no harm
         b = _biases_between(oracles.conv2d(x, w, p.geometry))
     return Problem((x, w, b), {"geometry": p.geometry})
+
+
+def draw_conv_bias_leaky(pick: Chooser) -> Problem:
+    p = draw_conv_bias_elu(pick)
+    return Problem(p.inputs, {"alpha": pick.choice([0.2, 0.01, 0.9]), **p.params})
 
 
 def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:

@@ -26,16 +26,18 @@ def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
     """
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])  # copied to a GPU once
+    real, fake = slice(0, len(images)), slice(len(images), None)
     with no_grad():
-        fake = system.generator.complete(images, masks).result
-    whole = (images, fake, masks)
-    local = [F.crop_boxes(a, batch.boxes) for a in whole]
+        both = F.concat([images, system.generator.complete(images, masks).result], axis=0)  # scored as one batch
+    whole = both, masks
+    local = F.crop_boxes(both, 2 * batch.boxes), F.crop_boxes(masks, batch.boxes)
     scored, penalty = [], []
-    for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
-        scored.append(losses.critic_loss(critic(real), critic(made), kind=config.adversarial))
+    for critic, (x, mask) in ((system.global_critic, whole), (system.local_critic, local)):
+        scores = critic(x)
+        scored.append(losses.critic_loss(scores[real], scores[fake], kind=config.adversarial))
         if config.adversarial == "wgan-gp":
             t = system.rngs["penalty"].random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
-            penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
+            penalty.append(losses.gradient_penalty(critic, x[real], x[fake], mask, t))
     loss = score = scored[0] + scored[1]
     values = {"critic": score}
     if penalty:
