@@ -19,7 +19,7 @@ from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import Op, grad
 from ca_numpy.engine.recording import recording
 from ca_numpy.engine.tensor import Tensor, tensor
-from ca_numpy.geometry import AttentionGeometry
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend
 from ca_numpy.testing import oracles, problems
 from ca_numpy.testing.generators import Chooser, Problem, draw_nonzero
@@ -66,6 +66,10 @@ def all_ops() -> dict[str, Op]:
     """Every operation of `ca_numpy.engine.ops` by name, including those that users call only through a function."""
     modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}.")]
     return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
+
+
+def _conv_bias_leaky_relu(x: Array, w: Array, b: Array, alpha: float, geometry: ConvGeometry) -> Array:
+    return elementwise(lambda z, bias: max(z + bias, alpha * (z + bias)))(oracles.conv2d(x, w, geometry), b)
 
 
 # ---- one oracle that is not a loop -------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ _TABLE = [
     _linear("conv2d_dx", problems.draw_conv2d_dx, "conv2d", "conv2d_dw", terms=_taps_times(3)),
     _linear("conv2d_dw", problems.draw_conv2d_dw, "conv2d", "conv2d_dx", terms=_positions),
     Case("conv_bias_elu", problems.draw_conv_bias_elu, oracles.conv_bias_elu, terms=_taps_times(2)),
-    Case("conv_bias_leaky_relu", problems.draw_conv_bias_leaky, oracles.conv_bias_leaky_relu, terms=_taps_times(2)),
+    Case("conv_bias_leaky_relu", problems.draw_conv_bias_leaky, _conv_bias_leaky_relu, terms=_taps_times(2)),
     Case(
         "upsample_conv_bias_elu", problems.draw_upsample_conv_bias_elu, oracles.upsample_conv_bias_elu,
         terms=_taps_times(2),

@@ -249,10 +249,6 @@ def conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array
     return elementwise(lambda z, bias: elu(z + bias))(conv2d(x, w, geometry), b)
 
 
-def conv_bias_leaky_relu(x: Array, w: Array, b: Array, alpha: float, geometry: ConvGeometry) -> Array:
-    return elementwise(lambda z, bias: z + bias if z + bias > 0 else alpha * (z + bias))(conv2d(x, w, geometry), b)
-
-
 def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
     large = np.zeros((len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3]))
     for n, i, j in places(large.shape[:3]):

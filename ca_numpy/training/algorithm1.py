@@ -11,7 +11,12 @@ while G has not converged:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from ca_numpy import functional as F
+from ca_numpy.data import BoundingBox
 from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.training import losses
@@ -19,24 +24,43 @@ from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.system import System
 
 
-def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
-    """One update of both critics. Returns the `wasserstein` estimate and the `penalty`, summed over both critics.
+class Drawn(NamedTuple):
+    """Images x and masks m, the completed images x̃, and the boxes around the holes, on the current backend."""
 
-    For the other kinds of critics (section 5.1) it returns their loss as `critic`.
-    """
-    batch = system.next_batch()
-    images, masks = as_tensors([batch.images, batch.masks])  # copied to a GPU once
-    real, fake = slice(0, len(images)), slice(len(images), None)
+    images: Tensor
+    masks: Tensor
+    fake: Tensor
+    boxes: list[BoundingBox]
+
+
+def draw(system: System, *, updates: int = 1) -> list[Drawn]:
+    """The first two lines of so many critic updates: since G does not change meanwhile, it predicts for all at once."""
+    batches = [system.next_batch() for _ in range(updates)]
+    images, masks = as_tensors([np.concatenate([batch[i] for batch in batches]) for i in (0, 1)])  # to a GPU once
     with no_grad():
-        both = F.concat([images, system.generator.complete(images, masks).result], axis=0)  # scored as one batch
+        fake = system.generator.complete(images, masks).result
+        n = len(images) // updates
+        parts = [slice(n * i, n * (i + 1)) for i in range(updates)]
+        return [Drawn(images[p], masks[p], fake[p], batch.boxes) for p, batch in zip(parts, batches, strict=True)]
+
+
+def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = None) -> dict[str, Tensor]:
+    """One update of both critics, with a new batch unless one is `drawn`.
+
+    Returns the `wasserstein` estimate and the `penalty`, summed over both critics; for the other kinds of critics
+    (section 5.1) their loss as `critic`.
+    """
+    images, masks, made, boxes = draw(system)[0] if drawn is None else drawn
+    real, fake = slice(0, len(images)), slice(len(images), None)
+    both = F.concat([images, made], axis=0)  # scored as one batch
     whole = both, masks
-    local = F.crop_boxes(both, 2 * batch.boxes), F.crop_boxes(masks, batch.boxes)
+    local = F.crop_boxes(both, 2 * boxes), F.crop_boxes(masks, boxes)
     scored, penalty = [], []
     for critic, (x, mask) in ((system.global_critic, whole), (system.local_critic, local)):
         scores = critic(x)
         scored.append(losses.critic_loss(scores[real], scores[fake], kind=config.adversarial))
         if config.adversarial == "wgan-gp":
-            t = system.rngs["penalty"].random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
+            t = system.rngs["penalty"].random((len(images), 1, 1, 1)).astype(images.dtype)
             penalty.append(losses.gradient_penalty(critic, x[real], x[fake], mask, t))
     loss = score = scored[0] + scored[1]
     values = {"critic": score}
