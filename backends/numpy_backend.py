@@ -67,8 +67,9 @@ class NumpyBackend(Backend):
     def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
         return np.clip(x, low, high)
 
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        return np.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        gx: Array = g * np.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+        return gx
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:

@@ -124,8 +124,8 @@ class Backend(ABC):
         """min(max(x, low), high); None leaves a side open   any shape"""
 
     @abstractmethod
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        """1 where low ≤ x ≤ high, else 0   any shape"""
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        """g where low ≤ x ≤ high, else 0   any shape, the same of both"""
 
     # ---- activations ----
     @abstractmethod

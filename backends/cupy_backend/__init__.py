@@ -100,12 +100,11 @@ class CupyBackend(NumpyBackend):
         return self.xp.sign(x)
 
     def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        if low is not None:
-            x = self.xp.maximum(x, x.dtype.type(low))
-        return x if high is None else self.xp.minimum(x, x.dtype.type(high))
+        return self._activation("clip", x, *_limits(x, low, high))
 
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        return self.xp.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        g, x = promoted(g, x)
+        return self._activation("clip_vjp", g, x, *_limits(x, low, high))
 
     # ---- activations ----
     def _activation(self, kernel: str, x: Array, *parameters: Any) -> Array:
@@ -292,3 +291,9 @@ class CupyBackend(NumpyBackend):
         blocks = np.repeat(np.arange(len(sizes)), chunks), np.concatenate([np.arange(n) for n in chunks])
         longs = (self.xp.asarray(np.array(numbers, np.int64)) for numbers in (places, sizes))
         return places, (*longs, *(self._device.table(numbers) for numbers in blocks))
+
+
+def _limits(x: Array, low: float | None, high: float | None) -> tuple[Any, Any]:
+    """Numbers of x's type; infinite on an open side."""
+    number = x.dtype.type
+    return number(-np.inf if low is None else low), number(np.inf if high is None else high)

@@ -117,7 +117,7 @@ def _linear(name: str, draw: Callable[[Chooser], Problem], *adjoint: str, terms:
     return Case(name, draw, getattr(oracles, name), linear=tuple(range(len(adjoint))), adjoint=adjoint, terms=terms)
 
 
-_one, _two = problems.draw_one, problems.draw_two
+_one, _two, _and_gradient = problems.draw_one, problems.draw_two, problems.with_gradient
 _TABLE = [
     Case("add", _two(), elementwise(lambda a, b: a + b), linear=(0, 1)),
     Case("sub", _two(), elementwise(lambda a, b: a - b), linear=(0, 1)),
@@ -129,15 +129,15 @@ _TABLE = [
     Case("abs", _one(0.0), elementwise(abs)),
     Case("sign", _one(0.0), elementwise(oracles.sign)),
     Case("clip", problems.draw_clip, elementwise(oracles.clip)),
-    Case("clip_slope", problems.draw_clip, elementwise(oracles.clip_slope)),
+    Case("clip_vjp", _and_gradient(problems.draw_clip), elementwise(oracles.clip_vjp), linear=(0,), constant=(1,)),
     Case("elu", _one(0.0), elementwise(oracles.elu)),
-    Case("elu_vjp", problems.draw_elu_vjp, elementwise(lambda g, y: g if y > 0 else g * (y + 1)), linear=(0,)),
+    Case("elu_vjp", _and_gradient(_one(0.0, low=-0.9)), elementwise(lambda g, y: g * (min(y, 0) + 1)), linear=(0,)),
     Case("not_positive", _one(0.0, low=-0.9), elementwise(lambda y: float(y <= 0))),
     Case("relu", _one(0.0), elementwise(lambda x: max(x, 0.0))),
     Case("leaky_relu", problems.draw_leaky, elementwise(lambda x, alpha: x if x > 0 else alpha * x)),
     Case(
-        "leaky_relu_vjp", problems.draw_leaky_vjp, elementwise(lambda g, y, alpha: g if y > 0 else alpha * g),
-        linear=(0,), constant=(1,),
+        "leaky_relu_vjp", _and_gradient(problems.draw_leaky),
+        elementwise(lambda g, y, alpha: g if y > 0 else alpha * g), linear=(0,), constant=(1,),
     ),
     Case("softmax", problems.draw_softmax, oracles.softmax),
     _linear("sum_to", problems.draw_sum_to, "broadcast_to", terms=_whole_input),

@@ -71,14 +71,14 @@ def draw_leaky(pick: Chooser) -> Problem:
     return Problem((draw_away_from(pick, draw_shape(pick), 0.0),), {"alpha": pick.choice([0.2, 0.01, 0.9])})
 
 
-def draw_elu_vjp(pick: Chooser) -> Problem:
-    y = draw_away_from(pick, draw_shape(pick), 0.0, low=-0.9)
-    return Problem((draw_normal(pick, y.shape), y))
+def with_gradient(drawing: Callable[[Chooser], Problem]) -> Callable[[Chooser], Problem]:
+    """A gradient of the input's shape before the input."""
 
+    def draw(pick: Chooser) -> Problem:
+        problem = drawing(pick)
+        return Problem((draw_normal(pick, problem.inputs[0].shape), *problem.inputs), problem.params)
 
-def draw_leaky_vjp(pick: Chooser) -> Problem:
-    p = draw_leaky(pick)
-    return Problem((draw_normal(pick, p.inputs[0].shape), *p.inputs), p.params)
+    return draw
 
 
 # ---- sums and shapes ---------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ca_numpy.engine.ops.convolution import (
     conv_bias_leaky_relu,
     upsample_conv_bias_elu,
 )
-from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_slope, div, exp, log, mul, power, sign, sub
+from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_vjp, div, exp, log, mul, power, sign, sub
 from ca_numpy.engine.ops.matrix import matmul
 from ca_numpy.engine.ops.patches import fold, gather, resize_nearest, resize_nearest_adjoint, scatter_add, unfold
 from ca_numpy.engine.ops.shapes import (
@@ -43,7 +43,7 @@ __all__ = [
     "add",
     "broadcast_to",
     "clip",
-    "clip_slope",
+    "clip_vjp",
     "concat",
     "constant_like",
     "contextual_attention",
