@@ -141,6 +141,16 @@ class NumpyBackend(Backend):
             to[target] += source[i]
         return x
 
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        h, w = size
+        return np.stack([image[t : t + h, l : l + w] for image, (t, l) in zip(x, corners, strict=True)])
+
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        x = np.zeros((len(g), *size, g.shape[3]), g.dtype)
+        for image, part, (t, l) in zip(x, g, corners, strict=True):
+            image[t : t + len(part), l : l + part.shape[1]] = part
+        return x
+
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         rows, columns = nearest_pixels(x.shape[1:3], size, align_corners=align_corners)
         return x[:, rows[:, None], columns]

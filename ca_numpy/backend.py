@@ -194,6 +194,14 @@ class Backend(ABC):
         """x[…, index[i], …] += g[…, i, …] along `axis` of zeros of that `length`; adjoint of gather"""
 
     @abstractmethod
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        """y[n, i, j] = x[n, top_n + i, left_n + j] with (top_n, left_n) = corners[n]: N H W C -> N h w C of `size`"""
+
+    @abstractmethod
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        """x[n, top_n + i, left_n + j] = g[n, i, j] in zeros of `size`: N h w C -> N H W C; adjoint of crop"""
+
+    @abstractmethod
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         """y[n, i, j] = x[n, r(i), s(j)] with r, s = nearest_index along H and W: N H W C -> N h w C"""
 

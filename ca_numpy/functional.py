@@ -226,10 +226,7 @@ def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Ten
     for t, l, h, w in boxes:
         if min(t, l) < 0 or t + h > x.shape[1] or l + w > x.shape[2]:
             raise ValueError(f"the box (top {t}, left {l}, height {h}, width {w}) does not lie inside {_hw(x)}")
-    if len(set(boxes)) == 1:
-        t, l, h, w = boxes[0]
-        return x[:, t : t + h, l : l + w]
-    return concat([x[n : n + 1, t : t + h, l : l + w] for n, (t, l, h, w) in enumerate(boxes)], axis=0)
+    return ops.crop(x, corners=tuple((t, l) for t, l, _, _ in boxes), size=(boxes[0][2], boxes[0][3]))
 
 
 def _hw(x: Tensor) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class CupyBackend(NumpyBackend):
         self._device = Launcher(device or cuda_device())
         self.xp, self.precisions = self._device.xp, self._device.precisions
         self.training_precision = "tf32" if "tf32" in self.precisions else "float32"
+        self._last_corners: dict[tuple[tuple[int, int], ...], Array] = {}
         self._attention = Attention(self._device, self)
         self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)
@@ -184,6 +185,22 @@ class CupyBackend(NumpyBackend):
     def _pixels(self, kernel: str, *arguments: Any) -> None:
         result = arguments[-1]
         self._device.elementwise("pixels.cu", kernel, result.size, result.dtype, *arguments)
+
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)
+        self._pixels("crop", x, self._corners(corners), *x.shape, *size, y)
+        return y
+
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        x = self._device.empty((len(g), *size, g.shape[3]), g.dtype)
+        self._pixels("uncrop", g, self._corners(corners), *x.shape, *g.shape[1:3], x)
+        return x
+
+    def _corners(self, corners: tuple[tuple[int, int], ...]) -> Array:
+        """For one batch: its crops and their adjoints use the same."""
+        if corners not in self._last_corners:
+            self._last_corners = {corners: self._device.table(corners)}
+        return self._last_corners[corners]
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)

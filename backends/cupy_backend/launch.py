@@ -21,7 +21,7 @@ T = TypeVar("T")
 THREADS = 256
 #: Maximum number of blocks of a kernel that loops over an array: enough for any GPU.
 MOST_BLOCKS = 4096
-#: Of a sum over rows: columns per block, as in `kernels/sums.cu`, maximum number of parts, minimum number of rows in each.
+#: Of a sum over rows: columns per block, as in `kernels/sums.cu`, maximum number of parts, and minimum of rows in each.
 #: Fixed, so that sums are reproducible.
 SUMMED_COLUMNS, MOST_PARTS, FEWEST_ROWS = 32, 512, 256
 #: Maximum number of cached tables: a network has a few dozen.

@@ -61,7 +61,7 @@ def every_instance() -> dict[str, list[str]]:
     ]
     simple = {
         "activations.cu": ["elu", "elu_vjp", "leaky_relu", "leaky_relu_vjp", "clip", "clip_vjp"],
-        "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add", "turn_kernels"],
+        "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add", "turn_kernels", "crop", "uncrop"],
         "sums.cu": ["sum_rows"],
         "adam.cu": ["adam"],
         "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],

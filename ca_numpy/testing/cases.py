@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.engine import ops
@@ -66,6 +67,21 @@ def all_ops() -> dict[str, Op]:
     """Every operation of `ca_numpy.engine.ops` by name, including those that users call only through a function."""
     modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}.")]
     return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
+
+
+# ---- more loops --------------------------------------------------------------------------------------------------
+def _crop(x: Array, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+    y = np.empty((len(x), *size, x.shape[3]))
+    for n, i, j in oracles.places(y.shape[:3]):
+        y[n, i, j] = x[n, corners[n][0] + i, corners[n][1] + j]
+    return y
+
+
+def _uncrop(g: Array, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+    x = np.zeros((len(g), *size, g.shape[3]))
+    for n, i, j in oracles.places(g.shape[:3]):
+        x[n, corners[n][0] + i, corners[n][1] + j] = g[n, i, j]
+    return x
 
 
 def _conv_bias_leaky_relu(x: Array, w: Array, b: Array, alpha: float, geometry: ConvGeometry) -> Array:
@@ -147,6 +163,8 @@ _TABLE = [
     _linear("getitem", problems.draw_getitem, "put", terms=_no_sum),
     _linear("put", problems.draw_put, "getitem", terms=_whole_input),
     _linear("concat", problems.draw_concat, "getitem", terms=_no_sum),
+    Case("crop", problems.draw_crop, _crop, linear=(0,), adjoint=("uncrop",), terms=_no_sum),
+    Case("uncrop", problems.draw_uncrop, _uncrop, linear=(0,), adjoint=("crop",), terms=_no_sum),
     _linear("gather", problems.draw_gather, "scatter_add", terms=_no_sum),
     _linear("scatter_add", problems.draw_scatter_add, "gather", terms=_whole_input),
     _linear("resize_nearest", problems.draw_resize, "resize_nearest_adjoint", terms=_no_sum),

@@ -150,6 +150,18 @@ def draw_concat(pick: Chooser) -> Problem:
     return Problem(tuple(draw_normal(pick, s) for s in shapes), {"axis": axis})
 
 
+def draw_crop(pick: Chooser) -> Problem:
+    n, h, w, _ = shape = draw_images_shape(pick)
+    size = pick.integer(1, h), pick.integer(1, w)
+    corners = tuple((pick.integer(0, h - size[0]), pick.integer(0, w - size[1])) for _ in range(n))
+    return Problem((draw_normal(pick, shape),), {"corners": corners, "size": size})
+
+
+def draw_uncrop(pick: Chooser) -> Problem:
+    (x,), params = (problem := draw_crop(pick)).inputs, problem.params
+    return Problem((draw_normal(pick, (len(x), *params["size"], x.shape[3])),), {**params, "size": x.shape[1:3]})
+
+
 def draw_gather(pick: Chooser) -> Problem:
     shape = draw_shape(pick, least=1)
     axis = pick.integer(0, len(shape) - 1)

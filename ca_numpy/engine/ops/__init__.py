@@ -24,7 +24,16 @@ from ca_numpy.engine.ops.convolution import (
 )
 from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_vjp, div, exp, log, mul, power, sign, sub
 from ca_numpy.engine.ops.matrix import matmul
-from ca_numpy.engine.ops.patches import fold, gather, resize_nearest, resize_nearest_adjoint, scatter_add, unfold
+from ca_numpy.engine.ops.patches import (
+    crop,
+    fold,
+    gather,
+    resize_nearest,
+    resize_nearest_adjoint,
+    scatter_add,
+    uncrop,
+    unfold,
+)
 from ca_numpy.engine.ops.shapes import (
     broadcast_to,
     concat,
@@ -52,6 +61,7 @@ __all__ = [
     "conv2d_dx",
     "conv_bias_elu",
     "conv_bias_leaky_relu",
+    "crop",
     "div",
     "elu",
     "elu_vjp",
@@ -79,6 +89,7 @@ __all__ = [
     "sum_",
     "sum_to",
     "transpose",
+    "uncrop",
     "unfold",
     "upsample_conv_bias_elu",
 ]
