@@ -39,7 +39,7 @@ class CupyBackend(NumpyBackend):
         self._device = Launcher(device or cuda_device())
         self.xp, self.precisions = self._device.xp, self._device.precisions
         self.training_precision = "tf32" if "tf32" in self.precisions else "float32"
-        self._last_corners: dict[tuple[tuple[int, int], ...], Array] = {}
+        self._last_corners: tuple[tuple[tuple[int, int], ...], Array] = ((), None)
         self._attention = Attention(self._device, self)
         self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)
@@ -197,10 +197,10 @@ class CupyBackend(NumpyBackend):
         return x
 
     def _corners(self, corners: tuple[tuple[int, int], ...]) -> Array:
-        """For one batch: its crops and their adjoints use the same."""
-        if corners not in self._last_corners:
-            self._last_corners = {corners: self._device.table(corners)}
-        return self._last_corners[corners]
+        """On the device, perhaps with more behind them: kept for the other crops of a batch and their adjoints."""
+        if self._last_corners[0][: len(corners)] != corners:
+            self._last_corners = corners, self._device.table(corners)
+        return self._last_corners[1]
 
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)

@@ -36,15 +36,10 @@ PARTS = {"draw": "predictions for the critics", "update_critics": "critics, 5 up
 
 
 class Counts(NamedTuple):
-    """Counts of "kernels", "cupy", "to device" and "to host", and the same by operation; of calls by operation."""
+    """Counts of "kernels", "cupy", "to device" and "to host", and the same by operation."""
 
     total: Counter[str]
     by_operation: Counter[tuple[str, str]]
-    calls: Counter[str]
-
-    def clear(self) -> None:
-        for counter in self:
-            counter.clear()
 
 
 class NoKernels:
@@ -53,8 +48,6 @@ class NoKernels:
     folder = FOLDER
 
     def launch(self, *_: Any) -> None: ...
-
-    def product(self, *_: Any, **__: Any) -> None: ...
 
     def address(self, x: Any) -> int:
         return int(x.data.ptr)
@@ -66,7 +59,7 @@ class NoKernels:
 @contextmanager
 def counted(kernels: Any) -> Iterator[Counts]:
     """Counts what the backend "cupy" launches and copies, on emulated arrays and these kernels."""
-    found = Counts(Counter(), Counter(), Counter())
+    found = Counts(Counter(), Counter())
     inside: list[str] = []
 
     def count(what: str) -> None:
@@ -80,7 +73,6 @@ def counted(kernels: Any) -> Iterator[Counts]:
                 return value
 
             def operation(*arguments: Any, **options: Any) -> Any:
-                found.calls[name] += 1
                 inside.append(name)
                 try:
                     return value(*arguments, **options)
@@ -110,19 +102,18 @@ def counted(kernels: Any) -> Iterator[Counts]:
     def by_arrays(_: Any, index: Any) -> bool:
         return any(isinstance(part, arrays.ndarray) for part in (index if isinstance(index, tuple) else (index,)))
 
-    call, array, asarray = arrays.call, arrays.ndarray, arrays.asarray
+    call, array = arrays.call, arrays.ndarray
     with ExitStack() as stack:
-        for owner, name, replacement in (
-            (arrays, "call", called),
-            (arrays, "asarray", before("to device", asarray, lambda x, *_: not isinstance(x, array))),
-            (array, "get", before("to host", array.get)),
-            (array, "__getitem__", before("cupy", array.__getitem__, by_arrays)),
-            (array, "__setitem__", before("cupy", array.__setitem__)),
-            (arrays.Function, "at", before("cupy", arrays.Function.at)),
-            (kernels, "launch", before("kernels", kernels.launch)),
-            (kernels, "product", before("cupy", kernels.product)),
+        stack.enter_context(patch.object(arrays, "call", called))
+        for owner, name, what, *when in (
+            (arrays, "asarray", "to device", lambda x, *_: not isinstance(x, array)),
+            (array, "get", "to host"),
+            (array, "__getitem__", "cupy", by_arrays),
+            (array, "__setitem__", "cupy"),
+            (arrays.Function, "at", "cupy"),
+            (kernels, "launch", "kernels"),
         ):
-            stack.enter_context(patch.object(owner, name, replacement))
+            stack.enter_context(patch.object(owner, name, before(what, getattr(owner, name), *when)))
         stack.enter_context(patch.dict(registry._loaded, cupy=Watched(Device(arrays, kernels))))
         yield found
 
@@ -132,32 +123,33 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures, in pixels")
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
-    found = dict.fromkeys(PARTS, Counts(Counter(), Counter(), Counter()))
-    with np.errstate(all="ignore"), use_backend("cupy-emulated"), counted(NoKernels()) as counts, use_backend("cupy"):
-        (work,) = workloads.works(
-            ("iteration",), sizes=(options.size,), batch=options.batch, width=2, training_size=options.size
-        )
+    print(f"{options.size}×{options.size}, batch {options.batch}\n")
+    print("\n".join(table(of_an_iteration(size=options.size, batch=options.batch))))
+
+
+def of_an_iteration(*, size: int, batch: int) -> dict[str, Counts]:
+    """Counts of the parts of the second iteration: tables are on the device from the first."""
+    found: dict[str, Counts] = {}
+    with np.errstate(all="ignore"), counted(NoKernels()) as counts, use_backend("cupy"):
+        (work,) = workloads.works(("iteration",), sizes=(size,), batch=batch, width=4, training_size=size)
         run = work.ours()
-        run()  # tables are on the device from the first iteration
+        run()
         with ExitStack() as stack:
             for part in PARTS:
-                found[part] = Counts(Counter(), Counter(), Counter())
+                found[part] = Counts(Counter(), Counter())
                 stack.enter_context(patch.object(workloads, part, _into(found[part], counts, getattr(workloads, part))))
             run()
-    print(
-        f"{options.size}×{options.size}, batch {options.batch}: launches of our kernels + calls of CuPy that launch\n"
-    )
-    print("\n".join(table(found)))
+    return found
 
 
 def _into(part: Counts, counts: Counts, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose counts are added to those of the part."""
 
     def counting(*arguments: Any, **options: Any) -> Any:
-        counts.clear()
+        counts.total.clear(), counts.by_operation.clear()
         result = function(*arguments, **options)
-        for added, counter in zip(part, counts, strict=True):
-            added.update(counter)
+        part.total.update(counts.total)
+        part.by_operation.update(counts.by_operation)
         return result
 
     return counting
