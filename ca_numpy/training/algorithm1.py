@@ -7,6 +7,8 @@ while G has not converged:
         update both critics by their Wasserstein losses and gradient penalties
     draw images x, masks m
     update the generator by the discounted ℓ1 and both critics' scores
+
+The first line of the five updates is done for all of them at once, by `draw`: G does not change meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Drawn(NamedTuple):
 
 
 def draw(system: System, *, updates: int = 1) -> list[Drawn]:
-    """The first two lines of so many critic updates: since G does not change meanwhile, it predicts for all at once."""
+    """Batches for so many critic updates, completed by the generator in one pass."""
     batches = [system.next_batch() for _ in range(updates)]
     images, masks = as_tensors([np.concatenate([batch[i] for batch in batches]) for i in (0, 1)])  # to a GPU once
     with no_grad():
