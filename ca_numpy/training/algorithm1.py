@@ -41,9 +41,13 @@ def draw(system: System, *, updates: int = 1) -> list[Drawn]:
     images, masks = as_tensors([np.concatenate([batch[i] for batch in batches]) for i in (0, 1)])  # to a GPU once
     with no_grad():
         fake = system.generator.complete(images, masks).result
-        n = len(images) // updates
-        parts = [slice(n * i, n * (i + 1)) for i in range(updates)]
-        return [Drawn(images[p], masks[p], fake[p], batch.boxes) for p, batch in zip(parts, batches, strict=True)]
+        drawn: list[Drawn] = []
+        for end, (_, _, boxes) in zip(
+            np.cumsum([len(batch.images) for batch in batches]).tolist(), batches, strict=True
+        ):
+            part = slice(end - len(boxes), end)
+            drawn.append(Drawn(images[part], masks[part], fake[part], boxes))
+    return drawn
 
 
 def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = None) -> dict[str, Tensor]:
