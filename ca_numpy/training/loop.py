@@ -13,7 +13,7 @@ from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError, quoted
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import is_chosen, load_backend, use_backend
-from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.lock import FolderLock
@@ -173,8 +173,8 @@ def _step(run: Run, progress: Progress) -> None:
     values: dict[str, Tensor] = {}
     adversarial = run.step >= run.config.pretrain
     if adversarial:
-        for _ in range(run.config.critic_steps):
-            values |= update_critics(run.system, run.config)
+        for drawn in draw(run.system, updates=run.config.critic_steps):
+            values |= update_critics(run.system, run.config, drawn)
     rate = generator_rate(run.config, run.step)
     values |= update_generator(run.system, run.config, rate=rate, adversarial=adversarial)
     for average in run.system.averages.values():
