@@ -34,6 +34,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What the backend "cupy", emulated, has launched and copied: "kernels", "cupy", "to device", "to host"."""
     found: Counter[str] = Counter()
     kernels = EmulatedKernels()
+    product = kernels.product
     call, launch, asarray, get = arrays.call, kernels.launch, arrays.asarray, arrays.ndarray.get
     getitem, setitem, at = arrays.ndarray.__getitem__, arrays.ndarray.__setitem__, arrays.Function.at
 
@@ -49,6 +50,10 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def counted_launch(*arguments: Any) -> None:
         found["kernels"] += 1
         launch(*arguments)
+
+    def counted_product(*arguments: Any, **options: Any) -> None:
+        found["cupy"] += 1
+        product(*arguments, **options)
 
     def counted_asarray(x: Any, dtype: Any = None) -> Any:
         result = asarray(x, dtype)
@@ -76,6 +81,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(arrays, "call", counted_call)
     monkeypatch.setattr(arrays, "asarray", counted_asarray)
     monkeypatch.setattr(kernels, "launch", counted_launch)
+    monkeypatch.setattr(kernels, "product", counted_product)
     monkeypatch.setattr(arrays.ndarray, "get", counted_get)
     monkeypatch.setattr(arrays.ndarray, "__getitem__", counted_getitem)
     monkeypatch.setattr(arrays.ndarray, "__setitem__", counted_setitem)
