@@ -131,7 +131,7 @@ class Images:
         self.corners_of_f = (f.shape[1] + 1) * (f.shape[2] + 1)
         self._type = np.dtype(f.dtype).type
         self._f, self._b = (x.reshape(len(x), -1, x.shape[3]) for x in (f, b))
-        self._valid = valid
+        self._valid = device.laid(valid)
         self._window, self._steps = shifts(geometry.ksize), steps_of(geometry)
         self._scale = self._type(geometry.softmax_scale)
         self._least = least_exponent(f.dtype, self._b.shape[1])
@@ -139,9 +139,8 @@ class Images:
         self.bands, self._columns = device.once(key, lambda: self._tables(bands))
         self._inverse = device.empty(self._b.shape[:2], f.dtype)
         self._norms = *self._b_grid, b.shape[3], self._window[0], self._window[-1], self._type(SMALLEST_NORM)
-        self._launch(
-            "inverse_norms", (-(-self._b.shape[1] * 32 // THREADS), len(b)), self._b, *self._norms, self._inverse
-        )
+        blocks = -(-32 * self._b.shape[1] // THREADS), len(b)
+        self._launch("inverse_norms", blocks, self._b, *self._norms, self._inverse)
 
     # ---- tables ----
     def _tables(self, bands: int) -> tuple[list[Band], dict[str, Array]]:
@@ -251,10 +250,9 @@ class Images:
 
     def norms_vjp(self, d: Gradients) -> None:
         """Backward through norm = √(box sum of ‖b‖²), a constant below SMALLEST_NORM: adds to d.b."""
+        images, positions, _ = self._b.shape
         dots = d.norm.sum(axis=1)
-        self._launch(
-            "inverse_norms_vjp", (self._b.shape[1], len(self._b)), self._b, self._inverse, dots, *self._norms, d.b
-        )
+        self._launch("inverse_norms_vjp", (positions, images), self._b, self._inverse, dots, *self._norms, d.b)
 
     # ---- pixels ----
     def to_blocks(self, x: Array, *, factor: float = 1.0) -> Array:

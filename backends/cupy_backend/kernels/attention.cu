@@ -32,6 +32,7 @@ template <class T, int TERMS> __device__ void few_terms(
     __syncthreads();
     if (column >= columns) return;
     source = origin;
+    __builtin_assume(__isGlobal(source));
     int at[TERMS];
 #pragma unroll
     for (int t = 0; t < TERMS; t++) {
@@ -149,7 +150,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) inverse_norms_vjp(
     for (int dy = max(low, y - h + 1); dy <= min(high, y); dy++)
         for (int dx = max(low, x - w + 1); dx <= min(high, x); dx++) {
             const long long patch = image + (y - dy) * w + x - dx;
-            if (inverse[patch] * smallest < 1) sum += inverse[patch] * dots[patch];
+            if (inverse[patch] < 1 / smallest) sum += inverse[patch] * dots[patch];
         }
     for (int c = threadIdx.x; c < channels; c += THREADS) {
         const long long i = (image + position) * channels + c;
