@@ -222,7 +222,7 @@ class Images:
     def attend(self, band: Band, scores: Array) -> Array:
         """A of the band's cells."""
         a = self.sum("propagate", band, scores, factor=self._valid, scale=self._scale)
-        self._launch("softmax", (a.shape[1], len(a)), a.shape[2], self._valid, self._least, a)
+        self._launch("softmax_rows", (a.shape[1], len(a)), a.shape[2], self._valid, self._least, a)
         return a
 
     def gradients(self, d_f: Array, d_b: Array) -> Gradients:

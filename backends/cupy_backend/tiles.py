@@ -66,7 +66,7 @@ def every_instance() -> dict[str, list[str]]:
         "adam.cu": ["adam"],
         "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],
         "attention.cu": [
-            "diagonal_sums", "softmax", "softmax_vjp", "column_products", "inverse_norms", "inverse_norms_vjp",
+            "diagonal_sums", "softmax_rows", "softmax_vjp", "column_products", "inverse_norms", "inverse_norms_vjp",
             "to_blocks", "from_blocks",
         ],
     }  # fmt: skip

@@ -3,7 +3,7 @@
 //     P = f bᵀ  ·  S = D_window(P) / ‖patch b‖  ·  Z = D_columns(D_rows(S))  ·  A = softmax(scale · valid · Z) · valid
 //     Q[c, c'] = Σ_ε A[c − ε, c' − ε], ε ∈ {0, 1}²  ·  y_blocks = ¼ Q · b_blocks
 //
-// Arrays hold some images each, which blocks of threads divide among them by their last index.
+// Arrays hold a batch of images. A block of threads works on one: blockIdx.z, or .y where the grid has two dimensions.
 #include "common.cuh"
 
 constexpr int ROWS = 16;   // that a block of diagonal_sums computes
@@ -13,9 +13,11 @@ constexpr int PART = 128;  // rows that a block of column_products adds up
 //
 //     out[r, j] = scale · factor[j] · Σ_t source[from_rows[r, t], from_columns[t, j]]
 //
-// Terms with −1 for their row or column are left out. Where sums lead was looked up once, on the host: no thread divides.
-// A thread keeps its column's terms for ROWS rows. Rows that follow each other read nearly the same numbers, from a cache.
-// `source` has at most 2³⁰ numbers per image: a place is the sum of two integers, negative if either of them is NONE.
+// Terms with −1 for their row or column are left out. Where sums lead was looked up on the host, so no thread divides.
+// A thread keeps its column's terms for ROWS rows. Successive rows read nearly the same numbers, which are then cached.
+//
+// With few terms, and at most 2³⁰ numbers per image in `source`, a place there is the sum of two integers, negative if
+// either of them is NONE.
 constexpr int NONE = -(1 << 30);
 
 template <class T, int TERMS> __device__ void few_terms(
@@ -76,7 +78,8 @@ template <class T> __global__ void __launch_bounds__(THREADS) diagonal_sums(
 }
 
 // Logits to A, in place, a row for each block. Logits more than −least below the largest are treated as −∞.
-template <class T> __global__ void __launch_bounds__(THREADS) softmax(int length, const T* valid, T least, T* logits) {
+template <class T> __global__ void __launch_bounds__(THREADS) softmax_rows(
+    int length, const T* valid, T least, T* logits) {
     __shared__ T memory[THREADS / 32];
     T* row = logits + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * length;
     valid += (long long)blockIdx.y * length;
@@ -161,7 +164,8 @@ template <class T> __global__ void __launch_bounds__(THREADS) inverse_norms_vjp(
 // Place in H W C of number i of a block: the pixels around a corner of the grid of cells; −1 outside.
 __device__ long long pixel_of(int corner, int i, int height, int width, int channels, int rate) {
     const int corners = width / rate + 1, pixel = i / channels;
-    const int y = corner / corners * rate + pixel / rate - rate / 2, x = corner % corners * rate + pixel % rate - rate / 2;
+    const int y = corner / corners * rate + pixel / rate - rate / 2;
+    const int x = corner % corners * rate + pixel % rate - rate / 2;
     const bool inside = y >= 0 && y < height && x >= 0 && x < width;
     return inside ? ((long long)y * width + x) * channels + i % channels : -1;
 }
