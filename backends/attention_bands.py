@@ -29,18 +29,18 @@ def neighbours(
     rows = (positions // grid[1])[:, None, None] + steps[:, None]
     columns = (positions % grid[1])[:, None, None] + steps
     inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    return np.where(inside, rows * w + columns, -1).reshape(len(positions), -1)
+    return np.where(inside, rows * w + columns, -1).reshape(len(positions), len(offsets) ** 2)
 
 
 def walk(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
     """Positions × (steps · steps): the positions so many steps down the columns, then along the rows; −1 outside."""
-    return _along(_down(positions, grid, steps), grid, steps).reshape(len(positions), -1)
+    return _along(_down(positions, grid, steps), grid, steps).reshape(len(positions), len(steps) ** 2)
 
 
 def walk_back(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
     """The positions from which each of these is reached by `walk`; −1 for none."""
     back = [-s for s in steps]
-    return _down(_along(positions, grid, back), grid, back).reshape(len(positions), -1)
+    return _down(_along(positions, grid, back), grid, back).reshape(len(positions), len(steps) ** 2)
 
 
 def _along(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
