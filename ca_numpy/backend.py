@@ -37,7 +37,7 @@ def promoted(*arrays: Any) -> tuple[Any, ...]:
     For kernels compiled for one floating-point type.
     """
     dtype = np.result_type(*(x.dtype for x in arrays if x is not None))
-    return tuple(x if x is None else x.astype(dtype, copy=False) for x in arrays)
+    return tuple(x if x is None or x.dtype == dtype else x.astype(dtype) for x in arrays)
 
 
 class Backend(ABC):

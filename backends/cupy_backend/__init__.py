@@ -40,7 +40,7 @@ class CupyBackend(NumpyBackend):
         self.xp, self.precisions = self._device.xp, self._device.precisions
         self.training_precision = "tf32" if "tf32" in self.precisions else "float32"
         self._last_corners: tuple[tuple[tuple[int, int], ...], Array] = ((), None)
-        self._attention = Attention(self._device, self)
+        self._attention = Attention(self._device, self, self.precision)
         self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)
 
@@ -48,6 +48,7 @@ class CupyBackend(NumpyBackend):
         other = copy.copy(self)
         other.name, other.precision = f"{type(self).name}:{precision}", precision
         other._convolution = Convolution(self._device, precision)
+        other._attention = Attention(self._device, self, precision)
         return other
 
     # ---- arrays ----
@@ -63,7 +64,7 @@ class CupyBackend(NumpyBackend):
     def describe(self) -> str:
         return self._device.kernels.describe()
 
-    def memory(self) -> int | None:
+    def memory(self) -> int:
         return self._device.kernels.memory()
 
     def release_memory(self) -> None:
@@ -260,7 +261,7 @@ class CupyBackend(NumpyBackend):
 
     # ---- the paper's attention ----
     def attention_numbers(self, h: int, w: int) -> int:
-        return max(1 << 29, 20 * w * h * w)
+        return min(3 * h, 20) * w * h * w  # whole matrices, or bands of a row
 
     def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
         return self._attention.forward(f, b, valid, geometry)

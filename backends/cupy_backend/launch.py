@@ -76,11 +76,9 @@ class Launcher:
             return self.xp.empty(shape, dtype)
         except MemoryError as e:
             needed = math.prod(shape) * np.dtype(dtype).itemsize
-            free = self.kernels.memory()
-            there = "" if free is None else f", {free / 2**20:.0f} are free"
             raise UserError(
-                f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once{there}. "
-                "Use smaller batches or pictures"
+                f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once, "
+                f"{self.kernels.memory() / 2**20:.0f} are free. Use smaller batches or pictures"
             ) from e
 
     def launch(self, file: str, expression: str, grid: tuple[int, ...], *arguments: Any) -> None:

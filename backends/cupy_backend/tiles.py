@@ -66,8 +66,8 @@ def every_instance() -> dict[str, list[str]]:
         "adam.cu": ["adam"],
         "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],
         "attention.cu": [
-            "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "box_sums", "to_blocks",
-            "from_blocks",
+            "diagonal_sums", "softmax_rows", "softmax_vjp", "column_products", "inverse_norms", "inverse_norms_vjp",
+            "to_blocks", "from_blocks",
         ],
     }  # fmt: skip
     instances = {

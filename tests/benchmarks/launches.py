@@ -49,6 +49,8 @@ class NoKernels:
 
     def launch(self, *_: Any) -> None: ...
 
+    def product(self, *_: Any, **__: Any) -> None: ...
+
     def address(self, x: Any) -> int:
         return int(x.data.ptr)
 
@@ -112,6 +114,7 @@ def counted(kernels: Any) -> Iterator[Counts]:
             (array, "__setitem__", "cupy"),
             (arrays.Function, "at", "cupy"),
             (kernels, "launch", "kernels"),
+            (kernels, "product", "cupy"),
         ):
             stack.enter_context(patch.object(owner, name, before(what, getattr(owner, name), *when)))
         stack.enter_context(patch.dict(registry._loaded, cupy=Watched(Device(arrays, kernels))))
