@@ -264,9 +264,8 @@ def quoted(path: Source) -> str:
 def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
     """Write a picture, float in [-1, 1] or uint8, H W 3, in the format given by the suffix (`WRITABLE`).
 
-    The file is written atomically.
-
-    Raises `UserError` for an unknown suffix, a folder that does not exist or is not writable, and an invalid image.
+    The file is written atomically. Raises `UserError` for an unknown suffix, a folder that does not exist or is not
+    writable, and an invalid image.
     """
     file = Path(path)
     if file.suffix.lower() not in WRITABLE:
