@@ -1,6 +1,6 @@
 """The rows of the attention's matrices that a band needs, for backends that compute the attention in bands.
 
-Positions of a grid are numbered row by row. Functions return sorted, unique positions.
+Positions of a grid are numbered row by row. `walked` and `windowed` return them sorted, each once.
 """
 
 from __future__ import annotations
@@ -21,21 +21,52 @@ class Gradients(NamedTuple):
     norm: Array
 
 
-def walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
-    """Positions that the propagation reaches from these: each of `steps` down the columns, then along the rows."""
+def neighbours(
+    positions: Array, grid: tuple[int, int], offsets: list[int], *, onto: tuple[int, int] | None = None
+) -> Array:
+    """Positions × (offsets down · offsets along): the positions there, on the grid `onto` if given; −1 outside."""
+    (h, w), steps = onto or grid, np.array(offsets)
+    rows = (positions // grid[1])[:, None, None] + steps[:, None]
+    columns = (positions % grid[1])[:, None, None] + steps
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    return np.where(inside, rows * w + columns, -1).reshape(len(positions), len(offsets) ** 2)
+
+
+def walk(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
+    """Positions × (steps · steps): the positions so many steps down the columns, then along the rows; −1 outside."""
+    return _along(_down(positions, grid, steps), grid, steps).reshape(len(positions), len(steps) ** 2)
+
+
+def walk_back(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
+    """The positions from which each of these is reached by `walk`; −1 for none."""
+    back = [-s for s in steps]
+    return _down(_along(positions, grid, back), grid, back).reshape(len(positions), len(steps) ** 2)
+
+
+def _along(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
+    to = positions[..., None] + np.array(steps)
+    return np.where((positions[..., None] >= 0) & (to >= 0) & (to < grid[0] * grid[1]), to, -1)
+
+
+def _down(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
     h, w = grid
-    down = np.add.outer(positions % w * h + positions // w, steps)
-    down = down[(down >= 0) & (down < h * w)]
-    along = np.add.outer(down % h * w + down // h, steps)
-    return np.unique(along[(along >= 0) & (along < h * w)])
+    to = _along(np.where(positions < 0, -1, positions % w * h + positions // w), grid, steps)
+    return np.where(to < 0, -1, to % h * w + to // h)
+
+
+def walked(positions: Array, grid: tuple[int, int], steps: list[int]) -> Array:
+    """The positions that the propagation reaches from these."""
+    return _inside(walk(positions, grid, steps))
 
 
 def windowed(positions: Array, grid: tuple[int, int], window: list[int]) -> Array:
-    """Positions covered by the windows around these."""
-    rows, columns = np.add.outer(positions // grid[1], window), np.add.outer(positions % grid[1], window)
-    rows, columns = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
-    inside = (rows >= 0) & (rows < grid[0]) & (columns >= 0) & (columns < grid[1])
-    return np.unique((rows * grid[1] + columns)[inside])
+    """The positions covered by the windows around these."""
+    return _inside(neighbours(positions, grid, window))
+
+
+def _inside(positions: Array) -> Array:
+    found = np.unique(positions)
+    return found[found >= 0]
 
 
 def least_exponent(dtype: DTypeLike, length: int) -> Any:

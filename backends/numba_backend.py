@@ -48,14 +48,15 @@ class NumbaBackend(NumpyBackend):
     def elu(self, x: Array) -> Array:
         return numba_elementwise.elu(x)
 
-    def elu_slope(self, y: Array) -> Array:
-        return numba_elementwise.elu_slope(y)
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        return numba_elementwise.elu_vjp(g, y) if large(g) and large(y) else super().elu_vjp(g, y)
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return numba_elementwise.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
 
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return numba_elementwise.leaky_relu_slope(y, alpha) if large(y) else super().leaky_relu_slope(y, alpha=alpha)
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        both = large(g) and large(y)
+        return numba_elementwise.leaky_relu_vjp(g, y, alpha) if both else super().leaky_relu_vjp(g, y, alpha=alpha)
 
     def add(self, a: Array, b: Array) -> Array:
         return np.add(a, b, out=_result(a, b))

@@ -89,12 +89,12 @@ def _elu(x: Any, y: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _elu_slope(y: Any, slope: Any) -> None:
+def _elu_vjp(g: Any, y: Any, gx: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
-        source, to = y[here], slope[here]
+        gradient, source, to = g[here], y[here], gx[here]
         for i in range(len(to)):
-            to[i] = _ONE if source[i] > _ZERO else source[i] + _ONE
+            to[i] = gradient[i] * (_ONE if source[i] > _ZERO else source[i] + _ONE)
 
 
 @parallel(fastmath=FASTMATH)
@@ -107,12 +107,12 @@ def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _leaky_relu_slope(y: Any, alpha: Any, slope: Any) -> None:
+def _leaky_relu_vjp(g: Any, y: Any, alpha: Any, gx: Any) -> None:
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
-        source, to = y[here], slope[here]
+        gradient, source, to = g[here], y[here], gx[here]
         for i in range(len(to)):
-            to[i] = _ONE if source[i] > _ZERO else alpha
+            to[i] = gradient[i] * (_ONE if source[i] > _ZERO else alpha)
 
 
 @parallel(fastmath=FASTMATH)
@@ -132,12 +132,9 @@ def elu(x: Array) -> Array:
     return _elementwise(_elu, x)
 
 
-def elu_slope(y: Array) -> Array:
-    """ELU's derivative from its output: 1 where y > 0, else y + 1."""
-    if y.dtype != np.float32:
-        slope: Array = np.minimum(y, 0) + y.dtype.type(1)
-        return slope
-    return _elementwise(_elu_slope, y)
+def elu_vjp(g: Array, y: Array) -> Array:
+    """g times ELU's derivative from its output, 1 where y > 0, else y + 1; for float32 of one shape."""
+    return _elementwise(_elu_vjp, g, frozen(y).reshape(-1))
 
 
 def leaky_relu(x: Array, alpha: float) -> Array:
@@ -145,9 +142,9 @@ def leaky_relu(x: Array, alpha: float) -> Array:
     return _elementwise(_leaky_relu, x, np.float32(alpha))
 
 
-def leaky_relu_slope(y: Array, alpha: float) -> Array:
-    """1 where y > 0, else alpha, for float32."""
-    return _elementwise(_leaky_relu_slope, y, np.float32(alpha))
+def leaky_relu_vjp(g: Array, y: Array, alpha: float) -> Array:
+    """g where y > 0, else alpha·g, for float32 of one shape."""
+    return _elementwise(_leaky_relu_vjp, g, frozen(y).reshape(-1), np.float32(alpha))
 
 
 def multiply(a: Array, b: Array) -> Array:

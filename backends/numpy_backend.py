@@ -67,8 +67,9 @@ class NumpyBackend(Backend):
     def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
         return np.clip(x, low, high)
 
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        return np.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        gx: Array = g * np.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+        return gx
 
     # ---- activations ----
     def elu(self, x: Array) -> Array:
@@ -78,8 +79,9 @@ class NumpyBackend(Backend):
         y += np.maximum(x, 0)
         return y
 
-    def elu_slope(self, y: Array) -> Array:
-        return np.minimum(y, 0) + 1
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        gx: Array = g * (np.minimum(y, 0) + 1)
+        return gx
 
     def not_positive(self, y: Array) -> Array:
         return (y <= 0).astype(y.dtype)
@@ -90,8 +92,9 @@ class NumpyBackend(Backend):
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return np.maximum(x, alpha * x)
 
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return np.where(y > 0, 1, alpha).astype(y.dtype)
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        gx: Array = g * np.where(y > 0, 1, alpha).astype(y.dtype)
+        return gx
 
     def softmax(self, x: Array) -> Array:
         e: Array = np.exp(x - x.max(axis=-1, keepdims=True))  # the largest exponent is 0: nothing overflows
@@ -138,6 +141,16 @@ class NumpyBackend(Backend):
             to[target] += source[i]
         return x
 
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        h, w = size
+        return np.stack([image[t : t + h, l : l + w] for image, (t, l) in zip(x, corners, strict=True)])
+
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        x = np.zeros((len(g), *size, g.shape[3]), g.dtype)
+        for image, part, (t, l) in zip(x, g, corners, strict=True):
+            image[t : t + len(part), l : l + part.shape[1]] = part
+        return x
+
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         rows, columns = nearest_pixels(x.shape[1:3], size, align_corners=align_corners)
         return x[:, rows[:, None], columns]
@@ -172,6 +185,12 @@ class NumpyBackend(Backend):
         z = numpy_conv.conv2d(x, w, geometry)
         z += b
         return self.elu(z)
+
+    def conv_bias_leaky_relu(self, x: Array, w: Array, b: Array, *, alpha: float, geometry: ConvGeometry) -> Array:
+        x, w, b = promoted(x, w, b)
+        z = self.conv2d(x, w, geometry=geometry)
+        z += b
+        return self.leaky_relu(z, alpha=alpha)
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         large = self.resize_nearest(x, size=(2 * x.shape[1], 2 * x.shape[2]), align_corners=False)

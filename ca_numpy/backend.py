@@ -37,7 +37,7 @@ def promoted(*arrays: Any) -> tuple[Any, ...]:
     For kernels compiled for one floating-point type.
     """
     dtype = np.result_type(*(x.dtype for x in arrays if x is not None))
-    return tuple(x if x is None else x.astype(dtype, copy=False) for x in arrays)
+    return tuple(x if x is None or x.dtype == dtype else x.astype(dtype) for x in arrays)
 
 
 class Backend(ABC):
@@ -124,8 +124,8 @@ class Backend(ABC):
         """min(max(x, low), high); None leaves a side open   any shape"""
 
     @abstractmethod
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        """1 where low ≤ x ≤ high, else 0   any shape"""
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        """g where low ≤ x ≤ high, else 0   any shape, the same of both"""
 
     # ---- activations ----
     @abstractmethod
@@ -133,12 +133,12 @@ class Backend(ABC):
         """x where x > 0, else eˣ − 1   any shape"""
 
     @abstractmethod
-    def elu_slope(self, y: Array) -> Array:
-        """ELU's derivative from its *output*: 1 where y > 0, else y + 1   any shape"""
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        """g times ELU's derivative, from its *output*: g where y > 0, else g·(y + 1)   any shape, the same of both"""
 
     @abstractmethod
     def not_positive(self, y: Array) -> Array:
-        """1 where y ≤ 0, else 0: the slope of elu_slope   any shape"""
+        """1 where y ≤ 0, else 0: the derivative of ELU's slope by its output   any shape"""
 
     @abstractmethod
     def relu(self, x: Array) -> Array:
@@ -149,8 +149,8 @@ class Backend(ABC):
         """x where x > 0, else alpha·x; 0 < alpha < 1   any shape"""
 
     @abstractmethod
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        """1 where y > 0, else alpha; y is the input or the output, whose signs agree   any shape"""
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        """g where y > 0, else alpha·g; y is the input or the output, whose signs agree   any shape, the same of both"""
 
     @abstractmethod
     def softmax(self, x: Array) -> Array:
@@ -194,6 +194,14 @@ class Backend(ABC):
         """x[…, index[i], …] += g[…, i, …] along `axis` of zeros of that `length`; adjoint of gather"""
 
     @abstractmethod
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        """y[n, i, j] = x[n, top_n + i, left_n + j] with (top_n, left_n) = corners[n]: N H W C -> N h w C of `size`"""
+
+    @abstractmethod
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        """x[n, top_n + i, left_n + j] = g[n, i, j] in zeros of `size`: N h w C -> N H W C; adjoint of crop"""
+
+    @abstractmethod
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         """y[n, i, j] = x[n, r(i), s(j)] with r, s = nearest_index along H and W: N H W C -> N h w C"""
 
@@ -235,6 +243,10 @@ class Backend(ABC):
     @abstractmethod
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         """elu(conv2d(x, w) + b)   N H W I, KH KW I O, O -> N OH OW O"""
+
+    @abstractmethod
+    def conv_bias_leaky_relu(self, x: Array, w: Array, b: Array, *, alpha: float, geometry: ConvGeometry) -> Array:
+        """leaky_relu(conv2d(x, w) + b)   N H W I, KH KW I O, O -> N OH OW O"""
 
     @abstractmethod
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:

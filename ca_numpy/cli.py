@@ -1,11 +1,13 @@
-"""The command line: ca-numpy train | inpaint | explore | evaluate | data | bench | backends."""
+"""The command line: ca-numpy train | inpaint | explore | evaluate | data | bench | backends | completion."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
-import itertools
 import json
+import os
+import re
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,30 +22,29 @@ from ca_numpy import machine
 from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
+from ca_numpy.cli_inpaint import Inpaint, IntOption, PathOption
 from ca_numpy.data import scenes
-from ca_numpy.data.images import WRITABLE
-from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.explore.command import Explore
-from ca_numpy.filling.folders import Report, inpaint_folder
-from ca_numpy.filling.holes import Box, MaskKind
-from ca_numpy.filling.inpainting import Method, inpaint_photo
-from ca_numpy.training import PRESETS, STAGES, TrainConfig, train, train_in_stages
+from ca_numpy.training import PRESETS, STAGES, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.config import (
+    CropOptions,
+    DataOptions,
+    LearningOptions,
+    LossOptions,
+    NetworkOptions,
+    RecordOptions,
+)
 from ca_numpy.training.stages import refuse_set
-
-#: Options that may be left out: in the help, without Python's None.
-PathOption = Annotated[Path | None, option(metavar="PATH")]
-IntOption = Annotated[int | None, option(metavar="INT")]
 
 
 @dataclass
 class Train:
     """Train the whole system with Algorithm 1 of the paper. Without options: a few minutes on two cores."""
 
-    config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     preset: str = "quick"
     """Defaults for all options below: quick; medium, for a folder of pictures; finetune, to train the bundled weights
     on a folder; paper; or scenes, how the bundled weights were trained, in stages: repeat the command to resume."""
@@ -53,132 +54,64 @@ class Train:
     """Folder of an interrupted run to resume, bit for bit."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
-    minutes: Annotated[float | None, option(metavar="FLOAT")] = None
+    minutes: Annotated[float | None, option(help_behavior_hint="")] = None
     """Stop with a checkpoint after this time."""
     quiet: bool = False
     """Print nothing."""
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    network: OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
+    crop: OmitArgPrefixes[CropOptions] = field(default_factory=CropOptions)
+    learning: OmitArgPrefixes[LearningOptions] = field(default_factory=LearningOptions)
+    loss: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
+    record: OmitArgPrefixes[RecordOptions] = field(default_factory=RecordOptions)
 
-    def run(self) -> None:
-        default = _default_config(self.preset, self.resume)
-        given = {
-            f.name: getattr(self.config, f.name)
-            for f in dataclasses.fields(TrainConfig)
-            if getattr(self.config, f.name) != getattr(default, f.name)
+    @classmethod
+    def of(cls, config: TrainConfig, **options: Any) -> Train:
+        """With the values of a configuration in its groups."""
+        groups = {
+            name: type(group)(**{option: getattr(config, option) for option in vars(group)})
+            for name, group in vars(cls()).items()
+            if dataclasses.is_dataclass(group) and not isinstance(group, type)
         }
+        return cls(**groups | options)
+
+    @property
+    def config(self) -> TrainConfig:
+        """All groups in one."""
+        groups = self.data, self.network, self.crop, self.learning, self.loss, self.record
+        return TrainConfig(**{name: value for group in groups for name, value in vars(group).items()})
+
+    def run(self) -> int:
+        default = vars(_default_config(self.preset, self.resume))
+        given = {name: value for name, value in vars(self.config).items() if value != default[name]}
         if self.preset in STAGES and not self.resume:
-            train_in_stages(
+            result = train_in_stages(
                 self.preset, out=self.out, backend=self.backend, minutes=self.minutes, quiet=self.quiet, **given
             )
-            return
-        train(
-            None if self.resume else default,
+            return _status(result)
+        result = train(
+            None if self.resume else TrainConfig(**default),
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
             **given,
         )  # fmt: skip
+        return _status(result)
 
 
-@dataclass
-class Inpaint:
-    """Fill the hole of a picture, or of every picture of a folder. The mask is white where something is missing."""
-
-    image: Positional[Annotated[Path, option(metavar="IMAGE")]]
-    """The picture, in any format that Pillow reads; or a folder of pictures."""
-    mask: Positional[Annotated[Path | None, option(metavar="MASK")]] = None
-    """An image of the same size, white = hole; or with the hole transparent. For a folder, a folder with masks of the
-    same names, or one mask for all. Not needed with --box."""
-    method: Method = "guided"
-    """guided: copied pixels, arranged by the network; network: the paper's direct output; the others use no model."""
-    model: PathOption = None
-    """A run folder or weight file. Default: the bundled weights."""
-    out: PathOption = None
-    """Output file, or folder. Default: photo-inpainted.png next to photo.jpg, or the format of a lossless one; for a
-    folder, FOLDER-inpainted beside it."""
-    overwrite: bool = False
-    """Replace results that exist. Without it, a folder's are left as they are, and only the missing ones are made."""
-    report: PathOption = None
-    """Write what became of each picture as JSON."""
-    invert: bool = False
-    """The hole is black, not white."""
-    mask_kind: MaskKind = "auto"
-    """white on black; transparent: erased; paint: of any colour, on an empty layer; difference: a copy of the picture
-    with the hole painted over. auto decides among the first three, and refuses what is not clear."""
-    box: Annotated[tuple[str, ...], option(metavar="BOX ...")] = ()
-    """Rectangles LEFT,TOP,WIDTH,HEIGHT to fill, in pixels; with or without a mask."""
-    grow: int = 0
-    """Widen the hole by this many pixels, for masks that are too tight."""
-    largest_hole: IntOption = None
-    """Largest hole, in pixels, the model was trained on. Default: as its file says. Larger holes are filled at a
-    reduced size, from their surroundings alone; 0 fills the whole picture at full size."""
-    blend: bool = True
-    """Shift the fill to match the known pixels at the edge, so that no seam shows."""
-    max_pixels: IntOption = None
-    """Refuse larger files. Default: 80 million, or the environment variable CA_NUMPY_MAX_PIXELS."""
-    backend: str = "auto"
-    """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
-
-    def run(self) -> int:
-        options: dict[str, Any] = {
-            "method": self.method, "model": self.model, "invert": self.invert, "mask_kind": self.mask_kind,
-            "boxes": [_box(text) for text in self.box], "grow": self.grow, "largest_hole": self.largest_hole,
-            "blend": self.blend, "backend": self.backend, "max_pixels": self.max_pixels,
-        }  # fmt: skip
-        return self._folder(options) if self.image.is_dir() else self._file(options)
-
-    def _file(self, options: dict[str, Any]) -> int:
-        photo = read_photo(self.image, max_pixels=self.max_pixels)
-        out = self.out or _free(self.image.with_name(f"{self.image.stem}-inpainted{photo.suffix}"))
-        if out.resolve() in (self.image.resolve(), self.mask and self.mask.resolve()):
-            raise UserError(f"{str(out)!r} would overwrite the input: give another --out")
-        if not out.parent.is_dir() or out.suffix.lower() not in WRITABLE:  # before the work, not after
-            raise UserError(f"cannot write {str(out)!r}: use an existing folder and one of {', '.join(WRITABLE)}")
-        if out.exists() and not self.overwrite:
-            raise UserError(f"{str(out)!r} exists: give another --out, or --overwrite")
-        photo = inpaint_photo(photo, self.mask, quiet=False, **options)
-        if lost := "; ".join(photo.lost + photo.save(out)):
-            print(printable(f"ca-numpy: {out} does not keep {lost}"), file=sys.stderr)
-        if self.report:
-            name = self.image.name
-            Report(filled={name: str(out)}, notes={name: lost} if lost else {}).save(self.report)
-        print(printable(str(out)) if sys.stdout.isatty() else out)
-        return 0
-
-    def _folder(self, options: dict[str, Any]) -> int:
-        out = self.out or self.image.resolve().with_name(f"{self.image.resolve().name}-inpainted")
-        done = inpaint_folder(self.image, self.mask, out, overwrite=self.overwrite, quiet=False, **options)
-        if self.report:
-            done.save(self.report)
-        for name, why in done.failed.items():
-            print(printable(f"ca-numpy: {name}: {why}"), file=sys.stderr)
-        counts = f"{len(done.filled)} filled, {len(done.there)} there before, {len(done.failed)} failed"
-        print(printable(f"{out}: {counts}"))
-        return 1 if done.failed else 0
-
-
-def _free(path: Path) -> Path:
-    """The path, or the first of path-2, path-3, … that does not exist."""
-    numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(2))
-    return path if not path.exists() else next(other for other in numbered if not other.exists())
-
-
-def _box(text: str) -> Box:
-    """Four integers separated by commas."""
-    try:
-        left, top, width, height = (int(number) for number in text.split(","))
-    except ValueError:
-        raise UserError(f"--box {text}: give LEFT,TOP,WIDTH,HEIGHT in pixels, as in 120,80,64,64") from None
-    return left, top, width, height
+def _status(result: TrainResult) -> int:
+    """The exit status: as shells give for a signal, so that `train && next` stops with the training."""
+    return 128 + result.signal if result.interrupted else 0
 
 
 @dataclass
 class Evaluate:
     """Table 1 of the paper for a model and other methods: ℓ1, ℓ2, PSNR, TV, SSIM, SWD, over hole and whole picture."""
 
-    model: Positional[Annotated[Path | None, option(metavar="MODEL")]] = None
+    model: Positional[Annotated[Path | None, option(metavar="MODEL", help_behavior_hint="")]] = None
     """A run folder or weight file. Default: the bundled weights."""
-    methods: tuple[str, ...] = ()
+    methods: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
     """Methods to compare: model, mean, guided, patchmatch, telea, navier-stokes, biharmonic, pypatchmatch. Default: the
     first two."""
-    data: Annotated[str | None, option(metavar="DATA")] = None
+    data: Annotated[str | None, option(metavar="DATA", help_behavior_hint="")] = None
     """As for training: a folder, "photographs", SET:FOLDER, … Default for a run: its held-out pictures."""
     size: IntOption = None
     """Side of the crops in pixels. Default: the training size for a run, else 256."""
@@ -233,7 +166,7 @@ class Data:
 class Bench:
     """Time the parts of the system on each backend in turn, and on PyTorch if it is installed."""
 
-    backend: tuple[str, ...] = ()
+    backend: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
     """Backends, also as cupy:tf32. Default: all fast ones. The last is compared with the others."""
     what: tuple[str, ...] = GROUPS
     """What to time: layers, attention, forward, critic, iteration."""
@@ -243,7 +176,7 @@ class Bench:
     """Pictures in a batch, for critic and iteration."""
     rounds: int = 5
     """Each round runs everything once; medians are reported. Slow parts run once."""
-    peer: bool | None = None
+    peer: Annotated[bool | None, option(help_behavior_hint="")] = None
     """Compare with PyTorch. Default: if it is installed."""
     peer_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for PyTorch; auto uses CUDA if available and a cupy backend is timed."""
@@ -283,6 +216,31 @@ class Backends:
             print(f"{'faster':14} {todo}")
 
 
+@dataclass
+class Completion:
+    """Print a script that completes commands, options and files in a shell. bash: source <(ca-numpy completion bash)"""
+
+    shell: Positional[Literal["bash", "zsh", "fish"]]
+    """zsh: as the file _ca-numpy in a folder of $fpath; fish: as ~/.config/fish/completions/ca-numpy.fish."""
+
+    def run(self) -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as script, contextlib.suppress(SystemExit):
+            _parsed(Command, ["--tyro-write-completion", self.shell, "-"])
+        # tyro (1.0.17) offers lines of descriptions as if they were options, and no files for positional arguments.
+        text = re.sub("^COMPLETION_SPEC.*", lambda spec: re.sub(r"\\+n", " ", spec[0]), script.getvalue(), flags=re.M)
+        print(text + _OR_FILES[self.shell])
+
+
+#: Where there is nothing else to offer, files are.
+_OR_FILES = {
+    "bash": """
+_ca_numpy() { _tyro_ca_numpy; [[ -n ${COMPREPLY[*]} ]] || COMPREPLY=(); }
+complete -o bashdefault -o default -F _ca_numpy ca-numpy""",
+    "zsh": "(( compstate[nmatches] )) || _files",
+    "fish": "complete --command ca-numpy --condition 'test -z \"$(_tyro_ca_numpy)\"' --force-files",
+}
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
@@ -291,27 +249,40 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Backends, tyro.conf.subcommand("backends")]
+    | Annotated[Completion, tyro.conf.subcommand("completion")]
 )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. Invalid input gives one line on stderr and status 2."""
-    args = sys.argv[1:] if argv is None else argv
+    """Run a command. Invalid input gives one line on stderr and status 2; a reader that leaves, as `head`, ends it."""
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # print ? where the terminal has no ℓ
+    try:
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+        return 141  # as shells say of a program that SIGPIPE ended
+
+
+def _main(args: list[str]) -> int:
     if args == ["--version"]:
         print("ca-numpy", version("ca-numpy"))
         return 0
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
             default = _train_defaults(args)
-            tyro.cli(Train, args=args[1:], default=default, prog="ca-numpy train").run()
-        else:
-            return tyro.cli(Command, args=args, prog="ca-numpy", description=__doc__).run() or 0
+            return int(_parsed(Train, args[1:], default=default, prog="ca-numpy train").run())
+        return _parsed(Command, args, description=__doc__).run() or 0
     except UserError as e:
         print(f"ca-numpy: {e}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as e:
         where = f" {e.filename!r}" if e.filename else ""
         print(printable(f"ca-numpy: cannot read or write{where}: {e.strerror or e}"), file=sys.stderr)
@@ -322,7 +293,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+
+
+def _parsed(command: Any, args: list[str], *, prog: str = "ca-numpy", **options: Any) -> Any:
+    """The command with its options. Python's None is no value that users can give."""
+    return tyro.cli(command, args=args, prog=prog, config=(tyro.conf.DisallowNone,), **options)
 
 
 def _train_defaults(args: list[str]) -> Train:
@@ -332,7 +307,7 @@ def _train_defaults(args: list[str]) -> Train:
         raise UserError("a resumed run keeps its options: omit --preset")
     if preset in STAGES:  # even if the value equals the first stage's
         refuse_set(preset, (option.removeprefix("no_") for option in _options(args)))
-    return Train(config=_default_config(preset, Path(resumed) if resumed else None), preset=preset)
+    return Train.of(_default_config(preset, Path(resumed) if resumed else None), preset=preset)
 
 
 def _default_config(preset: str, resume: Path | None) -> TrainConfig:

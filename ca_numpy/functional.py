@@ -16,6 +16,8 @@ from ca_numpy.engine.tensor import Tensor, TensorLike
 from ca_numpy.geometry import ConvGeometry, Pads
 
 Padding = Literal["same", "valid", "reflect", "symmetric"]
+#: The critics' slope of leaky ReLU for negative numbers.
+LEAK = 0.2
 
 __all__ = [
     "bilinear_sample",
@@ -45,7 +47,7 @@ def elu(x: TensorLike) -> Tensor:
     return ops.elu(x)
 
 
-def leaky_relu(x: TensorLike, *, alpha: float = 0.2) -> Tensor:
+def leaky_relu(x: TensorLike, *, alpha: float = LEAK) -> Tensor:
     """x where x > 0, else alpha·x, with 0 ≤ alpha < 1. The critics' activation. Any shape -> the same shape."""
     return ops.leaky_relu(x, alpha=alpha)
 
@@ -70,7 +72,7 @@ def conv2d(
     stride: int = 1,
     dilation: int = 1,
     padding: Padding = "same",
-    activation: Literal["elu"] | None = None,
+    activation: Literal["elu", "leaky_relu"] | None = None,
     upsample_first: bool = False,
 ) -> Tensor:
     """2-D convolution (cross-correlation, as is conventional).
@@ -83,7 +85,8 @@ def conv2d(
                 "valid"      no padding
                 "reflect"    as "same", but mirrored, excluding the border pixel
                 "symmetric"  as "same", but mirrored, including the border pixel
-    activation  "elu" applies ELU, fused into the kernel if there is a bias: the tape keeps one array instead of three
+    activation  "elu" or "leaky_relu" (of slope 0.2), fused into the kernel if there is a bias: the tape keeps one array
+                instead of three
     upsample_first  convolve `upsample(x)`; fused, without keeping it, for "same" with a bias and "elu"
 
     Raises ValueError for incompatible shapes, an unknown padding, or a kernel larger than a "valid" image.
@@ -107,11 +110,13 @@ def conv2d(
     elif min(geometry.output_size(_hw(x), ksize)) < 1:
         kernel = f"a {w.shape[0]}×{w.shape[1]} kernel with dilation {dilation}"
         raise ValueError(f'{kernel} does not fit in {_hw(x)}: use padding="same"')
-    if activation == "elu" and b is not None:
+    if b is not None and activation == "elu":
         return ops.conv_bias_elu(x, w, b, geometry=geometry)
+    if b is not None and activation == "leaky_relu":
+        return ops.conv_bias_leaky_relu(x, w, b, alpha=LEAK, geometry=geometry)
     y = ops.conv2d(x, w, geometry=geometry)
     y = y if b is None else y + b
-    return elu(y) if activation == "elu" else y
+    return y if activation is None else elu(y) if activation == "elu" else leaky_relu(y)
 
 
 def pad(x: TensorLike, pads: Pads, *, mode: Literal["constant", "reflect", "symmetric"] = "constant") -> Tensor:
@@ -221,10 +226,7 @@ def crop_boxes(x: TensorLike, boxes: Sequence[tuple[int, int, int, int]]) -> Ten
     for t, l, h, w in boxes:
         if min(t, l) < 0 or t + h > x.shape[1] or l + w > x.shape[2]:
             raise ValueError(f"the box (top {t}, left {l}, height {h}, width {w}) does not lie inside {_hw(x)}")
-    if len(set(boxes)) == 1:
-        t, l, h, w = boxes[0]
-        return x[:, t : t + h, l : l + w]
-    return concat([x[n : n + 1, t : t + h, l : l + w] for n, (t, l, h, w) in enumerate(boxes)], axis=0)
+    return ops.crop(x, corners=tuple((t, l) for t, l, _, _ in boxes), size=(boxes[0][2], boxes[0][3]))
 
 
 def _hw(x: Tensor) -> tuple[int, int]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
 
@@ -89,6 +88,7 @@ class _Pcg64(TypedDict):
 
 class _Loader(TypedDict):
     pictures: Natural
+    names: NotRequired[Sha256]
     position: Natural
     epoch_start: _Pcg64
     rng: _Pcg64
@@ -98,14 +98,20 @@ class _Average(TypedDict):
     updates: Natural
 
 
-_STATE: Mapping[str, Any] = {"step": Natural, "loader": _Loader, "clocks": dict[str, Natural]}
+class _Best(TypedDict):
+    step: Natural
+    l1: float
+
+
+_OPTIONAL: dict[str, Any] = {"best": _Best, "backend": Annotated[str, msgspec.Meta(max_length=40)]}
+_STATE: dict[str, Any] = {"step": Natural, "loader": _Loader, "clocks": dict[str, Natural]}
 
 
 def run_state(text: str, what: str) -> dict[str, Any]:
-    """A checkpoint's state: `step`, `loader`, `clocks`, generators named `…_rng`, and averages. Raises UserError."""
+    """A checkpoint's state: `step`, `loader`, `clocks`, generators named `…_rng`, averages, … Raises UserError."""
     state = {}
     for name, raw in parsed(text, dict[str, msgspec.Raw], what).items():
-        kind = _STATE.get(name, _Pcg64 if name.endswith("_rng") else _Average)
+        kind = (_STATE | _OPTIONAL).get(name, _Pcg64 if name.endswith("_rng") else _Average)
         state[name] = parsed(bytes(raw), kind, f"{what}: its {quoted(name)} is no state")
     if lacking := _STATE.keys() - state.keys():
         raise UserError(f"{what}: it lacks {min(lacking)!r}")

@@ -28,7 +28,7 @@ HEIGHT = {
     "filling": 10, "viz": 10,
     "training": 11, "explore": 11,
     "bench": 12, "evaluation": 12,
-    "cli": 13, "__main__": 14,
+    "cli_inpaint": 12, "cli": 13, "__main__": 14,
     "testing": 14, "__init__": 14,
 }  # fmt: skip
 MAY_LOOK_AT_EVERYTHING = {"viz", "testing", "__init__"}

@@ -1,6 +1,9 @@
 """The command line: what it prints, what it writes, and what it answers to bad input."""
 
 import dataclasses
+import io
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,7 +161,7 @@ def test_what_the_system_refuses_is_one_line_too(photo, capsys, monkeypatch):
     def refused(*args, **options):
         raise PermissionError(13, "Permission denied", "/root/x")
 
-    monkeypatch.setattr("ca_numpy.cli.inpaint_photo", refused)
+    monkeypatch.setattr("ca_numpy.cli_inpaint.inpaint_photo", refused)
     assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png")]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -211,7 +214,7 @@ OPTIONS = {
         "sizes": (["--sizes", "64", "96"], {"sizes": (64, 96)}),
         "batch": (["--batch", "3"], {"batch": 3}),
         "rounds": (["--rounds", "2"], {"rounds": 2}),
-        "peer": (["--peer", "False"], {"peer": False}),
+        "peer": (["--no-peer"], {"peer": False}),
         "peer_device": (["--peer-device", "cpu"], {"peer_device": "cpu"}),
         "json": (["--json", "{0}/times.json"], {}),
     },
@@ -237,7 +240,7 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
         return photo_of(np.zeros((2, 2, 3), np.uint8)) if command is Inpaint else Answer()
 
     name = command.__name__.lower()
-    called = {Inpaint: "ca_numpy.cli.inpaint_photo", Explore: "ca_numpy.explore.server.serve"}
+    called = {Inpaint: "ca_numpy.cli_inpaint.inpaint_photo", Explore: "ca_numpy.explore.server.serve"}
     monkeypatch.setattr(called.get(command, f"ca_numpy.cli.{name}"), spy)
     written, becomes = OPTIONS[command][option]
     files = [str(photo / "photo.png"), str(photo / "mask.png")] if command is Inpaint else []
@@ -255,14 +258,126 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_no_option_is_without_a_row(command):
-    fields = {field.name for field in dataclasses.fields(command)} - {"image", "mask"}
-    assert fields == set(OPTIONS[command])
+    fields = {}
+    for field in dataclasses.fields(command):
+        group = field.default_factory
+        fields |= {f.name: f for f in (dataclasses.fields(group) if dataclasses.is_dataclass(group) else [field])}
+    assert set(fields) - {"image", "mask"} == set(OPTIONS[command])
 
 
-@pytest.mark.parametrize(("command", "names"), [("inpaint", "IMAGE MASK"), ("evaluate", "MODEL")])
-def test_the_help_names_arguments_as_people_do(command, names, capsys):
+# ---- as commands behave ------------------------------------------------------------------------------------------
+GROUPS = {
+    "inpaint": ["hole", "method", "output"],
+    "train": ["data", "network", "crop", "learning", "loss", "record"],
+    "evaluate": [], "data": [], "bench": [], "backends": [], "completion": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", GROUPS)
+def test_the_help_speaks_the_language_of_people(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
     told = capsys.readouterr().out
-    assert names in told.splitlines()[0]
+    assert {"inpaint": "IMAGE MASK", "evaluate": "MODEL"}.get(command, "") in told.splitlines()[0]
     assert "None}" not in told
+    assert "{None" not in told
+    assert re.findall(r"^\W+(\w+) options\b", told, re.MULTILINE) == GROUPS[command]
+
+
+def test_every_command_is_in_the_help(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert all(f" {command} " in told for command in GROUPS)
+
+
+def shell(script, **options):
+    """A script of bash in which `ca-numpy` is this command."""
+    python = f'"{sys.executable}" -m ca_numpy'
+    bash = shutil.which("bash") or pytest.skip("no bash")
+    return subprocess.run([bash, "-c", script.replace("ca-numpy", python)], capture_output=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train --help | head -1", "backends | true", "backends 2>&1 | true", "inpaint - mask.png < photo.png | head -c 9"],
+)
+def test_a_reader_that_leaves_is_no_error(photo, command):
+    done = shell(f"ca-numpy {command}; exit ${{PIPESTATUS[0]}}", cwd=photo)
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)  # SIGPIPE
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_closed_outputs_are_no_error(closed):
+    done = shell(f"ca-numpy backends {closed}; echo $?; ca-numpy --help {closed}; echo $?")
+    assert (done.stdout, done.stderr) == (b"0\n0\n", b"")
+
+
+@pytest.mark.parametrize(("image", "mask"), [("-", "{0}/mask.png"), ("{0}/photo.png", "-")])
+def test_standard_input_and_output_are_files_too(photo, image, mask):
+    assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png"), "--method", "mean"]) == 0
+    command = ["inpaint", image.format(photo), mask.format(photo), "--method", "mean", "--out", "-"]
+    with (photo / ("photo.png" if image == "-" else "mask.png")).open("rb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "ca_numpy", *command], stdin=stream, capture_output=True, check=True
+        )
+    assert done.stdout == (photo / "photo-inpainted.png").read_bytes()
+    assert done.stderr == b""
+
+
+def test_a_picture_from_standard_input_goes_to_standard_output_in_a_lossless_format(photo):
+    with Image.open(photo / "photo.png") as image:
+        image.save(photo / "photo.tif")
+        image.convert("P").save(photo / "photo.gif")
+    for name, kind, lost in (("photo.tif", "TIFF", b""), ("photo.gif", "PNG", b"palette")):
+        done = shell(f"ca-numpy inpaint - mask.png --method mean < {name}", cwd=photo, check=True)
+        with Image.open(io.BytesIO(done.stdout)) as image:
+            assert (image.format, image.size) == (kind, (30, 20))
+        assert lost in done.stderr
+        assert done.stderr.count(b"\n") == bool(lost)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("- -", "picture and the mask"),
+        ("- mask.png", "standard input"),
+        (". -", "a folder"),
+        (". mask.png --out -", "a folder"),
+    ],
+)
+def test_what_cannot_come_from_a_pipe_is_one_line(photo, command, said):
+    done = shell(f"ca-numpy inpaint {command} < /dev/null", cwd=photo)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert said in done.stderr.decode()
+
+
+def test_pictures_are_not_written_to_a_terminal(photo, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(["inpaint", str(photo / "photo.png"), str(photo / "mask.png"), "--out", "-"]) == 2
+    assert "terminal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("inp", ["inpaint"]),
+        ("inpaint --mask", ["--mask-kind"]),
+        ("inpaint --method gui", ["guided"]),
+        ("train --ema", ["--ema"]),
+        ("inpaint photo.png --out ma", ["mask.png"]),
+        ("inpaint pho", []),  # which leaves it to bash, that completes names of files
+    ],
+)
+def test_the_completion_script_works_in_bash(photo, words, offered):
+    script = """
+        source <(ca-numpy completion bash)
+        complete -p 'ca'-numpy; COMP_WORDS=(command "$@"); COMP_CWORD=$#
+        _ca_numpy; printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    done = shell(f"set -- {words}; {script}", cwd=photo)
+    declared, *found = done.stdout.decode().split("\n")
+    assert "-o default" in declared
+    assert [line for line in found if line] == offered

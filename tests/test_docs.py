@@ -59,7 +59,7 @@ def commands(page):
     """Every `ca-numpy …` in the page's code, without what a shell does with it, placeholders left out."""
     text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))  # a long command goes on in the next line
     lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`(ca-numpy [^`]*)`", text)
-    found = [re.search(r"ca-numpy (.*?)(?:; done|$)", line.split("#")[0]) for line in lines]
+    found = [re.search(r"ca-numpy (.*?)(?:; done| [<>]|\)|$)", line.split("#")[0]) for line in lines]
     return [match[1].strip() for match in found if match and not re.search(r"[\[…|]", match[1])]
 
 
@@ -71,7 +71,7 @@ def test_every_command_is_one_that_the_command_line_takes(page):
             continue
         if args[0] == "train":
             named = PRESETS | {name: stages[0] for name, stages in STAGES.items()}
-            default = Train(config=named[args[args.index("--preset") + 1] if "--preset" in args else "quick"])
+            default = Train.of(named[args[args.index("--preset") + 1] if "--preset" in args else "quick"])
             given = tyro.cli(Train, args=[a for a in args[1:] if a != "--help"], default=default)
             given.config.check()
         else:
@@ -86,7 +86,14 @@ def test_every_command_is_shown_somewhere():
 @pytest.mark.parametrize("page", USER_PAGES, ids=lambda p: p.stem)
 def test_options_and_names_in_the_text_are_there(page):
     text = page.read_text(encoding="utf-8")
-    fields = {f.name for kind in (Train, TrainConfig, *COMMANDS) for f in dataclasses.fields(kind)}
+    fields = {f.name for kind in (TrainConfig, *COMMANDS) for f in dataclasses.fields(kind)}
+    fields |= {
+        f.name
+        for kind in COMMANDS
+        for group in dataclasses.fields(kind)
+        if dataclasses.is_dataclass(group.default_factory)
+        for f in dataclasses.fields(group.default_factory)
+    }
     options = {"--help"} | {f"--{no}{name.replace('_', '-')}" for name in fields for no in ("", "no-")}
     assert set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9-]*)", text)) <= options
     for name in re.findall(r"`(ca_numpy(?:\.\w+)+)", text):

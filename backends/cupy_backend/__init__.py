@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.backend import Backend
+from ca_numpy.backend import Backend, promoted
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry, nearest_index
 
 from ..numpy_backend import NumpyBackend, is_basic
 from .attention import Attention
-from .conv import Convolution
+from .conv import ELU, LEAKY_RELU, Activation, Convolution
 from .device import C_NAMES, Device, cuda_device
 from .launch import Launcher
 from .patches import PatchMatch
@@ -39,7 +39,8 @@ class CupyBackend(NumpyBackend):
         self._device = Launcher(device or cuda_device())
         self.xp, self.precisions = self._device.xp, self._device.precisions
         self.training_precision = "tf32" if "tf32" in self.precisions else "float32"
-        self._attention = Attention(self._device, self)
+        self._last_corners: tuple[tuple[tuple[int, int], ...], Array] = ((), None)
+        self._attention = Attention(self._device, self, self.precision)
         self._patches = PatchMatch(self._device)
         self._convolution = Convolution(self._device, self.precision)
 
@@ -47,6 +48,7 @@ class CupyBackend(NumpyBackend):
         other = copy.copy(self)
         other.name, other.precision = f"{type(self).name}:{precision}", precision
         other._convolution = Convolution(self._device, precision)
+        other._attention = Attention(self._device, self, precision)
         return other
 
     # ---- arrays ----
@@ -62,7 +64,7 @@ class CupyBackend(NumpyBackend):
     def describe(self) -> str:
         return self._device.kernels.describe()
 
-    def memory(self) -> int | None:
+    def memory(self) -> int:
         return self._device.kernels.memory()
 
     def release_memory(self) -> None:
@@ -100,12 +102,11 @@ class CupyBackend(NumpyBackend):
         return self.xp.sign(x)
 
     def clip(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        if low is not None:
-            x = self.xp.maximum(x, x.dtype.type(low))
-        return x if high is None else self.xp.minimum(x, x.dtype.type(high))
+        return self._activation("clip", x, *_limits(x, low, high))
 
-    def clip_slope(self, x: Array, *, low: float | None, high: float | None) -> Array:
-        return self.xp.equal(x, self.clip(x, low=low, high=high)).astype(x.dtype)
+    def clip_vjp(self, g: Array, x: Array, *, low: float | None, high: float | None) -> Array:
+        g, x = promoted(g, x)
+        return self._activation("clip_vjp", g, x, *_limits(x, low, high))
 
     # ---- activations ----
     def _activation(self, kernel: str, x: Array, *parameters: Any) -> Array:
@@ -117,14 +118,15 @@ class CupyBackend(NumpyBackend):
     def elu(self, x: Array) -> Array:
         return self._activation("elu", x)
 
-    def elu_slope(self, y: Array) -> Array:
-        return self._activation("elu_slope", y)
+    def elu_vjp(self, g: Array, y: Array) -> Array:
+        return self._activation("elu_vjp", *promoted(g, y))
 
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return self._activation("leaky_relu", x, x.dtype.type(alpha))
 
-    def leaky_relu_slope(self, y: Array, *, alpha: float) -> Array:
-        return self._activation("leaky_relu_slope", y, y.dtype.type(alpha))
+    def leaky_relu_vjp(self, g: Array, y: Array, *, alpha: float) -> Array:
+        g, y = promoted(g, y)
+        return self._activation("leaky_relu_vjp", g, y, g.dtype.type(alpha))
 
     def not_positive(self, y: Array) -> Array:
         return self.xp.less_equal(y, 0).astype(y.dtype)
@@ -185,6 +187,22 @@ class CupyBackend(NumpyBackend):
         result = arguments[-1]
         self._device.elementwise("pixels.cu", kernel, result.size, result.dtype, *arguments)
 
+    def crop(self, x: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)
+        self._pixels("crop", x, self._corners(corners), *x.shape, *size, y)
+        return y
+
+    def uncrop(self, g: Array, *, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+        x = self._device.empty((len(g), *size, g.shape[3]), g.dtype)
+        self._pixels("uncrop", g, self._corners(corners), *x.shape, *g.shape[1:3], x)
+        return x
+
+    def _corners(self, corners: tuple[tuple[int, int], ...]) -> Array:
+        """On the device, perhaps with more behind them: kept for the other crops of a batch and their adjoints."""
+        if self._last_corners[0][: len(corners)] != corners:
+            self._last_corners = corners, self._device.table(corners)
+        return self._last_corners[1]
+
     def resize_nearest(self, x: Array, *, size: tuple[int, int], align_corners: bool) -> Array:
         y = self._device.empty((len(x), *size, x.shape[3]), x.dtype)
         tables = (self._nearest(n, m, align_corners)[0] for n, m in zip(x.shape[1:3], size, strict=True))
@@ -233,14 +251,17 @@ class CupyBackend(NumpyBackend):
         return self._convolution.dw(g, x, ksize, geometry)
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
-        return self._convolution.forward(x, w, geometry, bias=b)
+        return self._convolution.forward(x, w, geometry, Activation(b, ELU))
+
+    def conv_bias_leaky_relu(self, x: Array, w: Array, b: Array, *, alpha: float, geometry: ConvGeometry) -> Array:
+        return self._convolution.forward(x, w, geometry, Activation(b, LEAKY_RELU, alpha))
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         return self._convolution.upsampled(x, w, b, geometry)
 
     # ---- the paper's attention ----
     def attention_numbers(self, h: int, w: int) -> int:
-        return max(1 << 29, 20 * w * h * w)
+        return min(3 * h, 20) * w * h * w  # whole matrices, or bands of a row
 
     def contextual_attention(self, f: Array, b: Array, valid: Array, *, geometry: AttentionGeometry) -> Array:
         return self._attention.forward(f, b, valid, geometry)
@@ -288,3 +309,9 @@ class CupyBackend(NumpyBackend):
         blocks = np.repeat(np.arange(len(sizes)), chunks), np.concatenate([np.arange(n) for n in chunks])
         longs = (self.xp.asarray(np.array(numbers, np.int64)) for numbers in (places, sizes))
         return places, (*longs, *(self._device.table(numbers) for numbers in blocks))
+
+
+def _limits(x: Array, low: float | None, high: float | None) -> tuple[Any, Any]:
+    """Numbers of x's type; infinite on an open side."""
+    number = x.dtype.type
+    return number(-np.inf if low is None else low), number(np.inf if high is None else high)

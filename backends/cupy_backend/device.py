@@ -28,6 +28,8 @@ class _CNames(dict[str, str]):
 C_NAMES = _CNames(float32="float", float64="double")
 #: How float32 products may be computed; all but the first need tensor cores of Ampere or newer.
 PRECISIONS = ("float32", "tf32", "bf16")
+#: cuBLAS's numbers for float32 and float64, in CUDA's library_types.h.
+CUDA_R_32F, CUDA_R_64F = 0, 1
 #: A null pointer.
 NULL = np.uint64(0)
 
@@ -42,14 +44,21 @@ class Kernels(Protocol):
     ) -> None:
         """Arguments are arrays on this device, or NumPy scalars of the types that the kernel declares."""
 
+    def product(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
+        """Matrix products a · b of a batch, N M K and N K P, stored in `out` or added to it, N M P.
+
+        Each is contiguous along its last axis, or, but for `out`, the last but one. tf32: float32 factors may be
+        rounded to 10 bits of fraction, for tensor cores.
+        """
+
     def address(self, x: Any) -> int:
         """Address of an array's data, for kernels that take many arrays."""
 
     def describe(self) -> str:
         """The device, in one line."""
 
-    def memory(self) -> int | None:
-        """Free memory in bytes, None if unknown."""
+    def memory(self) -> int:
+        """Free memory in bytes."""
 
     def release_memory(self) -> None:
         """Release cached memory."""
@@ -104,6 +113,23 @@ class CudaKernels:
     ) -> None:
         self._function(file, expression)(grid, (threads,), arguments_of(arguments))
 
+    def product(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
+        if out.size == 0:
+            return
+        # Not CuPy's matmul: of a batch it copies transposed factors, ignores the compute type, and cannot add.
+        cublas, double = self._cupy.cuda.cublas, out.dtype == np.float64
+        kind = CUDA_R_64F if double else CUDA_R_32F
+        exact = cublas.CUBLAS_COMPUTE_64F if double else cublas.CUBLAS_COMPUTE_32F
+        one, beta = np.array(1, out.dtype), np.array(add, out.dtype)
+        # Rows for us are columns for cuBLAS, so the transposes are multiplied: outᵀ = bᵀ aᵀ.
+        (b_transposed, b_row), (a_transposed, a_row), (_, out_row) = map(_laid_out, (b, a, out))
+        cublas.gemmStridedBatchedEx(
+            self._cupy.cuda.device.get_cublas_handle(), b_transposed, a_transposed, out.shape[2], out.shape[1],
+            a.shape[2], one.ctypes.data, b.data.ptr, kind, b_row, b.strides[0] // b.itemsize, a.data.ptr, kind, a_row,
+            a.strides[0] // a.itemsize, beta.ctypes.data, out.data.ptr, kind, out_row, out.strides[0] // out.itemsize,
+            len(out), cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else exact, cublas.CUBLAS_GEMM_DEFAULT,
+        )  # fmt: skip
+
     def address(self, x: Any) -> int:
         return int(x.data.ptr)
 
@@ -133,6 +159,12 @@ class CudaKernels:
         ended.record(stream)
         ended.synchronize()
         return float(cuda.get_elapsed_time(began, ended)) / 1000
+
+
+def _laid_out(x: Any) -> tuple[int, int]:
+    """Whether the matrices of a batch are stored by columns, and the distance of their rows (or columns) in numbers."""
+    row, column = (stride // x.itemsize for stride in x.strides[1:])
+    return (0, max(row, x.shape[2])) if column == 1 else (1, max(column, x.shape[1]))
 
 
 def cuda_device(*, folder: Path = FOLDER) -> Device:

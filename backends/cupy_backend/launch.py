@@ -21,12 +21,13 @@ T = TypeVar("T")
 THREADS = 256
 #: Maximum number of blocks of a kernel that loops over an array: enough for any GPU.
 MOST_BLOCKS = 4096
-#: Maximum number of parts of a sum over rows, and minimum number of rows in each. Fixed, so that sums are reproducible.
-MOST_PARTS, FEWEST_ROWS = 512, 256
+#: Of a sum over rows: columns per block, as in `kernels/sums.cu`, maximum number of parts, and minimum of rows in each.
+#: Fixed, so that sums are reproducible.
+SUMMED_COLUMNS, MOST_PARTS, FEWEST_ROWS = 32, 512, 256
 #: Maximum number of cached tables: a network has a few dozen.
 MOST_TABLES = 1024
 
-_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)")
+_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const )?(?:typename )?(\w[\w: ]*)(\*?) (\w+)(?:,|$)")
 _INT = np.dtype(np.int32)
 #: Types of parameters that are the same in all instances.
@@ -75,11 +76,9 @@ class Launcher:
             return self.xp.empty(shape, dtype)
         except MemoryError as e:
             needed = math.prod(shape) * np.dtype(dtype).itemsize
-            free = self.kernels.memory()
-            there = "" if free is None else f", {free / 2**20:.0f} are free"
             raise UserError(
-                f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once{there}. "
-                "Use smaller batches or pictures"
+                f"the GPU has too little memory: {needed / 2**20:.0f} MiB were needed at once, "
+                f"{self.kernels.memory() / 2**20:.0f} are free. Use smaller batches or pictures"
             ) from e
 
     def launch(self, file: str, expression: str, grid: tuple[int, ...], *arguments: Any) -> None:
@@ -137,17 +136,16 @@ class Launcher:
     def sum_rows(self, x: Array) -> Array:
         """Σ over the first axis of rows × columns, in an order that depends only on the shape."""
         rows, columns = x.shape
-        while True:
-            parts = max(1, min(MOST_PARTS, rows // FEWEST_ROWS))
+        while rows != 1:
+            parts = min(MOST_PARTS, rows // FEWEST_ROWS) if rows > MOST_PARTS else 1
             sums = self.empty((parts, columns), x.dtype)
             to_a_part = -(-rows // parts)
             self.launch(
-                "sums.cu", f"sum_rows<{C_NAMES[str(x.dtype)]}>", (-(-columns // THREADS), parts),
+                "sums.cu", f"sum_rows<{C_NAMES[str(x.dtype)]}>", (-(-columns // SUMMED_COLUMNS), parts),
                 x, np.int64(rows), columns, np.int64(to_a_part), sums,
             )  # fmt: skip
-            if parts == 1:
-                return sums.reshape(columns)
             x, rows = sums, parts
+        return x.reshape(columns)
 
     def release_memory(self) -> None:
         """Release the cached tables and the memory pool."""

@@ -60,14 +60,14 @@ def every_instance() -> dict[str, list[str]]:
         for a, b in product((1,) if tile in DOUBLE else (1, 4), repeat=2)
     ]
     simple = {
-        "activations.cu": ["elu", "elu_slope", "leaky_relu", "leaky_relu_slope"],
-        "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add"],
+        "activations.cu": ["elu", "elu_vjp", "leaky_relu", "leaky_relu_vjp", "clip", "clip_vjp"],
+        "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add", "turn_kernels", "crop", "uncrop"],
         "sums.cu": ["sum_rows"],
         "adam.cu": ["adam"],
         "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],
         "attention.cu": [
-            "window_sums", "attend", "corner_sums", "softmax_vjp", "propagate_adjoint", "box_sums", "to_blocks",
-            "from_blocks",
+            "diagonal_sums", "softmax_rows", "softmax_vjp", "column_products", "inverse_norms", "inverse_norms_vjp",
+            "to_blocks", "from_blocks",
         ],
     }  # fmt: skip
     instances = {

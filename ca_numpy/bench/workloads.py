@@ -15,7 +15,7 @@ from ca_numpy.data import MaskSampler
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.engine.tensor import tensor
 from ca_numpy.models import Generator
-from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.system import new_system
@@ -146,8 +146,8 @@ def _training(group: str, size: int, batch: int, width: int) -> Work:
             return lambda: update_critics(system, config)
 
         def iteration() -> None:
-            for _ in range(config.critic_steps):
-                update_critics(system, config)
+            for drawn in draw(system, updates=config.critic_steps):
+                update_critics(system, config, drawn)
             update_generator(system, config, rate=1e-4, adversarial=True)
 
         return iteration

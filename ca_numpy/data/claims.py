@@ -17,6 +17,8 @@ VARIABLE = "CA_NUMPY_MAX_PIXELS"
 WIDEST = 32
 #: Scans of a JPEG that are always decoded, and pixels in all scans of one that has more. Encoders write ten.
 SCANS, SCANNED = 20, 10**9
+#: Pixels of a TIFF's tile, which may be larger than a small picture.
+LARGEST_TILE = 1 << 22
 #: Deflate expands a byte to 1032, LZW of 12 bits to 1400 at most. TIFF's compressions by number.
 MOST_EXPANDED = 1500
 _EXPANDS = {1: 1, 5: MOST_EXPANDED, 8: MOST_EXPANDED, 32773: 128, 32946: MOST_EXPANDED}
@@ -53,6 +55,8 @@ def check(image: Image.Image, data: bytes, most: int) -> None:
         tags = image.tag_v2
         bits = sum(tags.get(258, (1,)))
         needed = image.width * image.height * bits // 8 // _EXPANDS.get(tags.get(259, 1), 1 << 62)
+        if tags.get(322, 1) * tags.get(323, 1) > max(LARGEST_TILE, 4 * image.width * image.height):
+            raise UserError(f"it is damaged: its tiles have {tags[322]}×{tags[323]} pixels")
     elif image.format in ("JPEG", "MPO"):
         scans = _scans(data)
         if scans > SCANS and scans * image.width * image.height > SCANNED:

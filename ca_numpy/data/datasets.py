@@ -32,7 +32,7 @@ from ca_numpy.errors import UserError
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga", ".avif", ".heic", ".heif", ".jxl"),
 )
 
 #: How training crops are cut: windows of many sizes; the whole shorter side; unscaled pixels.

@@ -22,7 +22,7 @@ from ca_numpy.errors import UserError
 Array = NDArray[Any]
 
 #: TIFF tags.
-_BITS, _PLANAR, _SAMPLE_FORMAT = 258, 284, 339
+_BITS, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 284, 322, 323, 339
 #: Chunks of a PNG that hold the picture itself.
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
@@ -40,7 +40,9 @@ class Tiff(Image.Image):
         with tifffile.TiffFile(stream) as file:
             page: Any = file.pages[0]
             self._size = int(page.imagewidth), int(page.imagelength)
-            self.tag_v2 = {_BITS: (16,)}
+            self.tag_v2: dict[int, Any] = {_BITS: (16,)}
+            if page.is_tiled:
+                self.tag_v2 |= {_TILE_WIDTH: int(page.tilewidth), _TILE_LENGTH: int(page.tilelength)}
             if page.iccprofile:
                 self.info["icc_profile"] = page.iccprofile
         self.fp = stream

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import claims, deep
+from ca_numpy.data import claims, deep, plugins
 from ca_numpy.data.quiet import quiet_libraries, quiet_pillow
 from ca_numpy.errors import UserError, reason
 from ca_numpy.schemas import content
 
-# Formats that are read. Not EPS: Pillow passes it to Ghostscript, which executes it.
+# Formats that are read, besides those of `plugins`. Not EPS: Pillow passes it to Ghostscript, which executes it.
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "SGI")
 
-# Format and options for each suffix. JPEG has quality 95 without chroma subsampling, WebP is lossless.
+# Format and options for each suffix. JPEG and AVIF have quality 95 without chroma subsampling, WebP is lossless.
 WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -36,7 +36,11 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".tif": ("TIFF", {}),
     ".tiff": ("TIFF", {}),
     ".ppm": ("PPM", {}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
 }
+
+#: A file, or the content of one, as from standard input.
+Source = str | os.PathLike[str] | io.BytesIO
 
 
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -197,28 +201,22 @@ def full_scale(values: NDArray[Any]) -> float:
 
 
 @contextlib.contextmanager
-def opened(
-    path: str | os.PathLike[str], *, contents: bytes | None = None, max_pixels: int | None = None
-) -> Iterator[Image.Image]:
-    """Open the file with Pillow, its claims checked; turn any error inside into one line that names the file.
-
-    contents   of a file that is not on disk; `path` is only its name then
-    """
-    most = claims.most_pixels(max_pixels)
-    file = Path(path)
-    shown = quoted(file)
-    if contents is None and file.is_dir():
-        raise UserError(f"{shown} is a folder; give an image file inside it")
-    if contents is None and not file.is_file():  # also a pipe, on which open() would block
-        problem = "is not a file" if file.exists() else "does not exist"
-        raise UserError(f"{shown} {problem}; check the path")
+def opened(path: Source, *, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Open the file with Pillow, its claims checked; turn any error inside into one line that names the file."""
+    most, shown = claims.most_pixels(max_pixels), quoted(path)
+    if not isinstance(path, io.BytesIO):
+        file = Path(path)
+        with contextlib.suppress(OSError):  # reported by `content`
+            if file.is_dir():
+                raise UserError(f"{shown} is a folder; give an image file inside it")
+            if not file.is_file():  # also a pipe, on which open() would block
+                raise UserError(f"{shown} {'is not a file' if file.exists() else 'does not exist'}; check the path")
     Image.init()  # registers the readers of this Pillow build
     formats = [kind for kind in READABLE if kind in Image.OPEN]
-    data = (
-        content(file, at_most=claims.WIDEST * most) if contents is None else contents
-    )  # decoders trust lengths in files, but not beyond a buffer
+    # Decoders trust lengths in files, but not beyond a buffer.
+    data = path.getvalue() if isinstance(path, io.BytesIO) else content(path, at_most=claims.WIDEST * most)
     try:
-        with quiet_pillow(most), np.errstate(all="ignore"), _identified(io.BytesIO(data), formats) as image:
+        with quiet_pillow(most), np.errstate(all="ignore"), _identified(io.BytesIO(data), formats, most) as image:
             claims.check(image, data, most)
             yield image
             claims.check_size(image.size, most)  # an icon's decoder finds another size
@@ -242,17 +240,20 @@ def load(image: Image.Image) -> None:
         image.load()
 
 
-def _identified(stream: IO[bytes], formats: list[str]) -> Image.Image:
+def _identified(stream: IO[bytes], formats: list[str], most: int) -> Image.Image:
     try:
         return Image.open(stream, formats=formats)
     except UnidentifiedImageError:
-        if not deep.is_tiff(stream):
+        image = deep.Tiff(stream) if deep.is_tiff(stream) else plugins.opened(stream, most)
+        if image is None:
             raise
-        return deep.Tiff(stream)
+        return image
 
 
-def quoted(path: str | os.PathLike[str]) -> str:
+def quoted(path: Source) -> str:
     """A path for use in a message: quoted, on one line whatever characters it contains."""
+    if isinstance(path, io.BytesIO):
+        return "standard input"
     text = os.fspath(path)
     return f"'{text}'" if text.isprintable() else repr(text)
 
@@ -263,9 +264,8 @@ def quoted(path: str | os.PathLike[str]) -> str:
 def save_image(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
     """Write a picture, float in [-1, 1] or uint8, H W 3, in the format given by the suffix (`WRITABLE`).
 
-    The file is written atomically.
-
-    Raises `UserError` for an unknown suffix, a folder that does not exist or is not writable, and an invalid image.
+    The file is written atomically. Raises `UserError` for an unknown suffix, a folder that does not exist or is not
+    writable, and an invalid image.
     """
     file = Path(path)
     if file.suffix.lower() not in WRITABLE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -112,11 +114,12 @@ class Loader:
     def state(self) -> dict[str, Any]:
         """The state of the stream, as plain numbers and strings (JSON).
 
-        It holds the generator at the start of the epoch and now, and the position in the epoch, whose order is
-        recomputed from the former.
+        It holds a digest of the pictures' names, the generator at the start of the epoch and now, and the position in
+        the epoch, whose order is recomputed from the former.
         """
         return {
             "pictures": len(self.dataset),
+            "names": self._names,
             "epoch_start": self._epoch_start,
             "position": self._position,
             "rng": _plain(self.rng.bit_generator.state),
@@ -125,7 +128,7 @@ class Loader:
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a `state`. Also sets the generator that was passed in.
 
-        Raises `UserError` for the state of another dataset or kind of generator, or an invalid one.
+        Raises `UserError` for the state of other pictures or of another kind of generator, or an invalid one.
         """
         try:
             pictures, position = int(state["pictures"]), int(state["position"])
@@ -140,10 +143,20 @@ class Loader:
                 f"the loader was saved at {position} of {pictures} pictures and the dataset now has "
                 f"{len(self.dataset)}; use the same pictures, or start afresh"
             )
+        if state.get("names", self._names) != self._names:
+            raise UserError(
+                f"the loader was saved with {pictures} other pictures: some were renamed or replaced; use the same "
+                "pictures, or start afresh"
+            )
         self._epoch_start = _plain(start.bit_generator.state)
         self._order = start.permutation(pictures)
         self._position = position
         self.rng.bit_generator.state = now.bit_generator.state
+
+    @functools.cached_property
+    def _names(self) -> str:
+        """A digest of the pictures' names in order, which tells whether a state is of the same pictures."""
+        return hashlib.sha256("\n".join(self.dataset.names).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _generator_at(self, state: Any) -> np.random.Generator:
         """A new generator of the same kind, in this state."""

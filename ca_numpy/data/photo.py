@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.data import deep
+from ca_numpy.data import deep, plugins
 from ca_numpy.data.colour import ColourSpace
-from ca_numpy.data.images import WRITABLE, full_scale, load, opened, orientation, quoted, upright
+from ca_numpy.data.images import WRITABLE, Source, full_scale, load, opened, orientation, quoted, upright
 from ca_numpy.errors import UserError
 
 Array = NDArray[Any]
@@ -31,6 +31,8 @@ Floats = NDArray[np.float32]
 
 #: Modes of Pillow whose samples are kept as they are; others are converted to RGB.
 _KEPT = ("1", "L", "LA", "RGB", "RGBA")
+#: Bytes of EXIF in a segment of a JPEG.
+LONGEST_EXIF = 65_533
 #: The EXIF tag of the orientation.
 _ORIENTATION = 0x0112
 #: Formats that lose nothing, and the suffix of results from other formats.
@@ -146,15 +148,15 @@ class Photo:
             raise UserError(f"unknown image format of {quoted(file)}; end the name in one of {', '.join(WRITABLE)}")
         if not file.parent.is_dir():
             raise UserError(f"cannot write {quoted(file)}: the folder {quoted(file.parent)} does not exist; create it")
-        contents, lost = self.encoded(file.suffix)
+        content, lost = self.encoded(file.suffix)
         try:
-            write_bytes(file, contents)
+            write_bytes(file, content)
         except OSError as error:
             raise UserError(f"cannot write {quoted(file)}: {error.strerror or error}") from error
         return lost
 
     def encoded(self, suffix: str) -> tuple[bytes, tuple[str, ...]]:
-        """The contents of a file with that suffix, one of `WRITABLE`, and what the format could not keep."""
+        """A file's content in the format of a suffix of `WRITABLE`, and what that could not keep."""
         kind, options = WRITABLE[suffix.lower()]
         photo, lost = self._fitted(kind)
         return photo._encoded(kind, options), lost
@@ -181,6 +183,9 @@ class Photo:
         for name, there in (("exif", photo.exif), ("text", photo.text), ("resolution", photo.resolution)):
             if there and name not in holds:
                 lost.append(f"its {'EXIF notes' if name == 'exif' else name}")
+        if kind == "JPEG" and photo.exif and len(photo.exif) > LONGEST_EXIF:
+            lost.append("its EXIF notes: JPEG holds 64 kB")
+            photo = replace(photo, exif=None)
         if kind in ("JPEG", "AVIF"):
             lost.append(f"exact samples: {kind} compresses with loss, also outside the hole")
         return photo, tuple(lost)
@@ -213,6 +218,8 @@ class Photo:
             options |= self.encoding
             if "qtables" in options:
                 del options["quality"]  # it would scale them
+        if kind == "AVIF" and picture.mode in ("L", "LA"):
+            del options["subsampling"]  # it would make it RGB
         if self.profile is not None:
             options["icc_profile"] = self.profile
         if self.exif and "exif" in holds:
@@ -256,14 +263,12 @@ def photo_of(array: Array, *, name: str = "image") -> Photo:
     return Photo(samples, None, scale)
 
 
-def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, max_pixels: int | None = None) -> Photo:
+def read_photo(path: Source, *, max_pixels: int | None = None) -> Photo:
     """Read a picture, its first frame, upright, of at most `max_pixels` (default: 80 million, or CA_NUMPY_MAX_PIXELS).
-
-    contents   of a file that is not on disk; `path` is only its name then
 
     Raises UserError as `load_image` does.
     """
-    with opened(path, contents=contents, max_pixels=max_pixels) as image:
+    with opened(path, max_pixels=max_pixels) as image:
         lost = []
         if (frames := getattr(image, "n_frames", 1)) > 1:
             lost.append(f"its other {frames - 1} frames or pages: only the first is read")
@@ -280,6 +285,15 @@ def read_photo(path: str | os.PathLike[str], *, contents: bytes | None = None, m
         alpha = samples[..., -1:] if samples.shape[-1] in (2, 4) else None
         colours = samples if alpha is None else samples[..., :-1]
         return Photo(colours, alpha, full_scale(colours), bilevel=bilevel, lost=tuple(lost), **notes)
+
+
+def result_suffix(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> str:
+    """`Photo.suffix` of a file, without decoding it where its header tells. Raises UserError as `load_image` does."""
+    with opened(path, max_pixels=max_pixels) as image:
+        if image.format == "TIFF" or image.mode not in ("I", "F"):
+            kind = str(image.format)
+            return _LOSSLESS.get(_SAME.get(kind, kind), ".png")
+    return read_photo(path, max_pixels=max_pixels).suffix
 
 
 def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Array:
@@ -309,6 +323,8 @@ def _notes(image: Image.Image, lost: list[str]) -> dict[str, Any]:
     notes: dict[str, Any] = {
         "kind": _SAME.get(str(image.format), str(image.format)), "orientation": orientation(image), "encoding": {},
     }  # fmt: skip
+    if (bits := plugins.depth(image)) > 8 and not image.mode.startswith(("I;16", "F")):
+        lost.append(f"{bits - 8} of its {bits} bits a sample: its reader gives 8")
     with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
         exif = image.getexif()
         exif.pop(_ORIENTATION, None)
@@ -323,16 +339,30 @@ def _notes(image: Image.Image, lost: list[str]) -> dict[str, Any]:
             lost.append(f"the right colours: {error}")
     dpi = image.info.get("dpi")
     with contextlib.suppress(TypeError, ValueError):
-        if dpi and min(map(float, dpi)) > 0:
+        if dpi and all(0.01 <= float(number) <= 65_535 for number in dpi):  # what every format can write
             notes["resolution"] = (float(dpi[0]), float(dpi[1]))
             if notes["orientation"] >= 5:
                 notes["resolution"] = notes["resolution"][::-1]
     if isinstance(image, PngImagePlugin.PngImageFile):
-        notes["text"] = {str(key): str(value) for key, value in image.text.items()}
+        texts = {str(key): str(value) for key, value in image.text.items()}
+        notes["text"] = {key: value for key, value in texts.items() if _is_text(key, value)}
+        if len(notes["text"]) < len(texts):
+            lost.append("texts that are no PNG's")
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         with contextlib.suppress(Exception):
-            if (sampling := JpegImagePlugin.get_sampling(image)) >= 0:
+            tables = [number for table in image.quantization.values() for number in table]
+            sound = len(tables) in (64, 128, 192, 256) and all(1 <= number <= 255 for number in tables)
+            if (sampling := JpegImagePlugin.get_sampling(image)) >= 0 and sound:
                 notes["encoding"] = {"qtables": image.quantization, "subsampling": sampling}
     elif image.format == "TIFF" and image.info.get("compression") in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
         notes["encoding"] = {"compression": image.info["compression"]}
     return notes
+
+
+def _is_text(key: str, value: str) -> bool:
+    """Whether a PNG can hold the text: 1 to 79 characters of Latin-1, and any others."""
+    try:
+        value.encode()
+        return 1 <= len(key.encode("latin-1")) <= 79 and "\0" not in key + value
+    except UnicodeEncodeError:
+        return False

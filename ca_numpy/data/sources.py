@@ -56,12 +56,14 @@ def resolved(data: str) -> str:
 def _resolved(word: str) -> str:
     name, colon, path = word.partition(":")
     if colon and name in SETS:
-        return f"{name}:{Path(path).resolve()}"
-    return word if word in NAMED or not Path(word).is_dir() else str(Path(word).resolve())
+        return f"{name}:{os.path.realpath(path)}"
+    return word if word in NAMED or not Path(word).is_dir() else os.path.realpath(word)
 
 
 def _words(data: str) -> list[str]:
     """The parts joined by "+". Folder names may contain one, so the longest existing name wins."""
+    if "\0" in data or max(len(os.fsencode(part)) for part in data.split(os.sep)) > 255:  # no file system has them
+        raise UserError(f"there is no folder {data[:80]!r}: check the path")
     pieces, words = data.split("+"), list[str]()
     while pieces:
         lengths = range(len(pieces), 1, -1)
@@ -80,7 +82,7 @@ def _folder(word: str) -> Path:
 
 def _refuse_overlap(words: list[str]) -> None:
     """A picture under two names could be in both the training and the validation part."""
-    folders = [(word, _folder(word).resolve()) for word in words if word not in NAMED]
+    folders = [(word, Path(os.path.realpath(_folder(word)))) for word in words if word not in NAMED]
     for (one, outer), (other, inner) in itertools.permutations(folders, 2):
         if inner.is_relative_to(outer):
             raise UserError(f"{quoted(other)} and {quoted(one)} share pictures: omit one of them")

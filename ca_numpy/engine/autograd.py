@@ -90,7 +90,9 @@ def grad(
         if not isinstance(t, Tensor):
             raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
     wanted = {id(x) for x in targets}
-    gradient = {id(y): as_tensors([y, np.ones(y.shape) if seed is None else seed])[1]}
+    if seed is None:
+        seed = np.ones(y.shape) if y.shape else 1.0  # a number is copied to a GPU once and for all
+    gradient = {id(y): as_tensors([y, seed])[1]}
     if gradient[id(y)].shape != y.shape:
         raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
     path, useful = _paths(y, wanted)

@@ -317,7 +317,7 @@ def _pair(entry: PairEntry, folder: Path, size: int, shown: str) -> Pair:
     if source == "file":
         if "\0" in name:
             raise UserError(f"there is no file {quoted(name)}")
-        name = str((folder / name).resolve())
+        name = os.path.realpath(folder / name)  # which takes links in a circle
     box = None if hole.box is None else BoundingBox(*hole.box)
     kept = Hole(hole.kind, box, tuple(hole.seed or ()), hole.sha256, polygons)
     return Pair(source, name, entry.sha256, BoundingBox(*entry.window), kept)

@@ -90,7 +90,7 @@ class Desk:
         contents = bytes(_one(buffers))
         if len(contents) > self.limits.bytes:
             raise UserError(f"{name!r} is larger than {self.limits.bytes / 2**20:g} MiB; make it smaller")
-        self.session.open(read_photo(name, contents=contents, max_pixels=self.limits.pixels))
+        self.session.open(read_photo(io.BytesIO(contents), max_pixels=self.limits.pixels))
         self.name = name
         return self._photo()
 

@@ -26,7 +26,7 @@ from ca_numpy.errors import UserError
 from ca_numpy.explore.looking import Attention, Box, Colours, Look, copies_map
 from ca_numpy.explore.settings import Settings, check_memory, options_of
 from ca_numpy.filling import baselines, memory, patchmatch
-from ca_numpy.filling.inpainting import View, filled_by, pasted, pixels_around, view_of
+from ca_numpy.filling.inpainting import View, filled_by, full_size_steps, pasted, pixels_around, view_of
 from ca_numpy.filling.patchmatch import Copies
 from ca_numpy.filling.soon import soonest
 from ca_numpy.models import BaseGenerator, Generator
@@ -171,7 +171,7 @@ class Session:
 
     def _without_network(self, method: Method, report: Progress) -> tuple[Photo, Attention | None, Copies | None]:
         pixels, copies, unknown = self.photo.colours(), None, self.hole[..., 0] > 0.5
-        memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
+        memory.check(unknown, full_size_steps(self.photo, unknown, copied=method == "patchmatch"))
         if method == "telea":
             filled = baselines.fill(method, pixels, self.hole)
         else:

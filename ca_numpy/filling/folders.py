@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from tqdm.auto import tqdm
 
-from ca_numpy.atomic import write_text
+from ca_numpy.atomic import remove_leftovers, write_text
 from ca_numpy.data.datasets import walk
 from ca_numpy.data.images import quoted
-from ca_numpy.data.photo import read_photo
+from ca_numpy.data.photo import read_photo, result_suffix
 from ca_numpy.errors import UserError
+from ca_numpy.filling import ranks
 from ca_numpy.filling.inpainting import inpaint_photo
 from ca_numpy.filling.soon import soonest
 from ca_numpy.models.io import opened
+from ca_numpy.registry import current_backend, use_backend
 
 
 @dataclass
@@ -50,6 +54,7 @@ def inpaint_folder(
     *,
     overwrite: bool = False,
     quiet: bool = True,
+    comm: Any = None,
     **options: Any,
 ) -> Report:
     """Fill every picture of a folder and its subfolders, and write the results under the same names to another.
@@ -61,13 +66,55 @@ def inpaint_folder(
                 nothing, else .png; pictures whose names differ in the suffix alone keep it: a.jpg.png
     overwrite   fill again what is there; otherwise a run that was stopped goes on where it was
     quiet       show no progress bar
+    comm        a communicator of mpi4py, whose ranks share the pictures. All ranks call this, and get the same report
     options     as for `inpaint_photo`
 
     Each result is written atomically. A picture that cannot be filled does not stop the others; it is in the report.
-    Raises UserError for folders that do not exist, or are the same, and for a method, model or backend that cannot be
-    used.
+    What an earlier run was writing when it was killed is removed. Raises UserError for folders that do not exist, or
+    are the same, and for a method, model or backend that cannot be used.
     """
-    images, out = Path(images), Path(out)
+    images, out, jobs = Path(images), Path(out), list[_Job]()
+    with ranks.together(comm), ranks.divided_cores(comm), ExitStack() as context:
+        backend = options.get("backend", "auto")
+        if comm is not None and len(set(comm.allgather((str(images), str(masks), str(out))))) > 1:
+            raise UserError("the ranks were given different folders: share one, or start each process without mpiexec")
+        with ranks.agreeing(comm):
+            if comm is None or comm.rank == 0:
+                jobs = _jobs(images, masks, out)
+                out.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(out)
+                # A hole of 128² and a margin each.
+                context.enter_context(soonest(backend, pixels=150_000 * len(jobs)))
+        if comm is not None and backend == "auto":  # the same for all
+            backend = comm.bcast(current_backend().name)
+        with ranks.agreeing(comm):
+            if comm is not None and comm.rank:
+                context.enter_context(use_backend(backend))
+            if options.get("method", "guided") in ("guided", "network"):
+                options["model"] = opened(options.get("model"))  # once for all
+        work = partial(_fill, images, out, overwrite, options)
+        bar = tqdm(total=len(jobs), desc="pictures", disable=quiet or bool(comm and comm.rank) or None)
+        results = []
+        for result in ranks.shared(jobs, work, comm):
+            results.append(result)
+            bar.update()
+        bar.close()
+        report = Report()
+        for name, fate, text, lost in sorted(results):
+            getattr(report, fate)[name] = text
+            if lost:
+                report.notes[name] = lost
+        return report if comm is None else cast("Report", comm.bcast(report))
+
+
+class _Job(NamedTuple):
+    name: str
+    mask: Path | UserError | None
+    base: str
+    """The result's name without its suffix."""
+
+
+def _jobs(images: Path, masks: str | PathLike[str] | None, out: Path) -> list[_Job]:
     if not images.is_dir():
         raise UserError(f"{quoted(images)} is no folder of pictures; check the path")
     if out.resolve() == images.resolve():
@@ -77,41 +124,30 @@ def inpaint_folder(
     if not names:
         raise UserError(f"{quoted(images)} has no pictures")
     by_stem = _by_stem(Path(masks)) if masks is not None and Path(masks).is_dir() else None
-    stems, report = Counter(_stem(name).casefold() for name in names), Report()
-    out.mkdir(parents=True, exist_ok=True)
-    with soonest(options.get("backend", "auto"), pixels=150_000 * len(names)):  # a hole of 128² and a margin each
-        if options.get("method", "guided") in ("guided", "network"):
-            options["model"] = opened(options.get("model"))  # once for all
-        for name in tqdm(names, desc="pictures", disable=quiet or None):
-            base = name if stems[_stem(name).casefold()] > 1 else _stem(name)
-            try:
-                mask = _mask_of(name, by_stem, masks)
-                _fill(images / name, mask, out, base, name, report, overwrite, options)
-            except UserError as error:
-                report.failed[name] = str(error)
-    return report
+    stems, jobs = Counter(_stem(name).casefold() for name in names), []
+    for name in names:
+        base = name if stems[_stem(name).casefold()] > 1 else _stem(name)
+        try:
+            jobs.append(_Job(name, _mask_of(name, by_stem, masks), base))
+        except UserError as error:
+            jobs.append(_Job(name, error, base))
+    return jobs
 
 
-def _fill(
-    image: Path,
-    mask: Path | None,
-    out: Path,
-    base: str,
-    name: str,
-    report: Report,
-    overwrite: bool,
-    options: dict[str, Any],
-) -> None:
-    photo = read_photo(image, max_pixels=options.get("max_pixels"))
-    target = out / f"{base}{photo.suffix}"
-    if target.exists() and not overwrite:
-        report.there[name] = target.relative_to(out).as_posix()
-        return
-    photo = inpaint_photo(photo, mask, **options)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if lost := photo.lost + photo.save(target):
-        report.notes[name] = "; ".join(lost)
-    report.filled[name] = target.relative_to(out).as_posix()
+def _fill(images: Path, out: Path, overwrite: bool, options: dict[str, Any], job: _Job) -> tuple[str, str, str, str]:
+    """The picture's name, a field of the report, its text there, and what the result could not keep."""
+    try:
+        if isinstance(job.mask, UserError):
+            raise job.mask
+        image, most = images / job.name, options.get("max_pixels")
+        result = f"{job.base}{result_suffix(image, max_pixels=most)}"
+        if (out / result).exists() and not overwrite:
+            return job.name, "there", result, ""
+        photo = inpaint_photo(read_photo(image, max_pixels=most), job.mask, **options)
+        (out / result).parent.mkdir(parents=True, exist_ok=True)
+        return job.name, "filled", result, "; ".join(photo.lost + photo.save(out / result))
+    except UserError as error:
+        return job.name, "failed", str(error), ""
 
 
 def _stem(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from os import PathLike
 from typing import Any, Literal, get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.data import check_mask
-from ca_numpy.data.images import middle, quoted, upright
+from ca_numpy.data.images import Source, middle, quoted, upright
 from ca_numpy.data.photo import Photo, read_photo
 from ca_numpy.errors import UserError
 
@@ -28,7 +29,7 @@ SAME = 0.1
 
 def hole_of(
     photo: Photo,
-    mask: str | PathLike[str] | NDArray[Any] | None,
+    mask: Source | NDArray[Any] | None,
     *,
     kind: MaskKind = "auto",
     invert: bool = False,
@@ -57,7 +58,7 @@ def hole_of(
         raise UserError(f"grow={grow}: give 0 or more pixels")
     name, size = "mask", photo.samples.shape[:2]
     hole = np.zeros((*size, 1), np.bool_)
-    if isinstance(mask, (str, PathLike)):
+    if isinstance(mask, (str, PathLike, BytesIO)):
         name = quoted(mask)
         drawn = _marked(read_photo(mask, max_pixels=max_pixels), photo, kind, name) != invert
         hole |= check_mask(drawn, photo.samples, name=name) > 0

@@ -140,7 +140,7 @@ def inpaint_photo(
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
-    memory.check(unknown, {"copy": memory.copying(unknown)} if method == "patchmatch" else {})
+    memory.check(unknown, full_size_steps(photo, unknown, copied=method == "patchmatch"))
     with soonest(backend, pixels=pixels_around(hole)):
         filled = baselines.fill(method, photo.colours(), hole)
     return pasted(photo, hole, filled)
@@ -217,10 +217,8 @@ def view_of(
             f"no known pixels are left when the holes are downscaled to {largest} pixels: "
             "give a larger largest_hole (--largest-hole), or 0"
         )
-    steps = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
-    if method == "guided":
-        steps["copy"] = memory.copying(unknown)
-    memory.check(unknown, steps)
+    blending = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
+    memory.check(unknown, blending | full_size_steps(photo, unknown, copied=method == "guided"))
     return View(window, small, space.to_srgb(small) if space else small, small_hole)
 
 
@@ -240,6 +238,12 @@ def filled_by(
         filled = pixels.copy()
         filled[place] = resize(fill, filled[place].shape[:2])
     return pasted(photo, hole, filled), copies
+
+
+def full_size_steps(photo: Photo, unknown: NDArray[np.bool_], *, copied: bool) -> dict[str, int]:
+    """The memory of the steps at the picture's own size."""
+    steps = {"copy": memory.copying(unknown)} if copied else {}
+    return steps if photo.alpha is None else steps | {"transparency": memory.blending(unknown)}
 
 
 def pasted(photo: Photo, hole: NDArray[np.float32], filled: NDArray[np.float32]) -> Photo:

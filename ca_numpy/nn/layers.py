@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,13 +12,15 @@ from ca_numpy import functional as F
 from ca_numpy.engine.tensor import Tensor, TensorLike, tensor
 from ca_numpy.nn.module import Module, glorot_uniform
 
-#: Activations by name. ELU is fused with the convolution.
+#: Activations by name.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "relu": F.relu,
     "leaky_relu": F.leaky_relu,
     "linear": lambda x: x,
 }
+#: Those that are fused with the convolution.
+FUSED: dict[str, Literal["elu", "leaky_relu"]] = {"elu": "elu", "leaky_relu": "leaky_relu"}
 
 
 class Conv2d(Module):
@@ -61,10 +64,10 @@ class Conv2d(Module):
             stride=self.stride,
             dilation=self.dilation,
             padding=self.padding,
-            activation="elu" if self.activation == "elu" else None,
+            activation=FUSED.get(self.activation),
             upsample_first=self.upsample_first,
         )
-        return y if self.activation == "elu" else ACTIVATIONS[self.activation](y)
+        return y if self.activation in FUSED else ACTIVATIONS[self.activation](y)
 
 
 class Linear(Module):

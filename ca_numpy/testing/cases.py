@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import Op, grad
 from ca_numpy.engine.recording import recording
 from ca_numpy.engine.tensor import Tensor, tensor
-from ca_numpy.geometry import AttentionGeometry
+from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend
 from ca_numpy.testing import oracles, problems
 from ca_numpy.testing.generators import Chooser, Problem, draw_nonzero
@@ -68,6 +69,25 @@ def all_ops() -> dict[str, Op]:
     return {op.name: op for module in modules for op in vars(module).values() if isinstance(op, Op)}
 
 
+# ---- more loops --------------------------------------------------------------------------------------------------
+def _crop(x: Array, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+    y = np.empty((len(x), *size, x.shape[3]))
+    for n, i, j in oracles.places(y.shape[:3]):
+        y[n, i, j] = x[n, corners[n][0] + i, corners[n][1] + j]
+    return y
+
+
+def _uncrop(g: Array, corners: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Array:
+    x = np.zeros((len(g), *size, g.shape[3]))
+    for n, i, j in oracles.places(g.shape[:3]):
+        x[n, corners[n][0] + i, corners[n][1] + j] = g[n, i, j]
+    return x
+
+
+def _conv_bias_leaky_relu(x: Array, w: Array, b: Array, alpha: float, geometry: ConvGeometry) -> Array:
+    return elementwise(lambda z, bias: max(z + bias, alpha * (z + bias)))(oracles.conv2d(x, w, geometry), b)
+
+
 # ---- one oracle that is not a loop -------------------------------------------------------------------------------
 def _attention_vjp(g: Array, f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> tuple[Array, Array]:
     """The gradients of the composite, on the NumPy backend: no line of them is shared with the fused kernels."""
@@ -113,7 +133,7 @@ def _linear(name: str, draw: Callable[[Chooser], Problem], *adjoint: str, terms:
     return Case(name, draw, getattr(oracles, name), linear=tuple(range(len(adjoint))), adjoint=adjoint, terms=terms)
 
 
-_one, _two = problems.draw_one, problems.draw_two
+_one, _two, _and_gradient = problems.draw_one, problems.draw_two, problems.with_gradient
 _TABLE = [
     Case("add", _two(), elementwise(lambda a, b: a + b), linear=(0, 1)),
     Case("sub", _two(), elementwise(lambda a, b: a - b), linear=(0, 1)),
@@ -125,13 +145,16 @@ _TABLE = [
     Case("abs", _one(0.0), elementwise(abs)),
     Case("sign", _one(0.0), elementwise(oracles.sign)),
     Case("clip", problems.draw_clip, elementwise(oracles.clip)),
-    Case("clip_slope", problems.draw_clip, elementwise(oracles.clip_slope)),
+    Case("clip_vjp", _and_gradient(problems.draw_clip), elementwise(oracles.clip_vjp), linear=(0,), constant=(1,)),
     Case("elu", _one(0.0), elementwise(oracles.elu)),
-    Case("elu_slope", _one(0.0, low=-0.9), elementwise(lambda y: 1.0 if y > 0 else y + 1)),
+    Case("elu_vjp", _and_gradient(_one(0.0, low=-0.9)), elementwise(lambda g, y: g * (min(y, 0) + 1)), linear=(0,)),
     Case("not_positive", _one(0.0, low=-0.9), elementwise(lambda y: float(y <= 0))),
     Case("relu", _one(0.0), elementwise(lambda x: max(x, 0.0))),
     Case("leaky_relu", problems.draw_leaky, elementwise(lambda x, alpha: x if x > 0 else alpha * x)),
-    Case("leaky_relu_slope", problems.draw_leaky, elementwise(lambda x, alpha: 1.0 if x > 0 else alpha)),
+    Case(
+        "leaky_relu_vjp", _and_gradient(problems.draw_leaky),
+        elementwise(lambda g, y, alpha: g if y > 0 else alpha * g), linear=(0,), constant=(1,),
+    ),
     Case("softmax", problems.draw_softmax, oracles.softmax),
     _linear("sum_to", problems.draw_sum_to, "broadcast_to", terms=_whole_input),
     _linear("broadcast_to", problems.draw_broadcast_to, "sum_to", terms=_no_sum),
@@ -140,6 +163,8 @@ _TABLE = [
     _linear("getitem", problems.draw_getitem, "put", terms=_no_sum),
     _linear("put", problems.draw_put, "getitem", terms=_whole_input),
     _linear("concat", problems.draw_concat, "getitem", terms=_no_sum),
+    Case("crop", problems.draw_crop, _crop, linear=(0,), adjoint=("uncrop",), terms=_no_sum),
+    Case("uncrop", problems.draw_uncrop, _uncrop, linear=(0,), adjoint=("crop",), terms=_no_sum),
     _linear("gather", problems.draw_gather, "scatter_add", terms=_no_sum),
     _linear("scatter_add", problems.draw_scatter_add, "gather", terms=_whole_input),
     _linear("resize_nearest", problems.draw_resize, "resize_nearest_adjoint", terms=_no_sum),
@@ -151,6 +176,7 @@ _TABLE = [
     _linear("conv2d_dx", problems.draw_conv2d_dx, "conv2d", "conv2d_dw", terms=_taps_times(3)),
     _linear("conv2d_dw", problems.draw_conv2d_dw, "conv2d", "conv2d_dx", terms=_positions),
     Case("conv_bias_elu", problems.draw_conv_bias_elu, oracles.conv_bias_elu, terms=_taps_times(2)),
+    Case("conv_bias_leaky_relu", problems.draw_conv_bias_leaky, _conv_bias_leaky_relu, terms=_taps_times(2)),
     Case(
         "upsample_conv_bias_elu", problems.draw_upsample_conv_bias_elu, oracles.upsample_conv_bias_elu,
         terms=_taps_times(2),

@@ -57,8 +57,8 @@ def clip(x: float, low: float | None, high: float | None) -> float:
     return high if high is not None and x > high else x
 
 
-def clip_slope(x: float, low: float | None, high: float | None) -> float:
-    return float((low is None or x >= low) and (high is None or x <= high))
+def clip_vjp(g: float, x: float, low: float | None, high: float | None) -> float:
+    return g * float((low is None or x >= low) and (high is None or x <= high))
 
 
 def elu(x: float) -> float:

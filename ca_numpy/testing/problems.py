@@ -71,6 +71,16 @@ def draw_leaky(pick: Chooser) -> Problem:
     return Problem((draw_away_from(pick, draw_shape(pick), 0.0),), {"alpha": pick.choice([0.2, 0.01, 0.9])})
 
 
+def with_gradient(drawing: Callable[[Chooser], Problem]) -> Callable[[Chooser], Problem]:
+    """A gradient of the input's shape before the input."""
+
+    def draw(pick: Chooser) -> Problem:
+        problem = drawing(pick)
+        return Problem((draw_normal(pick, problem.inputs[0].shape), *problem.inputs), problem.params)
+
+    return draw
+
+
 # ---- sums and shapes ---------------------------------------------------------------------------------------------
 def draw_softmax(pick: Chooser) -> Problem:
     return Problem((draw_normal(pick, draw_shape(pick, least=1)),))
@@ -140,6 +150,18 @@ def draw_concat(pick: Chooser) -> Problem:
     return Problem(tuple(draw_normal(pick, s) for s in shapes), {"axis": axis})
 
 
+def draw_crop(pick: Chooser) -> Problem:
+    n, h, w, _ = shape = draw_images_shape(pick)
+    size = pick.integer(1, h), pick.integer(1, w)
+    corners = tuple((pick.integer(0, h - size[0]), pick.integer(0, w - size[1])) for _ in range(n))
+    return Problem((draw_normal(pick, shape),), {"corners": corners, "size": size})
+
+
+def draw_uncrop(pick: Chooser) -> Problem:
+    (x,), params = (problem := draw_crop(pick)).inputs, problem.params
+    return Problem((draw_normal(pick, (len(x), *params["size"], x.shape[3])),), {**params, "size": x.shape[1:3]})
+
+
 def draw_gather(pick: Chooser) -> Problem:
     shape = draw_shape(pick, least=1)
     axis = pick.integer(0, len(shape) - 1)
@@ -203,6 +225,11 @@ def draw_conv_bias_elu(pick: Chooser) -> Problem:
     if not pick.large:  # large ones are not differentiated: there a kink does no harm
         b = _biases_between(oracles.conv2d(x, w, p.geometry))
     return Problem((x, w, b), {"geometry": p.geometry})
+
+
+def draw_conv_bias_leaky(pick: Chooser) -> Problem:
+    p = draw_conv_bias_elu(pick)
+    return Problem(p.inputs, {"alpha": pick.choice([0.2, 0.01, 0.9]), **p.params})
 
 
 def draw_upsample_conv_bias_elu(pick: Chooser) -> Problem:

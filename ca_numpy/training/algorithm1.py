@@ -7,11 +7,18 @@ while G has not converged:
         update both critics by their Wasserstein losses and gradient penalties
     draw images x, masks m
     update the generator by the discounted ℓ1 and both critics' scores
+
+The first line of the five updates is done for all of them at once, by `draw`: G does not change meanwhile.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from ca_numpy import functional as F
+from ca_numpy.data import BoundingBox
 from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.training import losses
@@ -19,23 +26,48 @@ from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.system import System
 
 
-def update_critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
-    """One update of both critics. Returns the `wasserstein` estimate and the `penalty`, summed over both critics.
+class Drawn(NamedTuple):
+    """Images x and masks m, the completed images x̃, and the boxes around the holes, on the current backend."""
 
-    For the other kinds of critics (section 5.1) it returns their loss as `critic`.
-    """
-    batch = system.next_batch()
-    images, masks = as_tensors([batch.images, batch.masks])  # copied to a GPU once
+    images: Tensor
+    masks: Tensor
+    fake: Tensor
+    boxes: list[BoundingBox]
+
+
+def draw(system: System, *, updates: int = 1) -> list[Drawn]:
+    """Batches for so many critic updates, completed by the generator in one pass."""
+    batches = [system.next_batch() for _ in range(updates)]
+    images, masks = as_tensors([np.concatenate([batch[i] for batch in batches]) for i in (0, 1)])  # to a GPU once
     with no_grad():
         fake = system.generator.complete(images, masks).result
-    whole = (images, fake, masks)
-    local = [F.crop_boxes(a, batch.boxes) for a in whole]
+        drawn: list[Drawn] = []
+        for end, (_, _, boxes) in zip(
+            np.cumsum([len(batch.images) for batch in batches]).tolist(), batches, strict=True
+        ):
+            part = slice(end - len(boxes), end)
+            drawn.append(Drawn(images[part], masks[part], fake[part], boxes))
+    return drawn
+
+
+def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = None) -> dict[str, Tensor]:
+    """One update of both critics, with a new batch unless one is `drawn`.
+
+    Returns the `wasserstein` estimate and the `penalty`, summed over both critics; for the other kinds of critics
+    (section 5.1) their loss as `critic`.
+    """
+    images, masks, made, boxes = draw(system)[0] if drawn is None else drawn
+    real, fake = slice(0, len(images)), slice(len(images), None)
+    both = F.concat([images, made], axis=0)  # scored as one batch
+    whole = both, masks
+    local = F.crop_boxes(both, 2 * boxes), F.crop_boxes(masks, boxes)
     scored, penalty = [], []
-    for critic, (real, made, mask) in ((system.global_critic, whole), (system.local_critic, local)):
-        scored.append(losses.critic_loss(critic(real), critic(made), kind=config.adversarial))
+    for critic, (x, mask) in ((system.global_critic, whole), (system.local_critic, local)):
+        scores = critic(x)
+        scored.append(losses.critic_loss(scores[real], scores[fake], kind=config.adversarial))
         if config.adversarial == "wgan-gp":
-            t = system.rngs["penalty"].random((len(batch.images), 1, 1, 1)).astype(batch.images.dtype)
-            penalty.append(losses.gradient_penalty(critic, real, made, mask, t))
+            t = system.rngs["penalty"].random((len(images), 1, 1, 1)).astype(images.dtype)
+            penalty.append(losses.gradient_penalty(critic, x[real], x[fake], mask, t))
     loss = score = scored[0] + scored[1]
     values = {"critic": score}
     if penalty:

@@ -17,7 +17,7 @@ from ca_numpy.schemas import converted, parsed
 from ca_numpy.training.losses import SMALLEST_TEXTURE, Adversarial
 
 #: Options that may change when a run is resumed, since they do not affect the results.
-RESUMABLE = ("checkpoint_every", "pictures_every", "validate_every")
+RESUMABLE = ("checkpoint_every", "checkpoints", "pictures_every", "validate_every")
 #: Upper limits of what takes memory or time.
 LARGEST = {
     "width": 512, "critic_width": 512, "size": 4096, "batch": 4096, "steps": 10**9, "critic_steps": 1000,
@@ -26,14 +26,19 @@ LARGEST = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train. The defaults give a run of a few minutes on two cores; `PRESETS` has larger ones."""
+class DataOptions:
+    """Pictures to train on."""
 
     data: str = "photographs"
     """A folder of pictures; "photographs" (scikit-image's); "textures" (generated); or a data set in its folder, as
     places2:FOLDER (celeba, celeba-hq, dtd, imagenet, scenes). "+" joins several."""
     validation: float = 0.3
     """Fraction of the pictures to hold out, by file. Data sets have their own split."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The networks."""
 
     architecture: str = "two-stage"
     """Generator architecture, by its name in `ca_numpy/models/`. "two-stage" is the paper's."""
@@ -49,6 +54,11 @@ class TrainConfig:
     """Channels of the generator's first layer. The paper's is 32."""
     critic_width: int = 12
     """Channels of the critics' first layer. The paper's is 64."""
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """Crops of the pictures, and their holes."""
 
     size: int = 64
     """Side of the training crops in pixels, a multiple of 8. The paper's is 256."""
@@ -71,6 +81,11 @@ class TrainConfig:
     """Mirror crops left to right with probability 1/2."""
     jitter: float = 0.0
     """Strength of the random variation of brightness and colours, 0 to 1 (`data.Loader` has the equation)."""
+
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """Steps, batches and learning rates."""
 
     init: str = ""
     """Run folder or weight file to initialise from; "shipped": the bundled weights. Default: random weights."""
@@ -95,6 +110,11 @@ class TrainConfig:
     ema: float = 0.0
     """Decay of an exponential moving average of the generator's weights, such as 0.999, validated and saved beside the
     weights themselves. 0 for none, as in the paper."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The losses and their weights."""
 
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
@@ -126,6 +146,11 @@ class TrainConfig:
     gamma: float | None = None
     """γ of the discount. Default: 0.9 for "box", 0.99 for "distance". (departure 8)"""
 
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """Precision, random numbers and records."""
+
     precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
     """Precision of products on a GPU. "auto" is TF32 there, float32 on every other backend."""
     seed: int = 0
@@ -136,6 +161,13 @@ class TrainConfig:
     """Steps between pictures."""
     checkpoint_every: int = 100
     """Steps between checkpoints; there is always one at the end and on Ctrl-C."""
+    checkpoints: int = 2
+    """How many of the last checkpoints to keep: if the newest is damaged, a resumed run goes on from the one before."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(RecordOptions, LossOptions, LearningOptions, CropOptions, NetworkOptions, DataOptions):
+    """How to train. The defaults give a run of a few minutes on two cores; `PRESETS` has larger ones."""
 
     def __post_init__(self) -> None:
         given: object = self.attention
@@ -169,7 +201,7 @@ class TrainConfig:
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise UserError(f"gamma must be in (0, 1], got {self.gamma}")
         positive = ("width", "critic_width", "size", "box", "batch", "critic_steps", "steps", "rate", "critic_rate",
-                    "validate_every", "pictures_every", "checkpoint_every")  # fmt: skip
+                    "validate_every", "pictures_every", "checkpoint_every", "checkpoints")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")

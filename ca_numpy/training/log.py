@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -58,20 +60,32 @@ class Progress:
         self.quiet, self.config = quiet, config
         self.bar = tqdm(
             total=config.steps, initial=first, unit="step", dynamic_ncols=True,
-            disable=quiet or not sys.stderr.isatty(),
+            disable=quiet or sys.stderr is None or not sys.stderr.isatty(),
         )  # fmt: skip
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self.bar.close()
+        with self._unheard():
+            self.bar.close()
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        if not self.quiet:
-            tqdm.write(printable(line), file=sys.stderr)
-            sys.stderr.flush()
+        if not self.quiet and sys.stderr is not None:
+            with self._unheard():
+                tqdm.write(printable(line), file=sys.stderr)
+                sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Say nothing any more when nobody listens: the terminal is closed, or the program that read has ended."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self.quiet = self.bar.disable = True
+            with contextlib.suppress(OSError, ValueError):  # what is buffered cannot be written either
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def step(self, record: dict[str, Any]) -> None:
         """Advance the bar by one step."""
@@ -80,7 +94,8 @@ class Progress:
         shown = {short: record.get(name) for short, name in names.items()}
         self.bar.set_description(phase, refresh=False)
         self.bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None), refresh=False)
-        self.bar.update()
+        with self._unheard():
+            self.bar.update()
 
     def validated(self, record: dict[str, Any], *, averages: Iterable[str] = ()) -> None:
         """Print the validation measurements of the generator and its averages of these names."""
@@ -91,16 +106,20 @@ class Progress:
 
 
 class StopSignal:
-    """The first Ctrl-C (or SIGTERM) requests a stop after the current step; a second one interrupts immediately."""
+    """The first Ctrl-C, SIGTERM or SIGHUP requests a stop after the current step; a second interrupts immediately.
+
+    `number` is the signal's, or 0.
+    """
 
     def __init__(self) -> None:
-        self.given = False
+        self.number = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            heard = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN)
-            self._before = {s: signal.signal(s, self._hear) for s in heard}  # background jobs ignore Ctrl-C
+            known = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+            heard = (s for s in known if signal.getsignal(s) != signal.SIG_IGN)  # as background jobs and nohup do
+            self._before = {s: signal.signal(s, self._hear) for s in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
@@ -108,7 +127,8 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.given:
+        if self.number:
             raise KeyboardInterrupt
-        self.given = True
-        tqdm.write("finishing this step, then saving; press again to stop immediately", file=sys.stderr)
+        self.number = number
+        with contextlib.suppress(OSError):  # not by print: it may have been interrupted; the reader may have ended, too
+            os.write(2, b"\nfinishing this step, then saving; press again to stop immediately\n")

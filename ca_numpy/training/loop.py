@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from ca_numpy.backend import Backend
 from ca_numpy.data import skipped_summary
 from ca_numpy.engine.tensor import Tensor
+from ca_numpy.errors import UserError, quoted
 from ca_numpy.models import BaseGenerator
-from ca_numpy.registry import use_backend
-from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.registry import is_chosen, load_backend, use_backend
+from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
+from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import OnRecord, Progress, StopSignal
 from ca_numpy.training.pictures import draw_curves, draw_photograph, draw_pictures
 from ca_numpy.training.run import Run, resume_run, start_run
@@ -31,7 +34,13 @@ class TrainResult(NamedTuple):
     records: list[dict[str, Any]]
     finished: bool
     skipped: dict[str, str]
-    interrupted: bool = False
+    signal: int = 0
+    """The number of the signal that stopped it."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped the run, such as Ctrl-C."""
+        return self.signal != 0
 
 
 def train(
@@ -51,7 +60,8 @@ def train(
         ca_numpy.train(data="my/pictures", steps=2000, backend="auto")
 
     config       the configuration, `TrainConfig()` by default; its fields may also be given as keyword arguments
-    backend      "numpy", "numba" or another installed backend; "auto" selects the fastest available
+    backend      "numpy", "numba" or another installed backend; "auto" selects the fastest available, or, to resume, the
+                 one before
     out          new folder of the run; by default the next free `runs/001`, `runs/002`, …
     resume       folder of an interrupted run, which continues exactly as if it had not been interrupted
     stop_after, minutes   stop with a checkpoint after this step or time; `resume` continues from there
@@ -60,14 +70,18 @@ def train(
                  resumed from its last checkpoint, it repeats the later records
 
     The folder holds `config.json`, `log.jsonl` (one record per step), `checkpoint.safetensors`,
-    `generator.safetensors`, with `ema` `generator-ema.safetensors`, `pictures/` and `curves.png`. Ctrl-C finishes the
-    step, saves, and stops; a second one stops immediately. Raises UserError for bad input; never overwrites a run.
+    `generator.safetensors`, with `ema` `generator-ema.safetensors`, `generator-best.safetensors` of the lowest ℓ1 in
+    validation, `pictures/` and `curves.png`. Ctrl-C, SIGTERM and SIGHUP finish the step, save, and stop; a second one
+    stops immediately. Raises UserError for bad input, or if another process trains in the folder; never overwrites a
+    run.
     """
-    with use_backend(backend) as plain:
+    if resume is not None and backend == "auto" and not is_chosen():
+        backend = _backend_of(Path(resume))
+    with use_backend(backend) as plain, FolderLock() as lock:
         if resume is not None:
-            run = resume_run(Path(resume), overrides, config=config, out=out)
+            run = resume_run(Path(resume), overrides, config=config, out=out, lock=lock)
         else:
-            run = start_run(config, overrides, out=out)
+            run = start_run(config, overrides, out=out, lock=lock)
         run.log.on_record = on_record
         with (
             use_backend(_name_for_training(plain, run.config.precision)) as device,
@@ -75,6 +89,9 @@ def train(
             StopSignal() as signal,
             run.batches.loader,
         ):
+            run.backend = device.name
+            if run.damage:
+                progress.say(f"goes on from step {run.step}: {run.damage}")
             progress.say(
                 f"{run.system.generator.count():,} parameters on {device.name}; pictures: {run.config.data}; "
                 f"the run is kept in {run.folder}"
@@ -97,8 +114,20 @@ def train(
                 progress.say(f"stopped after step {run.step}: continue with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
-    interrupted = signal.given
-    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped, interrupted)
+    return TrainResult(run.system.generator, run.folder, run.config, run.log.records, finished, skipped, signal.number)
+
+
+def _backend_of(folder: Path) -> str:
+    """The backend and precision that a run was trained with; "auto" if it does not say.
+
+    Raises UserError if it cannot be used here.
+    """
+    name = str(load_checkpoint(folder).state.get("backend") or "auto")
+    try:
+        load_backend(name)
+    except UserError as e:
+        raise UserError(f"the run was trained with {quoted(name)}, but {e}; or choose another --backend") from e
+    return name
 
 
 def _name_for_training(backend: Backend, precision: str) -> str:
@@ -129,7 +158,7 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
             draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
             draw_curves(run.folder / "curves.png", run.log.records, run.validation)
         late = minutes is not None and time.monotonic() - began > 60 * minutes
-        stop = signal.given or late or (stop_after is not None and run.step >= stop_after)
+        stop = signal.number or late or (stop_after is not None and run.step >= stop_after)
         if last or stop or run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS:
             run.save()
             saved = time.monotonic()
@@ -144,8 +173,8 @@ def _step(run: Run, progress: Progress) -> None:
     values: dict[str, Tensor] = {}
     adversarial = run.step >= run.config.pretrain
     if adversarial:
-        for _ in range(run.config.critic_steps):
-            values |= update_critics(run.system, run.config)
+        for drawn in draw(run.system, updates=run.config.critic_steps):
+            values |= update_critics(run.system, run.config, drawn)
     rate = generator_rate(run.config, run.step)
     values |= update_generator(run.system, run.config, rate=rate, adversarial=adversarial)
     for average in run.system.averages.values():
@@ -167,4 +196,5 @@ def _measure(run: Run, progress: Progress) -> None:
         record |= {key.replace("validation", f"validation_{name}"): value for key, value in measured.items()}
     run.refuse_divergence(record)
     run.log.append(record)
+    run.keep_best(record)
     progress.validated(record, averages=averages)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ca_numpy.atomic import write_text
+from ca_numpy.atomic import is_temporary, remove_leftovers, write_text
 from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError, reason
-from ca_numpy.models.io import CHECKPOINT, SHIPPED_NAME, load
+from ca_numpy.models.io import CHECKPOINT, GENERATOR, SHIPPED_NAME, load, save
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import CONFIG, LOG, load_checkpoint, save_checkpoint
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
+from ca_numpy.training.lock import LOCK, WRITER, FolderLock
 from ca_numpy.training.log import Log
 from ca_numpy.training.system import new_system
 from ca_numpy.training.validation import Validation
+
+#: The generator, or its average, of the best validation.
+BEST = "generator-best.safetensors"
 
 
 class Run:
@@ -27,14 +32,18 @@ class Run:
         config.check()
         train_set, held_out = open_split(config.data, validation=config.validation)
         crop_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
-        self.config, self.step = config, 0
+        self.config, self.step, self.backend = config, 0, ""
+        #: The step and ℓ1 of the best validation.
+        self.best: dict[str, float] = {}
         self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng)
         self.system = new_system(config, weight_rng, penalty_rng, self.batches)
         self.validation = Validation(held_out, config)
+        self.damage = ""
 
     def keep_in(self, folder: Path) -> None:
         """Set the run's folder, and create it if necessary."""
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         self.folder, self.log = folder, Log(folder / LOG)
 
     def begin_with(self, path: str) -> None:
@@ -47,28 +56,48 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint. Raises UserError, and keeps the previous one, if training has diverged."""
         self.refuse_divergence({name: float(np.abs(a).max()) for name, a in self.system.arrays().items()})
-        save_checkpoint(self.folder, self.system, {"step": self.step} | self.batches.state(), self.config)
+        state = {"step": self.step, "backend": self.backend} | self.batches.state()
+        save_checkpoint(self.folder, self.system, state | ({"best": self.best} if self.best else {}), self.config)
+
+    def keep_best(self, record: dict[str, float]) -> None:
+        """Write `generator-best.safetensors` if no validation before had a lower ℓ1; of an average, if there is one."""
+        for name, average in self.system.averages.items():
+            l1, generator = record[f"validation_{name}_l1_refined"], average.generator
+            break
+        else:
+            l1, generator = record["validation_l1_refined"], self.system.generator
+        if not self.best or l1 < self.best["l1"]:
+            self.best = {"step": self.step, "l1": l1}
+            save(self.folder / BEST, generator)
 
     def restore(self, arrays: dict[str, Any], state: dict[str, Any]) -> None:
         """Restore a checkpoint, and truncate the log to it."""
         self.system.restore(arrays, state)
         self.batches.restore(state)
-        self.step = state["step"]
+        self.step, self.best = state["step"], state.get("best", {})
         self.log.truncate(before=self.step)
 
     def refuse_divergence(self, record: dict[str, float]) -> None:
         """Raises UserError for values that are not finite, before they are saved."""
         bad = [name for name, value in record.items() if not np.isfinite(value)]
         if bad:
+            arrays = self.system.arrays().items()
+            first = next((f", first in {name}" for name, array in arrays if not np.isfinite(array).all()), "")
             kept = (self.folder / CHECKPOINT).exists()
             past = "the previous checkpoint is kept" if kept else "there is no checkpoint yet"
             raise UserError(
-                f"training diverged at step {self.step} ({bad[0]} not finite; {past}): start again with a smaller rate"
+                f"training diverged at step {self.step} ({bad[0]} not finite{first}; {past}): "
+                "start again with a smaller rate"
             )
 
 
-def start_run(config: TrainConfig | None, overrides: dict[str, Any], *, out: str | PathLike[str] | None) -> Run:
-    """A new run in a new folder. Raises UserError for bad input, before anything is written."""
+def start_run(
+    config: TrainConfig | None, overrides: dict[str, Any], *, out: str | PathLike[str] | None, lock: FolderLock
+) -> Run:
+    """A new run in a new folder, locked. Raises UserError for bad input, before anything is written.
+
+    A folder where a run was stopped before its first checkpoint is taken over.
+    """
     config = with_whole_paths(configured(config or TrainConfig(), overrides))
     if out is not None:
         _refuse_used(Path(out))
@@ -78,6 +107,9 @@ def start_run(config: TrainConfig | None, overrides: dict[str, Any], *, out: str
     folder = Path("runs") if out is None else Path(out)
     try:
         folder = _claimed(folder) if out is None else folder
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.hold(folder)
+        _refuse_used(folder)  # by a process that was faster
         run.keep_in(folder)
         write_text(folder / CONFIG, config.to_json())
     except OSError as e:
@@ -87,10 +119,20 @@ def start_run(config: TrainConfig | None, overrides: dict[str, Any], *, out: str
 
 
 def resume_run(
-    folder: Path, overrides: dict[str, Any], *, config: TrainConfig | None, out: str | PathLike[str] | None
+    folder: Path,
+    overrides: dict[str, Any],
+    *,
+    config: TrainConfig | None,
+    out: str | PathLike[str] | None,
+    lock: FolderLock,
 ) -> Run:
-    """The run in a folder, at its last checkpoint. Raises UserError for options that cannot change."""
-    arrays, state, saved = load_checkpoint(folder)
+    """The run in a folder, locked, at its last intact checkpoint. Raises UserError for options that cannot change.
+
+    A damaged newest checkpoint is moved to `damaged.safetensors`, and `run.damage` says why.
+    """
+    if folder.is_dir():
+        lock.hold(folder)
+    arrays, state, saved, damage = load_checkpoint(folder)
     if out is not None or config is not None:
         raise UserError("a resumed run keeps its folder and configuration: leave out `out` and `config`")
     for name in overrides:
@@ -102,6 +144,9 @@ def resume_run(
         run.restore(arrays, state)
     except (KeyError, OverflowError, TypeError) as e:  # state that this configuration needs, or a generator's numbers
         raise UserError(f"the checkpoint in {str(folder)!r} is damaged ({reason(e)}): use another one") from e
+    run.damage = damage
+    if damage and (folder / CHECKPOINT).exists():
+        os.replace(folder / CHECKPOINT, folder / "damaged.safetensors")
     return run
 
 
@@ -118,8 +163,17 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
 def _refuse_used(folder: Path) -> None:
     if (folder / CHECKPOINT).exists():
         raise UserError(f"{str(folder)!r} already holds a run: give another folder, or continue with --resume {folder}")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and _only_begun(folder)):
         raise UserError(f"{str(folder)!r} is not empty: a run needs its own folder, give another with --out")
+
+
+def _only_begun(folder: Path) -> bool:
+    """Whether the folder has nothing, or what a run writes before its first checkpoint."""
+    known = {LOCK, WRITER, CONFIG, LOG, "pictures", GENERATOR}
+    others = {path.name for path in folder.iterdir() if not is_temporary(path)} - known
+    averages = {name for name in others if name.startswith("generator-") and name.endswith(".safetensors")}
+    pictures = folder / "pictures"
+    return others == averages and not (pictures.is_dir() and any(pictures.iterdir()))
 
 
 def _claimed(parent: Path) -> Path:

@@ -99,7 +99,7 @@ def _step_reached(part: Path, config: TrainConfig) -> int | None:
     """The step of this stage's checkpoint, or None. Raises UserError if the checkpoint has other options."""
     if not (part / CHECKPOINT).is_file():
         return None
-    _, state, saved = load_checkpoint(part)
+    _, state, saved, _ = load_checkpoint(part)
     if dataclasses.replace(saved, **{field: getattr(config, field) for field in RESUMABLE}) != config:
         raise UserError(f"{str(part)!r} was trained with other options: give another folder with --out")
     return int(state["step"])

@@ -110,7 +110,7 @@ def write(
         raise UserError(f"{path}: weights are written as .safetensors; use that suffix")
     chunks = _chunks(path, {name: np.asarray(array) for name, array in arrays.items()}, dict(metadata or {}))
     try:
-        with replacing(path) as temporary, temporary.open("xb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()

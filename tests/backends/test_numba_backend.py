@@ -51,9 +51,9 @@ def test_elementwise_kernels_reach_the_last_number_of_the_last_block(size: int, 
     x, y, v = rng.standard_normal((3, size)).astype(np.float32)
     calls: dict[str, Any] = {
         "elu": lambda on, to: on.elu(to(x)),
-        "elu_slope": lambda on, to: on.elu_slope(to(x)),
+        "elu_vjp": lambda on, to: on.elu_vjp(to(y), to(x)),
         "leaky_relu": lambda on, to: on.leaky_relu(to(x), alpha=0.2),
-        "leaky_relu_slope": lambda on, to: on.leaky_relu_slope(to(x), alpha=0.2),
+        "leaky_relu_vjp": lambda on, to: on.leaky_relu_vjp(to(y), to(x), alpha=0.2),
         "mul": lambda on, to: on.mul(to(x), to(y)),
         "adam": lambda on, to: on.adam(to(x), to(y), to(y), to(v * v), rate=0.1, beta1=0.5, beta2=0.9, eps=1e-8),
     }

@@ -1,4 +1,5 @@
-"""Instructions per tensor-core instruction in the main loops of the GPU's convolutions, from machine code.
+"""Instructions of the GPU's main loops, from machine code: per tensor-core instruction of the convolutions, and per
+number of the attention's sums along diagonals.
 
     python tests/benchmarks/instructions.py [--only TF32] [--nvdisasm PATH]
 
@@ -28,8 +29,12 @@ ARCHITECTURES = ("sm_80", "sm_90")
 
 
 class Loop(NamedTuple):
+    """Instructions of a loop, and how many of them multiply matrices, load from memory, and store there."""
+
     instructions: int
     products: int
+    loads: int
+    stores: int
 
 
 def main() -> None:
@@ -46,13 +51,25 @@ def main() -> None:
         if "Tensor" not in expression or options.only not in expression:
             continue
         for architecture in ARCHITECTURES:
-            compiled = nvrtc.compile_to_cubin(
-                source("conv.cu"), name="conv.cu", expressions=[expression], architecture=architecture, include=FOLDER
-            )
-            loop = main_loop(disassembled(compiled.cubin, options.nvdisasm))
-            (usage,) = compiled.usage.values()
+            found, registers = loops("conv.cu", expression, architecture, options.nvdisasm)
+            loop = main_loop(found)
             print(f"| {expression} | {architecture} | {loop.instructions} | {loop.products} | "
-                  f"{loop.instructions / loop.products:.1f} | {usage.registers} |", flush=True)  # fmt: skip
+                  f"{loop.instructions / loop.products:.1f} | {registers} |", flush=True)  # fmt: skip
+    print("\n| terms of a sum | GPU | instructions per number | registers |\n|---|---|---|---|")
+    for architecture in ARCHITECTURES:
+        found, registers = loops("attention.cu", "diagonal_sums<float>", architecture, options.nvdisasm)
+        for terms in (9, 4):
+            each = min(x.instructions / x.stores for x in found if x.stores and x.loads == terms * x.stores)
+            print(f"| {terms} | {architecture} | {each:.1f} | {registers} |")
+
+
+def loops(file: str, expression: str, architecture: str, nvdisasm: str) -> tuple[list[Loop], int]:
+    """The loops of a kernel, and its registers."""
+    compiled = nvrtc.compile_to_cubin(
+        source(file), name=file, expressions=[expression], architecture=architecture, include=FOLDER
+    )
+    (usage,) = compiled.usage.values()
+    return loops_in(disassembled(compiled.cubin, nvdisasm)), usage.registers
 
 
 def disassembled(cubin: bytes, nvdisasm: str) -> str:
@@ -62,8 +79,13 @@ def disassembled(cubin: bytes, nvdisasm: str) -> str:
         return subprocess.run([nvdisasm, "-c", file.name], capture_output=True, text=True, check=True).stdout
 
 
-def main_loop(text: str) -> Loop:
+def main_loop(loops: list[Loop]) -> Loop:
     """The innermost loop with the most products."""
+    most = max(loop.products for loop in loops)
+    return min(loop for loop in loops if loop.products == most)
+
+
+def loops_in(text: str) -> list[Loop]:
     labels: dict[str, int] = {}
     code: list[str] = []
     loops: list[Loop] = []
@@ -75,9 +97,8 @@ def main_loop(text: str) -> Loop:
             jump = re.search(r"\bBRA\b.*\(?(\.L_\w+)", instruction[1])
             if jump and jump[1] in labels:
                 body = code[labels[jump[1]] :]
-                loops.append(Loop(len(body), sum("HMMA" in i for i in body)))
-    most = max(loop.products for loop in loops)
-    return min(loop for loop in loops if loop.products == most)
+                loops.append(Loop(len(body), *(sum(what in i for i in body) for what in ("HMMA", "LDG", "STG"))))
+    return loops
 
 
 if __name__ == "__main__":

@@ -124,6 +124,18 @@ def test_a_tiff_of_many_channels_or_of_pixels_it_cannot_hold_is_refused(tmp_path
         read_photo(tmp_path / "b.tif")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiles_much_larger_than_the_picture_are_refused(tmp_path, dtype):
+    samples = np.arange(64, dtype=dtype).reshape(8, 8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, compression="zlib", tile=(256, 256))
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").samples[..., 0], samples)
+    data = (tmp_path / "a.tif").read_bytes()
+    at = data.index(struct.pack("<H", 322)) + 8
+    (tmp_path / "a.tif").write_bytes(data[:at] + struct.pack("<I", 2**32 - 1) + data[at + 4 :])
+    with pytest.raises(UserError, match="its tiles have 4294967295"):
+        read_photo(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("compression", ["tiff_deflate", "tiff_lzw"])
 def test_decoders_say_nothing_beside_the_one_line(tmp_path, capfd, compression):
     path = tmp_path / "a\x1b[31m.tif"

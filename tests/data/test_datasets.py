@@ -1,5 +1,6 @@
 """Sources of pictures: which files count, what they are called, and how they are divided."""
 
+import contextlib
 import importlib.util
 import socket
 import sys
@@ -22,6 +23,8 @@ from ca_numpy.data import (
     to_float,
     to_uint8,
 )
+from ca_numpy.data.images import load_pixels
+from ca_numpy.data.sources import open_dataset, resolved
 from ca_numpy.data.textures import KINDS
 from ca_numpy.errors import UserError
 
@@ -287,3 +290,15 @@ def test_a_split_needs_a_fraction_and_pictures():
             split(of_names("a", "b"), validation=wrong)
     with pytest.raises(UserError, match="empty"):
         split(Subset(of_names("a"), []), validation=0.5)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "n" * 5000, "loop", "celeba:loop", "dtd:a\0b"])
+def test_names_that_no_folder_can_have_are_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for use in (open_dataset, load_pixels):
+        with pytest.raises(UserError) as caught:
+            use(name)
+        assert str(caught.value).isprintable()
+    with contextlib.suppress(UserError):
+        assert resolved(name).endswith(("loop", name))  # which opens nothing

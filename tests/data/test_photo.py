@@ -118,6 +118,63 @@ def test_known_samples_are_those_of_the_file_whatever_the_mode_the_size_and_the_
                     assert old.format == new.format
 
 
+#: How a hole is given: the mask's array in its file, or None, and the options. `source` is H W 3, uint8.
+MASKS = {
+    "0 and 255": lambda hole, source: (hole * np.uint8(255), {}),
+    "0 and 1": lambda hole, source: (hole.astype(np.uint8), {}),
+    "16 bits": lambda hole, source: (hole * np.uint16(65535), {}),
+    "black and white": lambda hole, source: (hole, {}),
+    "inverted": lambda hole, source: (~hole * np.uint8(255), {"invert": True}),
+    "erased": lambda hole, source: (np.dstack([source, ~hole * np.uint8(255)]), {"mask_kind": "transparent"}),
+    "painted": lambda hole, source: (np.dstack([source * 0 + 200, hole * np.uint8(255)]), {"mask_kind": "paint"}),
+    "difference": lambda hole, source: (
+        np.where(hole[..., None], source ^ 255, source), {"mask_kind": "difference"},
+    ),
+    "boxes": lambda hole, source: (
+        None, {"boxes": [(int(x), int(y), 1, 1) for y, x in zip(*np.nonzero(hole), strict=True)]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+@pytest.mark.parametrize("kind", MASKS)
+def test_known_samples_and_notes_survive_whatever_marks_the_hole(tmp_path, suffix, mode, kind):
+    if (kind, mode) == ("difference", "RGBA"):
+        pytest.skip("the copy has no transparency to compare")
+    profile = {"icc_profile": wide_profile()}
+    notes = {"exif": exif().tobytes()} if suffix != ".tif" else {}
+    for size in SIZES:
+        source = samples_of(mode, size)
+        colours = source[..., :3] & np.uint8(0x7F)
+        if kind == "difference":
+            source = colours.copy()
+        write(tmp_path / f"in{suffix}", mode, source, **profile, **notes)
+        for hole in holes(size)[:3]:
+            drawn, options = MASKS[kind](hole, colours)
+            mask = None if drawn is None else tmp_path / "mask.png"
+            if drawn is not None:
+                write(tmp_path / "mask.png", "", drawn, **(profile if kind == "difference" else {}))
+            photo = inpaint_photo(tmp_path / f"in{suffix}", mask, method="mean", **options)
+            assert photo.lost + photo.save(tmp_path / f"out{suffix}") == ()
+            np.testing.assert_array_equal(raw(tmp_path / f"out{suffix}")[~hole], source[~hole])
+            with Image.open(tmp_path / f"in{suffix}") as old, Image.open(tmp_path / f"out{suffix}") as new:
+                assert (new.mode, new.size, new.format) == (old.mode, old.size, old.format)
+                assert new.info["icc_profile"] == wide_profile()
+                assert suffix == ".tif" or new.getexif()[0x010F] == "a camera"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_picture_of_one_pixel_has_no_known_one_to_fill_from(tmp_path, suffix):
+    write(tmp_path / f"in{suffix}", "RGB", samples_of("RGB", (1, 1)))
+    with one_line("all hole"):
+        inpaint_photo(tmp_path / f"in{suffix}", np.ones((1, 1), bool), method="mean")
+    with one_line("no hole"):
+        inpaint_photo(tmp_path / f"in{suffix}", np.zeros((1, 1), bool), method="mean")
+    assert read_photo(tmp_path / f"in{suffix}").save(tmp_path / f"out{suffix}") == ()
+    np.testing.assert_array_equal(raw(tmp_path / f"out{suffix}"), raw(tmp_path / f"in{suffix}"))
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "L16", "RGB16", "RGBA16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_a_profile_that_networks_do_not_know_is_kept_and_the_colours_too(tmp_path, suffix, mode):

@@ -201,6 +201,8 @@ def test_a_window_of_a_picture_that_its_set_resizes_is_told_of_the_file() -> Non
         ('"photograph": "astronaut"', '"file": "."', "not a file"),
         ('"photograph": "astronaut"', '"file": "\\u001b[31m\\u202e"', r"\\x1b\[31m\\u202e"),
         ('"photograph": "astronaut"', '"file": "a\\u0000b"', "no file"),
+        ('"photograph": "astronaut"', '"file": "loop/a.png"', "cannot read"),
+        ('"photograph": "astronaut"', '"file": "' + "n" * 300 + '"', "cannot read"),
         ('"photograph": "astronaut"', '"texture": "stripes-999999999999"', "no texture"),
         ('"photograph": "astronaut"', '"photograph": "astronaut", "texture": "x"', "not one of"),
         ('"box": [8, 8, 16, 16]', '"box": [-8, 8, 16, 16]', r"hole\.box"),
@@ -214,6 +216,7 @@ def test_a_window_of_a_picture_that_its_set_resizes_is_told_of_the_file() -> Non
 )  # fmt: skip
 def test_a_hostile_list_is_refused_in_one_line_at_once(tmp_path, old, new, told):
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
     make_pairs(Photographs(), size=32, count=1).save(tmp_path / "list.json")
     with pytest.raises(UserError, match=told) as caught:
         load_pairs(edited(tmp_path / "list.json", old, new)).read()

@@ -1,5 +1,6 @@
 """Many pictures: pairs by name, bad files named at the end, results never lost, doubled or overwritten."""
 
+import contextlib
 import json
 import os
 import signal
@@ -141,41 +142,64 @@ def test_folders_that_cannot_be_right_are_refused(place):
             inpaint_folder(place / images, place / "masks", place / out)
 
 
-def test_killed_at_random_moments_and_run_again_it_is_complete(place):
-    for n in range(40):
+#: Pictures and kills: more with HYPOTHESIS_PROFILE=intense.
+PICTURES, KILLS = (200, 20) if os.environ.get("HYPOTHESIS_PROFILE") == "intense" else (40, 3)
+
+
+def test_killed_at_random_moments_and_run_again_it_is_complete_and_nothing_is_done_twice(place):
+    for n in range(PICTURES - 3):
         Image.fromarray(picture(100 + n)).save(place / "pictures" / f"p{n}.png")
-    fill_all = [
-        sys.executable,
-        "-m",
-        "ca_numpy",
-        "inpaint",
-        "pictures",
-        "masks/a.png",
-        "--out",
-        "out",
-        "--method",
-        "mean",
-    ]
-    rng, kills = np.random.default_rng(0), 0
-    while kills < 4:
-        process = subprocess.Popen(fill_all, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = ["pictures", "masks/a.png", "--out", "out", "--method", "mean"]
+    command = [sys.executable, "-m", "ca_numpy", "inpaint", *options]
+    rng, seen = np.random.default_rng(0), dict[str, tuple[int, int]]()
+
+    def kept():
+        """Files and when they were written: those that were there before are as they were."""
+        files = [path for path in (place / "out").rglob("*") if path.is_file() and not path.name.startswith(".")]
+        now = {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+        assert seen.items() <= now.items()
+        for path in files:
+            with Image.open(path) as image:
+                image.load()  # whole
+        return now
+
+    (place / "out").mkdir()
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        wanted = len(seen) + int(rng.integers(1, 2 + PICTURES // KILLS // 2))
         deadline = time.monotonic() + 60
-        before = len(results(place)) if (place / "out").exists() else 0
-        wanted = before + int(rng.integers(1, 8))
-        while process.poll() is None and time.monotonic() < deadline:
-            if (place / "out").exists() and len(list((place / "out").rglob("*.*"))) >= min(wanted, 42):
-                break
-        process.send_signal(signal.SIGKILL)
+        while process.poll() is None and time.monotonic() < deadline and len(list((place / "out").iterdir())) < wanted:
+            pass
+        time.sleep(float(rng.uniform(0, 0.01)))
+        with contextlib.suppress(ProcessLookupError):  # it was done already
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        kills += 1
-    done = subprocess.run(fill_all, cwd=place, capture_output=True, text=True, timeout=300, check=True)
-    assert "0 failed" in done.stdout
-    complete = {name: content for name, content in results(place).items() if not os.path.basename(name).startswith(".")}
-    assert len(complete) == 43
-    again = inpaint_folder(place / "pictures", place / "masks" / "a.png", place / "once", method="mean")
-    assert len(again.filled) == 43
-    for name, content in complete.items():
+        seen = kept()
+    (place / "out" / f".{'0' * 32}.tmp").write_bytes(b"what a killed process was writing")
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=True)
+    assert f"{PICTURES - len(seen)} filled, {len(seen)} there before, 0 failed" in done.stdout
+    assert len(kept()) == PICTURES
+    assert len(results(place)) == PICTURES, "leftovers are removed"
+    inpaint_folder(place / "pictures", place / "masks" / "a.png", place / "once", method="mean")
+    for name, content in results(place).items():
         assert (place / "once" / name).read_bytes() == content
+
+
+def test_what_is_there_is_recognised_without_decoding_its_picture(place, monkeypatch):
+    Image.fromarray(picture(3).astype(np.float32)[..., 0] / 255).save(place / "pictures" / "float.tif")
+    Image.fromarray(HOLE).save(place / "masks" / "float.png")
+    assert not fill(place).failed
+    for module in ("data.photo", "filling.folders"):
+        monkeypatch.setattr(f"ca_numpy.{module}.read_photo", None)
+    report = fill(place)
+    assert report.there == {
+        "a.png": "a.png",
+        "float.tif": "float.tif",
+        "sub/b.jpg": "sub/b.png",
+        "sub/c.tif": "sub/c.tif",
+    }
 
 
 def test_one_picture_is_not_overwritten_either(place, capsys):

@@ -2,6 +2,7 @@
 
     python tests/hostile/hunt.py                    20,000 mutants, in as many processes as there are cores
     python tests/hostile/hunt.py 500 png            500 mutants of the kinds whose names hold "png"
+    python tests/hostile/hunt.py 500 . 10000        500 others, of seeds from 10000 on
     python tests/hostile/hunt.py --repeat rgb.png 7    one mutant again, in this process, with its traceback
 
 A mutant ends well as a result that is sound (the readers in `mutants.py` check it) or a UserError of one line. It ends
@@ -15,17 +16,20 @@ import contextlib
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
 HERE = Path(__file__).parent
-TIME, MEMORY = 10.0, 2 << 30
-READY = "ready"
+#: Limits of a mutant, in seconds of the processor and bytes; and how long to wait for one that does nothing.
+TIME, MEMORY = 10, 2 << 30
+WAIT = 300.0
 
 
 # ---- The process that reads ----------------------------------------------------------------------------------
@@ -57,7 +61,6 @@ def work(folder: Path) -> None:
             sound[kind] = (place / kind).read_bytes()
             with contextlib.suppress(UserError):  # a mask may be read as another kind
                 mutants.KINDS[kind].read(place / kind, np.random.default_rng(0))  # imports what it needs
-            (folder / "ready" / kind).touch()
         path = folder / kind.replace(".", "-") / kind
         data, rng = mutants.mutant(kind, int(seed), sound[kind])
         path.write_bytes(data)
@@ -67,6 +70,7 @@ def work(folder: Path) -> None:
         used = int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
         if used:
             resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, -1))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + TIME + 1, -1))  # then the system ends it
         try:
             mutants.KINDS[kind].read(path, rng)
             answer = "result"
@@ -78,8 +82,8 @@ def work(folder: Path) -> None:
             last = traceback.extract_tb(error.__traceback__)[-3:]
             where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(last))
             answer = f"{type(error).__name__}: {error!s:.200} at {where}"
-        if used:
-            resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))
         if forbidden:
             answer = f"tried {forbidden[0]}"
         elif os.fstat(2).st_size != before:
@@ -110,12 +114,11 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "ready").mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, kind: str, seed: int) -> str:
         """What became of the mutant."""
-        first = not (self.folder / "ready" / kind).exists()
         if self.process is None:
             path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
             environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -123,7 +126,6 @@ class Reader:
                 [sys.executable, str(HERE / "hunt.py"), "--work", str(self.folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
             )  # fmt: skip
-            first = True
         process = self.process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -134,12 +136,14 @@ class Reader:
             process.stdin.write(f"{kind} {seed}\n")
             process.stdin.flush()
         try:
-            answer = lines.get(timeout=TIME + 120 * first).rstrip("\n")
+            answer = lines.get(timeout=WAIT).rstrip("\n")
         except queue.Empty:
-            answer = f"took more than {TIME:.0f} s"
+            answer = "waited for ever"
         if not answer:
-            answer = f"ended the process ({process.wait()})"
-        if process.poll() is not None or answer.startswith("took"):
+            code = process.wait()
+            last = (self.folder / "stderr").read_bytes()[-1500:] if (self.folder / "stderr").exists() else b""
+            answer = f"took more than {TIME} s" if code == -signal.SIGXCPU else f"ended the process ({code}): {last!r}"
+        if process.poll() is not None or answer.startswith("waited"):
             self.close()
         return answer
 
@@ -153,7 +157,7 @@ class Reader:
                         pipe.close()
             self.process = None
             shutil.rmtree(self.folder)
-            (self.folder / "ready").mkdir(parents=True)
+            self.folder.mkdir()
 
 
 def _line(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
@@ -190,6 +194,8 @@ def hunt(
                     if not good:
                         bad[kind, seed] = answer
                         print(f"{kind} {seed}: {answer}", flush=True)
+                    if counts.total() % 1000 == 0:
+                        print(dict(counts), flush=True)
         except queue.Empty:
             pass
         finally:
@@ -224,7 +230,7 @@ def main(args: list[str]) -> int:
         return 0
     count = int(args[0]) if args else 20_000
     kinds = {name: kind.share for name, kind in mutants.KINDS.items() if all(word in name for word in args[1:2])}
-    counts, bad = hunt(count, workers=cores(), kinds=kinds)
+    counts, bad = hunt(count, workers=cores(), kinds=kinds, first=int(args[2]) if len(args) > 2 else 0)
     print(dict(counts))
     return 1 if bad else 0
 

@@ -221,9 +221,6 @@ def picture(channels: int = 3, dtype: Any = np.uint8) -> Any:
     return np.squeeze((smooth.clip(0, 255) * scale).astype(dtype))
 
 
-FRAMES = [Image.fromarray(picture() // 2), Image.fromarray(picture() // 3)]
-
-
 def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Path], object]:
     """Writes a picture by Pillow, with EXIF, profile and text where the format has them."""
 
@@ -239,6 +236,8 @@ def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Path], obje
             exif[0x0112], exif[0x010E] = 6, "a picture"
             options["exif"] = exif
             options["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        if "save_all" in options:  # which leaves marks on the frames
+            options["append_images"] = [Image.fromarray(picture() // n) for n in (2, 3)]
         image.save(path, kind, **options)
 
     return write
@@ -267,7 +266,10 @@ def read_picture(path: Path, rng: Rng) -> None:
     if height * width < 10**6:
         box = (0, 0, max(width // 2, 1), height)
         filled = inpaint_photo(photo, None, boxes=[box], method="mean")
-        filled.save(path.with_name(f"filled{photo.suffix}"))
+        suffix = (
+            photo.suffix if rng.random() < 0.5 else str(rng.choice([".png", ".jpg", ".tif", ".webp", ".bmp", ".ppm"]))
+        )
+        filled.save(path.with_name(f"filled{suffix}"))
 
 
 def read_mask(path: Path, rng: Rng) -> None:
@@ -365,7 +367,7 @@ def read_metadata(name: str) -> Callable[[Path, Rng], object]:
         metadata = weights.read_metadata(source / CHECKPOINT)
         metadata.pop("sha256", None)
         weights.write(copy / CHECKPOINT, weights.read(source / CHECKPOINT), metadata=metadata | {name: text})
-        _, _, config = load_checkpoint(copy)
+        config = load_checkpoint(copy).config
         if not config.data.startswith(str(path.parent)):
             return  # another folder, which is read as pictures
         run = resume_run(copy, {}, config=None, out=None)
@@ -440,11 +442,11 @@ KINDS: dict[str, Kind] = {
         palette_gif=saved("GIF", "P"), rgb_bmp=saved("BMP"), rgb_ppm=saved("PPM"), rgb_jp2=saved("JPEG2000"),
         rgb_ico=saved("ICO", "RGBA"), rgb_tga=saved("TGA", compression="tga_rle"),
         rgb_sgi=saved("SGI"), rgb_pcx=saved("PCX"),
-        moving_gif=saved("GIF", "P", save_all=True, append_images=FRAMES),
-        moving_png=saved("PNG", save_all=True, append_images=FRAMES),
-        moving_webp=saved("WEBP", save_all=True, append_images=FRAMES),
-        pages_tif=saved("TIFF", save_all=True, append_images=FRAMES),
-        two_mpo=saved("MPO", save_all=True, append_images=FRAMES),
+        moving_gif=saved("GIF", "P", save_all=True),
+        moving_png=saved("PNG", save_all=True),
+        moving_webp=saved("WEBP", save_all=True),
+        pages_tif=saved("TIFF", save_all=True),
+        two_mpo=saved("MPO", save_all=True),
         big_tif=tiff(np.uint16, 3, bigtiff=True), other_tif=tiff(np.uint16, 3, byteorder=">"),
         half_tif=tiff(np.float16, 1), long_tif=tiff(np.int32, 1), cielab_tif=saved("TIFF", "LAB"),
     ),

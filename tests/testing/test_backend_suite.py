@@ -146,7 +146,7 @@ MISTAKES: dict[str, tuple[str, Any, Check, str]] = {
         "gives int64",
     ),
     "an adjoint that is none": ("fold", lambda self, g, **p: right.fold(g, **p) * 1.0001, adjoints, "not an adjoint"),
-    "a slope": ("elu_slope", lambda self, y: np.ones_like(y), derivatives, "order 1"),
+    "a slope": ("elu_vjp", lambda self, g, y: g * np.ones_like(y), derivatives, "order 1"),
     "a second slope": ("not_positive", lambda self, y: np.zeros_like(y), derivatives, "order 2"),
     "a fused kernel": (
         "conv_bias_elu",

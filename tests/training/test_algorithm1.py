@@ -14,7 +14,7 @@ from vgg_cases import draw_vgg
 
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.training import TrainConfig, train
-from ca_numpy.training.algorithm1 import update_critics, update_generator
+from ca_numpy.training.algorithm1 import Drawn, draw, update_critics, update_generator
 from ca_numpy.training.system import System
 
 TINY = TrainConfig(
@@ -69,6 +69,16 @@ def test_every_update_draws_a_batch_of_its_own() -> None:
     images, masks = ([batch[i] for batch in drawn] for i in range(2))
     for different in (images, masks):
         assert not any(np.array_equal(different[i], different[i - 1]) for i in range(3))
+
+
+def test_the_generator_predicts_for_five_updates_of_the_critics_as_for_each_alone() -> None:
+    system, alone = draw_system(TINY)[0], draw_system(TINY)[0]
+    for drawn in draw(system, updates=5):
+        ((images, masks, fake, boxes),) = draw(alone)
+        assert np.array_equal(drawn.images.numpy(), images.numpy())
+        assert np.array_equal(drawn.masks.numpy(), masks.numpy())
+        np.testing.assert_allclose(drawn.fake.numpy(), fake.numpy(), rtol=0, atol=1e-6)
+        assert drawn.boxes == boxes
 
 
 def test_the_directions_of_the_texture_loss_are_a_stream_of_their_own() -> None:
@@ -137,7 +147,7 @@ def test_the_loop_is_five_updates_of_the_critics_and_one_of_the_generator(
     loop = importlib.import_module("ca_numpy.training.loop")
     calls = ""
 
-    def critics(system: System, config: TrainConfig) -> dict[str, Tensor]:
+    def critics(system: System, config: TrainConfig, drawn: Drawn) -> dict[str, Tensor]:
         nonlocal calls
         calls += "D"
         return {}

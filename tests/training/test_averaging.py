@@ -115,6 +115,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(
         data=str(folder), width=2, critic_width=2, size=16, box=8, max_shrink=1, batch=1, steps=STEPS, pretrain=2,
         critic_steps=1, validate_every=2, pictures_every=100, checkpoint_every=100, rate=1e-2, ema=DECAY,
+        checkpoints=1,
     )  # fmt: skip
 
 

@@ -176,6 +176,14 @@ class Seen:
             trained = train(self.config, out=self.folder, backend="numpy", quiet=True)
         return Deeds("".join(updates), rates, measured, drawn, saved, trained.generator)
 
+    @cached_property
+    def keeps(self) -> int:
+        """How many of ten checkpoints are kept."""
+        self.run.keep_in(self.folder)
+        for self.run.step in range(10):
+            self.run.save()
+        return len(list(self.folder.glob("checkpoint*.safetensors")))
+
     def is_refused(self, message: str) -> bool:
         try:
             return not self.deeds
@@ -274,6 +282,7 @@ ROWS = {
     "validate_every": Row(2, lambda s: s.deeds.measured == [0, 2, 4]),
     "pictures_every": Row(2, lambda s: s.deeds.drawn == [2, 4]),
     "checkpoint_every": Row(2, lambda s: s.deeds.saved == [0, 2, 4]),
+    "checkpoints": Row(3, lambda s: s.keeps == 3),
 }  # fmt: skip
 
 

@@ -18,7 +18,8 @@ CONFIG = json.loads(TINY.to_json())
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return train(TINY, out=tmp_path_factory.mktemp("runs") / "run", backend="numpy", quiet=True, stop_after=1).folder
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return train(TINY, out=folder, backend="numpy", quiet=True, stop_after=1, checkpoints=1).folder
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_ctrl_c_in_the_last_step_of_a_stage_stops_before_the_next(tiny, tmp_path
     from ca_numpy.training import stages
 
     def interrupted(*args, **options):
-        return trained(*args, **options)._replace(interrupted=True)
+        return trained(*args, **options)._replace(signal=2)
 
     trained = stages.train
     with monkeypatch.context() as patch:

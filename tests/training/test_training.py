@@ -280,7 +280,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, name):
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(whole_run, tmp_path):
-    arrays, _, _ = load_checkpoint(whole_run.folder)
+    arrays, *_ = load_checkpoint(whole_run.folder)
 
     narrow = {name: a for name, a in arrays.items() if "pmconv5" not in name}
     weights.write(tmp_path / "checkpoint.safetensors", narrow, metadata=weights.read_metadata(
@@ -311,7 +311,7 @@ def test_divergence_is_reported_and_the_last_checkpoint_kept(tmp_path):
         assert "NaN" not in line
         assert "Infinity" not in line
     if (tmp_path / "run" / "checkpoint.safetensors").exists():  # then what it holds is finite
-        arrays, _, _ = load_checkpoint(tmp_path / "run")
+        arrays, *_ = load_checkpoint(tmp_path / "run")
         assert all(np.isfinite(a).all() for a in arrays.values())
 
 

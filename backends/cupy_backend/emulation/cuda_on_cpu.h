@@ -28,6 +28,7 @@
 #define __shared__ static
 #define __constant__ static const
 #define __launch_bounds__(...)
+#define __builtin_assume(...)
 
 using std::exp;
 using std::fabs;

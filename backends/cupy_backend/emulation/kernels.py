@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ca_numpy.backend import wall_clock
 from ca_numpy.errors import UserError
@@ -26,6 +27,8 @@ from .arrays import ndarray
 
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas")
+#: Free memory of the device that is emulated.
+MEMORY = 16 << 30
 _one_at_a_time = threading.Lock()
 
 
@@ -54,14 +57,19 @@ class EmulatedKernels:
         if failed:
             raise RuntimeError(f"{expression} in {file}: threads of a block wait at a barrier that others never reach")
 
+    def product(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
+        factors = (a._memory, b._memory)
+        product = np.matmul(*map(_rounded, factors) if tf32 else factors)
+        out._memory[...] = out._memory + product if add else product
+
     def address(self, x: Any) -> int:
         return int(x.data.ptr)
 
     def describe(self) -> str:
         return f"the GPU's kernels on one core of the CPU, compiled by {Path(self._compiler).name}: for study and tests"
 
-    def memory(self) -> None:
-        return None
+    def memory(self) -> int:
+        return MEMORY
 
     def release_memory(self) -> None:
         """There is no cached memory."""
@@ -87,6 +95,12 @@ extern "C" int launch(int which, const unsigned* sizes, unsigned order, void** a
 """
         included = HEADER.read_text(encoding="utf-8"), digest(), source(file, folder=self.folder)
         return ctypes.CDLL(str(compiled(self._compiler, text, included)))
+
+
+def _rounded(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Numbers rounded to TF32's 10 bits of fraction."""
+    rounded = ((x.view(np.uint32) + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(x), rounded, x)
 
 
 def _boxed(a: Any) -> Any:

@@ -13,6 +13,7 @@ __device__ long long index_step() { return (long long)gridDim.x * blockDim.x; }
 // x where x > 0, else eˣ − 1, by expm1 to avoid cancellation near 0.
 __device__ float elu_of(float x) { return x > 0 ? x : expm1f(x); }
 __device__ double elu_of(double x) { return x > 0 ? x : expm1(x); }
+template <class T> __device__ T leaky_relu_of(T x, T alpha) { return x > 0 ? x : alpha * x; }
 
 // Sum and maximum over the lanes of a warp, in a fixed order; every lane gets the result.
 template <class T> __device__ T warp_sum(T x) {

@@ -16,8 +16,8 @@
 
 template <class T> struct Patches {
     const T* x;
-    const int* taps;  // dy, dx of each
-    int number_of_taps, height, width, channels, rows, columns, stride, pixels;
+    const int* taps;  // dy, dx of each; those in use are before `end`
+    int end, height, width, channels, rows, columns, stride, pixels;
 
     struct Pixel { int top, y, x; };  // of the output's pixel m: rows of the images before, and the pixel of x at tap (0, 0)
 
@@ -53,11 +53,11 @@ template <class Tile, int VECTOR> struct PatchRows {
     const T* base;
     T numbers[Mine::SLOTS][VECTOR];
 
-    __device__ PatchRows(const Patches<T>& p, int row0)
+    __device__ PatchRows(const Patches<T>& p, int row0, int first_tap)
         : p(p), first(p.pixel(row0 + Mine::outer(0))), jump(p.pixel(Mine::JUMP)), left(p.pixels - row0 - Mine::outer(0)),
-          tap(Mine::inner() / p.channels), channel(Mine::inner() % p.channels) {}
+          tap(first_tap + Mine::inner() / p.channels), channel(Mine::inner() % p.channels) {}
     __device__ int turn() {
-        const bool any = tap < p.number_of_taps;
+        const bool any = tap < p.end;
         const int dy = any ? p.taps[2 * tap] : 0, dx = any ? p.taps[2 * tap + 1] : 0;
         auto here = first;
         here.y += dy, here.x += dx;
@@ -105,7 +105,7 @@ template <class Tile, int VECTOR> struct PatchColumns {
     __device__ PatchColumns(const Patches<T>& p, int row0, int first, int last)
         : p(p), jump(p.pixel(Mine::JUMP)), here(p.pixel(first + Mine::outer(0))) {
         const int row = row0 + Mine::inner(), tap = row / p.channels;
-        const bool any = tap < p.number_of_taps;
+        const bool any = tap < p.end;
         dy = any ? p.taps[2 * tap] : 0, dx = any ? p.taps[2 * tap + 1] : 0, channel = row % p.channels;
         here.y += dy, here.x += dx, left = any ? last - first - Mine::outer(0) : 0;
     }
@@ -127,31 +127,38 @@ template <class Tile, int VECTOR> struct PatchColumns {
     }
 };
 
-// Writes y[n, i·step + row0, j·step + column0, k]: all of y at step 1, one phase of it at step s. With `activate`, after
-// bias and ELU.
+// Phase z = blockIdx.z of y: y[n, i·step + z / step, j·step + z % step, k], so all of y at step 1. Its taps are those from
+// starts[z] to starts[z + 1] − 1, and w begins with those of phase 0. Where a phase has fewer rows or columns than `rows`
+// and `columns`, the rest is not written. With an activation, after bias: 1 is ELU, 2 leaky ReLU with slope alpha.
 template <class Tile, int VECTOR_X, int VECTOR_W>
-__global__ void __launch_bounds__(THREADS) convolve(
+__global__ void __launch_bounds__(THREADS, VECTOR_X == 4 && VECTOR_W == 4 ? Tile::BLOCKS : 0) convolve(
     const typename Tile::Number* x, const typename Tile::Number* w, const typename Tile::Number* bias,
-    typename Tile::Number* y, const int* taps, int number_of_taps, int images, int height, int width, int channels,
-    int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int row0, int column0, int activate) {
+    typename Tile::Number* y, const int* taps, const int* starts, int images, int height, int width, int channels,
+    int rows, int columns, int stride, int kernels, int y_height, int y_width, int step, int activation,
+    typename Tile::Number alpha) {
     using T = typename Tile::Number;
-    const int pixels = images * rows * columns, depth = number_of_taps * channels;
+    const int start = starts[blockIdx.z], end = starts[blockIdx.z + 1];
+    const int pixels = images * rows * columns, depth = (end - start) * channels;
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
-    PatchRows<Tile, VECTOR_X> a({x, taps, number_of_taps, height, width, channels, rows, columns, stride, pixels}, m0);
-    Matrix<Tile, VECTOR_W> b(w, kernels, k0, 0, depth);
+    PatchRows<Tile, VECTOR_X> a({x, taps, end, height, width, channels, rows, columns, stride, pixels}, m0, start);
+    Matrix<Tile, VECTOR_W> b(w + (long long)start * channels * kernels, kernels, k0, 0, depth);
     Tile tile;
     sum_products(tile, a, b, depth);
     const auto place = [&](int i) -> long long {
         const int m = m0 + i, line = m / columns;
-        const long long row = (long long)(line / rows) * y_height + line % rows * step + row0;
-        return m < pixels ? (row * y_width + m % columns * step + column0) * kernels : -1;
+        const int row = line % rows * step + blockIdx.z / step, column = m % columns * step + blockIdx.z % step;
+        const bool inside = m < pixels && row < y_height && column < y_width;
+        return inside ? (((long long)(line / rows) * y_height + row) * y_width + column) * kernels : -1;
     };
     tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
         const int k = k0 + j, count = at < 0 ? 0 : kernels - k;
-        if (activate) {
+        if (activation) {
 #pragma unroll
             for (int i = 0; i < Tile::LINE; i++)
-                if (i < count) line[i] = elu_of(line[i] + bias[k + i]);
+                if (i < count) {
+                    const T z = line[i] + bias[k + i];
+                    line[i] = z > 0 || activation == 2 ? leaky_relu_of(z, alpha) : elu_of(z);
+                }
         }
         store_line<VECTOR_W>(y + at + k, count, line);
     });

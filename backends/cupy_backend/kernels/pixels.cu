@@ -1,4 +1,4 @@
-// Nearest-neighbour resizing, patches and indexing along an axis, with their adjoints. An adjoint sums all
+// Nearest-neighbour resizing, patches, crops and indexing along an axis, with their adjoints. An adjoint sums all
 // contributions to one number in one thread.
 #include "common.cuh"
 
@@ -74,5 +74,38 @@ template <class T> __global__ void scatter_add(
         T sum = 0;
         for (int k = first[r]; k < first[r + 1]; k++) sum += g[(o * sources + order[k]) * inner + at % inner];
         x[at] = sum;
+    }
+}
+
+// y[t, k, c] = w[order[t], c, k]: the weights of conv2d_dx
+template <class T> __global__ void turn_kernels(
+    const T* w, const int* order, int taps, int channels, int kernels, T* y) {
+    const long long n = (long long)taps * kernels * channels;
+    for (long long at = first_index(); at < n; at += index_step()) {
+        const long long row = at / channels;
+        y[at] = w[(order[row / kernels] * channels + at % channels) * kernels + row % kernels];
+    }
+}
+
+// y[n, i, j, :] = x[n, top + i, left + j, :] with (top, left) the corner of image n
+template <class T> __global__ void crop(
+    const T* x, const int* corners, int images, int height, int width, int channels, int rows, int columns, T* y) {
+    const long long n = (long long)images * rows * columns * channels;
+    for (long long at = first_index(); at < n; at += index_step()) {
+        const long long pixel = at / channels, line = pixel / columns, image = line / rows;
+        const long long i = corners[2 * image] + line % rows, j = corners[2 * image + 1] + pixel % columns;
+        y[at] = x[((image * height + i) * width + j) * channels + at % channels];
+    }
+}
+
+// The adjoint: g in zeros.
+template <class T> __global__ void uncrop(
+    const T* g, const int* corners, int images, int height, int width, int channels, int rows, int columns, T* x) {
+    const long long n = (long long)images * height * width * channels;
+    for (long long at = first_index(); at < n; at += index_step()) {
+        const long long pixel = at / channels, line = pixel / width, image = line / height;
+        const long long i = line % height - corners[2 * image], j = pixel % width - corners[2 * image + 1];
+        const bool inside = i >= 0 && i < rows && j >= 0 && j < columns;
+        x[at] = inside ? g[((image * rows + i) * columns + j) * channels + at % channels] : T(0);
     }
 }

@@ -4,6 +4,7 @@
 // copied to shared memory. Both kinds of tile have the same interface:
 //
 //     Number           the type of the matrices in global memory
+//     BLOCKS           that must fit on a multiprocessor at once, which limits the registers; 0: as the compiler likes
 //     Memory           a step's part of A and B in shared memory
 //     WITH, DEEP       rows of A, and terms of the sum, that one thread should write to it together
 //     set_a<R, K>      write R rows by K terms of A to it, of the numbers value(r, k)
@@ -19,7 +20,7 @@
 template <class T, int TM, int TN> struct PlainTile {
     using Number = T;
     static constexpr int ROWS = 16 * TM, COLUMNS = 16 * TN, DEPTH = 16;
-    static constexpr int WITH = 1, DEEP = 1, LINE = 1;
+    static constexpr int WITH = 1, DEEP = 1, LINE = 1, BLOCKS = 0;
     struct Memory {
         T a[ROWS][DEPTH + 1];  // padded, so that a column is spread over all banks
         T b[DEPTH][COLUMNS];
@@ -163,7 +164,7 @@ template <class Format, int WM, int WN, int FM, int FN> struct TensorTile {
     static_assert(WM * WN * 32 == THREADS && FN % 2 == 0, "WM × WN warps make a block, products come in pairs");
     static constexpr int WORDS = 16;  // along the sum, per step
     static constexpr int ROWS = WM * FM * 16, COLUMNS = WN * FN * 8, DEPTH = WORDS * Format::NUMBERS;
-    static constexpr int WITH = 2, DEEP = 2 * Format::NUMBERS, LINE = 4;
+    static constexpr int WITH = 2, DEEP = 2 * Format::NUMBERS, LINE = 4, BLOCKS = Format::NUMBERS == 1 ? 2 : 0;
     struct alignas(16) Four { unsigned word[4]; };
     struct Memory {
         Four a[WORDS / 2][ROWS / 2 + 2];     // two rows by two words; padded, so that what eight lanes read at once

@@ -6,18 +6,34 @@ one large intermediate. Everything else is a composite in `functional`.
 
 from ca_numpy.engine.ops.activations import (
     elu,
-    elu_slope,
+    elu_vjp,
     leaky_relu,
-    leaky_relu_slope,
+    leaky_relu_vjp,
     not_positive,
     relu,
     softmax,
 )
 from ca_numpy.engine.ops.attention import contextual_attention
-from ca_numpy.engine.ops.convolution import conv2d, conv2d_dw, conv2d_dx, conv_bias_elu, upsample_conv_bias_elu
-from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_slope, div, exp, log, mul, power, sign, sub
+from ca_numpy.engine.ops.convolution import (
+    conv2d,
+    conv2d_dw,
+    conv2d_dx,
+    conv_bias_elu,
+    conv_bias_leaky_relu,
+    upsample_conv_bias_elu,
+)
+from ca_numpy.engine.ops.elementwise import abs_, add, clip, clip_vjp, div, exp, log, mul, power, sign, sub
 from ca_numpy.engine.ops.matrix import matmul
-from ca_numpy.engine.ops.patches import fold, gather, resize_nearest, resize_nearest_adjoint, scatter_add, unfold
+from ca_numpy.engine.ops.patches import (
+    crop,
+    fold,
+    gather,
+    resize_nearest,
+    resize_nearest_adjoint,
+    scatter_add,
+    uncrop,
+    unfold,
+)
 from ca_numpy.engine.ops.shapes import (
     broadcast_to,
     concat,
@@ -36,7 +52,7 @@ __all__ = [
     "add",
     "broadcast_to",
     "clip",
-    "clip_slope",
+    "clip_vjp",
     "concat",
     "constant_like",
     "contextual_attention",
@@ -44,15 +60,17 @@ __all__ = [
     "conv2d_dw",
     "conv2d_dx",
     "conv_bias_elu",
+    "conv_bias_leaky_relu",
+    "crop",
     "div",
     "elu",
-    "elu_slope",
+    "elu_vjp",
     "exp",
     "fold",
     "gather",
     "getitem",
     "leaky_relu",
-    "leaky_relu_slope",
+    "leaky_relu_vjp",
     "log",
     "matmul",
     "mean",
@@ -71,6 +89,7 @@ __all__ = [
     "sum_",
     "sum_to",
     "transpose",
+    "uncrop",
     "unfold",
     "upsample_conv_bias_elu",
 ]

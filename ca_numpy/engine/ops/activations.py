@@ -1,7 +1,7 @@
 """The activations: ELU throughout the generator, leaky ReLU in the critics, softmax in the attention.
 
-Slopes are operations too, computed from the *output* where possible, so a fused kernel (`conv_bias_elu`) need not keep
-the activation's input.
+A gradient is multiplied by the slope in one operation, `elu_vjp` or `leaky_relu_vjp`. It computes the slope from the
+activation's *output*, so a fused kernel (`conv_bias_elu`) need not keep the input.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from ca_numpy.engine.tensor import Tensor
 not_positive = Op("not_positive")
 defvjp(not_positive, None)
 
-elu_slope = Op("elu_slope")
-defvjp(elu_slope, lambda g, s, y: g * not_positive(y))
+elu_vjp = Op("elu_vjp")
+defvjp(elu_vjp, lambda h, v, g, y: elu_vjp(h, y), lambda h, v, g, y: h * g * not_positive(y))
 
 elu = Op("elu")
-defvjp(elu, lambda g, y, x: g * elu_slope(y))
+defvjp(elu, lambda g, y, x: elu_vjp(g, y))
 
-leaky_relu_slope = Op("leaky_relu_slope")
-defvjp(leaky_relu_slope, None)
+leaky_relu_vjp = Op("leaky_relu_vjp")
+defvjp(leaky_relu_vjp, lambda h, v, g, y, alpha: leaky_relu_vjp(h, y, alpha=alpha), None)
 
 leaky_relu = Op("leaky_relu")
-defvjp(leaky_relu, lambda g, y, x, alpha: g * leaky_relu_slope(y, alpha=alpha))
+defvjp(leaky_relu, lambda g, y, x, alpha: leaky_relu_vjp(g, y, alpha=alpha))
 
 relu = Op("relu")
-defvjp(relu, lambda g, y, x: g * leaky_relu_slope(y, alpha=0.0))
+defvjp(relu, lambda g, y, x: leaky_relu_vjp(g, y, alpha=0.0))
 
 
 def _softmax_rule(g: Tensor, y: Tensor, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ exist and double backprop through a critic needs no extra code.
 from __future__ import annotations
 
 from ca_numpy.engine.autograd import Op, as_tensor, defvjp
-from ca_numpy.engine.ops.activations import elu, elu_slope
+from ca_numpy.engine.ops.activations import elu, elu_vjp, leaky_relu, leaky_relu_vjp
 from ca_numpy.engine.ops.elementwise import add
 from ca_numpy.engine.ops.patches import resize_nearest, resize_nearest_adjoint
 from ca_numpy.engine.ops.shapes import sum_to
@@ -41,15 +41,23 @@ def _conv_bias_elu(x: TensorLike, w: TensorLike, b: TensorLike, *, geometry: Con
     return elu(add(conv2d(x, w, geometry=geometry), b))
 
 
-# Fused in the backend only: the rules apply the chain rule through ELU once, then convolution's own rules.
-conv_bias_elu = Op("conv_bias_elu", reference=_conv_bias_elu)
-defvjp(
-    conv_bias_elu,
-    lambda g, y, x, w, b, geometry: conv2d_dx(g, w, size=x.shape[1:3], geometry=geometry),
-    lambda g, y, x, w, b, geometry: conv2d_dw(g, x, ksize=w.shape[:2], geometry=geometry),
-    lambda g, y, x, w, b, geometry: sum_to(g, shape=b.shape),
-    shared=lambda g, y, x, w, b, geometry: g * elu_slope(y),
+def _conv_bias_leaky_relu(
+    x: TensorLike, w: TensorLike, b: TensorLike, *, alpha: float, geometry: ConvGeometry
+) -> Tensor:
+    return leaky_relu(add(conv2d(x, w, geometry=geometry), b), alpha=alpha)
+
+
+# Fused in the backend only: the rules apply the chain rule through the activation once, then convolution's own rules.
+_RULES = (
+    lambda g, y, x, w, b, geometry, **_: conv2d_dx(g, w, size=x.shape[1:3], geometry=geometry),
+    lambda g, y, x, w, b, geometry, **_: conv2d_dw(g, x, ksize=w.shape[:2], geometry=geometry),
+    lambda g, y, x, w, b, **_: sum_to(g, shape=b.shape),
 )
+conv_bias_elu = Op("conv_bias_elu", reference=_conv_bias_elu)
+defvjp(conv_bias_elu, *_RULES, shared=lambda g, y, *_, geometry: elu_vjp(g, y))
+
+conv_bias_leaky_relu = Op("conv_bias_leaky_relu", reference=_conv_bias_leaky_relu)
+defvjp(conv_bias_leaky_relu, *_RULES, shared=lambda g, y, *_, alpha, geometry: leaky_relu_vjp(g, y, alpha=alpha))
 
 
 def _doubled(x: TensorLike) -> Tensor:
@@ -75,6 +83,6 @@ defvjp(
         align_corners=False,
     ),
     lambda g, y, x, w, b, geometry: conv2d_dw(g, _doubled(x), ksize=w.shape[:2], geometry=geometry),
-    lambda g, y, x, w, b, geometry: sum_to(g, shape=b.shape),
-    shared=lambda g, y, x, w, b, geometry: g * elu_slope(y),
+    _RULES[2],
+    shared=lambda g, y, *_, geometry: elu_vjp(g, y),
 )

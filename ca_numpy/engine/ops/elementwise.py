@@ -32,8 +32,10 @@ _power = Op("power")
 
 
 def _power_rule(g: Tensor, y: Tensor, x: Tensor, exponent: float) -> Tensor:
-    """g·p·x^(p−1), without the power for p = 0 and p = 1, so that x = 0 stays finite."""
-    return g * exponent * power(x, exponent=exponent - 1) if exponent not in (0, 1) else g * exponent
+    """g·p·x^(p−1), without the power for p = 0 and p = 1, so that x = 0 stays finite, and for p = 2."""
+    if exponent in (0, 1):
+        return g * exponent
+    return g * exponent * (x if exponent == 2 else power(x, exponent=exponent - 1))
 
 
 defvjp(_power, _power_rule)
@@ -63,8 +65,8 @@ defvjp(sign, None)
 abs_ = Op("abs")
 defvjp(abs_, lambda g, y, x: g * sign(x))
 
-clip_slope = Op("clip_slope")
-defvjp(clip_slope, None)
+clip_vjp = Op("clip_vjp")
+defvjp(clip_vjp, lambda h, v, g, x, low, high: clip_vjp(h, x, low=low, high=high), None)
 
 clip = Op("clip")
-defvjp(clip, lambda g, y, x, low, high: g * clip_slope(x, low=low, high=high))
+defvjp(clip, lambda g, y, x, low, high: clip_vjp(g, x, low=low, high=high))

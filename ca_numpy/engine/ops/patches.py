@@ -1,4 +1,4 @@
-"""Patches, gathering and nearest-neighbour resizing: linear operations, each with its adjoint."""
+"""Patches, crops, gathering and nearest-neighbour resizing: linear operations, each with its adjoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ unfold = Op("unfold")
 fold = Op("fold")
 defvjp(unfold, lambda g, y, x, ksize, geometry: fold(g, size=x.shape[1:3], geometry=geometry))
 defvjp(fold, lambda h, y, g, size, geometry: unfold(h, ksize=g.shape[3:5], geometry=geometry))
+
+crop = Op("crop")
+uncrop = Op("uncrop")
+defvjp(crop, lambda g, y, x, corners, size: uncrop(g, corners=corners, size=x.shape[1:3]))
+defvjp(uncrop, lambda h, y, g, corners, size: crop(h, corners=corners, size=g.shape[1:3]))
 
 gather = Op("gather")
 scatter_add = Op("scatter_add")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import importlib.util
 import subprocess
 import sys
@@ -10,13 +11,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 
 import ca_numpy.registry as registry
 import ca_numpy.training.loop as loop
 from ca_numpy import UserError, use_backend
 from ca_numpy.backends import cupy_backend
 from ca_numpy.backends.cupy_backend import device
+from ca_numpy.backends.cupy_backend.emulation import arrays
+from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.cupy_backend.launch import Launcher
 
 cupy_is_here = importlib.util.find_spec("cupy") is not None
@@ -143,6 +150,73 @@ def test_memory_that_is_kept_is_counted_as_free_and_can_be_given_back() -> None:
     assert kernels.memory() == 8 << 20
     kernels.release_memory()
     assert pool.kept == 0
+
+
+class Cublas:
+    """cuBLAS's product of a batch, on memory of the host, as its manual defines it: matrices are stored by columns."""
+
+    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_GEMM_DEFAULT = 68, 70, 77, -1
+
+    def gemmStridedBatchedEx(
+        self, handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int,
+        a: int, a_type: int, lda: int, stride_a: int, b: int, b_type: int, ldb: int, stride_b: int, beta: int,
+        c: int, c_type: int, ldc: int, stride_c: int, batch: int, compute: int, algorithm: int,
+    ) -> None:  # fmt: skip
+        self.compute = compute
+        dtype = {0: np.dtype(np.float32), 1: np.dtype(np.float64)}[a_type]
+        assert a_type == b_type == c_type
+
+        def matrix(address: int, rows: int, columns: int, leading: int) -> Any:
+            assert leading >= max(1, rows)
+            numbers = (ctypes.c_byte * (((columns - 1) * leading + rows) * dtype.itemsize)).from_address(address)
+            return as_strided(
+                np.frombuffer(numbers, dtype), (rows, columns), (dtype.itemsize, leading * dtype.itemsize)
+            )
+
+        one, old = (matrix(at, 1, 1, 1)[0, 0] for at in (alpha, beta))
+        for i in (dtype.itemsize * i for i in range(batch)):
+            left = matrix(a + i * stride_a, *((k, m) if transa else (m, k)), lda)
+            right = matrix(b + i * stride_b, *((n, k) if transb else (k, n)), ldb)
+            product = one * ((left.T if transa else left) @ (right.T if transb else right))
+            out = matrix(c + i * stride_c, m, n, ldc)
+            out[...] = product + old * out if old else product
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("add", [False, True])
+@given(images=st.integers(0, 3), m=st.integers(1, 4), k=st.integers(1, 4), n=st.integers(1, 4),
+       by_columns=st.tuples(st.booleans(), st.booleans()), longer=st.integers(0, 2))  # fmt: skip
+def test_products_of_a_batch_are_what_cublas_is_asked_for(
+    dtype: Any, add: bool, images: int, m: int, k: int, n: int, by_columns: tuple[bool, bool], longer: int
+) -> None:
+    """Of factors that are transposed, or rows of longer arrays; and the emulation's are the same."""
+    rng = np.random.default_rng(0)
+
+    def factor(rows: int, columns: int, transposed: bool) -> Any:
+        shape = (columns, rows) if transposed else (rows, columns)
+        x = arrays.asarray(rng.standard_normal((images, shape[0] + longer, shape[1])).astype(dtype))[:, : shape[0]]
+        return x.swapaxes(1, 2) if transposed else x
+
+    a, b, out = factor(m, k, by_columns[0]), factor(k, n, by_columns[1]), factor(m, n, False)
+    right = np.matmul(a.get(), b.get()) + (out.get() if add else 0)
+    cublas = Cublas()
+    cuda = SimpleNamespace(cublas=cublas, device=SimpleNamespace(get_cublas_handle=lambda: 1))
+    emulated = out.copy()
+    device.CudaKernels(SimpleNamespace(cuda=cuda)).product(a, b, out, add=add, tf32=False)
+    EmulatedKernels().product(a, b, emulated, add=add, tf32=False)
+    for found in (out, emulated):
+        np.testing.assert_allclose(found.get(), right, rtol=0, atol=20 * np.finfo(dtype).eps)
+    if images:
+        assert cublas.compute == (cublas.CUBLAS_COMPUTE_32F if dtype == np.float32 else cublas.CUBLAS_COMPUTE_64F)
+
+
+def test_products_in_tf32_ask_for_it_and_for_nothing_that_lasts() -> None:
+    x, cublas = arrays.asarray(np.ones((1, 2, 2), np.float32)), Cublas()
+    cuda = SimpleNamespace(cublas=cublas, device=SimpleNamespace(get_cublas_handle=lambda: 1))
+    kernels = device.CudaKernels(SimpleNamespace(cuda=cuda))
+    for tf32, asked in ((True, cublas.CUBLAS_COMPUTE_32F_FAST_TF32), (False, cublas.CUBLAS_COMPUTE_32F)):
+        kernels.product(x, x, arrays.empty((1, 2, 2), np.float32), add=False, tf32=tf32)
+        assert cublas.compute == asked
 
 
 def _raise(error: Exception) -> None:

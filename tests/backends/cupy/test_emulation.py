@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ca_numpy.backends.cupy_backend import CupyBackend
+from ca_numpy.backends.attention_bands import walked, windowed
+from ca_numpy.backends.cupy_backend import CupyBackend, attention
+from ca_numpy.backends.cupy_backend.attention import divisions
 from ca_numpy.backends.cupy_backend.conv import merged_taps
 from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
+from ca_numpy.backends.numpy_attention import shifts
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
@@ -182,8 +185,8 @@ def test_attention_to_more_positions_than_a_block_has_threads(
     order: dict[str, Any], dtype: Any, rng: np.random.Generator
 ) -> None:
     """20 × 20 of them: each thread takes several, and a row of scores is cut in two."""
-    g, f, b = (rng.standard_normal((1, side, side, 4)) for side in (4, 4, 20))
-    valid = (rng.random((1, 400)) < 0.8).astype(float)
+    g, f, b = (rng.standard_normal((3, side, side, 4)) for side in (4, 4, 20))
+    valid = (rng.random((3, 400)) < 0.8).astype(float)
     geometry = AttentionGeometry(ksize=3, rate=1, fuse_k=3, softmax_scale=1.0)
 
     def results(backend: Any, dtype: Any) -> list[Array]:
@@ -242,18 +245,64 @@ def test_tensor_cores_are_used_where_they_are_asked_for(rng: np.random.Generator
 
 
 @pytest.mark.slow
-def test_bands_of_attention_of_any_height_give_the_same(rng: np.random.Generator) -> None:
-    backend = EmulatedCupyBackend()
-    case = CASES["contextual_attention_vjp"]
-    for seed in range(4):
-        problem = case.draw(RandomChooser(np.random.default_rng(seed), large=seed > 1))
-        inputs = [backend.asarray(x) for x in problem.inputs]
-        whole = backend.contextual_attention_vjp(*inputs, **problem.params)
-        backend._attention._memory = 0  # one row of the picture to a band
-        rows = backend.contextual_attention_vjp(*inputs, **problem.params)
-        backend._attention._memory = 2 << 30
-        for a, b in zip(rows, whole, strict=True):
-            np.testing.assert_allclose(backend.to_numpy(a), backend.to_numpy(b), rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("memory", [0, 0.4, 1.5, 2.5], ids="{} images in memory".format)
+@pytest.mark.parametrize("fuse_k", [3, None])
+def test_attention_is_the_same_however_little_memory_is_free(
+    memory: float, fuse_k: int | None, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five images at once, some at a time, or each in bands of its picture rows, down to one."""
+    backend, geometry = EmulatedCupyBackend(), AttentionGeometry(ksize=3, rate=1, fuse_k=fuse_k, softmax_scale=2.0)
+    g, f, b = (backend.asarray(rng.standard_normal((5, *side, 3))) for side in ((40, 2), (40, 2), (2, 3)))
+    valid = backend.asarray((rng.random((5, 6)) < 0.8).astype(float))
+
+    def results() -> list[Array]:
+        y = backend.contextual_attention(f, b, valid, geometry=geometry)
+        return [backend.to_numpy(x) for x in (y, *backend.contextual_attention_vjp(g, f, b, valid, geometry=geometry))]
+
+    whole = results()
+    image = 40 * 2 * 6
+    divided = {0: (5, 40), 0.4: (5, 4), 1.5: (5, 1), 2.5: (3, 1)}[memory]
+    assert divisions(f.shape, b.shape, geometry, memory * image) == divided
+    free = memory * image * 8 * attention.BACKWARD / attention.SHARE
+    monkeypatch.setattr(backend._device.kernels, "memory", lambda: free)
+    for found, wanted in zip(results(), whole, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("ksize", [3, 4])
+@pytest.mark.parametrize("fuse_k", [3, 7, None])
+def test_the_matrices_of_a_band_have_the_numbers_that_were_allowed(ksize: int, fuse_k: int | None) -> None:
+    """Those of P, which has most rows. Of 2048 × 2048 pixels it never gets more than the fast sums take."""
+    grid, shape = (256, 256), (1, 256, 256, 128)
+    geometry = AttentionGeometry(ksize=ksize, fuse_k=fuse_k)
+    for allowed in (1 << 29, 1 << 40):
+        groups, bands = divisions(shape, shape, geometry, allowed)
+        first, last = 256 * (bands // 2) // bands, 256 * (bands // 2 + 1) // bands
+        scored = walked(np.arange(256 * first, 256 * last), grid, attention.steps_of(geometry))
+        numbers = len(windowed(scored, grid, shifts(ksize))) * 256 * 256
+        most = min(allowed, attention.MOST_NUMBERS)
+        assert groups == 1
+        assert 0.6 * most < numbers <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("tf32", 2e-3), ("bf16", 2e-3)])
+def test_attention_on_tensor_cores_rounds_factors_but_not_weights(
+    precision: str, bound: float, rng: np.random.Generator
+) -> None:
+    """Peaked, and of many channels: had the scores been rounded, other patches would be copied."""
+    f, b, g = (rng.standard_normal((2, 16, 16, 32)) for _ in range(3))
+    valid, geometry = np.ones((2, 64)), AttentionGeometry()
+    with use_backend("numpy") as textbook:
+        right = [textbook.contextual_attention(f, b, valid, geometry=geometry),
+                 *textbook.contextual_attention_vjp(g, f, b, valid, geometry=geometry)]  # fmt: skip
+    with use_backend(f"cupy-emulated:{precision}") as backend:
+        x, y, z, v = (backend.asarray(a.astype(np.float32)) for a in (g, f, b, valid))
+        found = [backend.contextual_attention(y, z, v, geometry=geometry),
+                 *backend.contextual_attention_vjp(x, y, z, v, geometry=geometry)]  # fmt: skip
+        errors = [np.abs(backend.to_numpy(a) - w).max() / np.abs(w).max() for a, w in zip(found, right, strict=True)]
+    assert max(errors) < bound
+    assert (max(errors) > 1e-5) == (precision != "float32")
 
 
 @pytest.mark.slow
@@ -281,8 +330,8 @@ def test_arrays_may_begin_at_any_number(rng: np.random.Generator) -> None:
 def test_of_the_taps_on_a_magnified_picture_those_that_meet_the_same_pixel_are_one() -> None:
     """3×3 taps become 2×2 for each parity of rows and columns, and every weight enters once."""
     lists, sums = merged_taps((3, 3), ConvGeometry(pads=((1, 1), (1, 1))))
-    assert lists[0, 0] == ((-1, -1), (-1, 0), (0, -1), (0, 0))
-    assert lists[1, 0] == ((0, -1), (0, 0), (1, -1), (1, 0))
+    assert lists[0] == ((-1, -1), (-1, 0), (0, -1), (0, 0))
+    assert lists[2] == ((0, -1), (0, 0), (1, -1), (1, 0))
     assert sums.shape == (16, 9)
     assert np.array_equal(sums.reshape(4, 4, 9).sum(axis=1), np.ones((4, 9)))
     assert merged_taps((3, 3), ConvGeometry(dilation=2, pads=((2, 2), (2, 2))))[1].shape == (36, 9)

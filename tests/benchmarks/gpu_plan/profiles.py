@@ -56,7 +56,7 @@ def _by_torch(backend: Backend, run: Run) -> dict[str, list[Any]]:
 
 
 def _by_events(backend: Any, run: Run) -> dict[str, list[Any]]:
-    """Of our own kernels, each waited for: CuPy's are not among them."""
+    """Of our own kernels and the attention's products, each waited for: CuPy's kernels are not among them."""
     found: dict[str, list[Any]] = {}
     with _watched(backend, found):
         run()
@@ -66,15 +66,18 @@ def _by_events(backend: Any, run: Run) -> dict[str, list[Any]]:
 @contextmanager
 def _watched(backend: Any, found: dict[str, list[Any]]) -> Iterator[None]:
     kernels = backend._device.kernels
-    launch = kernels.launch
+    launch, product = kernels.launch, kernels.product
 
-    def watched(file: str, expression: str, *arguments: Any) -> None:
-        seconds = kernels.elapsed(lambda: launch(file, expression, *arguments))
-        row = found.setdefault(f"{file} {expression}", [0, 0.0])
+    def timed(name: str, run: Run) -> None:
+        seconds = kernels.elapsed(run)
+        row = found.setdefault(name, [0, 0.0])
         row[0], row[1] = row[0] + 1, row[1] + seconds
 
-    kernels.launch = watched
+    kernels.launch = lambda file, expression, *rest: timed(
+        f"{file} {expression}", lambda: launch(file, expression, *rest)
+    )
+    kernels.product = lambda *arrays, **options: timed("cuBLAS", lambda: product(*arrays, **options))
     try:
         yield
     finally:
-        del kernels.launch
+        del kernels.launch, kernels.product

@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 
 _NCU = (
-    "ncu --clock-control none --kernel-name regex:^(convolve|correlate|attend)$ --launch-count 12 --set basic "
+    "ncu --clock-control none --kernel-name regex:^(convolve|correlate|diagonal_sums)$ --launch-count 12 --set basic "
     "--section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis --section WarpStateStats "
     "--log-file counters.txt python -m gpu_plan.tiny kernels"
 )
