@@ -245,7 +245,8 @@ class Site:
             lambda: Desk(Session(photo, model=generator, backend=backend), name=name, limits=limits)
         )  # which share the photograph and the weights
         self.token = secrets.token_urlsafe(24)
-        self._socket = socket.socket()
+        # As a TCP socket by name, asyncio sends small packets at once; else an answer waits 40 ms.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._socket.bind((HOST, port))
             self._socket.listen(128)  # a browser may ask before `run` answers
