@@ -32,6 +32,23 @@ def test_every_relative_link_leads_somewhere(page):
     assert not missing
 
 
+def test_what_readers_look_for_is_one_click_from_the_start_page_and_that_one_from_the_readme():
+    start, readme = (ROOT / name for name in ("docs/index.md", "README.md"))
+    linked = set(re.findall(r"\]\((\w+)\.md[)#]", start.read_text(encoding="utf-8")))
+    assert set(WANTED) <= linked
+    assert "](docs/index.md)" in readme.read_text(encoding="utf-8")
+
+
+def test_the_glossary_is_in_alphabetical_order_and_every_word_leads_on():
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \| (.+) \| (.+) \|$", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE
+    )
+    words = [word.replace("ℓ", "l").casefold() for word, _, _ in rows]
+    assert len(words) > 50
+    assert words == sorted(words)
+    assert all(re.fullmatch(r"\[.+\]\(.+\)", more) for _, _, more in rows)
+
+
 def test_the_readmes_example_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (example,) = [b for b in blocks if "create_graph" in b]
@@ -52,7 +69,9 @@ def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
 # ---- commands, options and names -------------------------------------------------------------------------------
 COMMANDS = [get_args(command)[0] for command in get_args(Command)]
 COMMAND_PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "faq", "backend_guide")]
+#: What readers looked for.
+WANTED = ("remove_an_object", "which_method", "gallery", "bad_fill", "glossary", "mathematics")
+USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "faq", "backend_guide", *WANTED[:-1])]
 
 
 def commands(page):
@@ -101,6 +120,18 @@ def test_options_and_names_in_the_text_are_there(page):
             pkgutil.resolve_name(name)
         except AttributeError:
             pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
+
+
+def test_the_python_that_removes_an_object_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs" / "sample").mkdir(parents=True)
+    for name in ("photo.jpg", "mask.png"):
+        Image.open(ROOT / "docs" / "sample" / name).resize((64, 48)).save(tmp_path / "docs" / "sample" / name)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/remove_an_object.md").read_text("utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert names["filled"].shape == (48, 64, 3)
+    assert Path("inpainted.png").is_file()
 
 
 def test_the_user_guides_python_runs(tmp_path, monkeypatch):

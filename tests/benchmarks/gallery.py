@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def holes(scenes: Path) -> dict[str, Hole]:
     """The gallery, by name."""
     photo, boat = sample()
-    rocket, coffee, chelsea, astronaut = (getattr(data, name)() for name in ("rocket", "coffee", "chelsea", "astronaut"))
+    rocket, coffee, chelsea, astronaut = (
+        getattr(data, name)() for name in ("rocket", "coffee", "chelsea", "astronaut")
+    )
     camera, brick, grass = (np.repeat(getattr(data, n)()[..., None], 3, 2) for n in ("camera", "brick", "grass"))
     beach, mountain = (landscape(scenes / f"{name}@2x.jpg") for name in ("beach1", "mountain1"))
     return {
