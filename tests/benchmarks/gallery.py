@@ -161,8 +161,11 @@ def remove(out: Path) -> None:
     rows = [cells(Hole(photo, hole, VIEW), METHODS) for hole in drawn.values()]
     sheet(rows, out / "methods.jpg", labels=list(drawn))
     tight = binary_erosion(boat, iterations=TIGHT, border_value=1)
-    grown = {"too tight": {}, f"the same, --grow {GROWN}": {"grow": GROWN}}
-    network = {"--method network": {"method": "network"}, "… --no-blend": {"method": "network", "blend": False}}
+    grown: dict[str, dict[str, Any]] = {"too tight": {}, f"the same, --grow {GROWN}": {"grow": GROWN}}
+    network: dict[str, dict[str, Any]] = {
+        "--method network": {"method": "network"},
+        "… --no-blend": {"method": "network", "blend": False},
+    }
     sheet([cells(Hole(photo, tight, VIEW), grown)], out / "tight.jpg")
     sheet([cells(Hole(photo, boat, VIEW), network)], out / "network.jpg")
 
