@@ -5,6 +5,7 @@ import pkgutil
 import re
 import shlex
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -16,6 +17,8 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy.cli import Command, Train
+from ca_numpy.data.photo import photo_of
+from ca_numpy.filling.holes import hole_of
 from ca_numpy.training import STAGES
 from ca_numpy.training.ablations import ABLATIONS
 from ca_numpy.training.config import TrainConfig, configured
@@ -120,6 +123,24 @@ def test_options_and_names_in_the_text_are_there(page):
             pkgutil.resolve_name(name)
         except AttributeError:
             pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
+
+
+def test_the_errors_that_a_page_quotes_are_those_that_are_given():
+    """For a photograph given as the mask, a layer that may be either, and a mask of another size."""
+    rng = np.random.default_rng(0)
+    image, layer = (rng.integers(0, 256, (40, 50, channels), np.uint8) for channels in (3, 4))
+    layer[..., 3] = np.where(np.arange(50) < 25, 255, 0)
+    page = (ROOT / "docs" / "bad_fill.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"the error \"(.+?)\"", page)
+    assert len(quoted) == 2
+    for words, array in zip(quoted, (image, layer), strict=True):
+        file = BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        file.seek(0)
+        with pytest.raises(ca_numpy.UserError, match=re.escape(words)):
+            hole_of(photo_of(image), file)
+    with pytest.raises(ca_numpy.UserError, match=r"30 x 50.*40 x 50"):
+        ca_numpy.inpaint(image, np.ones((30, 50)), method="mean")
 
 
 def test_the_python_that_removes_an_object_runs(tmp_path, monkeypatch):
