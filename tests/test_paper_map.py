@@ -25,8 +25,8 @@ MAP, MATHEMATICS = ((DOCS / name).read_text(encoding="utf-8") for name in ("pape
 HEADER = ["here", "tests", "read"]
 PAGES_OWN = "tests/test_paper_map.py"  # the pages link to this file
 
-#: What the paper has, by its own numbers (displayed formulas in order), with words of each topic: a fact sheet, read off
-#: the paper and not off the page. The page's row of that number must have all of them, in small letters.
+#: What the paper has, by its own numbers (displayed formulas in order), with words of each topic, in small letters. They
+#: are read off the paper, not off the page, whose row of that number must have all of them.
 PAPER = {
     "§ ": {
         "1": "introduction; copy; invent",
@@ -90,7 +90,9 @@ PAPER = {
         "15": "more methods",
         "16": "highlighted; input",
     },
-    "Table ": {"1": "ℓ1; ℓ2; psnr; tv; patchmatch; places2; 16.1/3.9/16.62/25.0; 9.4/2.4/18.15/25.7; 8.6/2.1/18.91/25.3"},
+    "Table ": {
+        "1": "ℓ1; ℓ2; psnr; tv; patchmatch; places2; 16.1/3.9/16.62/25.0; 9.4/2.4/18.15/25.7; 8.6/2.1/18.91/25.3"
+    },
     "App. ": {
         "A": "celeba; celeba-hq; dtd; imagenet; crops",
         "B": "more methods; melding; structcompletion",
@@ -253,7 +255,7 @@ def test_a_departures_row_names_the_choice_that_its_page_names() -> None:
 
 
 def test_what_the_code_says_of_the_paper_has_a_row() -> None:
-    """Sections, equations, figures and tables that docstrings, pages and notebooks name: each is one of the paper's."""
+    """Sections, equations, figures and tables that docstrings, pages and notebooks name: each is the paper's."""
     files = [*(ROOT / "ca_numpy").rglob("*.py"), *(ROOT / "backends").rglob("*.py"), ROOT / "README.md"]
     files += [*(ROOT / "tutorials").glob("*.py"), *DOCS.glob("*.md")]
     kinds = {"section": "§ ", "§": "§ ", "equation": "Eq. ", "figure": "Fig. ", "table": "Table ", "appendix": "App. "}

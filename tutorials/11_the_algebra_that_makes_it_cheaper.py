@@ -469,10 +469,12 @@ viz.show(
 )
 
 # %% [markdown]
-# Each further channel costs about a fifth, as counted. (More or less, depending on what else the machine is doing; and
-# patches also have to be extracted.) But the sums along diagonals, the propagation and the softmax process $N^2$
-# numbers whatever $C$ is, and in NumPy each goes through memory: with eight channels nothing is gained. This is why the
-# library's faster backends do these sums while the numbers are in the processor's cache.
+# A fifth of the multiplications is not a fifth of the time. Each further channel costs at most about a fifth, and often
+# much less than counted, since patches also have to be extracted, 25 numbers per position and channel. For the
+# diagonals the products are so few that their growth may disappear in the variation of the rest: the sums along
+# diagonals, the propagation and the softmax process $N^2$ numbers whatever $C$ is, and in NumPy each goes through
+# memory. So with eight channels nothing is gained, and the whole is far from five times as fast. This is why the library's
+# faster backends do these sums while the numbers are in the processor's cache.
 #
 # ## Bands: why memory can be linear
 #

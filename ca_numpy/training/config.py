@@ -100,7 +100,7 @@ class LearningOptions:
     rate: float = 1e-3
     """Adam's learning rate for the generator. The released code's is 1e-4."""
     final_rate: float = 0.02
-    """The generator's rate decays linearly to this fraction over the run; 1 keeps it constant, as in the released code."""
+    """The generator's rate decays linearly to this fraction over the run; 1: constant, as in the released code."""
     critic_rate: float = 4e-4
     """Adam's learning rate for the critics. The released code's is 1e-4."""
     betas: tuple[float, float] = (0.5, 0.9)

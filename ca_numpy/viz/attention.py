@@ -37,7 +37,7 @@ def attention_colours(index: ArrayLike, *, background: tuple[int, int]) -> Float
 
     White is the position itself, green the top right, pink the bottom left, blue the top left, orange the bottom
     right, with smooth transitions; colours are stronger for farther patches, relative to the largest possible offset.
-    The paper gives white, pink and green, and a scale of its own to each picture (section 4.2); the other directions, one
+    The paper gives white, pink and green, and scales each picture differently (section 4.2); the other directions, one
     scale for all, and the square root of the strength, which keeps small offsets visible, are ours.
 
     index: (H, W) integers, the row-major index of a patch in the background grid, for each position of the attention's
