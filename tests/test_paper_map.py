@@ -25,8 +25,8 @@ MAP, MATHEMATICS = ((DOCS / name).read_text(encoding="utf-8") for name in ("pape
 HEADER = ["here", "tests", "read"]
 PAGES_OWN = "tests/test_paper_map.py"  # the pages link to this file
 
-#: What the paper has, by its own numbers (displayed formulas in order), with words of each topic, in small letters. They
-#: are read off the paper, not off the page, whose row of that number must have all of them.
+#: What the paper has, by its own numbers (displayed formulas in order), with words of each topic, in small letters.
+#: They are read off the paper, not off the page, whose row of that number must have all of them.
 PAPER = {
     "§ ": {
         "1": "introduction; copy; invent",

@@ -581,8 +581,8 @@ axes.invert_yaxis()
 print(", ".join(f"{name}: {t:.0f} ns" for name, t in nanoseconds.items()))
 viz.show(
     figure,
-    alt="Bars on a logarithmic scale: loops take about ten thousand nanoseconds per pair of positions; "
-    "vectorised and in the library it is about a hundred.",
+    alt="Bars on a logarithmic scale: loops take tens of thousands of nanoseconds per pair of positions; "
+    "vectorised and in the library it is one to three hundred.",
 )
 
 # %% [markdown]
