@@ -1,4 +1,4 @@
-"""Contextual attention, step by step as in section 4.1 of the paper: match, propagate, softmax, rebuild.
+"""Contextual attention (section 4.1), step by step in the released code's order: match, propagate, softmax, rebuild.
 
 For each foreground patch (the hole), find similar background patches and reconstruct it from them. In the released
 code, and by default here, foreground and background are the same features and every position is reconstructed, inside

@@ -1,7 +1,7 @@
 """Guided completion: the network decides what goes where, and copying supplies the pixels.
 
 The paper's introduction states the two halves: methods that copy patches cannot invent, and convolutions that invent
-blur (sections 1 and 2). This is not in the paper, which pastes the network's output; its figures are those of
+blur (section 1). This is not in the paper, which pastes the network's output; its figures are those of
 `method="network"`.
 
     1. The network's fill, low-passed, is the guide. PatchMatch compares it at the patches' centres, next to colours and

@@ -1,4 +1,4 @@
-"""Filling the holes of one image of any size (section 4)."""
+"""Filling the holes of one image of any size (section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generator: a coarse network, then a refinement network with contextual attention (figure 2, sections 3 and 4.2).
+"""The generator: a coarse network, then a refinement network with contextual attention (figures 2 and 4).
 
                  ┌ encoder ─ dilated ─────────────────────────────────┐ coarse result
     image, mask ─┘                                             decoder ┘     │ pasted into the hole
@@ -51,7 +51,7 @@ class Branches(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One row of the paper's supplementary tables; `channels` is in units of the width."""
+    """One layer of the paper's appendix D; `channels` is in units of the width."""
 
     name: str
     channels: float

@@ -37,8 +37,8 @@ def attention_colours(index: ArrayLike, *, background: tuple[int, int]) -> Float
 
     White is the position itself, green the top right, pink the bottom left, blue the top left, orange the bottom
     right, with smooth transitions; colours are stronger for farther patches, relative to the largest possible offset.
-    The paper gives white, pink and green; the other directions, and the square root of the strength, which keeps small
-    offsets visible, are ours.
+    The paper gives white, pink and green, and scales each picture differently (section 4.2); the other directions, one
+    scale for all, and the square root of the strength, which keeps small offsets visible, are ours.
 
     index: (H, W) integers, the row-major index of a patch in the background grid, for each position of the attention's
     grid. background: the patches' grid, (rows, columns). Grids of different sizes are superimposed; a position attends
