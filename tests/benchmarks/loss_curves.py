@@ -18,14 +18,14 @@ from ca_numpy.cli import main
 from ca_numpy.training.page import REPORT, read_log
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
-COMMON = "--size 32 --box 16 --max-shrink 2 --width 8 --critic-width 8 --backend numpy"
+COMMON = "--width 8 --critic-width 8 --backend numpy"
 #: Of each run: the options besides those.
 RUNS = {
-    "normal": "--steps 500 --pretrain 400",
-    "collapsed": "--steps 300 --pretrain 0 --critic-steps 1 --adversarial-weight 1",
-    "diverged": "--steps 150 --pretrain 100 --rate 1.0",
+    "normal": "--steps 200 --pretrain 160",
+    "collapsed": "--size 32 --box 16 --max-shrink 2 --steps 300 --pretrain 0 --critic-steps 1 --adversarial-weight 1",
+    "diverged": "--size 32 --box 16 --max-shrink 2 --steps 300 --pretrain 100 --rate 1.0",
 }
-#: Each picture of a run has few colours, to be small.
+#: The files are small: few colours, and half of the crops.
 COLOURS, WIDTH = 64, 900
 
 
@@ -46,6 +46,8 @@ def draw(run: Path, pictures: Path) -> list[Path]:
         with Image.open(source) as image:
             small = image.convert("RGB")
         small.thumbnail((WIDTH, WIDTH))
+        if source is crops:
+            small = small.crop((0, 0, small.width, small.height // 2))
         small.quantize(COLOURS).save(path, optimize=True)
     return paths
 

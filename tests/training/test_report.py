@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import loss_curves
 import numpy as np
 import pytest
 from PIL import Image
@@ -213,6 +214,15 @@ def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
         report(tmp_path)
     with pytest.raises(UserError, match="cannot write"):
         report(stage, out=tmp_path / "nowhere" / "run.html")
+
+
+def test_the_guide_shows_the_commands_that_made_its_pictures(folder: Path, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", guide.replace("\\\n", ""))
+    assert all(loss_curves.command(name) in text for name in loss_curves.RUNS)
+    for path in loss_curves.draw(folder, tmp_path):
+        with Image.open(path) as image:
+            assert image.width > 100
 
 
 # ---- hints -------------------------------------------------------------------------------------------------------

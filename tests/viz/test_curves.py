@@ -39,7 +39,7 @@ def test_each_quantity_goes_to_its_panel():
         "validation_psnr": 20.0,
         "validation_ssim": 0.5,
         "temperature": 1.0,
-        "seconds_per_step": 1.0,
+        "seconds": 1.0,
         "learning_rate": 1e-4,
         "gradient_critics": 1.0,
         "memory": 1.0,
@@ -59,7 +59,7 @@ def test_each_quantity_goes_to_its_panel():
         "other": ["temperature"],
     }
     assert names() == expected
-    assert names(costs=True) == expected | {"step time": ["seconds per step"], "memory": ["memory"]}
+    assert names(costs=True) == expected | {"step time": ["seconds"], "memory": ["memory"]}
 
 
 def test_keys_may_come_and_go():
