@@ -19,6 +19,7 @@ def hints(steps: Records, checks: Records) -> list[tuple[bool, str]]:
     """
     found = _validation(checks)
     adversarial = [r for r in steps if "adversarial" in r]
+    joined = adversarial[0]["step"] if adversarial else -1  # from then on a step takes more memory
     for records, name, judge in (
         (steps, "l1_refined", _error),
         (adversarial, "wasserstein", _gap),
@@ -26,7 +27,7 @@ def hints(steps: Records, checks: Records) -> list[tuple[bool, str]]:
         (steps, "gradient_generator", _gradient),
         (adversarial, "gradient_critics", _gradient),
         (adversarial or steps, "seconds", _time),
-        (checks, "memory", _memory),
+        ([r for r in checks if r["step"] > joined], "memory", _memory),
     ):
         values = [float(r[name]) for r in records if name in r]
         if len(values) >= (FEWEST if name != "memory" else 3):
