@@ -64,7 +64,7 @@ def _validation(checks: Records) -> list[tuple[bool, str]]:
 
 def _halves(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     """The medians of the first half, and of the last tenth."""
-    return float(np.median(values[: -(-len(values) // 2)])), float(np.median(values[-(-len(values) // 10) * -1 :]))
+    return float(np.median(values[: -(-len(values) // 2)])), float(np.median(values[-max(len(values) // 10, 1) :]))
 
 
 def _error(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
