@@ -269,6 +269,7 @@ def test_no_option_is_without_a_row(command):
 GROUPS = {
     "inpaint": ["hole", "method", "output"],
     "train": ["data", "network", "crop", "learning", "loss", "record"],
+    "report": [],
     "evaluate": [], "data": [], "bench": [], "backends": [], "completion": [],
 }  # fmt: skip
 

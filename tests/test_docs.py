@@ -169,7 +169,8 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     for name in ("mask.png", "masks/a.png"):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(mask).save(name)
-    board = SimpleNamespace(scalars=[], add_scalar=lambda *scalar: board.scalars.append(scalar))
+    board = SimpleNamespace(scalars=[], flush=lambda: None, close=lambda: None)
+    board.add_scalar = lambda *scalar: board.scalars.append(scalar)
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: board))
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
     guide = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("user_guide", "explore"))

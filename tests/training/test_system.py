@@ -102,7 +102,7 @@ def test_a_network_is_in_the_checkpoint_by_being_entered(tmp_path: Path) -> None
     ones = [tensor(np.ones(p.shape, np.float32)) for p in network.parameters().values()]
     old.optimisers["scaled"].step(ones, rate=0.5)
     old.rngs["noise"].random()
-    save_checkpoint(tmp_path, old, {"step": 1}, TINY)
+    save_checkpoint(tmp_path, old, {"step": 1, "loader": loader_of(TINY).state()}, TINY)
     arrays, state, *_ = load_checkpoint(tmp_path)
     assert not same(snapshot(new), snapshot(old))
     new.restore(arrays, state)
