@@ -259,5 +259,5 @@ def test_a_divergence_names_the_step_and_the_layer(tmp_path: Path, monkeypatch: 
 
     name = list(part.generator.parameters())[5]
     monkeypatch.setattr(Run, "restore", poisoned)
-    with pytest.raises(UserError, match="diverged at step 1 .*first in inpaint_net/conv1/kernel; the previous"):
+    with pytest.raises(UserError, match=r"diverged at step 1 .*first in inpaint_net/conv1/kernel; the previous"):
         train(resume=part.folder, **OPTIONS)
