@@ -22,6 +22,7 @@ All this is for float32. Other types, used to check derivatives, are computed by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +110,7 @@ def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry)
     if suits_halving(g.shape, w.shape[:2], geometry, w.shape[2:]):
         halves = conv3x3(g, turned(halved_kernel(w)), ConvGeometry(pads=((2, 2), (2, 2))))
         return depth_to_space(halves, size, geometry.pads)
-    return _dx_in_phases(g, w, size, geometry)
+    return dx_in_phases(g, w, size, geometry, direct)
 
 
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
@@ -138,8 +139,12 @@ def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> A
     return y
 
 
-def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """conv2d_dx at stride s: rows a, a + s, … of x meet only the taps u ≡ a + top (mod s); likewise columns.
+def dx_in_phases(
+    g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry, direct: Callable[..., None]
+) -> Array:
+    """conv2d_dx at stride s by `direct`, or by another kernel like it
+
+    Rows a, a + s, … of x meet only the taps u ≡ a + top (mod s); likewise columns.
 
     x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
@@ -238,10 +243,10 @@ def band_shape(rows, width, ksize, stride, dilation):
 
 
 @serial()
-def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
-    """Output rows in a band: as many as fit, but few enough for `least_bands` bands."""
+def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands, numbers=BAND):
+    """Output rows in a band: as many as fit into this many numbers, but few enough for `least_bands` bands."""
     pitch = band_shape(1, width, ksize, stride, dilation)[1]
-    return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
+    return max(1, min(numbers // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
 
 
 @serial()
