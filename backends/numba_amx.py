@@ -45,11 +45,15 @@ _REQUEST_PERMISSION, _TILE_DATA = 0x1023, 18  # Linux: ARCH_REQ_XCOMP_PERM, XFEA
 _ARCH_PRCTL = 158
 
 
+_features = llvm.get_host_cpu_features()
+#: Whether this processor has the unit. Compiled code depends on it; its cache tells processors apart.
+TILES = bool(_features.get("amx-bf16") and _features.get("amx-tile"))
+
+
 @cache
 def supported() -> bool:
-    """Whether this processor multiplies bfloat16 in tiles and the system lets this process use them."""
-    features = llvm.get_host_cpu_features()
-    if not (features.get("amx-bf16") and features.get("amx-tile")) or platform.system() != "Linux":
+    """Whether this process may use the matrix unit: Linux wants to be asked, and may refuse."""
+    if not TILES or platform.system() != "Linux":
         return False
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
 
@@ -110,7 +114,7 @@ def configure(typing_context, layout):
     """Set up the tiles of this core by `LAYOUT`, if it has any."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        if supported():
+        if TILES:
             _call(builder, "ldtilecfg", _pointer(context, builder, signature.args[0], arguments[0], _index(0)))
         return context.get_dummy_value()
 
@@ -122,7 +126,7 @@ def release(typing_context):
     """Give the tiles back, so that a change of threads need not save them."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        if supported():
+        if TILES:
             _call(builder, "tilerelease")
         return context.get_dummy_value()
 
@@ -174,30 +178,42 @@ def _pointer_to_place(context: Any, builder: ir.IRBuilder, kind: Any, places: ir
     return builder.gep(context.make_array(kind)(context, builder, places).data, [k])
 
 
-def _sum_block(columns: int) -> Any:
-    """A block as an instruction sequence, or as plain loops where there is no matrix unit: slow, for tests."""
+@intrinsic
+def _tiles_of_one(typing_context, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
     place = types.intp
-
-    @intrinsic
-    def on_tiles(typing_context, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
-        signature = types.void(c, place, place, a, place, place, places, b, place, place, types.boolean)
-        return signature, _block(columns=columns)
-
-    @serial()
-    def in_loops(c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
-        for i in range(BLOCK):
-            for j in range(SIDE * columns):
-                total = c[c0 + i * c_row + j] if onto else np.float32(0)
-                for s in range(n):
-                    for k in range(DEPTH):
-                        at = b0 + ((s * columns + j // SIDE) * DEPTH // 2 + k // 2) * 2 * SIDE + j % SIDE * 2 + k % 2
-                        total += widened(a[a0 + i * a_row + places[s] + k]) * widened(b[at])
-                c[c0 + i * c_row + j] = total
-
-    return on_tiles if supported() else in_loops
+    return types.void(c, place, place, a, place, place, places, b, place, place, types.boolean), _block(columns=1)
 
 
-_block_of_one, _block_of_two = _sum_block(1), _sum_block(2)
+@intrinsic
+def _tiles_of_two(typing_context, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
+    place = types.intp
+    return types.void(c, place, place, a, place, place, places, b, place, place, types.boolean), _block(columns=2)
+
+
+@serial()
+def _in_loops(columns, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
+    """The same without a matrix unit: slow, for tests."""
+    for i in range(BLOCK):
+        for j in range(SIDE * columns):
+            total = c[c0 + i * c_row + j] if onto else np.float32(0)
+            for s in range(n):
+                for k in range(DEPTH):
+                    at = b0 + ((s * columns + j // SIDE) * DEPTH // 2 + k // 2) * 2 * SIDE + j % SIDE * 2 + k % 2
+                    total += widened(a[a0 + i * a_row + places[s] + k]) * widened(b[at])
+            c[c0 + i * c_row + j] = total
+
+
+@serial()
+def _loops_of_one(c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
+    _in_loops(1, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto)
+
+
+@serial()
+def _loops_of_two(c, c0, c_row, a, a0, a_row, places, b, b0, n, onto):
+    _in_loops(2, c, c0, c_row, a, a0, a_row, places, b, b0, n, onto)
+
+
+_block_of_one, _block_of_two = (_tiles_of_one, _tiles_of_two) if TILES else (_loops_of_one, _loops_of_two)
 
 
 @serial()

@@ -29,6 +29,9 @@ from ca_numpy.backends import numba_amx, numba_bf16  # noqa: E402  (where Numba 
 Array = NDArray[Any]
 #: Half the distance between neighbouring bfloat16 of size 1, and between float32.
 ROUNDING, EPS = 2.0**-8, 2.0**-24
+pytestmark = pytest.mark.skipif(
+    numba_amx.TILES and not numba_amx.supported(), reason="the system forbids the processor's matrix unit"
+)
 needs_tiles = pytest.mark.skipif(not numba_amx.supported(), reason="needs a processor with AMX")
 
 
