@@ -22,7 +22,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -253,14 +253,14 @@ def pairs(w: Array) -> Array:
     tiles = -(-k // SIDE)
     panels, size = -(-tiles // 2), steps * DEPTH * BLOCK
     out = aligned(panels * size, np.uint16).reshape(panels, size)
-    _pairs(w, tiles, out)
+    _pairs(w, tiles, out, tasks=steps)
     return out
 
 
 @parallel()
-def _pairs(w, tiles, out):
-    steps, depth, k = w.shape
-    for s in prange(steps):
+def _pairs(w, tiles, out, lower, upper):
+    depth, k = w.shape[1:]
+    for s in range(lower, upper):
         for tile in range(tiles):
             wide = 2 if tile // 2 * 2 + 1 < tiles else 1
             start = (s * wide + tile % 2) * DEPTH * SIDE

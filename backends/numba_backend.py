@@ -8,6 +8,7 @@ reuse memory (`numba_memory.py`).
 from __future__ import annotations
 
 import copy
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from threadpoolctl import ThreadpoolController
 
 from ca_numpy.backend import Backend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
-from ca_numpy.jit import LOCK, mark_of
+from ca_numpy.jit import mark_of
+from ca_numpy.threads import get_num_threads
 
 from . import numba_amx, numba_attention, numba_conv, numba_elementwise, numba_patches
 from .numba_gemm import WIDTH
@@ -27,7 +29,7 @@ from .numpy_backend import NumpyBackend, nearest_pixels
 
 Array = NDArray[Any]
 LARGE = 1 << 16
-_blas = ThreadpoolController()
+_blas, _blas_lock = ThreadpoolController(), threading.Lock()
 
 
 class NumbaBackend(NumpyBackend):
@@ -58,7 +60,7 @@ class NumbaBackend(NumpyBackend):
         return mark_of(__name__)
 
     def describe(self) -> str:
-        threads = numba.config.NUMBA_NUM_THREADS
+        threads = get_num_threads()
         tiles = ", tiles of bfloat16" if "bf16" in self.precisions else ""
         return (
             f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers{tiles}; {super().describe()}"
@@ -109,7 +111,7 @@ class NumbaBackend(NumpyBackend):
 
     def matmul(self, a: Array, b: Array) -> Array:
         """On one core, because the order in which BLAS sums depends on the number of threads."""
-        with LOCK, _blas.limit(limits=1, user_api="blas"):
+        with _blas_lock, _blas.limit(limits=1, user_api="blas"):
             return super().matmul(a, b)
 
     def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:

@@ -18,11 +18,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
+from ca_numpy.threads import get_num_threads
 
 from . import numba_conv, numpy_conv
 from .numba_amx import (
@@ -105,7 +105,8 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
     c, k = x.shape[3], g.shape[3]
     dw = POOL.zeros((ksize[0] * ksize[1], padded(c, BLOCK), padded(k, SIDE)), x.dtype)
-    _dw(frozen(g), frozen(x), ksize, *geometry.numbers, LAYOUT, dw, get_num_threads())
+    workers = get_num_threads()
+    _dw(frozen(g), frozen(x), ksize, *geometry.numbers, LAYOUT, dw, workers, tasks=workers)
     return dw[:, :c, :k].reshape(*ksize, c, k)
 
 
@@ -123,7 +124,8 @@ def _direct(
     b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
     kernel = pairs(_steps(w, geometry.dilation))
     place = w.shape[:2], *geometry.numbers
-    _bands(frozen(x), kernel, b, bias is not None, *place, LAYOUT, y, rows, columns, get_num_threads())
+    workers = get_num_threads()
+    _bands(frozen(x), kernel, b, bias is not None, *place, LAYOUT, y, rows, columns, workers, tasks=workers)
 
 
 def _steps(w: Array, dilation: int) -> Array:
@@ -157,7 +159,9 @@ def _read_band(x, n, first, low, pitch, stride, left, band):
 
 
 @parallel(fastmath=FASTMATH)
-def _bands(x, w, bias, activate, ksize, stride, dilation, top, left, layout, y, out_rows, out_columns, workers):
+def _bands(
+    x, w, bias, activate, ksize, stride, dilation, top, left, layout, y, out_rows, out_columns, workers, lower, upper
+):
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in `pairs` of `_steps`."""
     images, c, k = len(x), x.shape[3], y.shape[3]
     height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
@@ -176,7 +180,7 @@ def _bands(x, w, bias, activate, ksize, stride, dilation, top, left, layout, y, 
         for v in range(pieces):
             for s in range(each):
                 places[(u * pieces + v) * each + s] = tap_at(u, v, low, pitch, c, stride, dilation) + s * DEPTH
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         band = aligned_zeros(low * pitch * stride * stride * c + (BLOCK * stride + ksize[1] * dilation) * c + DEPTH)
         sums = aligned_zeros(GROUP * tiles * SIDE * 2).view(np.float32).reshape(GROUP, tiles * SIDE)
         configure(layout)
@@ -249,7 +253,7 @@ def _read_gradients(g, n, first, rows, pitch, steps, panel, out):
 
 
 @parallel(fastmath=FASTMATH)
-def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers):
+def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers, lower, upper):
     """dw += Σ over pixels of x · g: KH·KW, C padded to BLOCK, K padded to SIDE. Each core sums its own blocks.
 
     Each therefore reads all of x and g, and the result does not depend on the number of cores.
@@ -264,7 +268,7 @@ def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers):
     panel = steps * DEPTH * BLOCK // 2
     places = np.arange(steps) * DEPTH
     total = dw.reshape(-1)
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         band = np.zeros(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH, np.uint16)
         gradients = np.zeros((tiles + 1) // 2 * panel, np.uint32)
         begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers

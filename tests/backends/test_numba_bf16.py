@@ -25,6 +25,7 @@ from ca_numpy.testing.strategies import conv_problems, generators
 numba = pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_amx, numba_bf16  # noqa: E402  (where Numba is missing, skip)
+from ca_numpy.threads import num_threads  # noqa: E402
 
 Array = NDArray[Any]
 #: Half the distance between neighbouring bfloat16 of size 1, and between float32.
@@ -162,17 +163,12 @@ def test_no_nan_or_infinity_is_lost(bad: float, rng: np.random.Generator) -> Non
     assert np.isfinite(y[0, 8:]).all()
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 @pytest.mark.parametrize("problem", FIXED.values(), ids=list(FIXED))
 def test_results_do_not_depend_on_the_number_of_threads(problem: ConvProblem, rng: np.random.Generator) -> None:
     inputs, found = drawn(problem, rng), []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
+    for threads in (1, 3):
+        with num_threads(threads):
             found.append(results(numba_bf16, *inputs, problem.geometry))
-    finally:
-        numba.set_num_threads(before)
     for name, one in found[0].items():
         assert np.array_equal(one, found[1][name])
 
