@@ -122,11 +122,11 @@ class _Factor:
     def __init__(self, b: Array) -> None:
         self.b, self.panels = b, panels(b) if b.dtype == np.float32 else None
 
-    def __call__(self, a: Array, out: Array, *, columns: Array | None = None) -> Array:
-        """out = a · b, at least in these columns."""
+    def __call__(self, a: Array, out: Array, *, chosen: Array | None = None) -> Array:
+        """out = a · b, at least in the chosen panels of WIDTH columns."""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
-        return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
+        return matmul(a, self.panels, out, chosen=chosen)
 
 
 def product(a: Array, b: Array) -> Array:
@@ -184,7 +184,7 @@ class _Image:
         scored = walked(attended, self.b_grid, self.steps)
         self._scored = runs_of(scored, self.b_grid[1])
         self._attended = long_runs_of(attended, self.b_grid, reach=max(-self.steps[0], self.steps[-1]))
-        self._multiplied = windowed(scored, self.b_grid, self.window)
+        self._multiplied = np.unique(windowed(scored, self.b_grid, self.window) // WIDTH)
         self.bands = self._bands(memory)
         room = max(len(band.score_rows) for band in self.bands)
         self._scores = _Rows(self.grids, room, f.dtype)
@@ -215,7 +215,7 @@ class _Image:
         for row in self._scores.want(band.score_rows):
             for other in self._products.want(self._windows_of(row)):
                 some = self.f[other * self.w : (other + 1) * self.w]
-                self.times_b(some, self._products[other], columns=self._multiplied)
+                self.times_b(some, self._products[other], chosen=self._multiplied)
             here = np.arange(row * self.w, (row + 1) * self.w)
             kernels.window_sums(self._products.values, self._products.slot, here, (self.window[0], self.window[-1]),
                                 self.grids, self._scored, 1 / self.norm, self._scores[row],
