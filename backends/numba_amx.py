@@ -19,7 +19,6 @@ import platform
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -27,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ca_numpy.jit import parallel, serial
+from ca_numpy.jit import cpu_features, parallel, serial
 
 from .numba_memory import POOL
 
@@ -45,9 +44,8 @@ _REQUEST_PERMISSION, _TILE_DATA = 0x1023, 18  # Linux: ARCH_REQ_XCOMP_PERM, XFEA
 _ARCH_PRCTL = 158
 
 
-_features = llvm.get_host_cpu_features()
-#: Whether this processor has the unit. Compiled code depends on it; its cache tells processors apart.
-TILES = bool(_features.get("amx-bf16") and _features.get("amx-tile"))
+#: Whether code is compiled for a processor with the unit; the cache of compiled code tells processors apart.
+TILES = {"amx-bf16", "amx-tile"} <= cpu_features()
 
 
 @cache

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -27,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ca_numpy.jit import parallel, serial
+from ca_numpy.jit import cpu_features, parallel, serial
 from ca_numpy.threads import get_num_threads
 
 from .numba_elementwise import copy_line
@@ -36,7 +35,7 @@ from .numba_memory import POOL
 Array = NDArray[Any]
 
 #: Numbers in a register: 16 with AVX-512, else 8 (without AVX, LLVM splits it in two).
-WIDTH = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+WIDTH = 16 if "avx512f" in cpu_features() else 8
 #: Sums kept in registers: 12 of the 16 of AVX, one more holds b. Enough to hide the latency of a multiply-add.
 ROWS = 12
 

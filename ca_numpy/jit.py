@@ -94,6 +94,14 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     return dispatcher
 
 
+def cpu_features() -> set[str]:
+    """Instruction sets that kernels are compiled for: this processor's, or those of NUMBA_CPU_FEATURES."""
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
+    return {name[1:] for name in features.split(",") if name.startswith("+")}
+
+
 # ---- the cache ---------------------------------------------------------------------------------------------------
 _stamps: dict[str, bytes] = {}
 _IMPORTS = re.compile(r"^(?:from|import) [^(\n]*(?:\([^)]*\))?", re.MULTILINE)

@@ -70,6 +70,12 @@ def test_a_kernel_is_numbas_dispatcher_whose_tasks_are_shared() -> None:
     assert not hasattr(_elu, "no_such_thing")
 
 
+def test_kernels_are_compiled_for_the_processor_or_for_what_numba_is_asked_for() -> None:
+    show = "from ca_numpy.backends.numba_gemm import WIDTH, cpu_features as f; print('avx2' in f(), WIDTH)"
+    assert python("-c", show, NUMBA_CPU_FEATURES="+avx2,-avx512f,+fma").stdout == "True 8\n"
+    assert python("-c", show, NUMBA_CPU_FEATURES="+avx512f,-avx2").stdout == "False 16\n"
+
+
 # ---- threads -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("number", "tasks"), [(1, 5), (2, 5), (3, 3), (4, 2), (7, 100), (3, 0)])
 def test_every_task_is_done_once_by_as_many_threads_as_asked_for(number: int, tasks: int) -> None:
