@@ -27,6 +27,7 @@ from ca_numpy.data import scenes
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.filling import ranks
 from ca_numpy.training import PRESETS, STAGES, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import (
@@ -81,17 +82,24 @@ class Train:
         return TrainConfig(**{name: value for group in groups for name, value in vars(group).items()})
 
     def run(self) -> int:
+        comm = ranks.world()
         default = vars(_default_config(self.preset, self.resume))
         given = {name: value for name, value in vars(self.config).items() if value != default[name]}
         if self.preset in STAGES and not self.resume:
             result = train_in_stages(
-                self.preset, out=self.out, backend=self.backend, minutes=self.minutes, quiet=self.quiet, **given
+                self.preset,
+                out=self.out,
+                backend=self.backend,
+                minutes=self.minutes,
+                quiet=self.quiet,
+                comm=comm,
+                **given,
             )
             return _status(result)
         result = train(
             None if self.resume else TrainConfig(**default),
             out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
-            **given,
+            comm=comm, **given,
         )  # fmt: skip
         return _status(result)
 
@@ -271,6 +279,8 @@ def _main(args: list[str]) -> int:
     if args == ["--version"]:
         print("ca-numpy", version("ca-numpy"))
         return 0
+    if args[:1] == ["train"] and (ranks.launched() or (0,))[0]:  # the first speaks for all
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
             default = _train_defaults(args)

@@ -132,11 +132,12 @@ class _Running:
             while True:
                 self._room.acquire()
                 crops = []
-                for _ in range(self._loader.batch):
+                for n in range(self._loader.batch):
                     if self._stopping:
                         return
                     pixels, window = self._loader.draw(self._decoded)
-                    crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
+                    if n in self._loader.wanted:
+                        crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
                 self._waiting.put((crops, self._loader.state()))
         except BaseException as error:  # re-raised by `take`
             self._waiting.put(error)

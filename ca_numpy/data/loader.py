@@ -49,6 +49,8 @@ class Loader:
     `jitter` varies brightness and colours: channel c of a crop, v in [0, 1], becomes v to the power of
     exp(jitter (u + u_c / 2)), with u drawn once per crop and u_c once per channel, uniform in [-1, 1].
 
+    `part` leaves the other crops of each batch out; all are drawn, so that the stream is the same.
+
     A picture that cannot be read is skipped, and recorded in `skipped` with its name and the error.
 
     `state` and `restore` resume an interrupted training with exactly the same batches.
@@ -67,6 +69,7 @@ class Loader:
         flip: bool = True,
         crops: Crops | Literal["auto"] = "auto",
         jitter: float = 0.0,
+        part: slice = slice(None),
         rng: np.random.Generator,
     ) -> None:
         if len(dataset) == 0:
@@ -81,6 +84,7 @@ class Loader:
             raise UserError(f"jitter={jitter}; give a number between 0 (no change) and 1")
         self.dataset, self.batch, self.size = dataset, batch, size
         self.window, self.flip, self.crops, self.jitter, self.rng = window, flip, crops, jitter, rng
+        self.wanted = range(batch)[part]
         self.skipped: dict[str, str] = {}
         self._shuffle()
 
@@ -89,7 +93,7 @@ class Loader:
 
     def __next__(self) -> NDArray[np.float32]:
         drawn = (self.draw(self.dataset.pixels) for _ in range(self.batch))
-        return np.stack([window.cut(pixels, self.size) for pixels, window in drawn])
+        return np.stack([window.cut(pixels, self.size) for n, (pixels, window) in enumerate(drawn) if n in self.wanted])
 
     def draw(self, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Window]:
         """The next readable picture, `pixels_of(index)`, uint8 H W 3, and a random window in it.

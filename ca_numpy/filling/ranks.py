@@ -47,7 +47,7 @@ def world() -> Any:
         if started[1] == 1:
             return None
         raise UserError(
-            f"mpiexec started {started[1]} processes, which share a folder by mpi4py ({reason(error)}): "
+            f"mpiexec started {started[1]} processes, which work together by mpi4py ({reason(error)}): "
             "pip install 'ca-numpy[mpi]'"
         ) from error
     if MPI.COMM_WORLD.size != started[1]:

@@ -108,11 +108,11 @@ class Progress:
 class StopSignal:
     """The first Ctrl-C, SIGTERM or SIGHUP requests a stop after the current step; a second interrupts immediately.
 
-    `number` is the signal's, or 0.
+    `number` is the signal's, or 0. `quiet` prints nothing.
     """
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.number, self.quiet = 0, quiet
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -130,5 +130,7 @@ class StopSignal:
         if self.number:
             raise KeyboardInterrupt
         self.number = number
+        if self.quiet:
+            return
         with contextlib.suppress(OSError):  # not by print: it may have been interrupted; the reader may have ended, too
             os.write(2, b"\nfinishing this step, then saving; press again to stop immediately\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from ca_numpy.backend import Backend
 from ca_numpy.data import skipped_summary
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError, quoted
+from ca_numpy.filling import ranks
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
@@ -19,7 +21,7 @@ from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import OnRecord, Progress, StopSignal
 from ca_numpy.training.pictures import draw_curves, draw_photograph, draw_pictures
-from ca_numpy.training.run import Run, resume_run, start_run
+from ca_numpy.training.run import Run, resume_run, shared_run, start_run
 
 #: Maximum time between checkpoints.
 SAVE_SECONDS = 300
@@ -53,6 +55,7 @@ def train(
     minutes: float | None = None,
     quiet: bool = False,
     on_record: OnRecord | None = None,
+    comm: Any = None,
     **overrides: Any,
 ) -> TrainResult:
     """Train the whole system by Algorithm 1, and save the run in one folder.
@@ -68,6 +71,7 @@ def train(
     quiet        print nothing
     on_record    called with each record of the log, a dict of numbers, after it is written. An exception ends the run;
                  resumed from its last checkpoint, it repeats the later records
+    comm         a communicator of mpi4py, whose ranks share each batch. All call this; rank 0 writes and validates
 
     The folder holds `config.json`, `log.jsonl` (one record per step), `checkpoint.safetensors`,
     `generator.safetensors`, with `ema` `generator-ema.safetensors`, `generator-best.safetensors` of the lowest ℓ1 in
@@ -75,18 +79,27 @@ def train(
     stops immediately. Raises UserError for bad input, or if another process trains in the folder; never overwrites a
     run.
     """
-    if resume is not None and backend == "auto" and not is_chosen():
-        backend = _backend_of(Path(resume))
-    with use_backend(backend) as plain, FolderLock() as lock:
-        if resume is not None:
-            run = resume_run(Path(resume), overrides, config=config, out=out, lock=lock)
-        else:
-            run = start_run(config, overrides, out=out, lock=lock)
+    first = comm is None or comm.rank == 0
+    with ranks.together(comm), ranks.divided_cores(comm), FolderLock() as lock, ExitStack() as chosen:
+        with ranks.agreeing(comm):
+            if first and resume is not None and backend == "auto" and not is_chosen():
+                backend = _backend_of(Path(resume))
+        backend = backend if comm is None else comm.bcast(backend)
+        run = None
+        with ranks.agreeing(comm):
+            plain = chosen.enter_context(use_backend(backend))
+            if first and resume is not None:
+                run = resume_run(Path(resume), overrides, config=config, out=out, lock=lock, comm=comm)
+            elif first:
+                run = start_run(config, overrides, out=out, lock=lock, comm=comm)
+        if comm is not None:
+            run = shared_run(run, comm)
+        assert run is not None
         run.log.on_record = on_record
         with (
             use_backend(_name_for_training(plain, run.config.precision)) as device,
-            Progress(run.config, first=run.step, quiet=quiet) as progress,
-            StopSignal() as signal,
+            Progress(run.config, first=run.step, quiet=quiet or not first) as progress,
+            StopSignal(quiet=not first) as signal,
             run.batches.loader,
         ):
             run.backend = device.name
@@ -104,13 +117,13 @@ def train(
             skipped = run.validation.skipped | run.batches.loader.skipped
             if skipped:
                 progress.say(skipped_summary(skipped))
-            if finished:
+            if finished and first:
                 shown = draw_photograph(
                     run.folder / "pictures", run.system.generator, run.validation.dataset, run.config
                 )
                 for path in (*shown, run.folder / "curves.png"):
                     progress.say(f"look at  {path}")
-            else:
+            elif not finished:
                 progress.say(f"stopped after step {run.step}: continue with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
@@ -146,21 +159,24 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
     """Train to the end (True), or until asked to stop (False)."""
     config, began = run.config, time.monotonic()
     saved = began
+    first = run.ranks.first
     if run.step == 0:
-        run.save()  # before validating, so that a run killed meanwhile can be resumed
-        _measure(run, progress)
+        first(run.save)  # before validating, so that a run killed meanwhile can be resumed
+        first(lambda: _measure(run, progress))
     while run.step < config.steps:
         _step(run, progress)
         last = run.step == config.steps
         if run.step % config.validate_every == 0 or last:
-            _measure(run, progress)
+            first(lambda: _measure(run, progress))
         if run.step % config.pictures_every == 0 or last:
-            draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
-            draw_curves(run.folder / "curves.png", run.log.records, run.validation)
+            first(lambda: _draw(run))
         late = minutes is not None and time.monotonic() - began > 60 * minutes
-        stop = signal.number or late or (stop_after is not None and run.step >= stop_after)
-        if last or stop or run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS:
-            run.save()
+        stop = late or (stop_after is not None and run.step >= stop_after)
+        due = run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS
+        signal.number, stopped, saving = run.ranks.largest(signal.number, stop, last or due)
+        stop = bool(stopped or signal.number)
+        if stop or saving:
+            first(run.save)
             saved = time.monotonic()
         if stop and not last:
             return False
@@ -179,12 +195,19 @@ def _step(run: Run, progress: Progress) -> None:
     values |= update_generator(run.system, run.config, rate=rate, adversarial=adversarial)
     for average in run.system.averages.values():
         average.update()
-    record: dict[str, Any] = {"step": run.step} | {name: float(value) for name, value in values.items()}
+    means = zip(values, run.ranks.mean(list(values.values())), strict=True)
+    record: dict[str, Any] = {"step": run.step} | {name: float(value) for name, value in means}
     run.refuse_divergence(record)
     run.step += 1
     record |= {"rate": rate, "seconds": round(time.monotonic() - began, 4)}
-    run.log.append(record)
+    run.ranks.first(lambda: run.log.append(record))
     progress.step(record)
+
+
+def _draw(run: Run) -> None:
+    """Held-out pictures and the curves at this step."""
+    draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
+    draw_curves(run.folder / "curves.png", run.log.records, run.validation)
 
 
 def _measure(run: Run, progress: Progress) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 from ca_numpy.atomic import is_temporary, remove_leftovers, write_text
 from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError, reason
+from ca_numpy.filling.ranks import agreeing
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, SHIPPED_NAME, load, save
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import CONFIG, LOG, load_checkpoint, save_checkpoint
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.training.lock import LOCK, WRITER, FolderLock
 from ca_numpy.training.log import Log
+from ca_numpy.training.parallel import Ranks
 from ca_numpy.training.system import new_system
 from ca_numpy.training.validation import Validation
 
@@ -28,15 +30,16 @@ BEST = "generator-best.safetensors"
 class Run:
     """A run's system, data, folder, and current step."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, *, comm: Any = None) -> None:
         config.check()
+        self.ranks = Ranks(comm, config.batch)
         train_set, held_out = open_split(config.data, validation=config.validation)
         crop_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
         self.config, self.step, self.backend = config, 0, ""
         #: The step and ℓ1 of the best validation.
         self.best: dict[str, float] = {}
-        self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng)
-        self.system = new_system(config, weight_rng, penalty_rng, self.batches)
+        self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng, ranks=self.ranks)
+        self.system = new_system(config, weight_rng, penalty_rng, self.batches, ranks=self.ranks)
         self.validation = Validation(held_out, config)
         self.damage = ""
 
@@ -92,7 +95,12 @@ class Run:
 
 
 def start_run(
-    config: TrainConfig | None, overrides: dict[str, Any], *, out: str | PathLike[str] | None, lock: FolderLock
+    config: TrainConfig | None,
+    overrides: dict[str, Any],
+    *,
+    out: str | PathLike[str] | None,
+    lock: FolderLock,
+    comm: Any = None,
 ) -> Run:
     """A new run in a new folder, locked. Raises UserError for bad input, before anything is written.
 
@@ -101,7 +109,7 @@ def start_run(
     config = with_whole_paths(configured(config or TrainConfig(), overrides))
     if out is not None:
         _refuse_used(Path(out))
-    run = Run(config)
+    run = Run(config, comm=comm)
     if config.init:
         run.begin_with(config.init)
     folder = Path("runs") if out is None else Path(out)
@@ -125,6 +133,7 @@ def resume_run(
     config: TrainConfig | None,
     out: str | PathLike[str] | None,
     lock: FolderLock,
+    comm: Any = None,
 ) -> Run:
     """The run in a folder, locked, at its last intact checkpoint. Raises UserError for options that cannot change.
 
@@ -138,7 +147,7 @@ def resume_run(
     for name in overrides:
         if name not in RESUMABLE:
             raise UserError(f"{name!r} cannot change when a run is resumed: leave it out, or start a new run")
-    run = Run(configured(saved, overrides))
+    run = Run(configured(saved, overrides), comm=comm)
     run.keep_in(folder)
     try:
         run.restore(arrays, state)
@@ -147,6 +156,23 @@ def resume_run(
     run.damage = damage
     if damage and (folder / CHECKPOINT).exists():
         os.replace(folder / CHECKPOINT, folder / "damaged.safetensors")
+    return run
+
+
+def shared_run(run: Run | None, comm: Any) -> Run:
+    """Rank 0's run on all ranks of `comm`: its weights, moments, random generators and position in the data.
+
+    Raises UserError, on all, where a rank cannot read the data.
+    """
+    sent = run and (run.config, run.folder, run.step, run.system.arrays(), run.system.state() | run.batches.state())
+    config, folder, step, arrays, state = comm.bcast(sent)
+    with agreeing(comm):
+        if run is None:
+            run = Run(config, comm=comm)
+            run.folder, run.log, run.step = folder, Log(folder / LOG), step
+            run.system.restore(arrays, state)
+            run.batches.restore(state)
+    assert run is not None
     return run
 
 
