@@ -29,7 +29,7 @@ def iteration(comm: Any, dtype: str) -> dict[str, np.ndarray[Any, Any]]:
     def next_batch() -> Batch:
         images = rng.uniform(-1, 1, (4, CONFIG.size, CONFIG.size, 3)).astype(dtype)
         masks, boxes = sampler(rng, 4)
-        return Batch(images[ranks.part], masks[ranks.part], boxes[ranks.part])
+        return Batch(images[ranks.part], masks[ranks.part].astype(dtype), boxes[ranks.part])
 
     with use_backend("numpy"):
         system = new_system(CONFIG, np.random.default_rng(1), np.random.default_rng(2), next_batch, ranks=ranks)

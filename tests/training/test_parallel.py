@@ -60,7 +60,7 @@ def in_threads(count, work):
 
 
 def assert_same_learning(found, alone, dtype):
-    """Each optimiser's gradient as one vector, and each loss; ten times that for each parameter, whose sums may cancel."""
+    """Each optimiser's gradient as one vector, and each loss; ten times that for each parameter: sums may cancel."""
     assert found.keys() == alone.keys()
     errors = {name: np.linalg.norm(found[name] - expected) for name, expected in alone.items()}
     sizes = {name: np.linalg.norm(expected) for name, expected in alone.items()}
