@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scaling.py [--steps 20] [--backend numba]
 
-Each rank has eight pictures a step. Needs mpi4py and its mpiexec. The median of the steps' times is taken after the
+Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The median of the steps' times is taken after the
 first three.
 """
 
@@ -33,7 +33,8 @@ def pictures_per_second(ranks: int, threads: int, batch: int, *, steps: int, bac
         command = [*launcher, sys.executable, "-m", "ca_numpy", "train", *map(str, options)]
         subprocess.run(command, env=environment, check=True)
         records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return batch * 6 / statistics.median([r["seconds"] for r in records if "seconds" in r][3:])
+    seconds: list[float] = [r["seconds"] for r in records if "seconds" in r][3:]
+    return batch * 6 / statistics.median(seconds)
 
 
 def main() -> None:
