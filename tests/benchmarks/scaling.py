@@ -2,8 +2,8 @@
 
     python tests/benchmarks/scaling.py [--steps 20] [--backend numba]
 
-Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The median of the steps' times is taken after the
-first three.
+Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The speed is that of the median
+step, without the first three.
 """
 
 from __future__ import annotations
