@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scaling.py [--steps 20] [--backend numba]
 
-Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The speed is that of the median
+Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The speed is of the median
 step, without the first three.
 """
 
