@@ -1,4 +1,4 @@
-"""Contextual attention, step by step as in section 4.1 of the paper: match, propagate, softmax, rebuild.
+"""Contextual attention (section 4.1), step by step in the released code's order: match, propagate, softmax, rebuild.
 
 For each foreground patch (the hole), find similar background patches and reconstruct it from them. In the released
 code, and by default here, foreground and background are the same features and every position is reconstructed, inside
@@ -161,8 +161,13 @@ def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = F
 
     With `cosine` also divided by ‖patch f(x)‖, as in the paper; otherwise that norm acts as a temperature.
     """
-    pf = _unit(_patches(f, ksize, 1)) if cosine else _patches(f, ksize, 1)
-    return pf @ _unit(_patches(b, ksize, stride)).transpose(0, 2, 1)
+    pf = match_vectors(f, ksize=ksize, unit=cosine)
+    return pf @ match_vectors(b, ksize=ksize, stride=stride).transpose(0, 2, 1)
+
+
+def match_vectors(x: Tensor, *, ksize: int, stride: int = 1, unit: bool = True) -> Tensor:
+    """The vectors whose inner products `match` takes: patches, with `unit` divided by their norms. N L k·k·C."""
+    return _unit(_patches(x, ksize, stride)) if unit else _patches(x, ksize, stride)
 
 
 def propagate(s: Tensor, f_grid: tuple[int, ...], b_grid: tuple[int, ...], *, k: int = 3, wrap: bool = True) -> Tensor:
@@ -295,6 +300,7 @@ __all__ = [
     "downscale",
     "known_patches",
     "match",
+    "match_vectors",
     "propagate",
     "rebuild",
 ]

@@ -320,3 +320,7 @@ class Backend(ABC):
         results = [self.adam(*four, rate=rate, beta1=beta1, beta2=beta2, eps=eps) for four in fours]
         p2, m2, v2 = ([result[i] for result in results] for i in range(3))
         return p2, m2, v2
+
+    def norm(self, xs: list[Array]) -> Array:
+        """√Σ x² over all elements of all tensors, in float64"""
+        return sum((x.astype("float64") ** 2).sum() for x in xs) ** 0.5

@@ -1,4 +1,4 @@
-"""The command line: ca-numpy train | inpaint | evaluate | data | bench | backends | completion."""
+"""The command line: ca-numpy train | report | inpaint | explore | evaluate | data | bench | backends | completion."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
 from ca_numpy.bench import GROUPS, bench
 from ca_numpy.cli_inpaint import Inpaint, IntOption, PathOption
+from ca_numpy.cli_report import Report
 from ca_numpy.data import scenes
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
+from ca_numpy.explore.command import Explore
 from ca_numpy.filling import ranks
-from ca_numpy.training import PRESETS, STAGES, TrainConfig, TrainResult, train, train_in_stages
+from ca_numpy.training import PRESETS, STAGES, TensorBoard, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import (
     CropOptions,
@@ -58,6 +60,8 @@ class Train:
     """Stop with a checkpoint after this time."""
     quiet: bool = False
     """Print nothing."""
+    tensorboard: PathOption = None
+    """Also write the log to this folder for TensorBoard; needs the extra tensorboard."""
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     network: OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
     crop: OmitArgPrefixes[CropOptions] = field(default_factory=CropOptions)
@@ -85,23 +89,19 @@ class Train:
         comm = ranks.world()
         default = vars(_default_config(self.preset, self.resume))
         given = {name: value for name, value in vars(self.config).items() if value != default[name]}
-        if self.preset in STAGES and not self.resume:
-            result = train_in_stages(
-                self.preset,
-                out=self.out,
-                backend=self.backend,
-                minutes=self.minutes,
-                quiet=self.quiet,
-                comm=comm,
-                **given,
-            )
-            return _status(result)
-        result = train(
-            None if self.resume else TrainConfig(**default),
-            out=self.out, resume=self.resume, backend=self.backend, minutes=self.minutes, quiet=self.quiet,
-            comm=comm, **given,
-        )  # fmt: skip
-        return _status(result)
+        board = TensorBoard(self.tensorboard) if self.tensorboard and (comm is None or comm.rank == 0) else None
+        options: dict[str, Any] = {
+            "out": self.out, "backend": self.backend, "minutes": self.minutes, "quiet": self.quiet, "on_record": board,
+            "comm": comm,
+        }  # fmt: skip
+        try:
+            if self.preset in STAGES and not self.resume:
+                return _status(train_in_stages(self.preset, **options, **given))
+            config = None if self.resume else TrainConfig(**default)
+            return _status(train(config, resume=self.resume, **options, **given))
+        finally:
+            if board:
+                board.close()
 
 
 def _status(result: TrainResult) -> int:
@@ -250,7 +250,9 @@ complete -o bashdefault -o default -F _ca_numpy ca-numpy""",
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

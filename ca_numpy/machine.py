@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,15 @@ def memory() -> int | None:
     with contextlib.suppress(ValueError, OSError):  # "max" without a limit
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return min(found, default=None)
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has taken so far, in bytes; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def vector_instructions() -> str:

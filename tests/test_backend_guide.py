@@ -71,7 +71,7 @@ def test_the_mistake_is_found_and_told_as_the_guide_says(installed: Path) -> Non
 
 @pytest.mark.slow
 def test_the_benchmark_has_a_column_for_it(installed: Path) -> None:
-    options = ["--what", "attention", "--sizes", "64", "--rounds", "1", "--peer", "False"]
+    options = ["--what", "attention", "--sizes", "64", "--rounds", "1", "--no-peer"]
     done = run(installed, "ca_numpy", "bench", "--backend", "numpy", "onepass", *options)
     assert done.returncode == 0, done.stderr
     assert "| onepass, ms |" in done.stdout

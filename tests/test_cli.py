@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ca_numpy import registry
-from ca_numpy.cli import Bench, Evaluate, Inpaint, main
+from ca_numpy.cli import Bench, Evaluate, Explore, Inpaint, main
 from ca_numpy.data.photo import photo_of
 from ca_numpy.models import Generator
 from ca_numpy.models.io import save
@@ -187,6 +187,13 @@ OPTIONS = {
         "blend": (["--no-blend"], {"blend": False}),
         "backend": (["--backend", "numpy"], {"backend": "numpy"}),
     },
+    Explore: {
+        "model": (["--model", "runs/mine"], {"model": Path("runs/mine")}),
+        "backend": (["--backend", "numpy"], {"backend": "numpy"}),
+        "port": (["--port", "8765"], {"port": 8765}),
+        "max_pixels": (["--max-pixels", "9000"], {"max_pixels": 9000}),
+        "browser": (["--no-browser"], {"browser": False}),
+    },
     Evaluate: {
         "model": (["runs/mine"], {"model": Path("runs/mine")}),
         "methods": (["--methods", "mean", "telea"], {"methods": ("mean", "telea")}),
@@ -226,14 +233,15 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
             return {}
 
     def spy(*positional, **options):
-        names = {Evaluate: ("model",), Bench: ("backends",), Inpaint: ("image", "mask")}[command]
+        names = {Evaluate: ("model",), Bench: ("backends",), Explore: ("image",), Inpaint: ("image", "mask")}[command]
         calls.append(dict(zip(names, positional, strict=True)) | options)
         if command is Inpaint:
             calls[-1]["image"] = calls[-1]["image"].array().tolist()
         return photo_of(np.zeros((2, 2, 3), np.uint8)) if command is Inpaint else Answer()
 
     name = command.__name__.lower()
-    monkeypatch.setattr("ca_numpy.cli_inpaint.inpaint_photo" if command is Inpaint else f"ca_numpy.cli.{name}", spy)
+    called = {Inpaint: "ca_numpy.cli_inpaint.inpaint_photo", Explore: "ca_numpy.explore.server.serve"}
+    monkeypatch.setattr(called.get(command, f"ca_numpy.cli.{name}"), spy)
     written, becomes = OPTIONS[command][option]
     files = [str(photo / "photo.png"), str(photo / "mask.png")] if command is Inpaint else []
     for extra in ([], [text.format(photo) for text in written]):
@@ -261,6 +269,7 @@ def test_no_option_is_without_a_row(command):
 GROUPS = {
     "inpaint": ["hole", "method", "output"],
     "train": ["data", "network", "crop", "learning", "loss", "record"],
+    "report": [],
     "evaluate": [], "data": [], "bench": [], "backends": [], "completion": [],
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ import pkgutil
 import re
 import shlex
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -16,6 +17,8 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy.cli import Command, Train
+from ca_numpy.data.photo import photo_of
+from ca_numpy.filling.holes import hole_of
 from ca_numpy.training import STAGES
 from ca_numpy.training.ablations import ABLATIONS
 from ca_numpy.training.config import TrainConfig, configured
@@ -30,6 +33,23 @@ def test_every_relative_link_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not missing
+
+
+def test_what_readers_look_for_is_one_click_from_the_start_page_and_that_one_from_the_readme():
+    start, readme = (ROOT / name for name in ("docs/index.md", "README.md"))
+    linked = set(re.findall(r"\]\((\w+)\.md[)#]", start.read_text(encoding="utf-8")))
+    assert set(WANTED) <= linked
+    assert "](docs/index.md)" in readme.read_text(encoding="utf-8")
+
+
+def test_the_glossary_is_in_alphabetical_order_and_every_word_leads_on():
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \| (.+) \| (.+) \|$", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE
+    )
+    words = [word.replace("ℓ", "l").casefold() for word, _, _ in rows]
+    assert len(words) > 50
+    assert words == sorted(words)
+    assert all(re.fullmatch(r"\[.+\]\(.+\)", more) for _, _, more in rows)
 
 
 def test_the_readmes_example_runs():
@@ -52,7 +72,10 @@ def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
 # ---- commands, options and names -------------------------------------------------------------------------------
 COMMANDS = [get_args(command)[0] for command in get_args(Command)]
 COMMAND_PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in ("index", "user_guide", "faq", "backend_guide")]
+#: What readers looked for.
+WANTED = ("remove_an_object", "which_method", "gallery", "bad_fill", "glossary", "mathematics")
+USER_NAMES = ("index", "user_guide", "explore", "faq", "backend_guide", *WANTED[:-1])
+USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in USER_NAMES]
 
 
 def commands(page):
@@ -103,6 +126,36 @@ def test_options_and_names_in_the_text_are_there(page):
             pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
 
 
+def test_the_errors_that_a_page_quotes_are_those_that_are_given():
+    """For a photograph given as the mask, a layer that may be either, and a mask of another size."""
+    rng = np.random.default_rng(0)
+    image, layer = (rng.integers(0, 256, (40, 50, channels), np.uint8) for channels in (3, 4))
+    layer[..., 3] = np.where(np.arange(50) < 25, 255, 0)
+    page = (ROOT / "docs" / "bad_fill.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"the error \"(.+?)\"", page)
+    assert len(quoted) == 2
+    for words, array in zip(quoted, (image, layer), strict=True):
+        file = BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        file.seek(0)
+        with pytest.raises(ca_numpy.UserError, match=re.escape(words)):
+            hole_of(photo_of(image), file)
+    with pytest.raises(ca_numpy.UserError, match=r"30 x 50.*40 x 50"):
+        ca_numpy.inpaint(image, np.ones((30, 50)), method="mean")
+
+
+def test_the_python_that_removes_an_object_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs" / "sample").mkdir(parents=True)
+    for name in ("photo.jpg", "mask.png"):
+        Image.open(ROOT / "docs" / "sample" / name).resize((64, 48)).save(tmp_path / "docs" / "sample" / name)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/remove_an_object.md").read_text("utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert names["filled"].shape == (48, 64, 3)
+    assert Path("inpainted.png").is_file()
+
+
 def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     """In a folder that has what the guide names, with its preset made small."""
     monkeypatch.chdir(tmp_path)
@@ -116,10 +169,11 @@ def test_the_user_guides_python_runs(tmp_path, monkeypatch):
     for name in ("mask.png", "masks/a.png"):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(mask).save(name)
-    board = SimpleNamespace(scalars=[], add_scalar=lambda *scalar: board.scalars.append(scalar))
+    board = SimpleNamespace(scalars=[], flush=lambda: None, close=lambda: None)
+    board.add_scalar = lambda *scalar: board.scalars.append(scalar)
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: board))
     ca_numpy.train(ca_numpy.PRESETS["medium"], data="my/pictures", out="runs/mine", quiet=True)
-    guide = (ROOT / "docs" / "user_guide.md").read_text(encoding="utf-8")
+    guide = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("user_guide", "explore"))
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     assert blocks
     for block in blocks:

@@ -14,6 +14,7 @@ from itertools import permutations
 import numpy as np
 from exercises import check
 from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
 
 import ca_numpy as ca
 from ca_numpy import functional as F
@@ -73,7 +74,8 @@ for d in gaps:
 #
 # among all $f$ nowhere steeper than 1: $|f(x) - f(y)| \le \lVert x - y \rVert$. One direction is easy: over a path of
 # length $\ell$, such an $f$ rises by at most $\ell$. For our two normal distributions $W = d$, the best critic is $f(x)
-# = x$, and its slope is 1 at any distance.
+# = x$, and its slope is 1 at any distance. (This is equation 1 of the paper, in section 3; the definition by moves is
+# its equation 4.)
 #
 # ## Loops
 #
@@ -145,12 +147,14 @@ figure.legend(loc="outside lower center", ncols=3, frameon=False)
 viz.show(
     figure,
     alt="A grey histogram of real samples around zero, a hatched one of fakes in two lumps around minus one and one "
-    "and a half, and the critic: a zigzag of straight pieces with its valleys at the two lumps of fakes.",
+    "and a half, and the critic: a zigzag of straight pieces with a peak in the middle and a valley on the far side of "
+    "each lump, at minus 1.4 and 2.1.",
 )
 
 # %% [markdown]
-# A fake that moves uphill at slope 1 moves to where it is needed. The two numbers agree to twelve digits, although they
-# come from unrelated definitions.
+# A fake that moves uphill at slope 1 moves to where it is needed. The valleys are not in the middle of the lumps but on
+# their far sides, since nearly all fakes of a lump are needed further inwards. The two numbers agree to twelve digits,
+# although they come from unrelated definitions.
 #
 # ## A network as the critic
 #
@@ -298,9 +302,11 @@ print(f"the optimal slope: {pays_best:.3f}; with it the estimate is {pays_best *
 # ## On the plane
 #
 # A point of the plane is a picture of two pixels. The real ones form eight clusters on a circle of radius 2, with the
-# fakes in the middle. Every fake has to move by about 2, in one of eight directions.
+# fakes spread around its middle. From the middle itself it is 2 to each cluster; a fake to one side has less to go, if
+# it is assigned to a cluster on that side. Here nothing can be sorted, but SciPy finds the best of all $256!$
+# assignments.
 #
-# **Predict, then run.** Which of the two critics sees the clusters?
+# **Predict, then run.** Which of the two critics sees the clusters? How steep is it in the middle, and further out?
 
 # %% tags=["predict"]
 rng = np.random.default_rng(3)
@@ -311,6 +317,10 @@ critics = {
     "clipped to 0.1": trained(real_2, fake_2, steps=5 if QUICK else 400, clip=0.1),
     "with the penalty": trained(real_2, fake_2, steps=5 if QUICK else 400),
 }
+
+moves = np.linalg.norm(real_2[:, 0, None, :, 0] - fake_2[None, :, 0, :, 0], axis=2)  # from each fake to each real one
+exact_2 = float(moves[linear_sum_assignment(moves)].mean())
+print(f"the best assignment moves each fake by {exact_2:.2f} on average")
 
 between = rng.random((256, 1, 1, 1))
 between = (1 - between) * real_2 + between * fake_2
@@ -338,6 +348,9 @@ for axes, (name, w) in zip(surfaces, critics.items(), strict=True):
     steep = np.linalg.norm(slopes(w, between), axis=1)
     print(f"{name}: slope {steep.mean():.2f} on average, 8 of 10 from {np.quantile(steep, 0.1):.2f} to "
           f"{np.quantile(steep, 0.9):.2f}; estimate {estimate(w, real_2, fake_2):.2f}")  # fmt: skip
+    circle = np.stack([np.cos(np.arange(8)), np.sin(np.arange(8))], 1)[:, None, :, None]
+    rings = {r: np.linalg.norm(slopes(w, r * circle), axis=1).mean() for r in (0, 0.2, 1, 2)}
+    print("   slope", *[f"{steep:.2f} at {r} from the middle;" for r, steep in rings.items()])
     filled = {"color": "0.75"} if name == "with the penalty" else {"histtype": "step", "color": "k", "hatch": "///"}
     last.hist(steep, np.linspace(0, 2, 41), label=name, **filled)
 last.axvline(1, color="k", linestyle=":", label="wanted: 1")
@@ -355,7 +368,17 @@ viz.show(
 
 # %% [markdown]
 # The clipped critic sends all fakes in the same direction, although real ones lie all around them. The bowl sends each
-# to its nearest clusters, at slope 1: at the bottom, halfway up, and where fakes are still far from anything real.
+# to its nearest clusters, at a slope of about 1 nearly everywhere, also where fakes are still far from anything real.
+# Only at the very bottom it is flatter: a smooth surface has slope 0 at its lowest point. Its estimate is a little more
+# than the best assignment's mean, by the optimal slope, as on the line.
+#
+# **Which way, and in which norm?** Two statements in section 3 of the paper do not agree with its own equations.
+# Between a real $x$ and the fake $\tilde x$ that is moved to it, it says, the best critic's gradient is $(\tilde x - x)
+# / \lVert \tilde x - x \rVert$: uphill towards the *fake*. By its equation 1, and in the picture above, the real ones
+# have the higher scores, so uphill is towards them. (The penalty does not mind, since it uses only the length.) And it
+# says that WGAN suits an ℓ1 loss because the distance is based on ℓ1. But the penalty bounds the slope in ℓ2, $\lVert
+# \nabla f \rVert_2$, and the moves above are measured in ℓ2. For moves measured in ℓ1, $f$ may rise by 1 along each
+# axis *separately*: $\max_i |\partial f / \partial x_i| \le 1$.
 #
 # ## Masked to the hole
 #
@@ -486,6 +509,7 @@ figures = {
     "gradient of the first GAN's loss": slope_of_gan,
     "distance of two lumps, sorted": exact,
     "distance of mixed samples": float(difference),
+    "distance on the plane": exact_2,
     "penalty": P,
     "the slope that pays best": pays_best,
     "mean way within the hole": within,

@@ -48,9 +48,10 @@ viz.show(
 )
 
 # %% [markdown]
-# The first is the paper's. It is drawn in two steps. The 128 × 128 box is placed at random; then it is shrunk by 0 to
-# 16 pixels at both top and bottom, and by another 0 to 16 at both left and right. The rest is the hole. If the box
-# itself were the hole, the critic that sees only the box would learn to look for the seam at its edge.
+# The first is the paper's: a rectangle at a random place, at most 128 × 128. As in the released code, it is drawn in
+# two steps. The 128 × 128 box is placed at random; then it is shrunk by 0 to 16 pixels at both top and bottom, and by
+# another 0 to 16 at both left and right. The rest is the hole. If the box itself were the hole, the critic that sees
+# only the box would learn to look for the seam at its edge.
 #
 # ## The problem
 #

@@ -5,10 +5,11 @@
 # picture, turns the similarities into weights, and pastes the weighted sum of those patches. Comparing is a convolution
 # whose kernels are the patches; pasting is a transposed convolution with the same patches.
 #
-# You need notebook 03 for convolutions and their transposes. This is section 4.1 of the paper, in the order of the
-# released code.
+# You need notebook 03 for convolutions and their transposes. This is section 4.1 of the paper, with two steps in the
+# order of the released code: the paper's order is compared at the end of step 5.
 
 # %%
+import dataclasses
 import json
 import os
 
@@ -96,7 +97,8 @@ viz.show(
 # %% [markdown]
 # ## The equations
 #
-# Let $P_f(x)$ be the $3 × 3$ patch of $f$ around position $x$, with zeros outside the picture, and $P_b(x')$ likewise:
+# Number the positions row by row, so that $x + 1$ is to the right of $x$. Let $P_f(x)$ be the $3 × 3$ patch of $f$
+# around position $x$, with zeros outside the picture, and $P_b(x')$ likewise:
 #
 # $$ s_{x x'} = \Big\langle P_f(x),\; \frac{P_b(x')}{\lVert P_b(x') \rVert} \Big\rangle
 # \quad\text{match}\qquad
@@ -107,7 +109,13 @@ viz.show(
 # y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) \quad\text{rebuild} $$
 #
 # $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale, and
-# $R_b(x')$ is the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ places it around $x$.
+# $R_b(x')$ is the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ places it around $x$. For
+# top-down, positions are numbered column by column.
+#
+# **The paper's text** divides by $\lVert P_f(x) \rVert$ too (its equation 5, a cosine), takes the softmax of these
+# scores, and only then propagates, *the weights* (its equation 6): match, attend, propagate, rebuild. The released code
+# propagates the scores and then takes the softmax, as above; the published weights were trained with it. Notebook 19
+# has all the differences.
 #
 # ## Step 1: match, in loops
 #
@@ -336,12 +344,6 @@ def together(scores):
 inside = small_hole[..., 0] > 0
 share = {name: float(together(x)[inside].mean()) for name, x in (("before", s), ("after", p))}
 print("neighbours that copy along: {before:.0%} before, {after:.0%} after".format(**share))
-box = np.ix_(inside.any(axis=1), inside.any(axis=0))
-viz.show(
-    gallery({"before": together(s)[box], "after propagation": together(p)[box]}, width=5, vmin=0, vmax=1),
-    alt="The hole's 12 by 10 positions, white where both neighbours copy along, grey where one does, black where "
-    "neither does. Before propagation most are black; after it more than half are grey or white.",
-)
 
 # %% [markdown]
 # ## Step 4: attend
@@ -451,6 +453,16 @@ print("vectorised, library:", apart(y, library_y))
 
 # %%
 alone = rebuild(attend(s, known), features, RATE)
+# The paper's text: divided by both norms; softmax over the known patches; then the weights are propagated.
+length = np.maximum(np.linalg.norm(patches(small, 3).reshape(h * w, -1), axis=1, keepdims=True), 1e-4)
+weights = attend(s / length, known)
+text = propagate(weights / weights.sum(axis=1, keepdims=True), h, w) * known
+choices = dataclasses.replace(attention.OFFICIAL, propagate="attention", normalize="both", masked="exclude")
+library_text = attention.attention_scores(features[None], features[None], hole[None, :, :, None], choices=choices)
+print("the text's order, library:", apart(text, library_text.numpy()[0]))
+total = text.sum(axis=1, keepdims=True)
+low, high = total[inside.ravel()].min(), total[inside.ravel()].max()
+print(f"weights of a position sum to {low:.1f} to {high:.1f}; {sharing(text):.0f} patches share, not {sharing(a):.0f}")
 
 
 def filled(y):
@@ -462,15 +474,23 @@ def error(picture):
 
 
 around = np.s_[16:56, 18:54]
-panels = {"coarse": coarse, "without propagation": filled(alone), "with": filled(y), "the truth": bricks}
+panels = {"coarse": coarse, "without propagation": filled(alone), "with": filled(y)}
+panels |= {"the text's order": filled(rebuild(text / total, features, RATE)), "the truth": bricks}
 errors = {name: error(picture) for name, picture in panels.items()}
 viz.show(
-    gallery({f"{name}\nerror {errors[name]:.3f}": picture[around] for name, picture in panels.items()}, height=2.5),
-    alt="Around the hole: filled in three ways, and the truth. The coarse filling is a blur; without propagation the "
-    "joints are faint and soft; with it they are bright, but the horizontal joint at the left is smeared.",
+    gallery({f"{name}\nerror {errors[name]:.3f}": picture[around] for name, picture in panels.items()}, height=2.3),
+    alt="Around the hole: filled in four ways, and the truth. The coarse filling is a blur; without propagation the "
+    "joints are faint and soft; with it they are bright, but the horizontal joint at the left is smeared; in the "
+    "text's order they are faint and soft again.",
 )
 
 # %% [markdown]
+# **Softmax first, or last?** In the text's order the weights of up to nine neighbours are added, so they sum to nearly
+# nine, and the result is nine times too strong; the picture shows it divided by that sum. (The text does not divide.
+# Later layers can learn to.) And where the code's nine *scores* sharpen the softmax, the text's nine *weights* are
+# blended: each position copies what its neighbours chose, too, and many more patches share. With a sharper softmax
+# fewer would.
+#
 # Nothing was learnt here. The network learns *features* in which the right patch is the most similar, and convolutions
 # that repair the seams. (Error: mean absolute difference within the hole, in pixel values from −1 to 1.)
 #
@@ -554,16 +574,15 @@ runs = {
 nanoseconds = {name: 1e9 * seconds_of(run, rounds=rounds) / n**4 for name, (run, rounds) in runs.items()}
 figure = Figure(figsize=(6.5, 2.4), layout="constrained", dpi=100)
 axes = figure.subplots()
-axes.barh(list(nanoseconds), list(nanoseconds.values()), 0.6, color="0.7", edgecolor="k", label="all steps")
+axes.barh(list(nanoseconds), list(nanoseconds.values()), 0.6, color="0.7", edgecolor="k")
 axes.set(xscale="log", xlim=(10, None), xlabel="nanoseconds per pair of positions")
 axes.set_title(f"Attention over {n} × {n} positions", fontsize=10)
 axes.invert_yaxis()
-axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 print(", ".join(f"{name}: {t:.0f} ns" for name, t in nanoseconds.items()))
 viz.show(
     figure,
-    alt="Bars on a logarithmic scale: loops take about ten thousand nanoseconds per pair of positions; "
-    "vectorised and in the library it is about a hundred.",
+    alt="Bars on a logarithmic scale: loops take tens of thousands of nanoseconds per pair of positions; "
+    "vectorised and in the library it is one to three hundred.",
 )
 
 # %% [markdown]
@@ -622,7 +641,7 @@ figures = {
     "patches lost to the hole": int(np.sum(known == 0)),
     "copied along": [share["before"], share["after"]],
     "patches that share at 10": [shared["alone"][2], shared["propagated"][2]],
-    "errors": list(errors.values())[:3],
+    "errors": list(errors.values())[:4],
     "errors of the options": [error(picture) for picture, _ in options.values()],
 }
 print(json.dumps(figures))

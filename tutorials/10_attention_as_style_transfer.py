@@ -492,7 +492,7 @@ viz.show(
 #
 # ## Guided completion: one decides, the other copies
 #
-# The paper's claim in its introduction: patches can copy and cannot invent, convolutions can invent and cannot copy.
+# The paper's claim in its introduction: patches can copy and cannot invent, convolutions can invent but copy poorly.
 # Guided completion is not in the paper, but the default of `ca_numpy.inpaint`. It lets each do what it can: the network
 # decides *what goes where*, and PatchMatch supplies *real pixels*, copied from patches of the same picture. Its steps:
 # the network's fill, low-passed, guides the search; the *gradients* of the copies are joined; over large areas they

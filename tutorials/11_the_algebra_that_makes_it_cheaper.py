@@ -469,9 +469,11 @@ viz.show(
 )
 
 # %% [markdown]
-# Each further channel costs about a fifth, as counted. (More or less, depending on what else the machine is doing; and
-# patches also have to be extracted.) But the sums along diagonals, the propagation and the softmax process $N^2$
-# numbers whatever $C$ is, and in NumPy each goes through memory: with eight channels nothing is gained. This is why the
+# A fifth of the multiplications is not a fifth of the time. Each further channel costs at most about a fifth, and often
+# much less than counted, since patches also have to be extracted, 25 numbers per position and channel. For the
+# diagonals the products are so few that their growth may disappear in the variation of the rest: the sums along
+# diagonals, the propagation and the softmax process $N^2$ numbers whatever $C$ is, and in NumPy each goes through
+# memory. So with eight channels nothing is gained, and the whole is far from five times as fast. This is why the
 # library's faster backends do these sums while the numbers are in the processor's cache.
 #
 # ## Bands: why memory can be linear
@@ -598,6 +600,35 @@ def multiplications(n_f, n_b, channels, ksize, rate):
 
 
 check("11.multiplications", multiplications)
+
+# %% [markdown]
+# **4.** Phases, on a line. `A` is (n, m), `b` has 2m pixels. Position $x$ pastes the sum of all raw patches, weighted
+# by row $x$ of `A`: 4 pixels of `b` from one pixel before cell $x'$, to 4 pixels from one before cell $x$. Outside `b`
+# there are zeros, what is pasted outside the result is lost, and overlaps are divided by 2. Lay down no patch: for each
+# phase, sum `A` along a diagonal and multiply once.
+
+
+# %%
+def rebuild_line(A, b):
+    """The 2n pixels of the result."""
+    raise NotImplementedError
+
+
+check("11.rebuild_line", rebuild_line)
+
+# %% [markdown]
+# **5.** Bands. The pixels of the cell rows $[y_0, y_1)$ are wanted, of `h` rows of cells. Which rows of $A$ do they
+# need, and which rows of $P$? Patches of `ksize` × `ksize` (odd) are matched, raw patches are two cells wide, and with
+# `propagated` (True or False) scores are also summed with those of the rows above and below.
+
+
+# %%
+def rows_needed(y0, y1, h, ksize, propagated):
+    """(first row of A, one after its last, first row of P, one after its last)"""
+    raise NotImplementedError
+
+
+check("11.rows_needed", rows_needed)
 
 # %% tags=["figures-that-matter"]
 figures = {

@@ -5,8 +5,8 @@
 # picture, and a second stage sees the picture as if nothing were missing: only then can it compare the contents of the
 # hole with the surroundings. The whole network is a table of 42 convolutions.
 #
-# You need notebooks 03 and 04 for the layers, and 09 for the attention. This covers figure 2 and sections 3 and 4.2 of
-# the paper.
+# You need notebooks 03 and 04 for the layers, and 09 for the attention. This covers figures 2 and 4 of the paper,
+# and its appendix D.
 
 # %%
 import json
@@ -227,8 +227,9 @@ share = sum(parameters(row, 128) for row in wide) / learnt("coarse")
 print(f"{len(wide)} layers from 128 to 128 channels, {parameters(wide[0], 128):,} each: {share:.0%} of all")
 
 # %% [markdown]
-# So the paper's 2.9 M are two such stages: its *baseline*, without attention. With attention the second stage has two
-# parallel encoders and one decoder that reads both.
+# So two such stages, the paper's *baseline* without attention, have 2.9 M. (The paper says it of its full model, in
+# section 5; by its own appendix D that has more, as counted below.) With attention the second stage has two parallel
+# encoders and one decoder that reads both.
 #
 # ## The second stage
 #
@@ -400,8 +401,9 @@ print(f"conv1's kernel gets a gradient of length {np.linalg.norm(by_kernel.numpy
 
 # %% [markdown]
 # Outside the hole it is not just small, but *zero*. The known pixels of stage one's output are discarded, so no
-# gradient from stage two can improve them. (In the paper's text stage one learns only from its own loss: $x_1$ is
-# detached before it is pasted, so the gradient from stage two is zero in the hole as well. Notebook 19 tries it.)
+# gradient from stage two can improve them. (By section 3 of the paper, stage one is trained by reconstruction. If that
+# means *only*, as our paper variant reads it, $x_1$ is detached before it is pasted, and the gradient from stage two is
+# zero in the hole as well. Section 1 trains everything end to end. Notebook 19 tries both.)
 #
 # What does a position see, judging by its gradient, through each of stage two's branches? We take one feature position
 # in the middle of the hole, at the end of both branches.

@@ -177,7 +177,7 @@ print("three batches, equal to the last bit")
 # ## Line by line
 #
 # We use small networks in float64, so that results can be compared to a dozen digits. The generator and the first
-# layers of the critics have 4 channels where the paper's have 32 and 64; everything else is as in the paper.
+# layers of the critics have 4 channels where the paper's have 32 and 64; the layers are those of the released code.
 
 
 # %%
@@ -505,6 +505,15 @@ viz.show(
 # correct colours. It narrowly beats the mean colour. The measured curves jump, since they are means over only sixteen
 # crops from three photographs; with a different number of threads, sums round differently and all curves change. When
 # the critics join, the measured error continues much as before.
+#
+# **The refined result is worse than the coarse one.** The two curves of the measured error end less than one point
+# apart, and the coarse stage is usually ahead, here and with other seeds. It is so before the critics join, so it is
+# not their doing. The second stage has more to learn in the same 150 steps: nothing leads its input past it, so even to
+# return the coarse picture unchanged it has to encode and decode it; and half of what its decoder reads comes from the
+# attention, which pastes patches that *untrained* features consider similar. Also, in the loss the coarse stage has the
+# weight 1.2. And ℓ1 favours blur: a second stage that adds structure in the wrong place loses. In the bundled weights,
+# after 7,500 steps, the two are level, 9.2 % each (the last validation in [this
+# log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture, takes critics and days.
 #
 # (Each name is followed by its last value. *adversarial* is the generator's term: minus both critics' scores of its
 # fakes. *wasserstein* is real − fake; it and the penalty are sums over both critics.)

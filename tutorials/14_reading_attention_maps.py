@@ -77,7 +77,8 @@ viz.show(
 # $d$ has two components, down and right. The paper turns them into a colour: white means the position itself, pink the
 # bottom left, green the top right. It names no others, so the rest is our choice: let $t$ be the angle of $d$,
 # clockwise from the top right, and $h(t)$ a smooth curve through one colour for each diagonal (top right, bottom right,
-# bottom left, top left: $h_0 \dots h_3$). The colour gets stronger with distance, up to $d_{\max}$, the distance from
+# bottom left, top left: $h_0 \dots h_3$). The colour gets stronger with distance (the paper scales each picture
+# differently; here all are alike), up to $d_{\max}$, the distance from
 # corner to corner:
 #
 # $$ c(x) = 1 - \sqrt{\lvert d \rvert / d_{\max}}\; \big(1 - h(t)\big), \qquad

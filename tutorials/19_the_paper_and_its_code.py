@@ -56,7 +56,7 @@ for name, (code, text) in choices.items():
 # ## Six about the attention: the equations
 #
 # Let $s$ be the scores between patches, $P$ propagation, $v$ 1 where a patch may be copied and 0 where not, and
-# $\lambda = 10$:
+# $\lambda = 10$ (the code's; the text says only that it is constant):
 #
 # $$ \text{code:}\quad a = v \odot \mathrm{softmax}\big(\lambda\; v \odot P s\big) \qquad\qquad
 # \text{text:}\quad a = v \odot P\, \mathrm{softmax}\big(\lambda\; (s + \log v)\big) $$
@@ -383,13 +383,15 @@ for detached in (False, True):
 
 # %% [markdown]
 # **So:** in the code the first guess need not be the most likely picture: it may become whatever the second stage can
-# use best.
+# use best. (The text can be read either way: section 3 trains the coarse network by reconstruction and the refinement
+# by the critics too, section 1 trains everything end to end. Our paper variant detaches.)
 #
 # ## Five about inputs and numbers
 #
 # ### 12 · White hole, mask 0 = hole; or grey hole, mask 1 = hole
 #
-# What do the networks see at a missing pixel, and at a known white one?
+# What do the networks see at a missing pixel, and at a known white one? (The text has both: section 3 fills holes with
+# white, and section 4.2 multiplies values from −1 to 1 by the mask, which makes them grey.)
 
 # %%
 white, holes = np.ones((1, 8, 8, 3)), np.zeros((1, 8, 8, 1))
@@ -419,7 +421,8 @@ counts = {
 print({name: f"{count:,}" for name, count in counts.items()})
 
 # %% [markdown]
-# **So:** the paper's number is that of its baseline, without the attention branch (notebook 12).
+# **So:** section 5 says 2.9 million of the full model, but it is the number of the baseline, without the attention
+# branch (notebook 12).
 #
 # ### 15 · Table 1 in percent; of what?
 #
@@ -439,7 +442,9 @@ for name, value in percents.items():
 print(f"TV of the truth {metrics.tv(truth)[0]:.1f} %; results in Table 1 have 25")
 
 # %% [markdown]
-# **So:** the table compares its own rows and nothing else. `ca_numpy.metrics` documents its definitions.
+# **So:** the table compares its own rows and nothing else. (Asked on GitHub, in [issue
+# 146](https://github.com/JiahuiYu/generative_inpainting/issues/146), the first author calls the errors relative, which
+# is closest to the last reading.) `ca_numpy.metrics` documents its definitions.
 #
 # ### 16 · One mask per image; or one per batch
 #

@@ -302,6 +302,9 @@ class CupyBackend(NumpyBackend):
         p2, m2, v2 = ([flat[part].reshape(shape) for part, shape in parts] for flat in out)
         return p2, m2, v2
 
+    def norm(self, xs: list[Array]) -> Array:
+        return super().norm([self.xp.concatenate([x.ravel() for x in xs])])
+
     def _adam_tables(self, sizes: list[int]) -> tuple[list[int], tuple[Array, ...]]:
         """Offsets of the tensors' results; and the kernel's tables: offsets, sizes, each block's tensor and chunk."""
         places = [0, *np.cumsum([-(-n // ALIGNED) * ALIGNED for n in sizes]).tolist()]

@@ -1,7 +1,7 @@
 """Random holes for training: boxes, several boxes, and brush strokes, drawn from an explicit generator.
 
 A mask is float32, H W 1, with 1 = hole. The hole lies inside a square window of the image, its `BoundingBox`, so that
-the local critic, which looks at this window, sees all of it (section 4.1 of the paper).
+the local critic, which looks at this window, sees all of it (section 3 of the paper).
 """
 
 from __future__ import annotations

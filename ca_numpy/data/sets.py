@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to find a set in its folder, and how the paper cuts crops from it.
+    """How to find a set in its folder, and how to cut crops from it (appendix A and section 5; docs/data.md).
 
     crops     the rule of `Loader`: "windows" of many sizes, the "whole" shorter side, or unscaled "pixels"
     resized   size of every picture before cropping, (height, width) in pixels

@@ -1,7 +1,7 @@
 """Guided completion: the network decides what goes where, and copying supplies the pixels.
 
 The paper's introduction states the two halves: methods that copy patches cannot invent, and convolutions that invent
-blur (sections 1 and 2). This is not in the paper, which pastes the network's output; its figures are those of
+blur (section 1). This is not in the paper, which pastes the network's output; its figures are those of
 `method="network"`.
 
     1. The network's fill, low-passed, is the guide. PatchMatch compares it at the patches' centres, next to colours and
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ca_numpy.data import check_image, check_mask, resize
 from ca_numpy.errors import UserError
 from ca_numpy.filling.blending import joined
-from ca_numpy.filling.patchmatch import copied
+from ca_numpy.filling.patchmatch import Copies, copied, moved
 from ca_numpy.filling.pyramid import Floats
 from ca_numpy.filling.windows import surroundings
 
@@ -55,6 +55,14 @@ def complete(
     Runs on the current backend, or the fastest one. Raises UserError as `patchmatch.complete`, and for a guess that is
     no image.
     """
+    return complete_with_copies(image, mask, guess, place=place, rng=rng, radius=radius, quiet=quiet)[0]
+
+
+def complete_with_copies(
+    image: NDArray[Any], mask: NDArray[Any], guess: NDArray[Any], *,
+    place: tuple[slice, slice] | None = None, **options: Any,
+) -> tuple[Floats, Copies]:  # fmt: skip
+    """As `complete`, and where each pixel was copied from. Options as for `patchmatch.copied`. Raises UserError."""
     x = check_image(image)
     hole = check_mask(mask, x)[..., 0] > 0.5
     guess = check_image(guess, name="guess")
@@ -67,13 +75,11 @@ def complete(
     near = surroundings(hole)
     size = [max(1, round(n * g / c)) for n, g, c in zip(hole[near].shape, guess.shape, covered.shape, strict=False)]
     filled = x.copy()
-    filled[near] = _complete(
-        x[near], hole[near], resize(whole[near], (size[0], size[1])), rng=rng, radius=radius, quiet=quiet
-    )
-    return filled
+    filled[near], copies = _complete(x[near], hole[near], resize(whole[near], (size[0], size[1])), **options)
+    return filled, moved(copies, near)
 
 
-def _complete(x: Floats, hole: NDArray[np.bool_], guess: Floats, **options: Any) -> Floats:
+def _complete(x: Floats, hole: NDArray[np.bool_], guess: Floats, **options: Any) -> tuple[Floats, Copies]:
     copies = copied(x, hole, guess=guess, low=_low(guess, SIGMA), **options)
     pasted = x.copy()
     pasted[tuple(copies.pixels.T)] = x[tuple(copies.sources.T)]
@@ -82,7 +88,7 @@ def _complete(x: Floats, hole: NDArray[np.bool_], guess: Floats, **options: Any)
     known = x[~hole]
     colours = (pasted + shift).clip(known.min(0), known.max(0))
     scale = guess.shape[0] * guess.shape[1] / hole.size
-    return joined(x, hole, copies, colours, kept=KEPT * scale)
+    return joined(x, hole, copies, colours, kept=KEPT * scale), copies
 
 
 def _low(image: Floats, sigma: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Filling the holes of one image of any size (section 4)."""
+"""Filling the holes of one image of any size (section 3)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
 from ca_numpy.filling.holes import Box, MaskKind, hole_of
 from ca_numpy.filling.network import predict
+from ca_numpy.filling.patchmatch import Copies, Progress
 from ca_numpy.filling.soon import soonest
 from ca_numpy.filling.windows import Window, around, whole
 from ca_numpy.models import BaseGenerator
@@ -139,10 +140,10 @@ def inpaint_photo(
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
-    memory.check(unknown, _steps(photo, unknown, copied=method == "patchmatch"))
-    with soonest(backend, pixels=_pixels_around(hole)):
+    memory.check(unknown, full_size_steps(photo, unknown, copied=method == "patchmatch"))
+    with soonest(backend, pixels=pixels_around(hole)):
         filled = baselines.fill(method, photo.colours(), hole)
-    return _pasted(photo, hole, filled)
+    return pasted(photo, hole, filled)
 
 
 def inpaint_details(
@@ -166,51 +167,86 @@ def inpaint_details(
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
-    pixels, space = photo.colours(), photo.space
-    with soonest(backend, pixels=hole.size if largest_hole == 0 else _pixels_around(hole)):
+    with soonest(backend, pixels=hole.size if largest_hole == 0 else pixels_around(hole)):
         generator = opened(model)
-        largest = generator.learnt.hole if largest_hole is None else largest_hole
-        # Copies have all of the picture, at its own size; the network's fill is as seen in training.
-        near: dict[str, Any] = {"margin": 0.5, "most": GUESSED} if method == "guided" else {"margin": 2.0}
-        around_holes = around(pixels, hole, largest=largest, **near) if largest else None
-        window, bare = around_holes or (whole(pixels.shape), pixels)
-        unknown = hole[..., 0] > 0.5
-        memory.check(unknown, {}, generator=generator, window=window.size)
-        small = resize(bare, window.size)
-        share = resize(hole[window.place], window.size)
-        small_hole = (share > 0 if (share <= 0).any() else share >= 1).astype(np.float32)  # keeps a thin known border
-        if small_hole.all():
-            raise UserError(
-                f"no known pixels are left when the holes are downscaled to {largest} pixels: "
-                "give a larger largest_hole (--largest-hole), or 0"
-            )
-        blending = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
-        memory.check(unknown, blending | _steps(photo, unknown, copied=method == "guided"))
-        seen = space.to_srgb(small) if space else small
-        done = predict(generator, seen[None], small_hole[None])
+        view = view_of(photo, hole, generator, method=method, largest_hole=largest_hole, blend=blend)
+        done = predict(generator, view.seen[None], view.hole[None])
         looked = None
         if attention and generator.attention != "none":
-            looked = generator.attention_map(seen[None], small_hole[None])
-        fill = space.from_srgb(done.refined[0]) if space else done.refined[0]
-        fill = blended(small, fill, small_hole) if blend else fill
-        place = window.place
-        if method == "guided":
-            guess = np.where(small_hole > 0.5, fill, small)
-            filled = guided.complete(pixels, hole, guess, place=place, quiet=quiet)
-        else:
-            filled = pixels.copy()
-            filled[place] = resize(fill, bare.shape[:2])
-    result = _pasted(photo, hole, filled)
-    return Inpainted(result, result.array(), done.coarse[0], window, looked and (looked[0][0], looked[1]))
+            looked = generator.attention_map(view.seen[None], view.hole[None])
+        filled, _ = filled_by(photo, hole, view, done.refined[0], method=method, blend=blend, quiet=quiet)
+    return Inpainted(filled, filled.array(), done.coarse[0], view.window, looked and (looked[0][0], looked[1]))
 
 
-def _steps(photo: Photo, unknown: NDArray[np.bool_], *, copied: bool) -> dict[str, int]:
+class View(NamedTuple):
+    """What the network is given of a picture.
+
+    window   the part of the picture, and its size (h, w) for the network
+    small    its pixels h w 3 in [-1, 1], in the file's space, with colours of known pixels in the hole
+    seen     the same in sRGB
+    hole     h w 1, 1 = hole
+    """
+
+    window: Window
+    small: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    hole: NDArray[np.float32]
+
+
+def view_of(
+    photo: Photo, hole: NDArray[np.float32], generator: BaseGenerator, *,
+    method: Literal["guided", "network"], largest_hole: int | None = None, blend: bool = True,
+) -> View:  # fmt: skip
+    """The part of a picture that the network is given for a hole H W 1, as `inpaint` describes it.
+
+    Raises UserError if it needs more memory than there is, or no known pixels are left in it.
+    """
+    pixels, space = photo.colours(), photo.space
+    largest = generator.learnt.hole if largest_hole is None else largest_hole
+    # Copies have all of the picture, at its own size; the network's fill is as seen in training.
+    near: dict[str, Any] = {"margin": 0.5, "most": GUESSED} if method == "guided" else {"margin": 2.0}
+    around_holes = around(pixels, hole, largest=largest, **near) if largest else None
+    window, bare = around_holes or (whole(pixels.shape), pixels)
+    unknown = hole[..., 0] > 0.5
+    memory.check(unknown, {}, generator=generator, window=window.size)
+    small = resize(bare, window.size)
+    share = resize(hole[window.place], window.size)
+    small_hole = (share > 0 if (share <= 0).any() else share >= 1).astype(np.float32)  # keeps a thin known border
+    if small_hole.all():
+        raise UserError(
+            f"no known pixels are left when the holes are downscaled to {largest} pixels: "
+            "give a larger largest_hole (--largest-hole), or 0"
+        )
+    blending = {"blend": memory.blending(small_hole[..., 0] > 0.5)} if blend else {}
+    memory.check(unknown, blending | full_size_steps(photo, unknown, copied=method == "guided"))
+    return View(window, small, space.to_srgb(small) if space else small, small_hole)
+
+
+def filled_by(
+    photo: Photo, hole: NDArray[np.float32], view: View, output: NDArray[np.float32], *,
+    method: Literal["guided", "network"], blend: bool = True, quiet: bool = True, progress: Progress | None = None,
+) -> tuple[Photo, Copies | None]:  # fmt: skip
+    """The picture filled with a network's output for its view, h w 3; and what "guided" copied from where."""
+    pixels, space, place = photo.colours(), photo.space, view.window.place
+    fill = space.from_srgb(output) if space else output
+    fill = blended(view.small, fill, view.hole) if blend else fill
+    copies = None
+    if method == "guided":
+        guess = np.where(view.hole > 0.5, fill, view.small)
+        filled, copies = guided.complete_with_copies(pixels, hole, guess, place=place, quiet=quiet, progress=progress)
+    else:
+        filled = pixels.copy()
+        filled[place] = resize(fill, filled[place].shape[:2])
+    return pasted(photo, hole, filled), copies
+
+
+def full_size_steps(photo: Photo, unknown: NDArray[np.bool_], *, copied: bool) -> dict[str, int]:
     """The memory of the steps at the picture's own size."""
     steps = {"copy": memory.copying(unknown)} if copied else {}
     return steps if photo.alpha is None else steps | {"transparency": memory.blending(unknown)}
 
 
-def _pasted(photo: Photo, hole: NDArray[np.float32], filled: NDArray[np.float32]) -> Photo:
+def pasted(photo: Photo, hole: NDArray[np.float32], filled: NDArray[np.float32]) -> Photo:
     """The photograph with `filled` in the hole. Transparency is continued smoothly, or sharply if the known one is."""
     unknown = hole[..., 0] > 0.5
     if photo.alpha is None:
@@ -260,7 +296,7 @@ def _without(photo: Photo, missing: NDArray[np.bool_]) -> Photo:
     return photo.filled(missing, np.zeros((*missing.shape, 3), np.float32)) if missing.any() else photo
 
 
-def _pixels_around(hole: NDArray[np.float32]) -> int:
+def pixels_around(hole: NDArray[np.float32]) -> int:
     """Pixels of the holes' bounding box, four times for the surroundings."""
     rows, columns = (np.flatnonzero(hole.any((axis, 2))) for axis in (1, 0))
     return 4 * int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1)

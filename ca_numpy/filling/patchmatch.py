@@ -18,6 +18,7 @@ With a `guess` of the hole's contents, its low-pass guides the search: see `guid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ from ca_numpy.filling.windows import surroundings
 from ca_numpy.registry import use_backend
 
 Places = NDArray[np.int32]
+#: Called with the share of the work done, 0 to 1; an exception from it ends the work.
+Progress = Callable[[float], None]
 
 #: Iterations of search and vote per level, coarsest first, where they are cheapest.
 TURNS = (40, 30, 16, 6, 3, 2)
@@ -75,14 +78,18 @@ def complete(
     Runs on the current backend, or the fastest one. Patches are copied from the surroundings, as far from the holes as
     the widest hole is wide. Raises UserError for an invalid image, an empty or full mask, or a negative radius.
     """
+    return complete_with_copies(image, mask, rng=rng, radius=radius, quiet=quiet)[0]
+
+
+def complete_with_copies(image: NDArray[Any], mask: NDArray[Any], **options: Any) -> tuple[Floats, Copies]:
+    """As `complete`, and where each pixel was copied from. Options as for `copied`. Raises UserError."""
     x = check_image(image)
     hole = check_mask(mask, x)[..., 0] > 0.5
     place = surroundings(hole)
+    copies = moved(copied(x[place], hole[place], **options), place)
     filled = x.copy()
-    near = filled[place]  # a view
-    copies = copied(near, hole[place], rng=rng, radius=radius, quiet=quiet)
-    near[tuple(copies.pixels.T)] = near[tuple(copies.sources.T)]
-    return filled
+    filled[tuple(copies.pixels.T)] = x[tuple(copies.sources.T)]
+    return filled, copies
 
 
 def copied(
@@ -94,6 +101,7 @@ def copied(
     rng: np.random.Generator | None = None,
     radius: int = 3,
     quiet: bool = True,
+    progress: Progress | None = None,
 ) -> Copies:
     """Which known pixel to copy to each pixel of the hole.
 
@@ -101,6 +109,7 @@ def copied(
     hole    H W
     guess   h w 3, the whole image with a first guess in the hole, at any size
     low     h w 3, the guide: the guess without its details
+    progress   called with the share of the work done, 0 to 1; an exception from it ends the work
 
     Raises UserError for a negative radius, or a mask without hole or known pixels.
     """
@@ -126,8 +135,16 @@ def copied(
                 finest = n >= len(levels) - 2
                 search.vote(copying=finest and turn >= turns[n] - COPYING_TURNS)
                 bar.update()
+                if progress is not None:  # a turn costs four times as much at the next level
+                    progress((4.0**n * (turn + 1) * 3 / turns[n] + 4.0**n - 1) / (4.0 ** len(levels) - 1))
             before = search
         return Copies(search.pixels, search.best_sources())
+
+
+def moved(copies: Copies, place: tuple[slice, slice]) -> Copies:
+    """Copies within the part of an image at `place`, as rows and columns of the image."""
+    corner = np.array([n.start or 0 for n in place], np.int32)
+    return Copies(copies.pixels + corner, copies.sources + corner)
 
 
 class _Search:

@@ -44,7 +44,10 @@ def around(
     shrink = max(2 * float(away.max()) / largest, 1.0)
     edge = round(margin * largest * shrink)
     rows, columns = (np.flatnonzero((hole[:, :, 0] > 0.5).any(axis)) for axis in (1, 0))
-    place = [slice(max(int(n[0]) - edge, 0), int(n[-1]) + 1 + edge) for n in (rows, columns)]
+    place = [
+        slice(max(int(n[0]) - edge, 0), min(int(n[-1]) + 1 + edge, size))
+        for n, size in zip((rows, columns), hole.shape, strict=False)
+    ]
     bare = pixels[y, x][place[0], place[1]]
     if most is not None:
         shrink = max(shrink, math.sqrt(bare.shape[0] * bare.shape[1] / most))

@@ -1,4 +1,4 @@
-"""The generator: a coarse network, then a refinement network with contextual attention (figure 2, sections 3 and 4.2).
+"""The generator: a coarse network, then a refinement network with contextual attention (figures 2 and 4).
 
                  ┌ encoder ─ dilated ─────────────────────────────────┐ coarse result
     image, mask ─┘                                             decoder ┘     │ pasted into the hole
@@ -37,8 +37,21 @@ WARPS: dict[AttentionKind, tuple[type[SpatialTransformer] | type[AppearanceFlow]
 }
 
 
+class Branches(NamedTuple):
+    """The second stage's two branches, from the encoders to where the decoder joins them: N H/4 W/4 C each.
+
+    dilated    output of the dilated convolutions
+    features   what the attention matches and copies; None for a generator without attention
+    hole       the mask at this size, N H/4 W/4 1
+    """
+
+    dilated: Tensor
+    features: Tensor | None
+    hole: Tensor
+
+
 class Layer(NamedTuple):
-    """One row of the paper's supplementary tables; `channels` is in units of the width."""
+    """One layer of the paper's appendix D; `channels` is in units of the width."""
 
     name: str
     channels: float
@@ -241,12 +254,25 @@ class Generator(BaseGenerator):
 
         image and coarse N H W 3, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
         """
+        y, features, hole = self.branches(image, mask, coarse)
+        return self.join(y, None if features is None else self._attend(features, hole))
+
+    def branches(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Branches:
+        """Stage two up to the attention; arguments as for `refine`."""
         image, mask = self._inputs(image, mask)
         x = self._stack(self._paste(image, mask, coarse), mask)
         y = self._run("xdilated", self._run("xencoder", x))
-        if self.attention != "none":
-            attended = self._attend(self._run("pmencoder", x), mask)
-            y = F.concat([y, self._run("pmdecoder", attended)], axis=3)
+        features = None if self.attention == "none" else self._run("pmencoder", x)
+        return Branches(y, features, self._small_mask(mask, y))
+
+    def join(self, dilated: TensorLike, attended: TensorLike | None) -> Tensor:
+        """Stage two from the attention on: N H/4 W/4 C each -> N H W 3 in [-1, 1].
+
+        attended   the features as the attention reconstructs them; None for a generator without attention
+        """
+        y = as_tensor(dilated)
+        if attended is not None:
+            y = F.concat([y, self._run("pmdecoder", as_tensor(attended))], axis=3)
         return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
 
     def memory_needed(self, height: int, width: int) -> int:
@@ -256,12 +282,12 @@ class Generator(BaseGenerator):
         numbers = current_backend().attention_numbers(h, w) if fused else 20 * (h * w) ** 2
         return super().memory_needed(height, width) + (4 * numbers if self.attention == "contextual" else 0)
 
-    def _attend(self, f: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, f: Tensor, hole: Tensor) -> Tensor:
         """Contextual attention, or its alternative."""
         if self.warp is not None:
             return self.warp(f)
         choices, fuse = self.variant.attention, self.variant.propagation
-        return F.contextual_attention(f, f, self._small_mask(mask, f), choices=choices, fuse=fuse)
+        return F.contextual_attention(f, f, hole, choices=choices, fuse=fuse)
 
     def attention_map(self, image: TensorLike, mask: TensorLike) -> tuple[NDArray[Any], tuple[int, int]]:
         """Index of the most attended background patch of each position in the refinement stage.

@@ -1,4 +1,4 @@
-"""Adam, the paper's optimiser."""
+"""Adam, the released code's optimiser; the paper names none."""
 
 from __future__ import annotations
 

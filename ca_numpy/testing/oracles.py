@@ -268,7 +268,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 # ---- the paper's attention ---------------------------------------------------------------------------------------
 def contextual_attention(f: Array, b: Array, valid: Array, geometry: AttentionGeometry) -> Array:
-    """Section 3.2, patch by patch."""
+    """Section 4.1, patch by patch, as in the released code."""
     ksize, rate, fuse_k = geometry.ksize, geometry.rate, geometry.fuse_k
     y = np.zeros(f.shape)
     for n in range(len(f)):

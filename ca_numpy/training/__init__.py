@@ -2,7 +2,9 @@
 
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.loop import TrainResult, train
+from ca_numpy.training.page import report
 from ca_numpy.training.presets import PRESETS, STAGES
 from ca_numpy.training.stages import train_in_stages
+from ca_numpy.training.tensorboard import TensorBoard
 
-__all__ = ["PRESETS", "STAGES", "TrainConfig", "TrainResult", "train", "train_in_stages"]
+__all__ = ["PRESETS", "STAGES", "TensorBoard", "TrainConfig", "TrainResult", "report", "train", "train_in_stages"]

@@ -54,7 +54,7 @@ def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = No
     """One update of both critics, with a new batch unless one is `drawn`.
 
     Returns the `wasserstein` estimate and the `penalty`, summed over both critics; for the other kinds of critics
-    (section 5.1) their loss as `critic`.
+    (section 5.1) their loss as `critic`; and the norm of the gradient over all their weights, `gradient_critics`.
     """
     images, masks, made, boxes = draw(system)[0] if drawn is None else drawn
     real, fake = slice(0, len(images)), slice(len(images), None)
@@ -73,12 +73,15 @@ def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = No
     if penalty:
         total = penalty[0] + penalty[1]
         loss, values = score + total * config.penalty_weight, {"wasserstein": -score, "penalty": total}
-    system.minimise(loss, "critics")
+    values["gradient_critics"] = system.minimise(loss, "critics")
     return {name: value.detach() for name, value in values.items()}  # not floats, which would wait for the GPU
 
 
 def update_generator(system: System, config: TrainConfig, *, rate: float, adversarial: bool) -> dict[str, Tensor]:
-    """One update of the generator. Without `adversarial`, the critics' scores are not part of the loss."""
+    """One update of the generator. Without `adversarial`, the critics' scores are not part of the loss.
+
+    Returns the terms of the loss, before they are weighted, and the norm of its gradient, `gradient_generator`.
+    """
     batch = system.next_batch()
     images, masks = as_tensors([batch.images, batch.masks])
     coarse, refined, fake = system.generator.complete(images, masks)
@@ -100,7 +103,7 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
         whole, local = (losses.adversarial_loss(score, kind=config.adversarial) for score in scores)
         values["adversarial"] = whole + local
         loss = loss + values["adversarial"] * config.adversarial_weight
-    system.minimise(loss, "generator", rate=rate)
+    values["gradient_generator"] = system.minimise(loss, "generator", rate=rate)
     return {name: value.detach() for name, value in values.items()}
 
 

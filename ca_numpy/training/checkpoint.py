@@ -22,6 +22,7 @@ from ca_numpy.training.system import System
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
+REPORT = "report.html"
 
 
 class Checkpoint(NamedTuple):

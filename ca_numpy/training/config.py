@@ -63,7 +63,7 @@ class CropOptions:
     size: int = 64
     """Side of the training crops in pixels, a multiple of 8. The paper's is 256."""
     box: int = 32
-    """Side of the box around the hole, seen by the local critic. The paper's is 128."""
+    """Side of the box around the hole, seen by the local critic. The paper's largest hole is 128."""
     max_shrink: int = 4
     """The hole is smaller than its box by up to this many pixels on each side. The released code's is 16."""
     masks: MaskKind = "box"
@@ -96,15 +96,15 @@ class LearningOptions:
     critic_steps: int = 5
     """Critic updates before each generator update (Algorithm 1)."""
     batch: int = 8
-    """Pictures per update. The paper's is 16."""
+    """Pictures per update. The released code's is 16."""
     rate: float = 1e-3
-    """Adam's learning rate for the generator. The paper's is 1e-4."""
+    """Adam's learning rate for the generator. The released code's is 1e-4."""
     final_rate: float = 0.02
-    """The generator's rate decays linearly to this fraction over the run; 1 keeps it constant, as in the paper."""
+    """The generator's rate decays linearly to this fraction over the run; 1: constant, as in the released code."""
     critic_rate: float = 4e-4
-    """Adam's learning rate for the critics. The paper's is 1e-4."""
+    """Adam's learning rate for the critics. The released code's is 1e-4."""
     betas: tuple[float, float] = (0.5, 0.9)
-    """Adam's β₁ and β₂."""
+    """Adam's β₁ and β₂, as in the released code."""
     shared_clock: bool = False
     """Advance Adam's bias correction on steps of either network, as in the released code. (departure 17)"""
     ema: float = 0.0
@@ -119,7 +119,7 @@ class LossOptions:
     l1_weight: float = 1.2
     """Weight of the discounted ℓ1 over the box."""
     known_weight: float = 1.2
-    """Weight of the ℓ1 over the known pixels. The paper has no such term: 0. (departure 11)"""
+    """Weight of the ℓ1 over the known pixels. The paper mentions no such term: 0. (departure 11)"""
     coarse_weight: float = 1.2
     """Relative weight of the coarse stage in both."""
     refine_l1: bool = True
@@ -140,7 +140,7 @@ class LossOptions:
     adversarial_weight: float = 1e-3
     """Weight of each critic's score in the generator's loss."""
     penalty_weight: float = 10.0
-    """λ: weight of the gradient penalty in the critics' loss."""
+    """λ: weight of the gradient penalty in the critics' loss (section 3)."""
     discount: Literal["box", "distance", "none"] = "box"
     """Spatial discount by the distance to the box's sides (released code) or to the nearest known pixel (paper)."""
     gamma: float | None = None

@@ -13,6 +13,7 @@ from ca_numpy.data import skipped_summary
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError, quoted
 from ca_numpy.filling import ranks
+from ca_numpy.machine import peak_memory
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
@@ -218,6 +219,9 @@ def _measure(run: Run, progress: Progress) -> None:
         measured = run.validation.measure(average.generator)
         record |= {key.replace("validation", f"validation_{name}"): value for key, value in measured.items()}
     run.refuse_divergence(record)
+    record["mean_colour"] = run.validation.mean_colour
+    if (memory := peak_memory()) is not None:
+        record["memory"] = round(memory / 2**20)
     run.log.append(record)
     run.keep_best(record)
     progress.validated(record, averages=averages)

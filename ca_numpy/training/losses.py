@@ -1,4 +1,4 @@
-"""Losses: discounted ℓ1, known-pixel ℓ1, WGAN-GP (sections 3 and 4), the alternatives of section 5.1, and texture."""
+"""Losses: discounted ℓ1, known-pixel ℓ1, WGAN-GP (section 3), the alternatives of section 5.1, and texture."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validatio
     """Draw the losses and measurements so far, with the mean-colour baseline."""
     from ca_numpy import viz
 
-    drawn = [{k: v for k, v in r.items() if k not in ("rate", "seconds")} for r in records]
+    drawn = [{k: v for k, v in r.items() if k != "mean_colour"} for r in records]
     figure = viz.loss_curves(drawn, references={"mean colour": validation.mean_colour})
     viz.save(figure, path)
 

@@ -28,7 +28,7 @@ PRESETS: dict[str, TrainConfig] = {
         pictures_every=1_000,
         checkpoint_every=250,
     ),
-    # The paper's sizes, widths, batch and rates; networks and losses as released, unless `variant` says otherwise.
+    # The paper's sizes and widths; batch, rates, steps, networks and losses as released, unless options say otherwise.
     "paper": TrainConfig(
         width=32,
         critic_width=64,

@@ -14,8 +14,9 @@ from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError, reason
 from ca_numpy.filling.ranks import agreeing
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, SHIPPED_NAME, load, save
+from ca_numpy.schemas import content
 from ca_numpy.training.batches import Batches
-from ca_numpy.training.checkpoint import CONFIG, LOG, load_checkpoint, save_checkpoint
+from ca_numpy.training.checkpoint import CONFIG, LOG, REPORT, load_checkpoint, save_checkpoint
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.training.lock import LOCK, WRITER, FolderLock
 from ca_numpy.training.log import Log
@@ -195,11 +196,16 @@ def _refuse_used(folder: Path) -> None:
 
 def _only_begun(folder: Path) -> bool:
     """Whether the folder has nothing, or what a run writes before its first checkpoint."""
-    known = {LOCK, WRITER, CONFIG, LOG, "pictures", GENERATOR}
+    known = {LOCK, WRITER, CONFIG, LOG, REPORT, "pictures", GENERATOR}
     others = {path.name for path in folder.iterdir() if not is_temporary(path)} - known
     averages = {name for name in others if name.startswith("generator-") and name.endswith(".safetensors")}
     pictures = folder / "pictures"
-    return others == averages and not (pictures.is_dir() and any(pictures.iterdir()))
+    if others != averages or (pictures.is_dir() and any(pictures.iterdir())):
+        return False
+    try:
+        return not (folder / CONFIG).exists() or bool(TrainConfig.from_json(content(folder / CONFIG)))
+    except UserError:  # somebody else's
+        return False
 
 
 def _claimed(parent: Path) -> Path:

@@ -16,6 +16,7 @@ from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture, critic_
 from ca_numpy.models.variants import variant_of
 from ca_numpy.nn import Module, Vgg16
 from ca_numpy.nn.optim import Adam, Clock
+from ca_numpy.registry import current_backend
 from ca_numpy.training.averaging import ExponentialAverage
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
@@ -70,10 +71,16 @@ class System:
     def global_critic(self) -> Critic:
         return cast(Critic, self.networks["global_critic"])
 
-    def minimise(self, loss: Tensor, optimiser: str, *, rate: float | None = None) -> None:
-        """One step of the named optimiser on a scalar loss, a mean over pictures: with MPI over those of all ranks."""
+    def minimise(self, loss: Tensor, optimiser: str, *, rate: float | None = None) -> Tensor:
+        """One step of the named optimiser on a scalar loss, a mean over pictures: with MPI over those of all ranks.
+
+        Returns the norm of its gradient.
+        """
         adam = self.optimisers[optimiser]
-        adam.step(self.ranks.mean(grad(loss, list(adam.parameters.values()))), rate=rate)
+        gradients = self.ranks.mean(grad(loss, list(adam.parameters.values())))
+        norm = Tensor(current_backend().norm([g.data for g in gradients]))
+        adam.step(gradients, rate=rate)
+        return norm
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """{name: NumPy array} of everything that training changes. Raises ValueError for two arrays of one name."""

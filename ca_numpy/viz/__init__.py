@@ -5,12 +5,15 @@ takes `ax` and returns a Figure. Without `ax` it creates a new figure of a suita
 of those axes and returns their figure. Several panels share that area; legends and colour bars are placed next to it.
 `show` displays a figure in a notebook, `save` writes it.
 
+`explorer` is interactive: a widget to paint holes and look at the attention, in a notebook.
+
 `attention_colours` and `attended_region` do not draw: they return arrays for a grid or for `imshow`.
 """
 
 from ca_numpy.viz.attention import attended_region, attention_colours, attention_legend, attention_map
 from ca_numpy.viz.curves import loss_curves
 from ca_numpy.viz.highlights import attention_arrows, attention_highlight
+from ca_numpy.viz.interactive import explorer
 from ca_numpy.viz.notebook import show
 from ca_numpy.viz.output import save
 from ca_numpy.viz.pictures import before_after, comparison, method_sheet, picture_grid
@@ -26,6 +29,7 @@ __all__ = [
     "attention_map",
     "before_after",
     "comparison",
+    "explorer",
     "loss_curves",
     "method_sheet",
     "picture_grid",

@@ -37,15 +37,19 @@ def attention_colours(index: ArrayLike, *, background: tuple[int, int]) -> Float
 
     White is the position itself, green the top right, pink the bottom left, blue the top left, orange the bottom
     right, with smooth transitions; colours are stronger for farther patches, relative to the largest possible offset.
-    The paper gives white, pink and green; the other directions, and the square root of the strength, which keeps small
-    offsets visible, are ours.
+    The paper gives white, pink and green, and scales each picture differently (section 4.2); the other directions, one
+    scale for all, and the square root of the strength, which keeps small offsets visible, are ours.
 
     index: (H, W) integers, the row-major index of a patch in the background grid, for each position of the attention's
     grid. background: the patches' grid, (rows, columns). Grids of different sizes are superimposed; a position attends
     to itself if one cell contains the other. Returns (H, W, 3) float64 in [0, 1].
     Raises UserError for an invalid index.
     """
-    down, right = _offsets(index, background)
+    return offset_colours(*checked_offsets(index, background), background=background)
+
+
+def offset_colours(down: Floats, right: Floats, *, background: tuple[int, int]) -> Floats:
+    """The attention colours of offsets down and to the right, in background patches: (…, 3) float64 in [0, 1]."""
     return _wheel_colours(down, right, strength=_strength(down, right, background))
 
 
@@ -96,7 +100,7 @@ def attention_map(index: ArrayLike, *, background: tuple[int, int], ax: Axes | N
 
 def draw_arrows(ax: Axes, index: ArrayLike, *, background: tuple[int, int], across: int = 12) -> None:
     """Draw arrows towards the attended patches on an attention map in `ax`, about `across` along its longer side."""
-    down, right = _offsets(index, background)
+    down, right = checked_offsets(index, background)
     spacing = max(1, round(max(down.shape) / across))
     rows, columns = np.mgrid[spacing // 2 : down.shape[0] : spacing, spacing // 2 : down.shape[1] : spacing]
     down, right = down[rows, columns], right[rows, columns]
@@ -186,8 +190,11 @@ def checked_index(index: ArrayLike, background: tuple[int, int]) -> NDArray[np.i
     return array.astype(np.int64)
 
 
-def _offsets(index: ArrayLike, background: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Offset of each foreground position's patch, down and to the right, in background patches."""
+def checked_offsets(index: ArrayLike, background: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Offset of each foreground position's patch, down and to the right, in background patches.
+
+    index and background, and errors, as for `attention_colours`.
+    """
     array = checked_index(index, background)
     down = _beyond(array // background[1], axis=0, cells=background[0])
     return down, _beyond(array % background[1], axis=1, cells=background[1])

@@ -1,7 +1,7 @@
 """Loss curves from a training log."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import cycle
 from typing import Any, TypeGuard
 
@@ -24,12 +24,16 @@ PANELS = {  # title -> unit of the vertical axis, from top to bottom
     "validation error": "%",
     "validation PSNR": "dB",
     "validation SSIM": "SSIM",
+    "gradients": "norm",
     "other": "value",
+    "step time": "s",
+    "memory": "MiB",
 }
 ADVERSARIAL = {"adversarial", "critic", "discriminator", "gan", "gp", "penalty", "wasserstein"}
 RECONSTRUCTION = {"ae", "coarse", "known", "l1", "l2", "perceptual", "reconstruction", "refined", "style",
                   "texture", "tv"}  # fmt: skip
-NOT_A_LOSS = {"step", "epoch", "iteration", "lr", "memory", "rate", "second", "seconds", "time"}
+COSTS = {"memory": "memory", "second": "step time", "seconds": "step time"}  # word -> panel
+NOT_A_LOSS = {"step", "epoch", "iteration", "lr", "rate", "time"}
 
 # Okabe and Ito's colours, distinct for colour-blind readers; line styles distinguish them in greyscale.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -42,12 +46,14 @@ def loss_curves(
     *,
     references: Mapping[str, float] | None = None,
     window: int | None = None,
+    costs: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
     """Plot all quantities in a training log, one panel for each kind.
 
     The kinds are reconstruction terms, adversarial terms (the critics' losses, the Wasserstein estimate, the penalty)
-    and validation, recognised by the words in their names; the rest is "other". Learning rates and times are omitted.
+    validation, and norms of gradients, recognised by the words in their names; the rest is "other". Learning rates are
+    omitted, and without `costs` the time of steps and the memory, too.
     Validation is in the units of `ca_numpy.metrics`: percent, and dB for PSNR.
 
     Records are drawn faintly and their running mean strongly, with its last value next to its name. A panel is
@@ -61,7 +67,7 @@ def loss_curves(
     """
     if window is not None and window < 1:
         raise UserError(f"window: {window} is not a number of records; give at least 1, or None")
-    panels = _panels(_read(records))
+    panels = _panels(_read(records, hidden=NOT_A_LOSS if costs else NOT_A_LOSS | COSTS.keys()))
     first, last = _step_range(panels)
     figure, axes = _panel_axes(len(panels), ax)
     lined = next((title for title in panels if title.startswith("validation")), next(iter(panels)))
@@ -75,7 +81,7 @@ def loss_curves(
     return figure
 
 
-def _read(records: Iterable[Mapping[str, Any]]) -> Series:
+def _read(records: Iterable[Mapping[str, Any]], *, hidden: Set[str]) -> Series:
     """Steps and values of each quantity, sorted by step."""
     found: dict[str, dict[float, float]] = {}
     for record in records:
@@ -83,7 +89,7 @@ def _read(records: Iterable[Mapping[str, Any]]) -> Series:
         if not _is_number(step):
             continue
         for name, value in record.items():
-            if _is_number(value) and not NOT_A_LOSS & _words(name):
+            if _is_number(value) and not hidden & _words(name):
                 found.setdefault(name, {})[float(step)] = float(value)
     if not found:
         raise UserError("records: none has a 'step' and a loss; pass the lines of a training log, parsed as JSON")
@@ -105,6 +111,10 @@ def _sorted_arrays(values: dict[float, float]) -> tuple[Floats, Floats]:
 
 def _panel_of(name: str) -> str:
     words = _words(name)
+    for word in words & COSTS.keys():
+        return COSTS[word]
+    if "gradient" in words:
+        return "gradients"
     if words & {"validation", "val"}:
         if "psnr" in words:
             return "validation PSNR"

@@ -53,7 +53,7 @@ def comparison(
     row_labels: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the paper's row for each sample: input, coarse, result, truth, attention (figures 4 and 7).
+    """Draw a row for each sample, as in figure 7: input, coarse, result, truth, attention.
 
     The input has its hole hatched, the result is pasted: result · mask + image · (1 − mask). Columns without data are
     omitted.

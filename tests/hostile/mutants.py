@@ -33,6 +33,7 @@ from ca_numpy.filling.inpainting import inpaint_photo
 from ca_numpy.models import OFFICIAL, Generator, Variant
 from ca_numpy.training import TrainConfig
 from ca_numpy.training.checkpoint import CHECKPOINT, load_checkpoint
+from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import Log
 from ca_numpy.training.run import resume_run
 from ca_numpy.weights import names
@@ -370,8 +371,8 @@ def read_metadata(name: str) -> Callable[[Path, Rng], object]:
         config = load_checkpoint(copy).config
         if not config.data.startswith(str(path.parent)):
             return  # another folder, which is read as pictures
-        run = resume_run(copy, {}, config=None, out=None)
-        assert run.step >= 0
+        with FolderLock() as lock:
+            assert resume_run(copy, {}, config=None, out=None, lock=lock).step >= 0
 
     return read
 

@@ -52,7 +52,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def log_of(folder: Path) -> list[dict[str, float]]:
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    return [{k: v for k, v in r.items() if k not in ("seconds", "memory")} for r in records]
 
 
 # ---- the average -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from training_cases import loader_of
 
 from ca_numpy import tensor, weights
 from ca_numpy.engine.tensor import Tensor
@@ -21,6 +22,7 @@ from ca_numpy.nn.optim import Adam
 from ca_numpy.training import TrainConfig, train
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.checkpoint import load_checkpoint, save_checkpoint
+from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.run import resume_run, start_run
 from ca_numpy.training.system import System, new_system
 
@@ -102,7 +104,7 @@ def test_a_network_is_in_the_checkpoint_by_being_entered(tmp_path: Path) -> None
     ones = [tensor(np.ones(p.shape, np.float32)) for p in network.parameters().values()]
     old.optimisers["scaled"].step(ones, rate=0.5)
     old.rngs["noise"].random()
-    save_checkpoint(tmp_path, old, {"step": 1}, TINY)
+    save_checkpoint(tmp_path, old, {"step": 1, "loader": loader_of(TINY).state()}, TINY)
     arrays, state, *_ = load_checkpoint(tmp_path)
     assert not same(snapshot(new), snapshot(old))
     new.restore(arrays, state)
@@ -113,7 +115,7 @@ def test_a_network_is_in_the_checkpoint_by_being_entered(tmp_path: Path) -> None
 
 
 def test_what_diverges_in_any_part_is_not_saved(tmp_path: Path) -> None:
-    run = start_run(TINY, {}, out=tmp_path / "run")
+    run = start_run(TINY, {}, out=tmp_path / "run", lock=FolderLock())
     network = enter_third(run.system)
     run.save()
     saved = (tmp_path / "run" / CHECKPOINT).read_bytes()
@@ -140,6 +142,12 @@ def test_an_optimiser_changes_its_own_network_and_no_buffer() -> None:
     assert changed == own | {f"adam/scaled/{moment}/{name}" for moment in "mv" for name in own}
 
 
+def _as_then(state: dict[str, Any]) -> dict[str, Any]:
+    """Without what was not in a state then: the backend, and which pictures."""
+    loader = {name: value for name, value in state["loader"].items() if name != "names"}
+    return {name: value for name, value in state.items() if name != "backend"} | {"loader": loader}
+
+
 # ---- files from before -----------------------------------------------------------------------------------------------
 def test_a_checkpoint_from_before_networks_had_names_is_resumed(tmp_path: Path) -> None:
     """`older_checkpoint.json` lists what was in one: names, shapes and metadata. The numbers do not matter here."""
@@ -148,11 +156,13 @@ def test_a_checkpoint_from_before_networks_had_names_is_resumed(tmp_path: Path) 
     rng = np.random.default_rng(0)
     arrays = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in older["arrays"].items()}
     weights.write(tmp_path / CHECKPOINT, arrays, metadata=older["metadata"])
-    run = resume_run(tmp_path, {}, config=None, out=None)
-    state = {"step": run.step} | run.batches.state() | run.system.state()
-    assert same((run.system.arrays(), state), (arrays, json.loads(older["metadata"]["state"])))
-    run.save()
-    assert weights.read_metadata(tmp_path / CHECKPOINT)["state"] == older["metadata"]["state"]
+    with FolderLock() as lock:
+        run = resume_run(tmp_path, {}, config=None, out=None, lock=lock)
+        state = {"step": run.step} | run.batches.state() | run.system.state()
+        assert same((run.system.arrays(), _as_then(state)), (arrays, json.loads(older["metadata"]["state"])))
+        run.save()
+    saved = json.loads(weights.read_metadata(tmp_path / CHECKPOINT)["state"])
+    assert _as_then(saved) == json.loads(older["metadata"]["state"])
     done = train(resume=tmp_path, backend="numpy", quiet=True)
     assert done.finished
     assert done.records[-2]["step"] == 4

@@ -39,18 +39,27 @@ def test_each_quantity_goes_to_its_panel():
         "validation_psnr": 20.0,
         "validation_ssim": 0.5,
         "temperature": 1.0,
-        "seconds_per_step": 1.0,
+        "seconds": 1.0,
         "learning_rate": 1e-4,
+        "gradient_critics": 1.0,
+        "memory": 1.0,
     }
-    names = {title: [text.split("  ")[0] for text in legend(ax)] for title, ax in panels(loss_curves([record])).items()}
-    assert names == {
+
+    def names(**options):
+        drawn = panels(loss_curves([record], **options))
+        return {title: [text.split("  ")[0] for text in legend(ax)] for title, ax in drawn.items()}
+
+    expected = {
         "reconstruction": ["reconstruction", "l1 hole"],
         "adversarial": ["critic", "penalty", "generator adversarial"],
         "validation error": ["l1"],
         "validation PSNR": ["psnr"],
         "validation SSIM": ["ssim"],
+        "gradients": ["gradient critics"],
         "other": ["temperature"],
     }
+    assert names() == expected
+    assert names(costs=True) == expected | {"step time": ["seconds"], "memory": ["memory"]}
 
 
 def test_keys_may_come_and_go():

@@ -1,4 +1,4 @@
-"""Exercises of notebook 11, the algebra that makes attention cheaper: boxes, transposed diagonals, and a count."""
+"""Exercises of notebook 11, the algebra that makes attention cheaper: boxes, diagonals, a count, phases, bands."""
 
 from __future__ import annotations
 
@@ -123,6 +123,77 @@ def _sizes() -> dict[str, tuple[int, ...]]:
     }
 
 
+# ---- phases ------------------------------------------------------------------------------------------------------
+def _laid_down(A: Array, b: Array) -> Array:
+    """Patch by patch."""
+    out, padded = np.zeros(2 * len(A) + 2), np.pad(b, 1)
+    for x, x2 in np.ndindex(*A.shape):
+        out[2 * x : 2 * x + 4] += A[x, x2] * padded[2 * x2 : 2 * x2 + 4]
+    return np.asarray(out[1:-1] / 2)
+
+
+def _by_phases(
+    other: tuple[int, int] = (-1, 1), *, moved: tuple[bool, bool] = (True, True), share: float = 2.0, own: bool = True
+) -> Callable[[Array, Array], Array]:
+    """Each phase p adds the weights of cell x + other[p]; `moved`: by rows, by columns."""
+
+    def answer(A: Array, b: Array) -> Array:
+        y = np.zeros(2 * len(A))
+        for p, t in enumerate(other):
+            for x, x2 in np.ndindex(*A.shape):
+                weight, i, j = A[x, x2] if own else 0.0, x + t * moved[0], x2 + t * moved[1]
+                if 0 <= i < A.shape[0] and 0 <= j < A.shape[1] and t:
+                    weight = weight + A[i, j]
+                y[2 * x + p] += weight * b[2 * x2 + p] / share
+        return y
+
+    return answer
+
+
+def _lines() -> dict[str, tuple[Any, ...]]:
+    rng = np.random.default_rng(13)
+    shapes = {"one cell": (1, 1), "two cells": (2, 2), "a longer background": (3, 5), "a longer result": (5, 3)}
+    return {name: (rng.random((n, m)), rng.standard_normal(2 * m)) for name, (n, m) in shapes.items()}
+
+
+# ---- bands -------------------------------------------------------------------------------------------------------
+Rows = tuple[int, int, int, int]
+
+
+def _rows(y0: int, y1: int, h: int, ksize: int, propagated: bool) -> Rows:
+    """Row by row: which rows of A reach the pixels, and which rows of P reach those."""
+    of_a = {x for y in range(y0, y1) for x in (y - 1, y, y + 1) if 0 <= x < h}
+    steps = (-1, 0, 1) if propagated else (0,)
+    half = ksize // 2
+    of_s = {x + t for x in of_a for t in steps if 0 <= x + t < h}
+    of_p = {x + t for x in of_s for t in range(-half, half + 1) if 0 <= x + t < h}
+    return min(of_a), max(of_a) + 1, min(of_p), max(of_p) + 1
+
+
+def _rows_variant(
+    further: Callable[[int, bool], int] = lambda k, p: 1 + k // 2 + p, *, a: int = 1, end: int = 0, clipped: bool = True
+) -> Callable[..., Rows]:
+    def answer(y0: int, y1: int, h: int, ksize: int, propagated: bool) -> Rows:
+        n = further(ksize, propagated)
+        found = (y0 - a, y1 + a - end, y0 - n, y1 + n - end)
+        if not clipped:
+            return found
+        return max(0, found[0]), min(h - end, found[1]), max(0, found[2]), min(h - end, found[3])
+
+    return answer
+
+
+def _bands() -> dict[str, tuple[Any, ...]]:
+    return {
+        "a band in the middle": (10, 14, 32, 3, False),
+        "propagated": (10, 14, 32, 3, True),
+        "5 × 5 patches": (10, 12, 32, 5, False),
+        "the first band": (0, 4, 32, 3, True),
+        "the last band": (28, 32, 32, 5, True),
+        "all rows": (0, 8, 8, 3, False),
+    }
+
+
 EXERCISES = [
     Exercise(
         "11.squared_norms",
@@ -195,6 +266,51 @@ EXERCISES = [
             "Each pair is a foreground and a background position: there are n_f·n_b.": _counts_variant(
                 each=lambda n_f, n_b, c: n_f * n_f * c
             ),
+        },
+    ),
+    Exercise(
+        "11.rebuild_line",
+        "Rebuild a line in phases.",
+        right=_laid_down,
+        inputs=_lines,
+        mistakes={
+            "Overlaps are not divided by 2.": _by_phases(share=1.0),
+            "Overlaps are divided by 2, not 4: on a line two patches cover a pixel.": _by_phases(share=4.0),
+            "Only the patch of a pixel's own cell is counted: a second one covers it.": _by_phases((0, 0)),
+            "Only the neighbour's patch is counted: that of the pixel's own cell covers it too.": _by_phases(own=False),
+            "The phases are exchanged: the cell before covers phase 0, the cell after phase 1.": _by_phases((1, -1)),
+            "Both phases take the cell before: phase 1 is covered by the cell after.": _by_phases((-1, -1)),
+            "Both phases take the cell after: phase 0 is covered by the cell before.": _by_phases((1, 1)),
+            "Only x moves: x′ has to move with it, along the diagonal.": _by_phases(moved=(True, False)),
+            "Only x′ moves: x has to move with it, along the diagonal.": _by_phases(moved=(False, True)),
+        },
+    ),
+    Exercise(
+        "11.rows_needed",
+        "Find the rows of A and of P that a band needs.",
+        right=_rows,
+        inputs=_bands,
+        results=("first row of A", "end of A", "first row of P", "end of P"),
+        mistakes={
+            "Rows outside the picture are counted: cut at 0 and at h.": _rows_variant(clipped=False),
+            "The phases are missing: pixels also need the rows of A next to theirs.": _rows_variant(
+                lambda k, p: k // 2 + p, a=0
+            ),
+            "P has to reach further than A, by half a window: a patch takes its neighbours.": _rows_variant(
+                lambda k, p: 1 + p
+            ),
+            "The window reaches (ksize − 1)/2 to each side, not ksize.": _rows_variant(lambda k, p: 1 + k + p),
+            "The window of ksize × ksize patches is not always one row further: (ksize − 1)/2.": _rows_variant(
+                lambda k, p: 2 + p
+            ),
+            "Propagation is missing: it needs one more row of P on each side.": _rows_variant(lambda k, p: 1 + k // 2),
+            "A row of P is counted for propagation although scores are not propagated.": _rows_variant(
+                lambda k, p: 2 + k // 2
+            ),
+            "P is counted from the band, not from the rows of A: the phases' row is missing.": _rows_variant(
+                lambda k, p: k // 2 + p
+            ),
+            "These are the last rows: the end is one further.": _rows_variant(end=1),
         },
     ),
 ]

@@ -19,6 +19,19 @@ def shifted(g, moves):
     return sum(padded[r + i : r + i + n, r + j : r + j + m] for i, j in moves)
 
 
+def phases(A, b, before, after):
+    """Phase 0 with the weights `before`, phase 1 with `after`."""
+    return np.stack([before(A) @ b[0::2], after(A) @ b[1::2]], axis=1).ravel() / 2
+
+
+def previous(A):
+    return np.pad(A, ((1, 0), (1, 0)))[:-1, :-1]
+
+
+def following(A):
+    return np.pad(A, ((0, 1), (0, 1)))[1:, 1:]
+
+
 WRONG = {
     "11.squared_norms": [
         (lambda b, k: np.sqrt(box(np.sum(b * b, axis=2), k)), "These are the norms"),
@@ -41,5 +54,22 @@ WRONG = {
         (lambda f, b, c, k, r: (f * b * c * 25, f * b * c * 5), "Wrong on: 5 × 5 patches; rate 4"),
         (lambda f, b, c, k, r: (f * b * c * (1 + r**2), f * b * c * (k**2 + 4 * r**2)), "in the wrong order"),
         (lambda f, b, c, k, r: (f * b * (k**2 + 4 * r**2), f * b * (1 + r**2)), "The channels are missing"),
+    ],
+    "11.rebuild_line": [
+        (lambda A, b: phases(A, b, lambda A: A, lambda A: A), "a second one covers it"),
+        (lambda A, b: 2 * phases(A, b, lambda A: A + previous(A), lambda A: A + following(A)), "not divided by 2"),
+        (lambda A, b: phases(A, b, lambda A: A + following(A), lambda A: A + previous(A)), "are exchanged"),
+        (lambda A, b: phases(A, b, previous, following), "Only the neighbour's patch"),
+    ],
+    "11.rows_needed": [
+        (lambda y0, y1, h, k, p: (y0 - 1, y1 + 1, y0 - 1 - k // 2 - p, y1 + 1 + k // 2 + p), "cut at 0 and at h"),
+        (
+            lambda y0, y1, h, k, p: (max(0, y0 - 1), min(h, y1 + 1), max(0, y0 - 2), min(h, y1 + 2)),
+            "Wrong on",
+        ),
+        (
+            lambda y0, y1, h, k, p: (max(y0 - 1, 0), min(h, y1 + 1), max(y0 - 1 - k // 2, 0), min(h, y1 + 1 + k // 2)),
+            "Propagation is missing",
+        ),
     ],
 }
