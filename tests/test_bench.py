@@ -364,7 +364,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_prints_a_table_and_writes_all_seconds(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    done = command("--what", "attention", "--sizes", "64", "--rounds", "2", "--backend", "numpy", "--peer", "False",
+    done = command("--what", "attention", "--sizes", "64", "--rounds", "2", "--backend", "numpy", "--no-peer",
                    "--json", str(path))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "| 64: 16×16×128 features |" in done.stdout

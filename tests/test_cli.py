@@ -90,7 +90,7 @@ def test_what_cannot_change_on_resume_is_refused_even_if_it_is_the_default(photo
     assert main(["train", "--resume", str(run), "--rate", "0.001"]) == 2
     assert "cannot change" in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--checkpoint-every", "1", "--quiet"]) == 0
-    assert '"checkpoint_every": 1\n' in (run / "config.json").read_text()
+    assert '"checkpoint_every": 1,\n' in (run / "config.json").read_text()
 
 
 def test_the_version_is_told(capsys):

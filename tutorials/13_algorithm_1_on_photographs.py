@@ -556,14 +556,14 @@ class Run:
 
 straight = Run()
 straight.go(0, 2)
-state = {"loader": straight.loader.state(), "mask_rng": straight.mask_rng.bit_generator.state}
+state = {"step": 2, "loader": straight.loader.state(), "mask_rng": straight.mask_rng.bit_generator.state}
 save_checkpoint(folder, straight.system, state, small)
 straight.go(2, 4)
 wanted = straight.weights()
 
 
 def resumed(forget):
-    arrays, state, _ = load_checkpoint(folder)
+    arrays, state, *_ = load_checkpoint(folder)
     run, state = Run(), copy.deepcopy(state)
     if forget == "Adam's m and v":
         arrays |= {name: a for name, a in run.system.arrays().items() if name.startswith("adam/")}

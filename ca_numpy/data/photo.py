@@ -180,6 +180,8 @@ class Photo:
         elif (photo.samples.dtype.kind == "f" or photo.scale > 65535) and "float" not in holds:
             lost.append(f"its {8 * photo.samples.itemsize} bits a sample: {kind} holds 16")
             photo = photo._at(np.dtype(np.uint16), 65535.0)
+        elif photo.samples.dtype not in (np.uint8, np.uint16) and "float" not in holds:  # the same numbers
+            photo = photo._at(np.dtype(np.uint16), 65535.0)
         for name, there in (("exif", photo.exif), ("text", photo.text), ("resolution", photo.resolution)):
             if there and name not in holds:
                 lost.append(f"its {'EXIF notes' if name == 'exif' else name}")

@@ -168,8 +168,9 @@ def test_paint_fill_look_change_download(reader):
         )
     assert reader.page.locator(".ca-patch").count() == 5
     # a slider: picture and numbers follow
+    before = reader.numbers()[0][3]
     reader.slide("lambda", 0)
-    expect(reader.at("table").locator("tbody tr td").nth(3)).not_to_have_text(reader.numbers()[0][3], timeout=30_000)
+    expect(reader.at("table").locator("tbody tr td").nth(3)).not_to_have_text(before, timeout=30_000)
     reader.filled()
     session = expected_session(mask, Settings(softmax_scale=1))
     assert np.array_equal(reader.result()[1], session.filled.photo.array()[top : top + height, left : left + width])

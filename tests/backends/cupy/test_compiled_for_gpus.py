@@ -20,7 +20,10 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 FOR_TWO_BLOCKS = 128
 #: Bytes of a thread's registers kept in memory: on sm_100 and sm_120, in two kernels in float64; from sm_86 on, in
 #: the small tile in BF16; on sm_100, by CUDA 13, in the narrow one in TF32.
-MAY_SPILL = {"improve_fieldId": 12, "adamId": 24, "I4BF16Li8ELi1ELi2ELi4": 16, "I4TF32Li8ELi1ELi2ELi2": 8}
+MAY_SPILL = {
+    "improve_fieldId": 12, "adamId": 24, "I4BF16Li8ELi1ELi2ELi4": 16, "I4TF32Li8ELi1ELi2ELi2": 8,
+    "convolveI9PlainTileIfLi8ELi1EELi1ELi1E": 4,
+}  # fmt: skip
 #: Of the 84 instances of the convolutions these compile only the fast ones, with four numbers a fetch: all take half a
 #: minute, and sm_80 and sm_90 are of the same families.
 RELATED = ("sm_86", "sm_89", "sm_100", "sm_120")
