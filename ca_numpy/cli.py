@@ -31,7 +31,7 @@ from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.explore.command import Explore
 from ca_numpy.filling import ranks
 from ca_numpy.training import PRESETS, STAGES, TensorBoard, TrainConfig, TrainResult, train, train_in_stages
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import (
     CropOptions,
     DataOptions,
@@ -322,7 +322,7 @@ def _train_defaults(args: list[str]) -> Train:
 
 def _default_config(preset: str, resume: Path | None) -> TrainConfig:
     if resume:
-        return load_checkpoint(resume)[2]
+        return saved_state(resume)[1]
     if preset in STAGES:
         return STAGES[preset][0]
     if preset not in PRESETS:

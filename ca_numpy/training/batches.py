@@ -52,8 +52,12 @@ class Batches:
         )  # fmt: skip
 
     def __call__(self) -> Batch:
-        with agreeing(self._ranks.comm):
-            images = next(self.loader)
+        before, surprises = self.loader.state(), None
+        while surprises != {}:  # each rank opens its own pictures only, and tells the others what it finds
+            with agreeing(self._ranks.comm):
+                images = next(self.loader)
+            if surprises := self._ranks.union(self.loader.surprises):
+                self.loader.learn(surprises, before)
         self._ranks.refuse_different(self.loader.state())
         masks, boxes = self._sampler(self._mask_rng, self._whole)
         return Batch(images, masks[self._ranks.part], boxes[self._ranks.part])

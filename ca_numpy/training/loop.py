@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ca_numpy.backend import Backend
 from ca_numpy.data import skipped_summary
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError, quoted
@@ -17,7 +16,7 @@ from ca_numpy.machine import peak_memory
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import OnRecord, Progress, StopSignal
@@ -98,16 +97,15 @@ def train(
         assert run is not None
         run.log.on_record = on_record
         with (
-            use_backend(_name_for_training(plain, run.config.precision)) as device,
+            use_backend(run.backend),
             Progress(run.config, first=run.step, quiet=quiet or not first) as progress,
             StopSignal(quiet=not first) as signal,
             run.batches.loader,
         ):
-            run.backend = device.name
             if run.damage:
                 progress.say(f"goes on from step {run.step}: {run.damage}")
             progress.say(
-                f"{run.system.generator.count():,} parameters on {device.name}; pictures: {run.config.data}; "
+                f"{run.system.generator.count():,} parameters on {run.backend}; pictures: {run.config.data}; "
                 f"the run is kept in {run.folder}"
             )
             progress.say(
@@ -136,19 +134,12 @@ def _backend_of(folder: Path) -> str:
 
     Raises UserError if it cannot be used here.
     """
-    name = str(load_checkpoint(folder).state.get("backend") or "auto")
+    name = str(saved_state(folder)[0].get("backend") or "auto")
     try:
         load_backend(name)
     except UserError as e:
         raise UserError(f"the run was trained with {quoted(name)}, but {e}; or choose another --backend") from e
     return name
-
-
-def _name_for_training(backend: Backend, precision: str) -> str:
-    """The backend's name with the requested precision; "auto" is that of the backend, or its default for training."""
-    plain, _, chosen = backend.name.partition(":")
-    wanted = (chosen or backend.training_precision) if precision == "auto" else precision
-    return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 def generator_rate(config: TrainConfig, step: int) -> float:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from ca_numpy.atomic import is_temporary, remove_leftovers, write_text
+from ca_numpy.backend import Backend
 from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError, reason
 from ca_numpy.filling.ranks import agreeing
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, SHIPPED_NAME, load, save
+from ca_numpy.registry import current_backend
 from ca_numpy.schemas import content
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import CONFIG, LOG, REPORT, load_checkpoint, save_checkpoint
@@ -29,20 +31,24 @@ BEST = "generator-best.safetensors"
 
 
 class Run:
-    """A run's system, data, folder, and current step."""
+    """A run's system, data, folder, current step, and backend by name, with its precision.
 
-    def __init__(self, config: TrainConfig, *, comm: Any = None) -> None:
+    damage   why newer checkpoints were passed over, or empty
+    comm     of the ranks that share each batch
+    """
+
+    def __init__(self, config: TrainConfig, *, damage: str = "", comm: Any = None) -> None:
         config.check()
         self.ranks = Ranks(comm, config.batch)
         train_set, held_out = open_split(config.data, validation=config.validation)
         crop_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
-        self.config, self.step, self.backend = config, 0, ""
+        self.config, self.step, self.damage = config, 0, damage
+        self.backend = _name_for_training(current_backend(), config.precision)
         #: The step and ℓ1 of the best validation.
         self.best: dict[str, float] = {}
         self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng, ranks=self.ranks)
         self.system = new_system(config, weight_rng, penalty_rng, self.batches, ranks=self.ranks)
         self.validation = Validation(held_out, config)
-        self.damage = ""
 
     def keep_in(self, folder: Path) -> None:
         """Set the run's folder, and create it if necessary."""
@@ -148,13 +154,12 @@ def resume_run(
     for name in overrides:
         if name not in RESUMABLE:
             raise UserError(f"{name!r} cannot change when a run is resumed: leave it out, or start a new run")
-    run = Run(configured(saved, overrides), comm=comm)
+    run = Run(configured(saved, overrides), damage=damage, comm=comm)
     run.keep_in(folder)
     try:
         run.restore(arrays, state)
     except (KeyError, OverflowError, TypeError) as e:  # state that this configuration needs, or a generator's numbers
         raise UserError(f"the checkpoint in {str(folder)!r} is damaged ({reason(e)}): use another one") from e
-    run.damage = damage
     if damage and (folder / CHECKPOINT).exists():
         os.replace(folder / CHECKPOINT, folder / "damaged.safetensors")
     return run
@@ -175,6 +180,13 @@ def shared_run(run: Run | None, comm: Any) -> Run:
             run.batches.restore(state)
     assert run is not None
     return run
+
+
+def _name_for_training(backend: Backend, precision: str) -> str:
+    """The backend's name with the requested precision; "auto" is that of the backend, or its default for training."""
+    plain, _, chosen = backend.name.partition(":")
+    wanted = (chosen or backend.training_precision) if precision == "auto" else precision
+    return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:

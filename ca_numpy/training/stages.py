@@ -13,7 +13,7 @@ from typing import Any
 from ca_numpy.data import open_split
 from ca_numpy.errors import UserError
 from ca_numpy.models.io import CHECKPOINT
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.training.log import OnRecord
 from ca_numpy.training.loop import TrainResult, train
@@ -102,7 +102,7 @@ def _step_reached(part: Path, config: TrainConfig) -> int | None:
     """The step of this stage's checkpoint, or None. Raises UserError if the checkpoint has other options."""
     if not (part / CHECKPOINT).is_file():
         return None
-    _, state, saved, _ = load_checkpoint(part)
+    state, saved = saved_state(part)
     if dataclasses.replace(saved, **{field: getattr(config, field) for field in RESUMABLE}) != config:
         raise UserError(f"{str(part)!r} was trained with other options: give another folder with --out")
     return int(state["step"])

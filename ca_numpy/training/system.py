@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.engine.autograd import grad
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture, critic_kind
 from ca_numpy.models.variants import variant_of
@@ -77,7 +76,7 @@ class System:
         Returns the norm of its gradient.
         """
         adam = self.optimisers[optimiser]
-        gradients = self.ranks.mean(grad(loss, list(adam.parameters.values())))
+        gradients = self.ranks.grad(loss, list(adam.parameters.values()))
         norm = Tensor(current_backend().norm([g.data for g in gradients]))
         adam.step(gradients, rate=rate)
         return norm

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import ca_numpy.registry as registry
-import ca_numpy.training.loop as loop
 from ca_numpy import UserError, use_backend
 from ca_numpy.backends import cupy_backend
 from ca_numpy.backends.cupy_backend import device
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.cupy_backend.launch import Launcher
+from ca_numpy.training.run import _name_for_training
 
 cupy_is_here = importlib.util.find_spec("cupy") is not None
 
@@ -93,8 +93,8 @@ def test_auto_takes_the_gpu_and_training_the_precision_that_it_has(
     monkeypatch.delenv(registry.VARIABLE, raising=False)
     backend = registry.load_backend("auto")
     assert backend.name == "cupy"
-    assert loop._name_for_training(backend, "auto") == f"cupy{training}"
-    assert loop._name_for_training(backend, "float32") == "cupy"
+    assert _name_for_training(backend, "auto") == f"cupy{training}"
+    assert _name_for_training(backend, "float32") == "cupy"
     if training:
         assert registry.load_backend("cupy:tf32").precision == "tf32"
     else:
