@@ -89,8 +89,8 @@ def grad(
 
     With `create_graph` the gradients are themselves differentiable (double backprop, as the WGAN-GP penalty needs).
     Only paths between y and xs are visited; no tensor is modified; y may have any shape. Returns one Tensor if xs is
-    one, else a list, each of its x's shape, zero if y does not depend on it; calls `ready` with i and that of xs[i] once
-    it is complete. Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed without y's shape.
+    one, else a list, each of its x's shape, zero if y does not depend on it; calls `ready` with i and that of xs[i] as
+    soon as it is complete. Raises TypeError if y or one of xs is no Tensor, ValueError for a seed without y's shape.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for t in (y, *targets):

@@ -91,12 +91,13 @@ class Run:
         """Raises UserError for values that are not finite, before they are saved."""
         bad = [name for name, value in record.items() if not np.isfinite(value)]
         if bad:
-            arrays = self.system.arrays().items()
-            first = next((f", first in {name}" for name, array in arrays if not np.isfinite(array).all()), "")
+            arrays = self.system.arrays()
+            lost = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+            where = f", nor are {len(lost)} of {len(arrays)} arrays, the first {lost[0]}" if lost else ""
             kept = (self.folder / CHECKPOINT).exists()
             past = "the previous checkpoint is kept" if kept else "there is no checkpoint yet"
             raise UserError(
-                f"training diverged at step {self.step} ({bad[0]} not finite{first}; {past}): "
+                f"training diverged at step {self.step} ({bad[0]} is not finite{where}; {past}): "
                 "start again with a smaller rate"
             )
 
