@@ -50,6 +50,6 @@ if __name__ == "__main__":
     from ca_numpy.filling.ranks import world
 
     everyone = world()
-    result = iteration(everyone, sys.argv[1])
+    results = {f"{dtype} {name}": a for dtype in sys.argv[2:] for name, a in iteration(everyone, dtype).items()}
     if everyone.rank == 0:
-        np.savez(sys.argv[2], **result)  # type: ignore[arg-type]
+        np.savez(sys.argv[1], **results)  # type: ignore[arg-type]

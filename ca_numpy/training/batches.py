@@ -59,8 +59,7 @@ class Batches:
             if surprises := self._ranks.union(self.loader.surprises):
                 self.loader.learn(surprises, before)
         self._ranks.refuse_different(self.loader.state())
-        masks, boxes = self._sampler(self._mask_rng, self._whole)
-        return Batch(images, masks[self._ranks.part], boxes[self._ranks.part])
+        return Batch(images, *self._sampler(self._mask_rng, self._whole, part=self._ranks.part))
 
     def state(self) -> dict[str, Any]:
         """The position in the data after the last batch, as JSON-compatible values."""

@@ -1,25 +1,36 @@
-"""Pictures per second in training: one rank with one thread, two such ranks, and one process with two threads.
+"""Data-parallel training: pictures per second by ranks and threads, and the times of its parts.
 
     python tests/benchmarks/scaling.py [--steps 20] [--backend numba]
+    python tests/benchmarks/scaling.py --parts
+    python tests/benchmarks/scaling.py --model
 
-Each rank has eight pictures an update, six updates a step. Needs mpi4py and its mpiexec. The speed is of the median
-step, without the first three.
+The first trains with eight pictures of 64×64 a rank and update, six updates a step; the speed is of the median step,
+without the first three. `--parts` times what ranks do beside their own pictures: all-reduce, draws, headers, decoding.
+`--model` prints the table of docs/scaling.md. Needs mpi4py and its mpiexec.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 PICTURES = 8
-#: Ranks, threads of each, pictures per step.
-CASES = ((1, 1, PICTURES), (2, 1, 2 * PICTURES), (1, 2, 2 * PICTURES))
+UPDATES = 6
+#: Ranks, threads of each, pictures per update.
+CASES = ((1, 1, PICTURES), (2, 1, 2 * PICTURES), (1, 2, 2 * PICTURES), (4, 1, 4 * PICTURES))
+#: Gradients of the paper's networks: of an update of the generator, and of the critics.
+MEBIBYTES = (13.7, 27.0)
 
 
 def pictures_per_second(ranks: int, threads: int, batch: int, *, steps: int, backend: str) -> float:
@@ -34,20 +45,117 @@ def pictures_per_second(ranks: int, threads: int, batch: int, *, steps: int, bac
         subprocess.run(command, env=environment, check=True)
         records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     seconds: list[float] = [r["seconds"] for r in records if "seconds" in r][3:]
-    return batch * 6 / statistics.median(seconds)
+    return batch * UPDATES / statistics.median(seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--backend", default="numba")
-    options = parser.parse_args()
+def speeds(*, steps: int, backend: str) -> None:
     print("| ranks | threads each | pictures/s | relative |\n|--|--|--|--|")
     first = 0.0
     for ranks, threads, batch in CASES:
-        speed = pictures_per_second(ranks, threads, batch, steps=options.steps, backend=options.backend)
+        speed = pictures_per_second(ranks, threads, batch, steps=steps, backend=backend)
         first = first or speed
         print(f"| {ranks} | {threads} | {speed:.2f} | {speed / first:.2f} |", flush=True)
+
+
+def median(work: Callable[[], object], *, rounds: int = 15) -> float:
+    """Seconds of the median round, after one that does not count."""
+    work()
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def parts() -> None:
+    """On each rank; the first prints."""
+    from PIL import Image
+
+    from ca_numpy import tensor
+    from ca_numpy.data import Images, Loader, MaskSampler, claims, load_pixels
+    from ca_numpy.filling.ranks import world
+    from ca_numpy.training.parallel import Ranks
+
+    comm, rows = world(), []
+    for mebibytes in MEBIBYTES:
+        values = [tensor(np.ones(1 << 16, np.float32)) for _ in range(round(4 * mebibytes))]
+        ranks = Ranks(comm, comm.size)
+        rows.append((f"all-reduce of {mebibytes} MiB", median(lambda v=values, r=ranks: r.mean(v))))
+    rows.append(("all-reduce of one number", median(lambda: ranks.mean_of(values[0][:1]), rounds=200)))
+    rows.append(("agreement on a batch", median(lambda: [comm.allgather(b"1" * 32) for _ in range(3)], rounds=200)))
+    if comm.rank == 0:
+        rng, batch = np.random.default_rng(0), 256
+        pictures = Images([np.zeros((480, 640, 3), np.uint8)] * 1000)
+        loader = Loader(pictures, batch=batch, size=256, part=slice(0, 0), rng=rng)
+        sampler = MaskSampler("box", image_size=256, box_size=128, max_shrink=16)
+        windows = median(lambda: [loader.draw(n, pictures.pixels) for n in range(batch)]) / batch
+        rows.append(("drawing a window", windows))
+        rows.append(("drawing a hole", median(lambda: sampler(rng, batch, part=slice(0, 0))) / batch))
+        noise = rng.integers(0, 256, (30, 40, 3), np.uint8)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.jpg"
+            Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
+            rows.append(("reading a header, from the cache of the system", median(lambda: claims.shape(path))))
+            rows.append(("decoding a JPEG of 640×480", median(lambda: load_pixels(path))))
+            pixels = load_pixels(path)
+        window = loader.draw(0, pictures.pixels)[1]
+        rows.append(("cropping it to 256×256", median(lambda: window.cut(pixels, 256))))
+        print(f"{comm.size} ranks\n\n| part | milliseconds |\n|--|--|")
+        for name, seconds in rows:
+            print(f"| {name} | {1000 * seconds:.3g} |")
+
+
+def efficiency(
+    ranks: int, *, compute: float, pictures: int, draw: float, bandwidth: float, latency: float, header: float = 0.0
+) -> float:
+    """Pictures per second and rank, as a share of those of one rank.
+
+        T(n) = max(compute, 6 n b draw) + exposed(n),    exposed(n) = ring(last bucket) + log₂ n · 6 · 8 · latency
+
+    compute    seconds of a rank's own step     pictures   b, of a rank and update
+    draw       seconds to draw one picture's window and hole, and to read its header: on every rank for all pictures
+    bandwidth  of all-reduce, bytes per second  latency    of a message
+
+    All-reduce of 2 (n − 1) / n · M / bandwidth seconds for M bytes is hidden by the backward pass, half of the time
+    that is computed, except for what does not fit there and the last bucket.
+    """
+    step = max(compute, UPDATES * ranks * pictures * (draw + header))
+    if ranks > 1:
+        ring = 2 * (ranks - 1) / ranks / bandwidth
+        sent = (MEBIBYTES[0] + 5 * MEBIBYTES[1]) * 2**20 * ring
+        step += max(sent - compute / 2, UPDATES * 2**20 * ring) + UPDATES * 8 * latency * math.log2(ranks)
+    return max(compute, UPDATES * pictures * (draw + header)) / step
+
+
+def model() -> None:
+    print("| GPUs | pictures in a batch | draws as today | without the draws |\n|--|--|--|--|")
+    for ranks in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+        known = {"compute": 0.2, "pictures": 16, "bandwidth": 10e9, "latency": 10e-6}
+        shares = [efficiency(ranks, draw=draw, **known) for draw in (DRAW, 0.0)]
+        print(f"| {ranks} | {16 * ranks} | {shares[0]:.0%} | {shares[1]:.0%} |")
+
+
+#: Seconds to draw a picture's window and hole, as `--parts` measured.
+DRAW = 40e-6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--backend", default="numba")
+    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--model", action="store_true")
+    options = parser.parse_args()
+    if options.model:
+        model()
+    elif not options.parts:
+        speeds(steps=options.steps, backend=options.backend)
+    elif "PMI_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ:
+        parts()
+    else:
+        for ranks in (2, 4):
+            subprocess.run(["mpiexec", "-n", str(ranks), sys.executable, __file__, "--parts"], check=True)
 
 
 if __name__ == "__main__":

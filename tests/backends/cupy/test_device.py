@@ -210,6 +210,16 @@ def test_products_of_a_batch_are_what_cublas_is_asked_for(
         assert cublas.compute == (cublas.CUBLAS_COMPUTE_32F if dtype == np.float32 else cublas.CUBLAS_COMPUTE_64F)
 
 
+def test_a_copy_on_the_host_is_in_pinned_memory_of_its_size() -> None:
+    asked: list[bytearray] = []
+    x = SimpleNamespace(shape=(2, 3), size=6, dtype=np.dtype(np.float32), nbytes=24, get=lambda out: out.fill(5))
+    cuda = SimpleNamespace(alloc_pinned_memory=lambda size: asked.append(bytearray(size)) or asked[-1])
+    copied = device.CudaKernels(SimpleNamespace(cuda=cuda)).to_host(x)
+    np.testing.assert_array_equal(copied, np.full((2, 3), 5, np.float32))
+    assert bytes(asked[0]) == copied.tobytes()
+    assert copied.flags.writeable
+
+
 def test_products_in_tf32_ask_for_it_and_for_nothing_that_lasts() -> None:
     x, cublas = arrays.asarray(np.ones((1, 2, 2), np.float32)), Cublas()
     cuda = SimpleNamespace(cublas=cublas, device=SimpleNamespace(get_cublas_handle=lambda: 1))
