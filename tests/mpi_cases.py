@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 class Mpi:
     """`mpi(2, "-m", "ca_numpy", …)` runs Python with these arguments in two ranks; `start` does not wait for them."""
 
-    def __init__(self, launcher: Path) -> None:
-        self.launcher = launcher
-        library = next(iter(sorted((launcher.parent.parent / "lib").glob("libmpi.so.*"))), None)
+    def __init__(self, name: str) -> None:
+        self.name, self.launcher = name, launchers()[name]
+        library = next(iter(sorted((self.launcher.parent.parent / "lib").glob("libmpi.so.*"))), None)
         self.environment = os.environ | {
             "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # Open MPI 5
@@ -64,7 +64,7 @@ def usable(name: str) -> Mpi:
     pytest.importorskip("mpi4py", reason="pip install 'ca-numpy[mpi]'")
     if name not in launchers():
         pytest.skip(f"no mpiexec of {name}: pip install {name.lower().replace(' ', '')}, one of the two on PATH only")
-    mpi = Mpi(launchers()[name])
+    mpi = Mpi(name)
     done = mpi(2, "-c", "from mpi4py import MPI; MPI.COMM_WORLD.rank or print(MPI.COMM_WORLD.size)")
     if done.stdout.split() != ["2"]:
         pytest.skip(f"mpi4py does not start with {mpi.launcher}: {' '.join(done.stderr.split())[-200:]}")

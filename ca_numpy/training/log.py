@@ -106,7 +106,7 @@ class Progress:
 
 
 class StopSignal:
-    """The first Ctrl-C, SIGTERM or SIGHUP requests a stop after the current step; a second interrupts immediately.
+    """The first Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 requests a stop after the current step; a second interrupts it.
 
     `number` is the signal's, or 0. `quiet` prints nothing.
     """
@@ -117,7 +117,8 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            known = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+            names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of them
+            known = [getattr(signal, name) for name in names if hasattr(signal, name)]
             heard = (s for s in known if signal.getsignal(s) != signal.SIG_IGN)  # as background jobs and nohup do
             self._before = {s: signal.signal(s, self._hear) for s in heard}
         return self

@@ -75,9 +75,9 @@ def train(
 
     The folder holds `config.json`, `log.jsonl` (one record per step), `checkpoint.safetensors`,
     `generator.safetensors`, with `ema` `generator-ema.safetensors`, `generator-best.safetensors` of the lowest ℓ1 in
-    validation, `pictures/` and `curves.png`. Ctrl-C, SIGTERM and SIGHUP finish the step, save, and stop; a second one
-    stops immediately. Raises UserError for bad input, or if another process trains in the folder; never overwrites a
-    run.
+    validation, `pictures/` and `curves.png`. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 finish the step, save, and stop; a
+    second one stops immediately. Raises UserError for bad input, or if another process trains in the folder; never
+    overwrites a run.
     """
     first = comm is None or comm.rank == 0
     with ranks.together(comm), ranks.divided_cores(comm), FolderLock() as lock, ExitStack() as chosen:

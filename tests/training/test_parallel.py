@@ -261,7 +261,8 @@ COMMAND = ["-m", "ca_numpy", "train", "--backend", "numpy", "--data", "photograp
 
 
 def numbers(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    *lines, _ = (folder / "log.jsonl").read_text().split("\n")  # what follows the last one is being written
+    return [json.loads(line) for line in lines]
 
 
 def test_a_run_of_two_ranks_stops_and_goes_on_with_one(mpi, tmp_path):
@@ -290,22 +291,24 @@ def test_a_run_of_two_ranks_stops_and_goes_on_with_one(mpi, tmp_path):
             assert record[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_launcher_ends_all_ranks_and_the_run_can_be_resumed(mpi, tmp_path, number):
-    process = mpi.start(2, *COMMAND, "--out", tmp_path / "run", "--steps", 10_000, "--checkpoint-every", 1)
-    log, until = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM", "SIGINT"])
+def test_a_signal_to_the_launcher_ends_all_ranks_and_the_run_can_be_resumed(mpi, tmp_path, name):
+    """Open MPI passes on only the first, and kills the ranks after the others."""
+    passed_on = name == "SIGUSR1" or mpi.name == "MPICH"
+    options = ["--out", tmp_path / "run", "--steps", 10_000, "--checkpoint-every", 1000 if passed_on else 1]
+    process, log, until = mpi.start(2, *COMMAND, *options), tmp_path / "run" / "log.jsonl", time.monotonic() + 120
     try:
-        while not log.exists() or len(log.read_text().splitlines()) < 5:
+        while not log.exists() or len(numbers(tmp_path / "run")) < 5:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.02)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode != 0
     step = load_checkpoint(tmp_path / "run").state["step"]
-    assert step > 0
+    assert step == sum("rate" in record for record in numbers(tmp_path / "run")) if passed_on else step > 0
     done = mpi(1, *COMMAND[:5], "--resume", tmp_path / "run", "--minutes", 0)
     assert done.returncode == 0, done.stderr
     assert load_checkpoint(tmp_path / "run").state["step"] == step + 1
@@ -328,7 +331,7 @@ main({[*map(str, COMMAND[2:]), "--out", str(tmp_path / "run"), "--checkpoint-eve
 """
     done = mpi(2, "-c", program)
     assert done.returncode != 0
-    assert ("unforeseen" if "unforeseen" in how else "signal") in done.stderr.lower(), "it says why"
+    assert ("unforeseen" if "unforeseen" in how else "signal 9") in done.stdout + done.stderr, "it says why"
     assert load_checkpoint(tmp_path / "run").state["step"] == 2
 
 

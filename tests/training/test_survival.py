@@ -196,7 +196,7 @@ def test_a_folder_with_anything_else_is_not_taken(tmp_path: Path) -> None:
 
 
 @unix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+@pytest.mark.parametrize("number", [getattr(signal, n, 15) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")])
 def test_a_signal_saves_and_gives_an_exit_status_of_its_own(tmp_path: Path, number: signal.Signals) -> None:
     """Also if nobody reads what it says: `ca-numpy train 2>&1 | tee log` loses tee by the same Ctrl-C."""
     command = [*COMMAND, "--steps", "10000"]
