@@ -104,38 +104,44 @@ def parts() -> None:
             print(f"| {name} | {1000 * seconds:.3g} |")
 
 
-def efficiency(
-    ranks: int, *, compute: float, pictures: int, draw: float, bandwidth: float, latency: float, header: float = 0.0
+#: Seconds to draw a picture's window, and its hole, as `--parts` measured.
+WINDOW, HOLE = 7.2e-6, 19.5e-6
+
+
+def seconds_of_a_step(
+    ranks: int, *, compute: float, pictures: int, window: float, hole: float, bandwidth: float, latency: float
 ) -> float:
-    """Pictures per second and rank, as a share of those of one rank.
+    """The model of docs/scaling.md.
 
-        T(n) = max(compute, 6 n b draw) + exposed(n),    exposed(n) = ring(last bucket) + log₂ n · 6 · 8 · latency
+        T(n) = max(C, 6 n b d) + 6 n b h + exposed(n)
 
-    compute    seconds of a rank's own step     pictures   b, of a rank and update
-    draw       seconds to draw one picture's window and hole, and to read its header: on every rank for all pictures
-    bandwidth  of all-reduce, bytes per second  latency    of a message
+    compute    C, a rank's own step            pictures   b, of a rank and update
+    window     d, drawing a picture's window, on every rank for all pictures, in a thread
+    hole       h, the same of its hole, before each update
+    bandwidth  of all-reduce, bytes/s          latency    of a message
 
-    All-reduce of 2 (n − 1) / n · M / bandwidth seconds for M bytes is hidden by the backward pass, half of the time
-    that is computed, except for what does not fit there and the last bucket.
+    All-reduce of 2 (n − 1) / n · M / bandwidth seconds for M bytes is hidden by the backward pass, half of C, except
+    for what does not fit there and the last bucket.
     """
-    step = max(compute, UPDATES * ranks * pictures * (draw + header))
-    if ranks > 1:
-        ring = 2 * (ranks - 1) / ranks / bandwidth
-        sent = (MEBIBYTES[0] + 5 * MEBIBYTES[1]) * 2**20 * ring
-        step += max(sent - compute / 2, UPDATES * 2**20 * ring) + UPDATES * 8 * latency * math.log2(ranks)
-    return max(compute, UPDATES * pictures * (draw + header)) / step
+    drawn = UPDATES * ranks * pictures
+    step = max(compute, drawn * window) + drawn * hole
+    if ranks == 1:
+        return step
+    ring = 2 * (ranks - 1) / ranks / bandwidth
+    sent = (MEBIBYTES[0] + 5 * MEBIBYTES[1]) * 2**20 * ring
+    return step + max(sent - compute / 2, UPDATES * 2**20 * ring) + UPDATES * 8 * latency * math.log2(ranks)
 
 
 def model() -> None:
-    print("| GPUs | pictures in a batch | draws as today | without the draws |\n|--|--|--|--|")
+    """Efficiency: the time of one rank's step by that of so many."""
+    print("| GPUs | pictures in a batch | as it is | without drawing the others' |\n|--|--|--|--|")
+    gpu = {"compute": 0.2, "pictures": 16, "bandwidth": 10e9, "latency": 10e-6}
     for ranks in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-        known = {"compute": 0.2, "pictures": 16, "bandwidth": 10e9, "latency": 10e-6}
-        shares = [efficiency(ranks, draw=draw, **known) for draw in (DRAW, 0.0)]
+        shares = []
+        for window, hole in ((WINDOW, HOLE), (0.0, 0.0)):
+            one, many = (seconds_of_a_step(n, window=window, hole=hole, **gpu) for n in (1, ranks))
+            shares.append(one / many)
         print(f"| {ranks} | {16 * ranks} | {shares[0]:.0%} | {shares[1]:.0%} |")
-
-
-#: Seconds to draw a picture's window and hole, as `--parts` measured.
-DRAW = 40e-6
 
 
 def main() -> None:
