@@ -76,7 +76,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, me
             image.attend(band, cells)
             weights = image.corners(cells, corners, runs)
             times_b(weights, y_blocks[slice(*corners)].reshape(len(weights), -1))
-        kernels.from_blocks(y_blocks, geometry.rate, f.dtype.type(1 / 4), y[n])
+        kernels.from_blocks(y_blocks, geometry.rate, f.dtype.type(1 / 4), y[n], tasks=y.shape[1])
     return y
 
 
@@ -100,7 +100,7 @@ def backward(
             d_blocks += product(image.corners(cells, corners, runs).T, g_band)
             d_weights = times_b_transposed(g_band, image.reuse("wide", (len(g_band), len(b_flat))))
             image.attend_vjp(band, d_weights, small)
-        kernels.from_blocks(d_blocks.reshape(b_blocks.shape), geometry.rate, b.dtype.type(1), db[n])
+        kernels.from_blocks(d_blocks.reshape(b_blocks.shape), geometry.rate, b.dtype.type(1), db[n], tasks=db.shape[1])
         for target, d, size in ((df[n], small.f, (image.h, image.w)), (db[n], image.finish(small), image.b_grid)):
             rows, columns = _picked(target.shape, geometry.rate)
             target[rows[:, None], columns] += d.reshape(*size, -1)
@@ -122,11 +122,11 @@ class _Factor:
     def __init__(self, b: Array) -> None:
         self.b, self.panels = b, panels(b) if b.dtype == np.float32 else None
 
-    def __call__(self, a: Array, out: Array, *, columns: Array | None = None) -> Array:
-        """out = a · b, at least in these columns."""
+    def __call__(self, a: Array, out: Array, *, chosen: Array | None = None) -> Array:
+        """out = a · b, at least in the chosen panels of WIDTH columns."""
         if self.panels is None or not self.b.size:
             return np.matmul(a, self.b, out=out)
-        return matmul(a, self.panels, out, chosen=None if columns is None else np.unique(columns // WIDTH))
+        return matmul(a, self.panels, out, chosen=chosen)
 
 
 def product(a: Array, b: Array) -> Array:
@@ -184,7 +184,7 @@ class _Image:
         scored = walked(attended, self.b_grid, self.steps)
         self._scored = runs_of(scored, self.b_grid[1])
         self._attended = long_runs_of(attended, self.b_grid, reach=max(-self.steps[0], self.steps[-1]))
-        self._multiplied = windowed(scored, self.b_grid, self.window)
+        self._multiplied = np.unique(windowed(scored, self.b_grid, self.window) // WIDTH)
         self.bands = self._bands(memory)
         room = max(len(band.score_rows) for band in self.bands)
         self._scores = _Rows(self.grids, room, f.dtype)
@@ -215,13 +215,15 @@ class _Image:
         for row in self._scores.want(band.score_rows):
             for other in self._products.want(self._windows_of(row)):
                 some = self.f[other * self.w : (other + 1) * self.w]
-                self.times_b(some, self._products[other], columns=self._multiplied)
+                self.times_b(some, self._products[other], chosen=self._multiplied)
             here = np.arange(row * self.w, (row + 1) * self.w)
             kernels.window_sums(self._products.values, self._products.slot, here, (self.window[0], self.window[-1]),
-                                self.grids, self._scored, 1 / self.norm, self._scores[row])  # fmt: skip
+                                self.grids, self._scored, 1 / self.norm, self._scores[row],
+                                tasks=len(here))  # fmt: skip
         for row in self._attention.want(list(range(*cells))):
             kernels.attend(self._scores.values, self._scores.slot, row, (self.steps[0], self.steps[-1]), self.grids,
-                           self._attended, self.valid, self.scale, self._least, self._attention[row])  # fmt: skip
+                           self._attended, self.valid, self.scale, self._least, self._attention[row],
+                           tasks=self.w)  # fmt: skip
 
     def corners_of_valid_cells(self) -> Array:
         """Columns of Q that are not all 0: corners that touch a valid cell."""
@@ -232,7 +234,8 @@ class _Image:
         """The columns `runs` of Q on these rows of corners, from the rows of A that `attend` stored."""
         weights = self.reuse("wide", ((corners[1] - corners[0]) * (self.w + 1), int(runs[:, 2].sum())))
         attention = self._attention
-        kernels.corner_sums(attention.values, attention.slot, cells, corners, self.grids, runs, weights)
+        kernels.corner_sums(attention.values, attention.slot, cells, corners, self.grids, runs, weights,
+                            tasks=len(weights))  # fmt: skip
         return weights
 
     def attend_vjp(self, band: _Band, d_weights: Array, d: Gradients) -> None:
@@ -241,11 +244,13 @@ class _Image:
         d_logits = self.reuse("d_logits", ((band.y1 - band.y0) * self.w, length))
         attention = self._attention
         kernels.softmax_vjp(d_weights, attention.values, attention.slot, band.y0, self.grids, self.valid, self.scale,
-                            d_logits)  # fmt: skip
+                            d_logits, tasks=len(d_logits))  # fmt: skip
         d_scores = self.reuse("wide", (len(band.scores), length))
         steps = self.steps[0], self.steps[-1]
-        kernels.propagate_adjoint(d_logits, band.y0, band.y1, band.scores, steps, self.grids, d_scores)
-        kernels.divide_by_norm_vjp(d_scores, self._scores.values, self._scores.slot[band.scores], self.norm, d.norm)
+        kernels.propagate_adjoint(d_logits, band.y0, band.y1, band.scores, steps, self.grids, d_scores,
+                                  tasks=len(band.scores))  # fmt: skip
+        kernels.divide_by_norm_vjp(d_scores, self._scores.values, self._scores.slot[band.scores], self.norm, d.norm,
+                                   tasks=-(-length // kernels.COLUMNS))  # fmt: skip
         products = np.array(sorted({row for other in band.score_rows for row in self._windows_of(other)}))
         positions = (products[:, None] * self.w + np.arange(self.w)).ravel()
         d_products = self.reuse("d_products", (len(positions), length))
@@ -254,7 +259,7 @@ class _Image:
         back, ones = (-self.window[-1], -self.window[0]), np.ones_like(self.norm)
         everywhere = runs_of(np.arange(length), self.b_grid[1])
         kernels.window_sums(d_scores, slot, positions, back, self.grids, everywhere, ones,
-                            d_products)  # fmt: skip
+                            d_products, tasks=len(positions))  # fmt: skip
         d.f[positions] += product(d_products, self.b)
         d.b[...] += product(d_products.T, self.f[positions])
 

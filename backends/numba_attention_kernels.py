@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import overload
 
 from ca_numpy.jit import parallel, serial
@@ -17,7 +17,7 @@ from ca_numpy.jit import parallel, serial
 from .numba_elementwise import FASTMATH, exp_nonpositive
 from .numba_gemm import sum_of_lines
 
-_COLUMNS = 512  # background positions per task in `divide_by_norm_vjp`
+COLUMNS = 512  # background positions per task in `divide_by_norm_vjp`
 
 
 def _exp(x: Any) -> Any:
@@ -82,7 +82,7 @@ def _add_clipped(to, start, source, source_start, n, length):
 
 
 @parallel(fastmath=FASTMATH)
-def window_sums(source, slot, wanted, window, grids, runs, factor, out):
+def window_sums(source, slot, wanted, window, grids, runs, factor, out, lower, upper):
     """out[x, x'] = factor[x'] · Σ_δ source[x + δ, x' + δ] for δ from window[0] to window[1] on both axes
 
     For x in `wanted`, which are rows 0, 1, 2, … of `out`, and x' in `runs`.
@@ -90,7 +90,7 @@ def window_sums(source, slot, wanted, window, grids, runs, factor, out):
     h, w, h2, w2 = grids
     low, high = window
     source, length = source.reshape(-1), h2 * w2
-    for k in prange(len(wanted)):
+    for k in range(lower, upper):
         y, x = wanted[k] // w, wanted[k] % w
         places, lefts, rights = _lines((high - low + 1) ** 2)
         for y2, x2, run in runs:
@@ -117,7 +117,7 @@ def _dot(a, b):
 
 
 @parallel(fastmath=FASTMATH)
-def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
+def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out, lower, upper):
     """Propagation, softmax and mask for picture row y of the foreground. Writes x' in `runs`; elsewhere A is 0.
 
     Z more than −least below the largest are treated as −∞. Runs may continue past the ends of lines where no step of
@@ -130,7 +130,7 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
     elsewhere, widest = number(length - runs[:, 2].sum()), 1
     for r in range(len(runs)):
         widest = max(widest, runs[r, 2])
-    for k in prange(len(out)):
+    for k in range(lower, upper):
         row = out[k]
         tops, sums = np.full(widest, number(-np.inf)), np.zeros(widest, out.dtype)  # of each column, over all runs
         places, lefts, rights = _lines((high - low + 1) ** 2)
@@ -166,11 +166,11 @@ def attend(scores, slot, y, steps, grids, runs, valid, scale, least, out):
 
 
 @parallel(fastmath=FASTMATH)
-def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
+def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out, lower, upper):
     """Adjoint of the propagation in `attend`: back along the row, then up the column."""
     h, w, h2, w2 = grids
     low, high = steps
-    for k in prange(len(wanted)):
+    for k in range(lower, upper):
         row = out[k]
         row[:] = 0
         for s in range(low, high + 1):
@@ -183,14 +183,14 @@ def propagate_adjoint(d_logits, y0, y1, wanted, steps, grids, out):
 
 
 @parallel(fastmath=FASTMATH)
-def corner_sums(attention, slot, cells, corners, grids, runs, out):
+def corner_sums(attention, slot, cells, corners, grids, runs, out, lower, upper):
     """Q on picture rows corners[0] … corners[1] − 1, from A on rows cells[0] … cells[1] − 1. Columns in `runs` only.
 
     The sum of the attention of the four cells that meet at a corner, each at its place around it.
     """
     _, w, h2, w2 = grids
     source = attention.reshape(-1)
-    for k in prange((corners[1] - corners[0]) * (w + 1)):
+    for k in range(lower, upper):
         y, x = corners[0] + k // (w + 1), k % (w + 1)
         places, lefts, rights = _lines(4)
         start = 0
@@ -207,10 +207,10 @@ def corner_sums(attention, slot, cells, corners, grids, runs, out):
 
 
 @parallel(fastmath=FASTMATH)
-def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
+def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out, lower, upper):
     """dZ = scale · a · (valid · dA − Σ a · dA), with dA gathered from the gradient of the corners around each cell"""
     _, w, h2, w2 = grids
-    for k in prange(len(out)):
+    for k in range(lower, upper):
         row, a = out[k], attention[slot[y0 * w + k]]
         row[:] = 0
         for ey in range(2):
@@ -224,10 +224,10 @@ def softmax_vjp(d_weights, attention, slot, y0, grids, valid, scale, out):
 
 
 @parallel(fastmath=FASTMATH)
-def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
+def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm, lower, upper):
     """d_scores[x, x'] /= norm[x'], then d_norm[x'] −= Σ_x d_scores[x, x'] · scores[kept[x], x']"""
-    for block in prange((len(norm) + _COLUMNS - 1) // _COLUMNS):
-        first, last = block * _COLUMNS, min((block + 1) * _COLUMNS, len(norm))
+    for block in range(lower, upper):
+        first, last = block * COLUMNS, min((block + 1) * COLUMNS, len(norm))
         for k in range(len(kept)):
             d, s = d_scores[k], scores[kept[k]]
             for j in range(first, last):
@@ -236,10 +236,10 @@ def divide_by_norm_vjp(d_scores, scores, kept, norm, d_norm):
 
 
 @parallel()
-def from_blocks(blocks, rate, factor, out):
+def from_blocks(blocks, rate, factor, out, lower, upper):
     """The adjoint of `to_blocks`, times a factor: the blocks side by side, without the border."""
-    height, width, channels = out.shape
-    for i in prange(height):
+    width, channels = out.shape[1:]
+    for i in range(lower, upper):
         y, in_y = (i + rate // 2) // rate, (i + rate // 2) % rate
         for j in range(width):
             x, in_x = (j + rate // 2) // rate, (j + rate // 2) % rate

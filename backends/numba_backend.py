@@ -7,6 +7,8 @@ reuse memory (`numba_memory.py`).
 
 from __future__ import annotations
 
+import copy
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +17,54 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from ca_numpy.backend import Backend
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
-from ca_numpy.jit import LOCK, mark_of
+from ca_numpy.jit import mark_of
+from ca_numpy.threads import get_num_threads
 
-from . import numba_attention, numba_conv, numba_elementwise, numba_patches
+from . import numba_amx, numba_attention, numba_conv, numba_elementwise, numba_patches
 from .numba_gemm import WIDTH
 from .numba_memory import POOL
 from .numpy_backend import NumpyBackend, nearest_pixels
 
 Array = NDArray[Any]
 LARGE = 1 << 16
-_blas = ThreadpoolController()
+_blas, _blas_lock = ThreadpoolController(), threading.Lock()
 
 
 class NumbaBackend(NumpyBackend):
-    """NumPy arrays; kernels are compiled on first use and cached on disk."""
+    """NumPy arrays; kernels are compiled on first use and cached on disk.
+
+    `precision` of the products of convolutions: "float32", or "bf16" on processors with a matrix unit.
+    """
 
     name = "numba"
     _patches = numba_patches
+
+    def __init__(self) -> None:
+        self.precisions = ("float32", "bf16") if numba_amx.supported() else ("float32",)
+        self._convolution: Any = numba_conv
+
+    def at(self, precision: str) -> Backend:
+        if precision == self.precision:
+            return self
+        from . import numba_bf16  # not before it is asked for: it has kernels of its own to load
+
+        other = copy.copy(self)
+        other.name, other.precision = f"{type(self).name}:{precision}", precision
+        other._convolution = numba_bf16 if precision == "bf16" else numba_conv
+        return other
 
     @property
     def compiled_mark(self) -> Path | None:  # type: ignore[override]
         return mark_of(__name__)
 
     def describe(self) -> str:
-        threads = numba.config.NUMBA_NUM_THREADS
-        return f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers; {super().describe()}"
+        threads = get_num_threads()
+        tiles = ", tiles of bfloat16" if "bf16" in self.precisions else ""
+        return (
+            f"Numba {numba.__version__} on {threads} threads, vectors of {WIDTH} numbers{tiles}; {super().describe()}"
+        )
 
     def release_memory(self) -> None:
         POOL.release()
@@ -87,23 +111,28 @@ class NumbaBackend(NumpyBackend):
 
     def matmul(self, a: Array, b: Array) -> Array:
         """On one core, because the order in which BLAS sums depends on the number of threads."""
-        with LOCK, _blas.limit(limits=1, user_api="blas"):
+        with _blas_lock, _blas.limit(limits=1, user_api="blas"):
             return super().matmul(a, b)
 
     def conv2d(self, x: Array, w: Array, *, geometry: ConvGeometry) -> Array:
-        return numba_conv.conv2d(x, w, geometry)
+        y: Array = self._convolution.conv2d(x, w, geometry)
+        return y
 
     def conv2d_dx(self, g: Array, w: Array, *, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-        return numba_conv.conv2d_dx(g, w, size, geometry)
+        y: Array = self._convolution.conv2d_dx(g, w, size, geometry)
+        return y
 
     def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
-        return numba_conv.conv2d_dw(g, x, ksize, geometry)
+        y: Array = self._convolution.conv2d_dw(g, x, ksize, geometry)
+        return y
 
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
-        return numba_conv.conv_bias_elu(x, w, b, geometry)
+        y: Array = self._convolution.conv_bias_elu(x, w, b, geometry)
+        return y
 
     def upsample_conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
-        return numba_conv.upsample_conv_bias_elu(x, w, b, geometry)
+        y: Array = self._convolution.upsample_conv_bias_elu(x, w, b, geometry)
+        return y
 
     def attention_numbers(self, h: int, w: int) -> int:
         return numba_attention.numbers_at_once(h, w)

@@ -22,15 +22,16 @@ All this is for float32. Other types, used to check derivatives, are computed by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from ca_numpy.geometry import ConvGeometry, Pads
 from ca_numpy.jit import parallel, serial
+from ca_numpy.threads import get_num_threads
 
 from . import numpy_conv
 from .numba_elementwise import FASTMATH, copy_line, elu, elu_one, frozen
@@ -109,7 +110,7 @@ def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry)
     if suits_halving(g.shape, w.shape[:2], geometry, w.shape[2:]):
         halves = conv3x3(g, turned(halved_kernel(w)), ConvGeometry(pads=((2, 2), (2, 2))))
         return depth_to_space(halves, size, geometry.pads)
-    return _dx_in_phases(g, w, size, geometry)
+    return dx_in_phases(g, w, size, geometry, direct)
 
 
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
@@ -121,7 +122,8 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
     pieces, run = (1, ksize[1]) if geometry.dilation == 1 else (ksize[1], 1)
     c, k = x.shape[3], g.shape[3]
     dw = POOL.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
-    _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, get_num_threads())
+    workers = get_num_threads()
+    _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, workers, tasks=workers)
     return dw[:, : run * c, :k].reshape(*ksize, c, k)
 
 
@@ -138,8 +140,12 @@ def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> A
     return y
 
 
-def _dx_in_phases(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
-    """conv2d_dx at stride s: rows a, a + s, … of x meet only the taps u ≡ a + top (mod s); likewise columns.
+def dx_in_phases(
+    g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry, direct: Callable[..., None]
+) -> Array:
+    """conv2d_dx at stride s by `direct`, or by another kernel like it
+
+    Rows a, a + s, … of x meet only the taps u ≡ a + top (mod s); likewise columns.
 
     x[a + s·q] = Σ_t g[q + base − t] · w[u₀ + s·t],   u₀ = (a + top) mod s,   base = (a + top − u₀)/s
     """
@@ -165,7 +171,8 @@ def direct(
     b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
     kernel = panels(w.reshape(-1, w.shape[3]))
     place = w.shape[:2], *geometry.numbers
-    _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, get_num_threads())
+    workers = get_num_threads()
+    _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, workers, tasks=workers)
 
 
 # ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
@@ -193,20 +200,22 @@ def halved_kernel(w: Array) -> Array:
 def space_to_depth(x: Array, size: tuple[int, int], pads: Pads) -> Array:
     """x[2i + p − top, 2j + q − left, c] at [i, j, (p, q, c)], zero outside: the input of `size` outputs of 3×3."""
     z = POOL.empty((len(x), size[0] + 2, size[1] + 2, 4 * x.shape[3]), x.dtype)
-    _space_to_depth(frozen(x), pads[0][0], pads[1][0], z.reshape(*z.shape[:3], 2, 2, -1))
+    pixels = z.reshape(*z.shape[:3], 2, 2, -1)
+    _space_to_depth(frozen(x), pads[0][0], pads[1][0], pixels, tasks=len(x) * z.shape[1])
     return z
 
 
 def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
     """The adjoint of `space_to_depth`: N … 4·C -> N *size C"""
     x = POOL.zeros((len(z), *size, z.shape[3] // 4), z.dtype)
-    _depth_to_space(frozen(z).reshape(*z.shape[:3], 2, 2, -1), pads[0][0], pads[1][0], x)
+    blocks = frozen(z).reshape(*z.shape[:3], 2, 2, -1)
+    _depth_to_space(blocks, pads[0][0], pads[1][0], x, tasks=len(x) * size[0])
     return x
 
 
 @parallel()
-def _space_to_depth(x, top, left, z):
-    for row in prange(z.shape[0] * z.shape[1]):
+def _space_to_depth(x, top, left, z, lower, upper):
+    for row in range(lower, upper):
         n, i = row // z.shape[1], row % z.shape[1]
         for j in range(z.shape[2]):
             for p in range(2):
@@ -219,8 +228,8 @@ def _space_to_depth(x, top, left, z):
 
 
 @parallel()
-def _depth_to_space(z, top, left, x):
-    for row in prange(x.shape[0] * x.shape[1]):
+def _depth_to_space(z, top, left, x, lower, upper):
+    for row in range(lower, upper):
         n, i = row // x.shape[1], row % x.shape[1]
         for j in range(x.shape[2]):
             r, s = i + top, j + left
@@ -238,10 +247,10 @@ def band_shape(rows, width, ksize, stride, dilation):
 
 
 @serial()
-def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands):
-    """Output rows in a band: as many as fit, but few enough for `least_bands` bands."""
+def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands, numbers=BAND):
+    """Output rows in a band: as many as fit into this many numbers, but few enough for `least_bands` bands."""
     pitch = band_shape(1, width, ksize, stride, dilation)[1]
-    return max(1, min(BAND // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
+    return max(1, min(numbers // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
 
 
 @serial()
@@ -278,7 +287,7 @@ def tap_at(u, v, low, pitch, c, stride, dilation):
 
 
 @parallel(fastmath=FASTMATH)
-def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers):
+def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers, lower, upper):
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
     images, c, k = len(x), x.shape[3], y.shape[3]
     height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
@@ -287,7 +296,7 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
     kernel, k_wide, w_panel = w.reshape(-1), len(w) * WIDTH, w.shape[1] * WIDTH
     most = rows_in_band(height, width, c, k_wide, ksize, stride, dilation, (4 * workers + images - 1) // images)
     per_image = (height + most - 1) // most
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         low, pitch = band_shape(most, width, ksize, stride, dilation)
         band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
         sums = np.empty(((most * pitch + ROWS - 1) // ROWS * ROWS, k_wide), x.dtype)
@@ -314,7 +323,7 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
 
 
 @parallel()
-def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
+def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers, lower, upper):
     """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums its own blocks.
 
     Each therefore reads all of x and g, and the result does not depend on the number of cores.
@@ -327,7 +336,7 @@ def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers):
     per_image = (height + most - 1) // most
     blocks = m_wide // ROWS
     total = dw.reshape(-1)
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         low, pitch = band_shape(most, width, ksize, stride, dilation)
         band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
         gradients = np.zeros((most, pitch, k_wide), x.dtype)

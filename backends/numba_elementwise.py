@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from ca_numpy.jit import parallel, serial
@@ -80,8 +79,8 @@ def elu_one(x: Any) -> Any:
 
 # ---- whole arrays ------------------------------------------------------------------------------------------------
 @parallel(fastmath=FASTMATH)
-def _elu(x: Any, y: Any) -> None:
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _elu(x: Any, y: Any, lower: Any, upper: Any) -> None:
+    for block in range(lower, upper):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         source, to = x[here], y[here]
         for i in range(len(to)):
@@ -89,8 +88,8 @@ def _elu(x: Any, y: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _elu_vjp(g: Any, y: Any, gx: Any) -> None:
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+def _elu_vjp(g: Any, y: Any, gx: Any, lower: Any, upper: Any) -> None:
+    for block in range(lower, upper):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         gradient, source, to = g[here], y[here], gx[here]
         for i in range(len(to)):
@@ -98,8 +97,8 @@ def _elu_vjp(g: Any, y: Any, gx: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _leaky_relu(x: Any, alpha: Any, y: Any, lower: Any, upper: Any) -> None:
+    for block in range(lower, upper):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         source, to = x[here], y[here]
         for i in range(len(to)):
@@ -107,8 +106,8 @@ def _leaky_relu(x: Any, alpha: Any, y: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _leaky_relu_vjp(g: Any, y: Any, alpha: Any, gx: Any) -> None:
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+def _leaky_relu_vjp(g: Any, y: Any, alpha: Any, gx: Any, lower: Any, upper: Any) -> None:
+    for block in range(lower, upper):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         gradient, source, to = g[here], y[here], gx[here]
         for i in range(len(to)):
@@ -116,8 +115,8 @@ def _leaky_relu_vjp(g: Any, y: Any, alpha: Any, gx: Any) -> None:
 
 
 @parallel(fastmath=FASTMATH)
-def _multiply(a: Any, b: Any, y: Any) -> None:
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+def _multiply(a: Any, b: Any, y: Any, lower: Any, upper: Any) -> None:
+    for block in range(lower, upper):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         left, right, to = a[here], b[here], y[here]
         for i in range(len(to)):
@@ -154,7 +153,7 @@ def multiply(a: Array, b: Array) -> Array:
 
 def _elementwise(kernel: Any, x: Array, *more: Any) -> Array:
     y = POOL.empty(x.shape, x.dtype)
-    kernel(frozen(x).reshape(-1), *more, y.reshape(-1))
+    kernel(frozen(x).reshape(-1), *more, y.reshape(-1), tasks=-(-x.size // BLOCK))
     return y
 
 
@@ -167,20 +166,20 @@ def copy_line(source: Any, to: Any) -> None:
 
 # ---- resizing ----------------------------------------------------------------------------------------------------
 @parallel()
-def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any) -> None:
-    for k in prange(y.shape[0] * y.shape[1]):
+def _gather_pixels(x: Any, rows: Any, columns: Any, y: Any, lower: Any, upper: Any) -> None:
+    for k in range(lower, upper):
         n, i = k // y.shape[1], k % y.shape[1]
         for j in range(y.shape[2]):
             copy_line(x[n, rows[i], columns[j]], y[n, i, j])
 
 
 @parallel()
-def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None:
-    """Row r of x is the sum of rows first[r] … first[r + 1] − 1 of g, those with rows[i] = r."""
-    for k in prange(x.shape[0] * x.shape[1]):
+def _scatter_pixels(g: Any, rows: Any, starts: Any, columns: Any, x: Any, lower: Any, upper: Any) -> None:
+    """Row r of x is the sum of rows starts[r] … starts[r + 1] − 1 of g, those with rows[i] = r."""
+    for k in range(lower, upper):
         n, r = k // x.shape[1], k % x.shape[1]
         x[n, r] = 0
-        for i in range(first[r], first[r + 1]):
+        for i in range(starts[r], starts[r + 1]):
             for j in range(g.shape[2]):
                 to, source = x[n, r, columns[j]], g[n, i, j]
                 for c in range(len(to)):
@@ -190,29 +189,42 @@ def _scatter_pixels(g: Any, rows: Any, first: Any, columns: Any, x: Any) -> None
 def gather_pixels(x: Array, rows: Array, columns: Array) -> Array:
     """y[n, i, j] = x[n, rows[i], columns[j]]"""
     y = POOL.empty((len(x), len(rows), len(columns), x.shape[3]), x.dtype)
-    _gather_pixels(frozen(x), rows, columns, y)
+    _gather_pixels(frozen(x), rows, columns, y, tasks=len(x) * len(rows))
     return y
 
 
 def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int]) -> Array:
     """x[n, rows[i], columns[j]] += g[n, i, j], from zeros of `size`. `rows` must be non-decreasing."""
     x = POOL.empty((len(g), *size, g.shape[3]), g.dtype)
-    first = np.searchsorted(rows, np.arange(size[0] + 1))
-    _scatter_pixels(frozen(g), rows, first, columns, x)
+    starts = np.searchsorted(rows, np.arange(size[0] + 1))
+    _scatter_pixels(frozen(g), rows, starts, columns, x, tasks=len(x) * size[0])
     return x
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------
 @parallel(error_model="numpy")
 def _adam(
-    p: Any, g: Any, m: Any, v: Any, rate: Any, beta1: Any, beta2: Any, eps: Any, p2: Any, m2: Any, v2: Any
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    rate: Any,
+    beta1: Any,
+    beta2: Any,
+    eps: Any,
+    p2: Any,
+    m2: Any,
+    v2: Any,
+    lower: Any,
+    upper: Any,
 ) -> None:
     """One pass over memory instead of six."""
     one = type(rate)(1)
-    for i in prange(p.size):
-        m2[i] = beta1 * m[i] + (one - beta1) * g[i]
-        v2[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
-        p2[i] = p[i] - rate * m2[i] / (np.sqrt(v2[i]) + eps)
+    for block in range(lower, upper):
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, p.size)):
+            m2[i] = beta1 * m[i] + (one - beta1) * g[i]
+            v2[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
+            p2[i] = p[i] - rate * m2[i] / (np.sqrt(v2[i]) + eps)
 
 
 def adam(
@@ -222,5 +234,5 @@ def adam(
     flat = [np.ascontiguousarray(a).ravel() for a in (p, g, m, v)]
     numbers = [p.dtype.type(number) for number in (rate, beta1, beta2, eps)]
     p2, m2, v2 = (POOL.empty(p.shape, p.dtype) for _ in range(3))
-    _adam(*flat, *numbers, *(a.reshape(-1) for a in (p2, m2, v2)))
+    _adam(*flat, *numbers, *(a.reshape(-1) for a in (p2, m2, v2)), tasks=-(-p.size // BLOCK))
     return p2, m2, v2

@@ -22,12 +22,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ca_numpy.jit import parallel, serial
+from ca_numpy.threads import get_num_threads
 
 from .numba_elementwise import copy_line
 from .numba_memory import POOL
@@ -51,13 +52,13 @@ def padded(n: int, multiple: int = WIDTH) -> int:
 def panels(w: Array) -> Array:
     """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, padded with zeros."""
     out = POOL.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
-    _panels(w, out)
+    _panels(w, out, tasks=len(out))
     return out
 
 
 @parallel()
-def _panels(w, out):
-    for p in prange(len(out)):
+def _panels(w, out, lower, upper):
+    for p in range(lower, upper):
         for i in range(w.shape[0]):
             for j in range(WIDTH):
                 out[p, i, j] = w[i, p * WIDTH + j] if p * WIDTH + j < w.shape[1] else 0
@@ -190,11 +191,11 @@ def _columns_in_use(a, start, row, n, used, which):
 
 
 @parallel()
-def _matmul(a, b, chosen, out, workers):
+def _matmul(a, b, chosen, out, workers, lower, upper):
     rows, depth = a.shape
     columns, whole = out.shape[1], rows // ROWS * ROWS
     flat_a, flat_b, flat_out = a.reshape(-1), b.reshape(-1), out.reshape(-1)
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`.
         edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
         used, which = np.empty(DEPTH, np.uint8), np.empty(DEPTH + 1, np.intp)
@@ -229,7 +230,8 @@ def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Ar
     Columns in which ROWS rows of a are 0 are skipped. With `chosen`, only these panels are computed; the other columns
     of `out` are unchanged.
     """
-    _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, get_num_threads())
+    workers = get_num_threads()
+    _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, workers, tasks=workers)
     return out
 
 

@@ -10,14 +10,14 @@ allocated, and free buffers are released as needed to keep the pool within SLACK
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-
-from ca_numpy.jit import LOCK
 
 Array = NDArray[Any]
 
@@ -25,6 +25,10 @@ Array = NDArray[Any]
 SMALL = 1 << 23
 #: Limit of the pool, free buffers included, relative to the peak memory in use.
 SLACK = 1.25
+
+_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a fork waits for it, so a child never finds it held
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
 class Pool:
@@ -41,7 +45,7 @@ class Pool:
         size = prod(shape) * dtype.itemsize
         if size < self._small:
             return np.empty(shape, dtype)
-        with LOCK:  # the kernels' lock: a fork waits for it, so a child never finds it held
+        with _LOCK:
             return self._buffer(size)[:size].view(dtype).reshape(shape)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -52,7 +56,7 @@ class Pool:
 
     def release(self) -> None:
         """Release all free memory."""
-        with LOCK:
+        with _LOCK:
             self._buffers, self._most = [], 0
 
     def held(self) -> int:

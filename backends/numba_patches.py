@@ -6,27 +6,17 @@ reads the field of the previous round, so results do not depend on the number of
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numpy.typing import NDArray
 
 from ca_numpy.jit import parallel, serial
 
+Array = NDArray[Any]
+
 #: Sums may be reassociated, for vector instructions.
 _FASTMATH = {"contract", "reassoc", "nsz"}
-
-
-def _contiguous(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel on contiguous copies where arrays are not: other layouts would be compiled for again."""
-
-    @functools.wraps(kernel)
-    def call(*arguments: Any) -> Any:
-        return kernel(*(np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arguments))
-
-    return call
 
 
 @serial(fastmath=_FASTMATH)
@@ -57,26 +47,22 @@ def _distance(numbers, width, channels, guide, weight, y, x, v, u, radius, limit
     return total
 
 
-@_contiguous
 @parallel(fastmath=_FASTMATH)
-def patch_distance(z, guide, weight, places, field, radius):
+def _patch_distance(z, guide, weight, places, field, radius, out, lower, upper):
     """weight ‖guide[p] − guide[q]‖² + Σ_δ ‖z[p + δ] − z[q + δ]‖²"""
-    out = np.empty(len(places), z.dtype)
     numbers, width, channels = z.reshape(-1), z.shape[1], z.shape[2]
-    for i in prange(len(places)):
+    for i in range(lower, upper):
         y, x, v, u = np.int64(places[i, 0]), np.int64(places[i, 1]), np.int64(field[i, 0]), np.int64(field[i, 1])
         out[i] = _distance(numbers, width, channels, guide, weight[i], y, x, v, u, radius, np.float32(np.inf))
-    return out
 
 
-@_contiguous
 @parallel(fastmath=_FASTMATH)
-def improve_field(z, guide, weight, source, places, number, field, distance, offsets, radius, jump):
+def _improve_field(z, guide, weight, source, places, number, field, distance, offsets, radius, jump, found, least,
+                   lower, upper):  # fmt: skip
     """Propagation from the neighbours at ± jump, then random offsets around the best match so far."""
     height, width = source.shape
     numbers, channels = z.reshape(-1), z.shape[2]
-    found, least = np.empty_like(field), np.empty_like(distance)
-    for i in prange(len(places)):
+    for i in range(lower, upper):
         y, x = np.int64(places[i, 0]), np.int64(places[i, 1])
         best_v, best_u, best = np.int64(field[i, 0]), np.int64(field[i, 1]), distance[i]
         worse_v, worse_u = best_v, best_u  # the last one that was not nearer: neighbours often propose the same
@@ -101,17 +87,14 @@ def improve_field(z, guide, weight, source, places, number, field, distance, off
                 else:
                     worse_v, worse_u = v, u
         found[i, 0], found[i, 1], least[i] = best_v, best_u, best
-    return found, least
 
 
-@_contiguous
 @parallel(fastmath=_FASTMATH)
-def patch_vote(z, pixels, number, field, weight, radius):
+def _patch_vote(z, pixels, number, field, weight, radius, out, lower, upper):
     """Σ_p weight[p] z[field[p] + x − p] / Σ_p weight[p]"""
     height, width, channels = z.shape
     numbers = z.reshape(-1)
-    out = np.zeros((len(pixels), channels), z.dtype)
-    for i in prange(len(pixels)):
+    for i in range(lower, upper):
         y, x = np.int64(pixels[i, 0]), np.int64(pixels[i, 1])
         weights = np.float32(0)
         for py in range(max(0, y - radius), min(height, y + radius + 1)):
@@ -125,16 +108,13 @@ def patch_vote(z, pixels, number, field, weight, radius):
                         out[i, c] += w * numbers[np.uint64(at + c)]
         for c in range(channels):
             out[i, c] /= weights
-    return out
 
 
-@_contiguous
 @parallel()
-def patch_source(pixels, number, field, weight, radius):
+def _patch_source(pixels, number, field, weight, radius, out, lower, upper):
     """field[p] + x − p  for the patch p of largest weight; the first of equal ones"""
     height, width = number.shape
-    out = np.zeros_like(pixels)
-    for i in prange(len(pixels)):
+    for i in range(lower, upper):
         y, x = np.int64(pixels[i, 0]), np.int64(pixels[i, 1])
         heaviest = np.float32(-1)
         for py in range(max(0, y - radius), min(height, y + radius + 1)):
@@ -143,4 +123,41 @@ def patch_source(pixels, number, field, weight, radius):
                 if j >= 0 and weight[j] > heaviest:
                     heaviest = weight[j]
                     out[i, 0], out[i, 1] = field[j, 0] + y - py, field[j, 1] + x - px
+
+
+# ---- their results -----------------------------------------------------------------------------------------------
+def patch_distance(z: Array, guide: Array, weight: Array, places: Array, field: Array, radius: int) -> Array:
+    """As in `numpy_patches`."""
+    out = np.empty(len(places), z.dtype)
+    _patch_distance(*_contiguous(z, guide, weight, places, field), radius, out, tasks=len(out))
     return out
+
+
+def improve_field(
+    z: Array, guide: Array, weight: Array, source: Array, places: Array, number: Array, field: Array,
+    distance: Array, offsets: Array, radius: int, jump: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    """As in `numpy_patches`."""
+    arrays = _contiguous(z, guide, weight, source, places, number, field, distance, offsets)
+    found, least = np.empty(field.shape, field.dtype), np.empty(distance.shape, distance.dtype)
+    _improve_field(*arrays, radius, jump, found, least, tasks=len(places))
+    return found, least
+
+
+def patch_vote(z: Array, pixels: Array, number: Array, field: Array, weight: Array, radius: int) -> Array:
+    """As in `numpy_patches`."""
+    out = np.zeros((len(pixels), z.shape[2]), z.dtype)
+    _patch_vote(*_contiguous(z, pixels, number, field, weight), radius, out, tasks=len(out))
+    return out
+
+
+def patch_source(pixels: Array, number: Array, field: Array, weight: Array, radius: int) -> Array:
+    """As in `numpy_patches`."""
+    out = np.zeros(pixels.shape, pixels.dtype)
+    _patch_source(*_contiguous(pixels, number, field, weight), radius, out, tasks=len(out))
+    return out
+
+
+def _contiguous(*arrays: Array) -> tuple[Array, ...]:
+    """Copied where they are not contiguous: other layouts would be compiled for again."""
+    return tuple(np.ascontiguousarray(a) for a in arrays)

@@ -34,11 +34,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
 from numpy.typing import NDArray
 
 from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
+from ca_numpy.threads import get_num_threads
 
 from .numba_elementwise import FASTMATH, copy_line, elu_one, frozen
 from .numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
@@ -183,11 +183,11 @@ def points_to_outputs(m, q, m_step, half, n, y):
 
 
 @parallel()
-def _transform_kernel(w, u):
+def _transform_kernel(w, u, lower, upper):
     """u = G w Gᵀ. w 3 3 C K, u 36 K/WIDTH C WIDTH"""
     columns, c = u.shape[1:3]
     flat, step = u.reshape(-1), columns * c * WIDTH
-    for i in prange(c):
+    for i in range(lower, upper):
         row, half = np.zeros(9 * WIDTH, w.dtype), np.empty(18 * WIDTH, w.dtype)
         for p in range(columns):
             n = min(WIDTH, w.shape[3] - p * WIDTH)
@@ -204,7 +204,7 @@ def _transform_kernel(w, u):
 def transformed_kernel(w: Array) -> Array:
     """G w Gᵀ, its columns in panels: 3 3 C K -> 36 ⌈K/WIDTH⌉ C WIDTH"""
     u = POOL.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
-    _transform_kernel(w, u)
+    _transform_kernel(w, u, tasks=w.shape[2])
     return u
 
 
@@ -237,7 +237,7 @@ def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
 
 
 @parallel(fastmath=FASTMATH)
-def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers):
+def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers, lower, upper):
     """All tiles of y, in blocks of `block` tiles. The result does not depend on the number of workers."""
     images, height, width, _ = y.shape
     c, c_wide, k_wide = x.shape[3], (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH, u.shape[1] * WIDTH
@@ -245,7 +245,7 @@ def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers
     place = height, width, dilation, top, left, zoom
     kernel = u.reshape(-1)
     tiles = count_tiles(images, height, width, dilation)
-    for worker in prange(workers):
+    for worker in range(lower, upper):
         v, m = np.zeros(36 * v_step, x.dtype), np.empty(36 * m_step, x.dtype)
         pixels, half_in = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
         outputs, half_out = np.empty((4, 4, k_wide), x.dtype), np.empty(24 * k_wide, x.dtype)
@@ -263,7 +263,7 @@ def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers
 
 
 @parallel(fastmath=FASTMATH)
-def _correlate(g, x, dilation, top, left, zoom, block, sums):
+def _correlate(g, x, dilation, top, left, zoom, block, sums, lower, upper):
     """sums[p] = Σ over the tiles of part p of (Bᵀ d B) ⊙ (A g Aᵀ): PARTS 36 C K, C and K padded."""
     images, height, width, _ = g.shape
     parts, _, c_rows, k_wide = sums.shape
@@ -271,7 +271,7 @@ def _correlate(g, x, dilation, top, left, zoom, block, sums):
     place = height, width, dilation, top, left, zoom
     v_step, z_step = block * c_wide + GAP, block * k_wide + GAP
     tiles = count_tiles(images, height, width, dilation)
-    for part in prange(parts):
+    for part in range(lower, upper):
         total = sums[part].reshape(-1)
         v, z = np.empty(36 * v_step, x.dtype), np.empty(36 * z_step, x.dtype)
         pixels, half_x = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
@@ -299,7 +299,8 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
     b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
     u = transformed_kernel(w)
     block = block_of_tiles(x.shape[3], w.shape[3])
-    _convolve(frozen(x), u, frozen(b), bias is not None, dilation, top, left, zoom, block, y, get_num_threads())
+    workers, activate = get_num_threads(), bias is not None
+    _convolve(frozen(x), u, frozen(b), activate, dilation, top, left, zoom, block, y, workers, tasks=workers)
     return y
 
 
@@ -309,11 +310,11 @@ def block_of_tiles(c: int, k: int) -> int:
 
 
 @parallel()
-def _kernel_gradient(sums, dw):
+def _kernel_gradient(sums, dw, lower, upper):
     """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded."""
     parts, k_wide = len(sums), sums.shape[3]
     flat, step = dw.reshape(-1), dw.shape[1] * k_wide
-    for i in prange(dw.shape[1]):
+    for i in range(lower, upper):
         points, half = np.empty((36, k_wide), dw.dtype), np.empty(18 * k_wide, dw.dtype)
         for s in range(36):
             copy_line(sums[0, s, i], points[s])
@@ -334,6 +335,6 @@ def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> 
     parts = min(PARTS_DW, -(-int(count_tiles(images, height, width, dilation)) // block))
     sums = POOL.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
     dw = POOL.empty((9, c, padded(k)), x.dtype)
-    _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums)
-    _kernel_gradient(sums, dw)
+    _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums, tasks=parts)
+    _kernel_gradient(sums, dw, tasks=c)
     return dw[..., :k].reshape(3, 3, c, k)

@@ -1,14 +1,9 @@
-"""Numba compilation: a lock around kernels, a check after forks, and an on-disk cache.
+"""Numba compilation: kernels on all cores, and an on-disk cache.
 
-    @parallel()    a kernel: runs on all cores, called from Python only
+    @parallel()    a kernel: all cores share its tasks (`ca_numpy.threads`), called from Python only
     @serial()      runs on one core, called by kernels or from Python
 
-*Lock.* Kernels run one at a time, whichever threads call them. Each uses all cores anyway, and Numba's "workqueue"
-layer, the fallback without TBB and OpenMP, aborts the process on concurrent calls.
-
-*Forks.* GNU OpenMP kills a process forked after its threads had started, and its parent may wait for it forever. There
-a kernel raises UserError. TBB and workqueue restart their threads in the child if no kernel was running: a fork waits
-for the lock.
+Any threads may call kernels at once, and so may forked processes.
 
 *Cache.* Numba's own cache only checks a function's own file, though functions of other files are inlined, and fails
 with a traceback on a truncated file. Here each function and signature has one file, which is used only if it is intact
@@ -23,7 +18,6 @@ import os
 import pickle
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,7 +31,7 @@ import numpy as np
 from numba.core import event as numba_event
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.errors import UserError
+from ca_numpy.threads import share
 
 try:
     from numba.core.compiler import CompileResult
@@ -51,19 +45,17 @@ except (ImportError, AttributeError):
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Held while a kernel runs, and during a fork.
-LOCK = threading.RLock()
-
 
 # ---- decorators --------------------------------------------------------------------------------------------------
-def parallel(**options: Any) -> Callable[[Function], Function]:
-    """Compile a module-level function for all cores: `numba.njit` with parallel=True and these options.
+def parallel(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compile a module-level function whose tasks all cores share: `numba.njit` with these options.
 
-    Calls take positional arguments, and raise UserError in a process forked after OpenMP's threads had started.
+    Its last parameters, `lower` and `upper`, are a range of tasks, independent of each other. Calls leave them out and
+    give the number of all tasks: kernel(x, y, tasks=len(x)). The other arguments are positional. It returns nothing.
     """
 
-    def decorate(function: Function) -> Function:
-        return cast("Function", _Kernel(function, _compiled(function, parallel=True, **options)))
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        return _Kernel(function, _compiled(function, nogil=True, **options))
 
     return decorate
 
@@ -78,20 +70,14 @@ def serial(**options: Any) -> Callable[[Function], Function]:
 
 
 class _Kernel:
-    """A compiled function that runs under the lock; other attributes are those of Numba's dispatcher."""
+    """A compiled function whose tasks threads share; other attributes are those of Numba's dispatcher."""
 
     def __init__(self, function: Callable[..., Any], dispatcher: Any) -> None:
         functools.update_wrapper(self, function)
         self.dispatcher = dispatcher
 
-    def __call__(self, *args: Any) -> Any:
-        if _threads_lost:
-            raise UserError(
-                "this process was forked after OpenMP's threads had started, and cannot run compiled kernels: start "
-                "processes with multiprocessing.get_context('spawn'), or use the backend 'numpy' in them"
-            )
-        with LOCK:
-            return self.dispatcher(*args)
+    def __call__(self, *args: Any, tasks: int) -> None:
+        share(self.dispatcher, args, tasks)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dispatcher, name)
@@ -106,22 +92,6 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
         with suppress(OSError, ValueError):  # unreadable sources are not cached
             dispatcher._cache = _Cache(function, source)
     return dispatcher
-
-
-# ---- forks -------------------------------------------------------------------------------------------------------
-_threads_lost = False
-
-
-def _after_fork_in_child() -> None:
-    global _threads_lost
-    LOCK.release()
-    with suppress(ValueError):  # no threads had started: the child will start its own
-        omp = sys.modules.get("numba.np.ufunc.omppool")
-        _threads_lost = numba.threading_layer() == "omp" and getattr(omp, "openmp_vendor", "GNU") == "GNU"
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_after_fork_in_child)
 
 
 # ---- the cache ---------------------------------------------------------------------------------------------------

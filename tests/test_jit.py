@@ -1,13 +1,14 @@
-"""One lock, one cache, and an answer after a fork: what threads, processes and damaged files may not do to kernels."""
+"""Threads, forks and the cache: what threads, processes and damaged files may not do to kernels."""
 
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,7 +19,7 @@ numba = pytest.importorskip("numba")
 
 from numba.core.dispatcher import Dispatcher  # noqa: E402  (where Numba is missing, skip)
 
-from ca_numpy import jit  # noqa: E402
+from ca_numpy import jit, threads  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 COMPILED = [f"ca_numpy.backends.{path.stem}" for path in sorted((ROOT / "backends").glob("numba_*.py"))]
@@ -38,7 +39,7 @@ def python(*arguments: object, **variables: object) -> subprocess.CompletedProce
     )
 
 
-# ---- the lock ----------------------------------------------------------------------------------------------------
+# ---- decorators --------------------------------------------------------------------------------------------------
 def test_numbas_own_decorators_are_used_in_one_file_only() -> None:
     for path in [*(ROOT / "ca_numpy").rglob("*.py"), *(ROOT / "backends").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,38 +52,76 @@ def test_numbas_own_decorators_are_used_in_one_file_only() -> None:
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_no_parallel_function_can_be_called_without_the_lock(name: str) -> None:
+def test_nothing_is_compiled_for_the_threads_of_numba(name: str) -> None:
+    """Which takes several times as long."""
     for function in vars(importlib.import_module(name)).values():
         if isinstance(function, Dispatcher):
             assert not function.targetoptions.get("parallel"), function
 
 
-def test_a_kernel_is_numbas_dispatcher_with_a_lock_around_each_call() -> None:
+def test_a_kernel_is_numbas_dispatcher_whose_tasks_are_shared() -> None:
     from ca_numpy.backends.numba_elementwise import _elu
 
     x, y = np.array([0, 2], np.float32), np.empty(2, np.float32)
-    with jit.LOCK:  # the lock lets in whoever holds it
-        _elu(x, y)
+    _elu(x, y, tasks=1)
     assert y.tolist() == [0, 2]
     assert _elu.signatures
     assert _elu.py_func.__name__ == _elu.__name__ == "_elu"
     assert not hasattr(_elu, "no_such_thing")
 
 
-LAYERS = ["workqueue", "omp", "tbb"]
+# ---- threads -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("number", "tasks"), [(1, 5), (2, 5), (3, 3), (4, 2), (7, 100), (3, 0)])
+def test_every_task_is_done_once_by_as_many_threads_as_asked_for(number: int, tasks: int) -> None:
+    ranges: list[tuple[int, int]] = []
+    together = threading.Barrier(max(1, min(number, tasks)))  # so each range has a thread of its own
+
+    def run(lower: int, upper: int) -> None:
+        together.wait(timeout=60)
+        ranges.append((lower, upper))
+
+    with threads.num_threads(number):
+        threads.share(run, (), tasks)
+    ranges.sort()
+    assert [i for lower, upper in ranges for i in range(lower, upper)] == list(range(tasks))
+    assert len(ranges) == min(number, tasks)
+    assert max((upper - lower for lower, upper in ranges), default=0) <= -(-tasks // number)
 
 
-@functools.cache
-def layer_missing(layer: str) -> bool:
-    return python("-c", "import numba; numba.get_num_threads()", NUMBA_THREADING_LAYER=layer).returncode != 0
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_error_in_any_thread_is_raised_after_all_have_finished(bad: int) -> None:
+    finished: list[int] = []
+
+    def run(lower: int, upper: int) -> None:
+        time.sleep(0.01 * lower)
+        finished.append(lower)
+        if lower == bad:
+            raise ZeroDivisionError(lower)
+
+    with threads.num_threads(3), pytest.raises(ZeroDivisionError, match=str(bad)):
+        threads.share(run, (), 3)
+    assert sorted(finished) == [0, 1, 2]
 
 
-@pytest.fixture(params=LAYERS)
-def layer(request: pytest.FixtureRequest) -> str:
-    """Each of Numba's threading layers in turn."""
-    if layer_missing(request.param):
-        pytest.skip(f"Numba finds no {request.param} here")
-    return str(request.param)
+def test_the_number_of_threads_is_scoped_and_that_of_numba_unless_set() -> None:
+    assert threads.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+    with threads.num_threads(3):
+        with threads.num_threads(1):
+            assert threads.get_num_threads() == 1
+        assert threads.get_num_threads() == 3
+    done = python("-c", "from ca_numpy.threads import *; print(get_num_threads())", NUMBA_NUM_THREADS=5)
+    assert done.stdout == "5\n"
+
+
+def test_threads_do_not_hold_on_to_what_they_worked_on() -> None:
+    """Otherwise the memory of large arrays could not be reused."""
+    x = np.zeros(3)
+    with threads.num_threads(3):
+        threads.share(lambda x, lower, upper: None, (x,), 3)
+    deadline = time.monotonic() + 60
+    while sys.getrefcount(x) > 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert sys.getrefcount(x) == 2
 
 
 WORK = dedent(
@@ -118,7 +157,7 @@ WORK = dedent(
 )
 
 
-def test_threads_may_run_any_kernels_at_once(layer: str) -> None:
+def test_threads_may_run_any_kernels_at_once() -> None:
     """Each job by two threads at the same time as every other; the results are those of one thread, to the bit."""
     script = WORK + dedent(
         """
@@ -133,7 +172,7 @@ def test_threads_may_run_any_kernels_at_once(layer: str) -> None:
         print("wrong:", wrong)
         """
     )
-    done = python("-c", script, NUMBA_THREADING_LAYER=layer)
+    done = python("-c", script)
     assert (done.returncode, done.stdout) == (0, "wrong: []\n"), done.stderr
 
 
@@ -142,59 +181,37 @@ POOL = dedent(
     """
     import multiprocessing, sys
     import numpy as np
-    from ca_numpy import UserError, use_backend
+    from ca_numpy import use_backend
 
     def elu(x):
-        try:
-            with use_backend("numba") as backend:
-                return "numba", backend.elu(np.array([x], "f4")).item()
-        except UserError as e:
-            with use_backend("numpy") as backend:
-                return str(e), backend.elu(np.array([x], "f4")).item()
+        with use_backend("numba") as backend:
+            return backend.elu(np.full(100_000, x, "f4"))[-1].item()
 
     if __name__ == "__main__":
         method, before = sys.argv[1:]
         if before == "used":
             elu(1.0)
         with multiprocessing.get_context(method).Pool(2) as pool:
-            for said, y in pool.map(elu, [1.0, 2.0]):
-                print(y, said)
+            print(pool.map(elu, [1.0, 2.0]))
     """
 )
 
 
-def pooled(tmp_path: Path, layer: str, method: str, before: str) -> list[str]:
-    """What two processes of a pool say: the value, and by which backend or why not."""
+@pytest.mark.parametrize("before", ["used", "unused"])
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_processes_started_before_or_after_the_first_kernel_run_kernels(
+    tmp_path: Path, method: str, before: str
+) -> None:
+    if method == "fork" and not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
     script = tmp_path / "pool.py"
     script.write_text(POOL, encoding="utf-8")
-    done = python(script, method, before, NUMBA_THREADING_LAYER=layer)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def test_processes_that_are_spawned_run_kernels(tmp_path: Path, layer: str) -> None:
-    assert pooled(tmp_path, layer, "spawn", "used") == ["1.0 numba", "2.0 numba"]
+    done = python("-W", "ignore", script, method, before, NUMBA_NUM_THREADS=2)
+    assert (done.returncode, done.stdout) == (0, "[1.0, 2.0]\n"), done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_processes_forked_before_the_first_kernel_run_kernels(tmp_path: Path, layer: str) -> None:
-    assert pooled(tmp_path, layer, "fork", "unused") == ["1.0 numba", "2.0 numba"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_processes_forked_later_run_kernels_or_say_what_to_do_instead(tmp_path: Path, layer: str) -> None:
-    """OpenMP's threads do not come back after a fork; the NumPy backend, which the line names, works there."""
-    lines = pooled(tmp_path, layer, "fork", "used")
-    if layer == "omp" and sys.platform == "linux":
-        assert [line.split()[0] for line in lines] == ["1.0", "2.0"]
-        assert all("get_context('spawn')" in line and "'numpy'" in line for line in lines)
-    else:
-        assert lines == ["1.0 numba", "2.0 numba"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_waits_until_no_kernel_runs() -> None:
-    """A child of a process whose other thread was in a kernel would find the workqueue busy for ever."""
+def test_a_process_forked_while_another_thread_is_in_a_kernel_runs_kernels() -> None:
     script = WORK + dedent(
         """
         right = convolve()
@@ -211,7 +228,7 @@ def test_a_fork_waits_until_no_kernel_runs() -> None:
         os._exit(0)
         """
     )
-    done = python("-W", "ignore", "-c", script, NUMBA_THREADING_LAYER="workqueue")
+    done = python("-W", "ignore", "-c", script, NUMBA_NUM_THREADS=2)
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 
@@ -228,7 +245,6 @@ PACKAGE = {
             return FACTOR * x
     """,
     "kernels": """
-        from numba import prange
         from ca_numpy.jit import parallel
         from little import (
             helpers,
@@ -237,8 +253,8 @@ PACKAGE = {
         times = helpers.times
 
         @parallel()
-        def fill(x, y):
-            for i in prange(len(x)):
+        def fill(x, y, lower, upper):
+            for i in range(lower, upper):
                 y[i] = times(x[i]) + 1
     """,
     "unrelated": "",
@@ -249,7 +265,7 @@ if "read-only" in sys.argv: os.access = lambda *_: False
 import numpy as np
 from little.kernels import fill
 y = np.empty(1)
-fill(np.array([10.0]), y)
+fill(np.array([10.0]), y, tasks=1)
 print(y[0], *fill.stats.cache_hits.values())
 """
 #: What RUN prints where the kernel was compiled, and where it was found on disk.
@@ -299,7 +315,7 @@ def test_a_module_that_is_edited_and_reloaded_is_compiled_anew(little: Path) -> 
         source.write_text(source.read_text().replace("FACTOR * x", "FACTOR + x"))
         for module in (helpers, kernels):
             fill = importlib.reload(module).__dict__.get("fill")
-        fill(np.array([10.0]), y)
+        fill(np.array([10.0]), y, tasks=1)
         print(y[0])
         """
     )

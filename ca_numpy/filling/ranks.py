@@ -75,9 +75,9 @@ def divided_cores(comm: Any) -> Iterator[None]:
     host.Free()
     threads = max(1, len(mine) // sharing)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))  # read when Numba is imported
-    if numba := sys.modules.get("numba"):
-        numba.set_num_threads(min(threads, numba.get_num_threads()))
     with contextlib.ExitStack() as limits:
+        if kernels := sys.modules.get("ca_numpy.threads"):
+            limits.enter_context(kernels.num_threads(min(threads, kernels.get_num_threads())))
         with contextlib.suppress(ImportError):
             from threadpoolctl import threadpool_limits
 

@@ -18,6 +18,7 @@ from ca_numpy.data import MaskSampler  # noqa: E402
 from ca_numpy.geometry import nearest_index  # noqa: E402
 from ca_numpy.jit import CompilingNote  # noqa: E402
 from ca_numpy.testing.backend_suite import BackendSuite  # noqa: E402
+from ca_numpy.threads import num_threads  # noqa: E402
 from ca_numpy.training.algorithm1 import update_critics, update_generator  # noqa: E402
 from ca_numpy.training.batches import Batch  # noqa: E402
 from ca_numpy.training.config import TrainConfig  # noqa: E402
@@ -92,17 +93,12 @@ def test_what_compiles_long_is_told_once(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err.count("compiling") == 1
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_training_gives_the_same_bits_on_one_core_and_on_two() -> None:
     """Results are therefore reproducible without any option."""
-    before, found = numba.get_num_threads(), []
-    try:
-        for threads in (1, 2, 2):
-            numba.set_num_threads(threads)
-            with use_backend("numba"), threadpool_limits(threads):
-                found.append(trained_weights())
-    finally:
-        numba.set_num_threads(before)
+    found = []
+    for threads in (1, 2, 2):
+        with num_threads(threads), use_backend("numba"), threadpool_limits(threads):
+            found.append(trained_weights())
     for name, one in found[0].items():
         assert np.array_equal(one, found[1][name]), name
         assert np.array_equal(one, found[2][name]), name

@@ -18,6 +18,7 @@ from ca_numpy.testing.strategies import conv_problems, generators, layouts
 numba = pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_conv, numba_elementwise  # noqa: E402  (where Numba is missing, skip)
+from ca_numpy.threads import num_threads  # noqa: E402
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float32).eps
@@ -220,30 +221,21 @@ def test_nan_in_kernel_bias_or_gradient_comes_through(c: int, k: int, rng: np.ra
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------
-needs_two_threads = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-
-
-@needs_two_threads
 @every_way
 def test_no_way_depends_on_the_number_of_threads(problem: ConvProblem, rng: np.random.Generator) -> None:
     check_threads(drawn(problem, rng), problem)
 
 
-@needs_two_threads
 @given(problem=conv_of_every_way(), rng=generators())
 def test_results_do_not_depend_on_the_number_of_threads(problem: ConvProblem, rng: np.random.Generator) -> None:
     check_threads(drawn(problem, rng), problem)
 
 
 def check_threads(p: Trilinear, problem: ConvProblem) -> None:
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
+    with num_threads(1):
         one = results(numba_conv, p, problem)
-        numba.set_num_threads(2)
+    with num_threads(2):
         two = results(numba_conv, p, problem)
-    finally:
-        numba.set_num_threads(before)
     for name, y in one.items():
         assert np.array_equal(y, two[name]), name
 

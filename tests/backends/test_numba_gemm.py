@@ -17,6 +17,7 @@ numba = pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_gemm  # noqa: E402  (where Numba is missing, skip)
 from ca_numpy.backends.numba_gemm import ROWS, WIDTH, padded, panels  # noqa: E402
+from ca_numpy.threads import num_threads  # noqa: E402
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float32).eps
@@ -102,16 +103,11 @@ def test_matmul_passes_over_what_is_zero_and_over_nothing_else(
     assert np.abs(out - right).max() <= (depth + 2) * EPS * (np.abs(a).astype(np.float64) @ np.abs(b)).max()
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_matmul_gives_the_same_bits_with_one_thread_and_with_two(rng: np.random.Generator) -> None:
     a, b, found = normal(rng, 30, 300), panels(normal(rng, 300, 70)), []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
+    for threads in (1, 2):
+        with num_threads(threads):
             found.append(numba_gemm.matmul(a, b, np.empty((30, 70), np.float32)))
-    finally:
-        numba.set_num_threads(before)
     assert np.array_equal(*found)
 
 

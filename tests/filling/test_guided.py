@@ -122,15 +122,11 @@ def test_the_seed_decides():
 
 
 def test_the_number_of_threads_does_not_matter():
-    numba = pytest.importorskip("numba")
+    threads = pytest.importorskip("ca_numpy.threads", reason="needs Numba", exc_type=ImportError)
     image, hole = noise(64, 64), hole_in(64, 64, (16, 16, 32, 32))
     several = guided.complete(image, hole, image)
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with threads.num_threads(1):
         assert_array_equal(guided.complete(image, hole, image), several)
-    finally:
-        numba.set_num_threads(before)
 
 
 RED, BLUE = np.float32([0.5, -0.5, -0.5]), np.float32([-0.5, -0.5, 0.5])

@@ -91,15 +91,11 @@ def test_the_seed_decides(either):
 
 
 def test_the_number_of_threads_does_not_matter():
-    numba = pytest.importorskip("numba", reason="pip install 'ca-numpy[numba]'")
+    threads = pytest.importorskip("ca_numpy.threads", reason="pip install 'ca-numpy[numba]'", exc_type=ImportError)
     image, mask = noise((64, 64)), box((64, 64), 16, 16, 32, 32)
     several = filling.complete(image, mask)
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with threads.num_threads(1):
         assert_array_equal(filling.complete(image, mask), several)
-    finally:
-        numba.set_num_threads(before)
 
 
 def test_threads_take_turns(either):

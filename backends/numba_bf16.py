@@ -1,0 +1,288 @@
+"""Convolution with products of bfloat16 (`numba_amx`): the same equations as `numba_conv`, sums in float32.
+
+Pictures and kernels are rounded to bfloat16, so every product has a relative error of up to 2⁻⁸; sums, bias and ELU are
+float32. Each product is 16 times as fast as in float32, so Winograd, which saves three in four and costs digits, is not
+used: everything is the direct sum of `numba_conv`, in the same bands.
+
+    conv2d             one matrix product per tap, or per row of the kernel where its taps are neighbours
+    after doubling     four phases with 2×2 taps each, sums of the 3×3
+    conv2d_dx          stride 1: conv2d with the kernel rotated; stride s: s×s phases
+    conv2d_dw          xᵀ g with pixels as the terms: a band of x is stored channel by channel
+
+*NaN and infinity* spread to outputs up to 31 numbers further along a row than in a direct sum: steps of 32 terms read
+beyond the last tap, where weights are 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ca_numpy.geometry import ConvGeometry
+from ca_numpy.jit import parallel, serial
+from ca_numpy.threads import get_num_threads
+
+from . import numba_conv, numpy_conv
+from .numba_amx import (
+    BLOCK,
+    DEPTH,
+    LAYOUT,
+    SIDE,
+    aligned_zeros,
+    configure,
+    multiply_tiles,
+    pairs,
+    release,
+    round_line,
+    rounded,
+)
+from .numba_conv import band_shape, compiled, rows_in_band, tap_at, turned, turned_geometry
+from .numba_elementwise import FASTMATH, elu, elu_one, frozen
+from .numba_gemm import padded
+from .numba_memory import POOL
+
+Array = NDArray[Any]
+
+#: Numbers in a band of x and y: half a megabyte of x at most.
+BAND = 1 << 18
+#: Pixels whose sums come before their bias and ELU: few enough for the cache, enough to use parts of the kernel often.
+GROUP = 8 * BLOCK
+#: Numbers in a band of x and g for dw: a megabyte, half a second-level cache.
+BAND_DW = 1 << 19
+
+
+# ---- the kernels, and the fused ones -----------------------------------------------------------------------------
+def conv2d(x: Array, w: Array, geometry: ConvGeometry) -> Array:
+    """y[n, i, j, o] = Σ_{u,v,c} x[n, i·s + u·d − top, j·s + v·d − left, c] · w[u, v, c, o], zero outside"""
+    if not compiled(x, w):
+        return numpy_conv.conv2d(x, w, geometry)
+    return _conv2d(x, w, None, geometry)
+
+
+def conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
+    """elu(conv2d(x, w) + b). b has shape (O,)."""
+    if not compiled(x, w, b):
+        return elu(numpy_conv.conv2d(x, w, geometry) + b)
+    return _conv2d(x, w, np.broadcast_to(b.reshape(-1), w.shape[3:]), geometry)
+
+
+def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry) -> Array:
+    """elu(conv2d(u, w) + b), u[n, i, j] = x[n, ⌊i/2⌋, ⌊j/2⌋], in four phases of outputs
+
+    Row 2q + a reads rows q + ⌊(a − top + u)/2⌋ of x: taps with the same row are added before rounding.
+    """
+    if not compiled(x, w, b) or (geometry.stride, geometry.dilation) != (1, 1):
+        return conv_bias_elu(x.repeat(2, axis=1).repeat(2, axis=2), w, b, geometry)
+    size = geometry.output_size((2 * x.shape[1], 2 * x.shape[2]), w.shape[:2])
+    y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
+    bias = np.broadcast_to(b.reshape(-1), w.shape[3:])
+    for a in range(min(2, size[0])):
+        for c in range(min(2, size[1])):
+            phase, pads = w, []
+            for axis, (first, (before, _)) in enumerate(zip((a, c), geometry.pads, strict=True)):
+                rows = (first - before + np.arange(w.shape[axis])) // 2
+                starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 1))
+                phase = np.add.reduceat(phase, starts, axis=axis)
+                pads.append((-int(rows[0]), 0))
+            _direct(x, phase, bias, ConvGeometry(pads=(pads[0], pads[1])), y, (a, 2), (c, 2))
+    return y
+
+
+def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry) -> Array:
+    """The adjoint with respect to x: ⟨conv2d(x, w), g⟩ = ⟨x, conv2d_dx(g, w)⟩"""
+    if not compiled(g, w) or (geometry.stride > 1 and geometry.dilation > 1):
+        return numpy_conv.conv2d_dx(g, w, size, geometry)
+    if geometry.stride == 1:
+        return _conv2d(g, turned(w), None, turned_geometry(w.shape[:2], geometry))
+    return numba_conv.dx_in_phases(g, w, size, geometry, _direct)
+
+
+def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+    """The adjoint with respect to w: ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩"""
+    if not compiled(g, x):
+        return numpy_conv.conv2d_dw(g, x, ksize, geometry)
+    c, k = x.shape[3], g.shape[3]
+    dw = POOL.zeros((ksize[0] * ksize[1], padded(c, BLOCK), padded(k, SIDE)), x.dtype)
+    workers = get_num_threads()
+    _dw(frozen(g), frozen(x), ksize, *geometry.numbers, LAYOUT, dw, workers, tasks=workers)
+    return dw[:, :c, :k].reshape(*ksize, c, k)
+
+
+def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
+    y = POOL.empty((len(x), *geometry.output_size(x.shape[1:3], w.shape[:2]), w.shape[3]), x.dtype)
+    _direct(x, w, bias, geometry, y, (0, 1), (0, 1))
+    return y
+
+
+def _direct(
+    x: Array, w: Array, bias: Array | None, geometry: ConvGeometry, y: Array,
+    rows: tuple[int, int], columns: tuple[int, int],
+) -> None:  # fmt: skip
+    """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
+    b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
+    kernel = pairs(_steps(w, geometry.dilation))
+    place = w.shape[:2], *geometry.numbers
+    workers = get_num_threads()
+    _bands(frozen(x), kernel, b, bias is not None, *place, LAYOUT, y, rows, columns, workers, tasks=workers)
+
+
+def _steps(w: Array, dilation: int) -> Array:
+    """The kernel in steps of DEPTH terms; those of a row of taps are neighbours unless dilated. KH KW C K -> S 32 K"""
+    runs = w.reshape(-1, *w.shape[2:]) if dilation > 1 else w.reshape(len(w), -1, w.shape[3])
+    steps = -(-runs.shape[1] // DEPTH)
+    wide = np.zeros((len(runs), steps * DEPTH, w.shape[3]), w.dtype)
+    wide[:, : runs.shape[1]] = runs
+    return wide.reshape(-1, DEPTH, w.shape[3])
+
+
+# ---- bands -------------------------------------------------------------------------------------------------------
+@serial()
+def _read_band(x, n, first, low, pitch, stride, left, band):
+    """`numba_conv.read_band`, rounded to bfloat16."""
+    c = x.shape[3]
+    length = pitch * stride * c
+    start = min(max(left, 0) * c, length)
+    skip = max(-left, 0) * c
+    n_read = max(0, min(length - start, x.shape[2] * c - skip))
+    for r in range(low * stride):
+        at = (r % stride * low + r // stride) * length
+        row = first + r
+        if 0 <= row < x.shape[1]:
+            source = x[n, row].reshape(-1)
+            band[at : at + start] = 0
+            round_line(source[skip : skip + n_read], band[at + start : at + start + n_read])
+            band[at + start + n_read : at + length] = 0
+        else:
+            band[at : at + length] = 0
+
+
+@parallel(fastmath=FASTMATH)
+def _bands(
+    x, w, bias, activate, ksize, stride, dilation, top, left, layout, y, out_rows, out_columns, workers, lower, upper
+):
+    """y = elu(conv2d(x, w) + bias) in bands of rows. w is in `pairs` of `_steps`."""
+    images, c, k = len(x), x.shape[3], y.shape[3]
+    height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
+    width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
+    pieces, run = (1, ksize[1] * c) if dilation == 1 else (ksize[1], c)
+    each = (run + DEPTH - 1) // DEPTH
+    tiles = (k + SIDE - 1) // SIDE
+    kernel = w.reshape(-1)
+    most = rows_in_band(
+        height, width, c, tiles * SIDE, ksize, stride, dilation, (4 * workers + images - 1) // images, BAND
+    )
+    per_image = (height + most - 1) // most
+    low, pitch = band_shape(most, width, ksize, stride, dilation)
+    places = np.empty(ksize[0] * pieces * each, np.intp)
+    for u in range(ksize[0]):
+        for v in range(pieces):
+            for s in range(each):
+                places[(u * pieces + v) * each + s] = tap_at(u, v, low, pitch, c, stride, dilation) + s * DEPTH
+    for worker in range(lower, upper):
+        band = aligned_zeros(low * pitch * stride * stride * c + (BLOCK * stride + ksize[1] * dilation) * c + DEPTH)
+        sums = aligned_zeros(GROUP * tiles * SIDE * 2).view(np.float32).reshape(GROUP, tiles * SIDE)
+        configure(layout)
+        for task in range(worker, images * per_image, workers):
+            n, first = task // per_image, task % per_image * most
+            rows = min(most, height - first)
+            _read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            for start in range(0, rows * pitch, GROUP):
+                blocks = (min(GROUP, rows * pitch - start) + BLOCK - 1) // BLOCK * BLOCK
+                multiply_tiles(sums.reshape(-1), 0, tiles * SIDE, band, start * stride * c, stride * c, places,
+                               kernel, 0, w.shape[1], len(places), blocks, tiles, False)  # fmt: skip
+                p, end, i = 0, min(GROUP, rows * pitch - start), start // pitch
+                j = start - i * pitch
+                while p < end:
+                    for q in range(p, p + min(end - p, width - j)):
+                        to = y[
+                            n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + (j + q - p) * out_columns[1]
+                        ]
+                        if activate:
+                            for o in range(k):
+                                to[o] = elu_one(sums[q, o] + bias[o])
+                        else:
+                            for o in range(k):
+                                to[o] = sums[q, o]
+                    p, i, j = p + pitch - j, i + 1, 0
+        release()
+
+
+@serial()
+def _read_channels(x, n, first, low, pitch, stride, left, line, band):
+    """A band channel by channel, `line` numbers each: row r and column s of the band, as bfloat16, at
+
+    ((r mod stride)·stride + s mod stride) · low · pitch + (r // stride) · pitch + s // stride,   0 outside x
+    """
+    height, width, channels = x.shape[1:]
+    for r in range(low * stride):
+        row = first + r
+        for s in range(stride):
+            at = ((r % stride * stride + s) * low + r // stride) * pitch
+            for start in range(0, pitch, SIDE):  # few pixels at a time: theirs are read from the cache
+                end = min(start + SIDE, pitch)
+                for i in range(channels):
+                    to = band[i * line + at : i * line + at + pitch]
+                    for j in range(start, end):
+                        column = j * stride + s - left
+                        inside = 0 <= row < height and 0 <= column < width
+                        to[j] = rounded(x[n, row, column, i]) if inside else 0
+
+
+@serial()
+def _read_gradients(g, n, first, rows, pitch, steps, panel, out):
+    """Gradients of `rows` rows of `pitch` positions, as the right-hand side of `multiply_tiles`; 0 where there is none.
+
+    `out` holds pairs of bfloat16 as uint32, `panel` of them in a panel of BLOCK columns.
+    """
+    width, k = g.shape[2:]
+    tiles, nothing = (k + SIDE - 1) // SIDE, np.zeros(k, g.dtype)
+    for p in range(0, steps * DEPTH, 2):
+        i, j = p // pitch, p % pitch
+        upper = g[n, first + i, j] if i < rows and j < width else nothing
+        i, j = (p + 1) // pitch, (p + 1) % pitch
+        lower = g[n, first + i, j] if i < rows and j < width else nothing
+        for tile in range(tiles):
+            wide = 2 if tile // 2 * 2 + 1 < tiles else 1
+            at = tile // 2 * panel + ((p // DEPTH * wide + tile % 2) * SIDE + p % DEPTH // 2) * SIDE
+            a, b = upper[tile * SIDE : (tile + 1) * SIDE], lower[tile * SIDE : (tile + 1) * SIDE]
+            to = out[at : at + SIDE]
+            for o in range(len(a)):
+                to[o] = np.uint32(rounded(a[o])) | (np.uint32(rounded(b[o])) << np.uint32(16))
+
+
+@parallel(fastmath=FASTMATH)
+def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers, lower, upper):
+    """dw += Σ over pixels of x · g: KH·KW, C padded to BLOCK, K padded to SIDE. Each core sums its own blocks.
+
+    Each therefore reads all of x and g, and the result does not depend on the number of cores.
+    """
+    images, height, width, _ = g.shape
+    taps, c_wide, k_wide = dw.shape
+    most = rows_in_band(height, width, c_wide, k_wide, ksize, stride, dilation, 1, BAND_DW)
+    per_image, blocks, tiles = (height + most - 1) // most, c_wide // BLOCK, k_wide // SIDE
+    low, pitch = band_shape(most, width, ksize, stride, dilation)
+    line = stride * stride * low * pitch
+    steps = (most * pitch + DEPTH - 1) // DEPTH
+    panel = steps * DEPTH * BLOCK // 2
+    places = np.arange(steps) * DEPTH
+    total = dw.reshape(-1)
+    for worker in range(lower, upper):
+        band = np.zeros(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH, np.uint16)
+        gradients = np.zeros((tiles + 1) // 2 * panel, np.uint32)
+        begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers
+        configure(layout)
+        for task in range(images * per_image):
+            n, first = task // per_image, task % per_image * most
+            rows = min(most, height - first)
+            _read_channels(x, n, first * stride - top, low, pitch, stride, left, line, band)
+            _read_gradients(g, n, first, rows, pitch, steps, panel, gradients)
+            for unit in range(begin, end):
+                tap, block = unit // blocks, unit % blocks * BLOCK
+                u, v = tap // ksize[1] * dilation, tap % ksize[1] * dilation
+                plane = (u % stride * stride + v % stride) * low * pitch
+                start = block * line + plane + u // stride * pitch + v // stride
+                multiply_tiles(total, (tap * c_wide + block) * k_wide, k_wide, band, start, line, places,
+                               gradients.view(np.uint16), 0, 2 * panel, steps, BLOCK, tiles, True)  # fmt: skip
+        release()
