@@ -110,6 +110,37 @@ def _pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Val
 
 
 @intrinsic
+def transpose_tile(typing_context, source, s, s_row, to, t, t_row):
+    """to[t + j·t_row + i] = source[s + i·s_row + j],   i, j < SIDE, for arrays of 16 bits
+
+    Four rounds, each of which interleaves row i with row i + 8.
+    """
+    place = types.intp
+    line = ir.VectorType(ir.IntType(16), SIDE)
+    halves = [[n // 2 + start + n % 2 * SIDE for n in range(SIDE)] for start in (0, SIDE // 2)]
+    masks = [ir.Constant(ir.VectorType(ir.IntType(32), SIDE), half) for half in halves]
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        source, s, s_row, to, t, t_row = arguments
+        source = _pointer(context, builder, signature.args[0], source, s)
+        to = _pointer(context, builder, signature.args[3], to, t)
+
+        def row(start: ir.Value, step: ir.Value, i: int) -> ir.Value:
+            here = builder.gep(start, [builder.mul(step, _index(2 * i))])
+            return builder.bitcast(here, line.as_pointer())
+
+        rows = [builder.load(row(source, s_row, i), align=2) for i in range(SIDE)]
+        for _ in range(4):
+            pairs = [(rows[i], rows[i + SIDE // 2]) for i in range(SIDE // 2)]
+            rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in masks]
+        for j, value in enumerate(rows):
+            builder.store(value, row(to, t_row, j), align=2)
+        return context.get_dummy_value()
+
+    return types.void(source, place, place, to, place, place), emit
+
+
+@intrinsic
 def configure(typing_context, layout):
     """Set up the tiles of this core by `LAYOUT`, if it has any."""
 

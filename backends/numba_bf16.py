@@ -37,6 +37,8 @@ from .numba_amx import (
     release,
     round_line,
     rounded,
+    supported,
+    transpose_tile,
 )
 from .numba_conv import band_shape, compiled, rows_in_band, tap_at, turned, turned_geometry
 from .numba_elementwise import FASTMATH, elu, elu_one, frozen
@@ -44,6 +46,8 @@ from .numba_gemm import padded
 from .numba_memory import POOL
 
 Array = NDArray[Any]
+
+supported()  # the system must be asked before the first use
 
 #: Numbers in a band of x and y: half a megabyte of x at most.
 BAND = 1 << 18
@@ -101,9 +105,9 @@ def conv2d_dx(g: Array, w: Array, size: tuple[int, int], geometry: ConvGeometry)
 
 def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
     """The adjoint with respect to w: ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩"""
-    if not compiled(g, x):
-        return numpy_conv.conv2d_dw(g, x, ksize, geometry)
     c, k = x.shape[3], g.shape[3]
+    if not compiled(g, x) or min(c, k) < SIDE // 2:  # which would fill few rows or columns of a tile
+        return numba_conv.conv2d_dw(g, x, ksize, geometry)
     dw = POOL.zeros((ksize[0] * ksize[1], padded(c, BLOCK), padded(k, SIDE)), x.dtype)
     workers = get_num_threads()
     _dw(frozen(g), frozen(x), ksize, *geometry.numbers, LAYOUT, dw, workers, tasks=workers)
@@ -210,46 +214,65 @@ def _bands(
 
 
 @serial()
-def _read_channels(x, n, first, low, pitch, stride, left, line, band):
+def _read_channels(x, n, first, low, pitch, stride, left, line, pixels, corner, band):
     """A band channel by channel, `line` numbers each: row r and column s of the band, as bfloat16, at
 
-    ((r mod stride)·stride + s mod stride) · low · pitch + (r // stride) · pitch + s // stride,   0 outside x
+        ((r mod stride)·stride + s mod stride) · low · pitch + (r // stride) · pitch + s // stride,   0 outside x
+
+    `pixels` takes SIDE of them with all their channels, and `corner` what they are at the right edge.
     """
     height, width, channels = x.shape[1:]
+    flat, wide = x.reshape(-1), len(pixels) // SIDE
     for r in range(low * stride):
         row = first + r
         for s in range(stride):
             at = ((r % stride * stride + s) * low + r // stride) * pitch
-            for start in range(0, pitch, SIDE):  # few pixels at a time: theirs are read from the cache
-                end = min(start + SIDE, pitch)
-                for i in range(channels):
-                    to = band[i * line + at : i * line + at + pitch]
-                    for j in range(start, end):
-                        column = j * stride + s - left
-                        inside = 0 <= row < height and 0 <= column < width
-                        to[j] = rounded(x[n, row, column, i]) if inside else 0
+            for start in range(0, pitch, SIDE):
+                for j in range(SIDE):
+                    column = (start + j) * stride + s - left
+                    if 0 <= row < height and 0 <= column < width:
+                        source = ((n * height + row) * width + column) * channels
+                        for i in range(channels):
+                            pixels[np.uint64(j * wide + i)] = rounded(flat[np.uint64(source + i)])
+                    else:
+                        for i in range(channels):
+                            pixels[np.uint64(j * wide + i)] = 0
+                for i in range(0, wide, SIDE):
+                    if start + SIDE <= pitch:
+                        transpose_tile(pixels, i, wide, band, i * line + at + start, line)
+                    else:
+                        transpose_tile(pixels, i, wide, corner, 0, SIDE)
+                        for k in range(SIDE):
+                            for j in range(pitch - start):
+                                band[(i + k) * line + at + start + j] = corner[k * SIDE + j]
 
 
 @serial()
-def _read_gradients(g, n, first, rows, pitch, steps, panel, out):
+def _read_gradients(g, n, first, rows, pitch, steps, panel, rough, out):
     """Gradients of `rows` rows of `pitch` positions, as the right-hand side of `multiply_tiles`; 0 where there is none.
 
-    `out` holds pairs of bfloat16 as uint32, `panel` of them in a panel of BLOCK columns.
+    `rough` takes them as bfloat16, position by position. `out` holds pairs of them as uint32, `panel` in a panel of
+    BLOCK columns.
     """
-    width, k = g.shape[2:]
-    tiles, nothing = (k + SIDE - 1) // SIDE, np.zeros(k, g.dtype)
+    height, width, k = g.shape[1:]
+    flat = g.reshape(-1)
+    for i in range(rows):
+        start, source = i * pitch * k, (n * height + first + i) * width * k
+        for o in range(width * k):
+            rough[np.uint64(start + o)] = rounded(flat[np.uint64(source + o)])
+        for o in range(width * k, pitch * k):
+            rough[np.uint64(start + o)] = 0
+    for o in range(rows * pitch * k, steps * DEPTH * k):
+        rough[o] = 0
+    tiles = (k + SIDE - 1) // SIDE
     for p in range(0, steps * DEPTH, 2):
-        i, j = p // pitch, p % pitch
-        upper = g[n, first + i, j] if i < rows and j < width else nothing
-        i, j = (p + 1) // pitch, (p + 1) % pitch
-        lower = g[n, first + i, j] if i < rows and j < width else nothing
         for tile in range(tiles):
             wide = 2 if tile // 2 * 2 + 1 < tiles else 1
             at = tile // 2 * panel + ((p // DEPTH * wide + tile % 2) * SIDE + p % DEPTH // 2) * SIDE
-            a, b = upper[tile * SIDE : (tile + 1) * SIDE], lower[tile * SIDE : (tile + 1) * SIDE]
-            to = out[at : at + SIDE]
-            for o in range(len(a)):
-                to[o] = np.uint32(rounded(a[o])) | (np.uint32(rounded(b[o])) << np.uint32(16))
+            source = p * k + tile * SIDE
+            for o in range(min(SIDE, k - tile * SIDE)):
+                one, two = rough[np.uint64(source + o)], rough[np.uint64(source + k + o)]
+                out[np.uint64(at + o)] = np.uint32(one) | (np.uint32(two) << np.uint32(16))
 
 
 @parallel(fastmath=FASTMATH)
@@ -258,26 +281,29 @@ def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers, lower, up
 
     Each therefore reads all of x and g, and the result does not depend on the number of cores.
     """
-    images, height, width, _ = g.shape
+    images, height, width, k = g.shape
     taps, c_wide, k_wide = dw.shape
     most = rows_in_band(height, width, c_wide, k_wide, ksize, stride, dilation, 1, BAND_DW)
     per_image, blocks, tiles = (height + most - 1) // most, c_wide // BLOCK, k_wide // SIDE
     low, pitch = band_shape(most, width, ksize, stride, dilation)
-    line = stride * stride * low * pitch
+    # An odd number of cache lines, so that the same place in each channel does not map to the same lines.
+    line = ((stride * stride * low * pitch + DEPTH - 1) // DEPTH | 1) * DEPTH
     steps = (most * pitch + DEPTH - 1) // DEPTH
     panel = steps * DEPTH * BLOCK // 2
     places = np.arange(steps) * DEPTH
     total = dw.reshape(-1)
     for worker in range(lower, upper):
-        band = np.zeros(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH, np.uint16)
-        gradients = np.zeros((tiles + 1) // 2 * panel, np.uint32)
+        band = aligned_zeros(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH)
+        pixels, corner = np.zeros(SIDE * c_wide, np.uint16), np.empty(SIDE * SIDE, np.uint16)
+        rough = np.empty(steps * DEPTH * k, np.uint16)
+        gradients = aligned_zeros((tiles + 1) // 2 * panel * 2).view(np.uint32)
         begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers
         configure(layout)
         for task in range(images * per_image):
             n, first = task // per_image, task % per_image * most
             rows = min(most, height - first)
-            _read_channels(x, n, first * stride - top, low, pitch, stride, left, line, band)
-            _read_gradients(g, n, first, rows, pitch, steps, panel, gradients)
+            _read_channels(x, n, first * stride - top, low, pitch, stride, left, line, pixels, corner, band)
+            _read_gradients(g, n, first, rows, pitch, steps, panel, rough, gradients)
             for unit in range(begin, end):
                 tap, block = unit // blocks, unit % blocks * BLOCK
                 u, v = tap // ksize[1] * dilation, tap % ksize[1] * dilation
