@@ -247,6 +247,20 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path: Path) -> N
     assert checkpoint(folder / "run") == checkpoint(tmp_path / "a" / "run")
 
 
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "intense", reason="minutes: HYPOTHESIS_PROFILE=intense")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory as Linux counts it")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_memory_does_not_grow_over_two_thousand_steps(tmp_path: Path, backend: str) -> None:
+    used: list[int] = []
+
+    def measure(record: dict[str, Any]) -> None:
+        used.append(int(Path("/proc/self/statm").read_text().split()[1]))  # pages in memory
+
+    options: dict[str, Any] = {"pretrain": 0, "critic_steps": 1, "validate_every": 100, "checkpoint_every": 100}
+    train(TINY, out=tmp_path / "run", steps=2000, on_record=measure, **options, **OPTIONS | {"backend": backend})
+    assert max(used[-200:]) < 1.02 * max(used[:100]), (max(used[:100]), max(used[-200:]))
+
+
 # ---- what a run learns from, and with -----------------------------------------------------------------------------
 def pictures(folder: Path, names: list[str]) -> Path:
     folder.mkdir(exist_ok=True)
