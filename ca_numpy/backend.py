@@ -67,6 +67,10 @@ class Backend(ABC):
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
         """An array of this backend as a NumPy array."""
 
+    def to_host(self, x: Array) -> np.ndarray[Any, Any]:
+        """As `to_numpy`; if x is copied, to memory that is copied faster."""
+        return self.to_numpy(x)
+
     def describe(self) -> str:
         """One line for `ca-numpy backends`: the device, and how to make it faster."""
         return self.name

@@ -29,8 +29,9 @@ from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
 from ca_numpy.explore.command import Explore
+from ca_numpy.filling import ranks
 from ca_numpy.training import PRESETS, STAGES, TensorBoard, TrainConfig, TrainResult, train, train_in_stages
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import (
     CropOptions,
     DataOptions,
@@ -85,11 +86,13 @@ class Train:
         return TrainConfig(**{name: value for group in groups for name, value in vars(group).items()})
 
     def run(self) -> int:
+        comm = ranks.world()
         default = vars(_default_config(self.preset, self.resume))
         given = {name: value for name, value in vars(self.config).items() if value != default[name]}
-        board = TensorBoard(self.tensorboard) if self.tensorboard else None
+        board = TensorBoard(self.tensorboard) if self.tensorboard and (comm is None or comm.rank == 0) else None
         options: dict[str, Any] = {
             "out": self.out, "backend": self.backend, "minutes": self.minutes, "quiet": self.quiet, "on_record": board,
+            "comm": comm,
         }  # fmt: skip
         try:
             if self.preset in STAGES and not self.resume:
@@ -278,6 +281,8 @@ def _main(args: list[str]) -> int:
     if args == ["--version"]:
         print("ca-numpy", version("ca-numpy"))
         return 0
+    if args[:1] == ["train"] and (ranks.launched() or (0,))[0]:  # the first speaks for all
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         if args[:1] == ["train"]:  # a preset changes the defaults of all other options
             default = _train_defaults(args)
@@ -317,7 +322,7 @@ def _train_defaults(args: list[str]) -> Train:
 
 def _default_config(preset: str, resume: Path | None) -> TrainConfig:
     if resume:
-        return load_checkpoint(resume)[2]
+        return saved_state(resume)[1]
     if preset in STAGES:
         return STAGES[preset][0]
     if preset not in PRESETS:

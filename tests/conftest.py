@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from mpi_cases import MPIS, Mpi, usable
 
 from ca_numpy.engine.recording import is_recording
 from ca_numpy.registry import current_backend, load_backend, registered_backends, use_backend, why_unavailable
@@ -66,3 +67,9 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 def rng() -> np.random.Generator:
     """A random generator, the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session", params=MPIS)
+def mpi(request: pytest.FixtureRequest) -> Mpi:
+    """Starts ranks under MPICH, and under Open MPI."""
+    return usable(request.param)

@@ -95,6 +95,26 @@ def test_y_itself_has_the_gradient_one() -> None:
     assert np.array_equal(grad(x, x).numpy(), [1, 1])
 
 
+def test_a_gradient_is_told_once_it_is_complete_and_each_once() -> None:
+    rng = np.random.default_rng(0)
+    x, first, twice, last, unused = (tensor(rng.standard_normal((3, 3))) for _ in range(5))
+    middle = x @ first @ twice
+    y = (middle @ twice @ last).sum()
+    told: dict[int, Any] = {}
+
+    def ready(i: int, g: Tensor) -> None:
+        assert i not in told
+        told[i] = g.numpy().copy()
+
+    asked = [first, twice, last, unused, middle, y]
+    result = grad(y, asked, ready=ready)
+    assert list(told) == [2, 4, 1, 0, 3, 5], "from the last layer to the first; then what no path leads to"
+    for i, g in enumerate(result):
+        np.testing.assert_array_equal(told[i], g.numpy())
+    for one, other in zip(result, grad(y, asked), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_a_result_on_the_way_has_a_gradient_as_an_input_has() -> None:
     x = leaf(2)
     h = x * 3

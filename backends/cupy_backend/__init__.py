@@ -61,6 +61,9 @@ class CupyBackend(NumpyBackend):
         y: NDArray[Any] = self.xp.asnumpy(x)
         return y
 
+    def to_host(self, x: Array) -> NDArray[Any]:
+        return self._device.kernels.to_host(x)
+
     def describe(self) -> str:
         return self._device.kernels.describe()
 

@@ -54,6 +54,9 @@ class Kernels(Protocol):
     def address(self, x: Any) -> int:
         """Address of an array's data, for kernels that take many arrays."""
 
+    def to_host(self, x: Any) -> np.ndarray[Any, Any]:
+        """A copy of a contiguous array in pinned memory of the host, which the device writes at full speed."""
+
     def describe(self) -> str:
         """The device, in one line."""
 
@@ -132,6 +135,12 @@ class CudaKernels:
 
     def address(self, x: Any) -> int:
         return int(x.data.ptr)
+
+    def to_host(self, x: Any) -> np.ndarray[Any, Any]:
+        pinned = self._cupy.cuda.alloc_pinned_memory(x.nbytes)  # from a pool, to which it returns with the array
+        copied = np.frombuffer(pinned, x.dtype, x.size).reshape(x.shape)
+        x.get(out=copied)
+        return copied
 
     def describe(self) -> str:
         runtime = self._cupy.cuda.runtime

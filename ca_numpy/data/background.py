@@ -11,6 +11,7 @@ draws all random numbers in one order, so batches are bit-identical to those of 
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy import machine
-from ca_numpy.data.loader import Loader
+from ca_numpy.data.loader import Fact, Loader
 from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
@@ -73,6 +74,17 @@ class BackgroundLoader:
     def skipped(self) -> dict[str, str]:
         """Pictures that could not be read, and why."""
         return dict(self._loader.skipped)
+
+    @property
+    def surprises(self) -> dict[int, Fact]:
+        """As of the `Loader`; also those of batches in the queue."""
+        return dict(self._loader.surprises)
+
+    def learn(self, surprises: dict[int, Fact], state: dict[str, Any]) -> None:
+        """As `Loader.learn`, and `restore` the state."""
+        self.close()
+        self._loader.learn(surprises)
+        self.restore(state)
 
     def state(self) -> dict[str, Any]:
         """As `Loader.state`, after the last batch returned."""
@@ -132,21 +144,22 @@ class _Running:
             while True:
                 self._room.acquire()
                 crops = []
-                for _ in range(self._loader.batch):
+                for n in range(self._loader.batch):
                     if self._stopping:
                         return
-                    pixels, window = self._loader.draw(self._decoded)
-                    crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
+                    pixels, window = self._loader.draw(n, functools.partial(self._decoded, n))
+                    if pixels is not None:
+                        crops.append(self._pool.submit(window.cut, pixels, self._loader.size))
                 self._waiting.put((crops, self._loader.state()))
         except BaseException as error:  # re-raised by `take`
             self._waiting.put(error)
 
-    def _decoded(self, index: int) -> NDArray[np.uint8]:
-        """The picture, decoded in advance; also starts decoding the next ones.
+    def _decoded(self, n: int, index: int) -> NDArray[np.uint8]:
+        """The picture of crop n, decoded in advance; also starts decoding the next ones.
 
         The order of an epoch is drawn after the last window of the previous one, so lookahead stops at its end.
         """
-        for later in (index, *self._loader.upcoming(self._ahead_of_draw)):
+        for later in (index, *self._loader.upcoming(n + 1, self._ahead_of_draw)):
             if later not in self._decoding:
                 self._decoding[later] = self._pool.submit(self._loader.dataset.pixels, later)
         return self._decoding.pop(index).result()

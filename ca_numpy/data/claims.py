@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 
 from PIL import Image
 
+from ca_numpy.data.quiet import quiet_pillow
 from ca_numpy.errors import UserError
 
 #: Pixels of a picture, unless more are allowed.
@@ -31,6 +33,21 @@ def most_pixels(given: int | None = None) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:19]) > 0):
         raise UserError(f"max_pixels (--max-pixels, {VARIABLE}) is a number of pixels above 0, not {text[:40]!r}")
     return int(text[:19])
+
+
+def shape(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Rows and columns that a file's header claims, for the usual formats of photographs; None for others.
+
+    Nothing is decoded, so a damaged or unusual file may turn out to be different.
+    """
+    with contextlib.suppress(Exception), quiet_pillow(most_pixels()):
+        if os.path.isfile(path):  # not a pipe, on which open() would block
+            with Image.open(path, formats=("JPEG", "PNG", "WEBP", "BMP", "PPM")) as image:
+                columns, rows = image.size
+                known = image.format != "PNG" or "exif" in image.info  # else Pillow would decode it to search on
+                turned = known and image.getexif().get(0x0112) in (5, 6, 7, 8)
+                return (columns, rows) if turned else (rows, columns)
+    return None
 
 
 def check_size(size: tuple[int, int], most: int) -> None:

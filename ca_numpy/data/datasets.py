@@ -26,6 +26,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.data import claims
 from ca_numpy.data.images import check_image, load_pixels, quoted, to_float, to_uint8
 from ca_numpy.data.textures import KINDS, texture
 from ca_numpy.errors import UserError
@@ -53,6 +54,11 @@ class Dataset(ABC):
     @abstractmethod
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """Picture `index`: RGB uint8, H W 3. It may be shared: do not modify it."""
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Rows and columns of picture `index`, where possible from its header: decoded, it may turn out different."""
+        rows, columns = self.pixels(index).shape[:2]
+        return rows, columns
 
     def __len__(self) -> int:
         return len(self.names)
@@ -165,6 +171,9 @@ class ImageFolder(_Made):
     def _make(self, index: int) -> NDArray[np.uint8]:
         return load_pixels(self.path / self.names[index])
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return claims.shape(self.path / self.names[self._position(index)]) or super().shape(index)
+
     def check(self, *, at_most: int = 500) -> None:
         """Check that the folder has a readable picture, before training starts.
 
@@ -256,6 +265,9 @@ class Textures(_Made):
         kind = tuple(KINDS)[index % len(KINDS)]
         return texture(np.random.default_rng([self.seed, index]), kind=kind, size=self.size)
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return self.size, self.size
+
 
 class Subset(Dataset):
     """Some pictures of another dataset, in the order of `indices`.
@@ -274,6 +286,9 @@ class Subset(Dataset):
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return self.dataset.pixels(self.indices[self._position(index)])
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return self.dataset.shape(self.indices[self._position(index)])
+
     def crops(self, index: int) -> Crops:
         return self.dataset.crops(self.indices[self._position(index)])
 
@@ -289,6 +304,10 @@ class Concat(Dataset):
     def pixels(self, index: int) -> NDArray[np.uint8]:
         dataset, position = self._part(index)
         return dataset.pixels(position)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        dataset, position = self._part(index)
+        return dataset.shape(position)
 
     def crops(self, index: int) -> Crops:
         dataset, position = self._part(index)

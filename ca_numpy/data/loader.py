@@ -15,6 +15,9 @@ from ca_numpy.data.images import crop_window, quoted
 from ca_numpy.data.masks import BoundingBox
 from ca_numpy.errors import UserError
 
+#: What is known of a picture: its rows and columns, or why it cannot be read.
+Fact = tuple[int, int] | str
+
 
 class Window(NamedTuple):
     """A training crop: a square window of its picture, whether to mirror it left to right, and its colour change."""
@@ -49,6 +52,11 @@ class Loader:
     `jitter` varies brightness and colours: channel c of a crop, v in [0, 1], becomes v to the power of
     exp(jitter (u + u_c / 2)), with u drawn once per crop and u_c once per channel, uniform in [-1, 1].
 
+    `part` leaves the other crops of each batch out. All are drawn, so that the stream is the same, but the others'
+    pictures are not decoded: their sizes are those that the dataset tells. What turns out otherwise, by index, is in
+    `surprises`: the size that a picture has, or why it cannot be read. All who share the batches `learn` it, and
+    draw again from an earlier state.
+
     A picture that cannot be read is skipped, and recorded in `skipped` with its name and the error.
 
     `state` and `restore` resume an interrupted training with exactly the same batches.
@@ -67,6 +75,7 @@ class Loader:
         flip: bool = True,
         crops: Crops | Literal["auto"] = "auto",
         jitter: float = 0.0,
+        part: slice = slice(None),
         rng: np.random.Generator,
     ) -> None:
         if len(dataset) == 0:
@@ -81,35 +90,62 @@ class Loader:
             raise UserError(f"jitter={jitter}; give a number between 0 (no change) and 1")
         self.dataset, self.batch, self.size = dataset, batch, size
         self.window, self.flip, self.crops, self.jitter, self.rng = window, flip, crops, jitter, rng
+        self.wanted = range(batch)[part]
         self.skipped: dict[str, str] = {}
+        self.surprises: dict[int, Fact] = {}
+        self._known: dict[int, Fact] = {}
         self._shuffle()
 
     def __iter__(self) -> Loader:
         return self
 
     def __next__(self) -> NDArray[np.float32]:
-        drawn = (self.draw(self.dataset.pixels) for _ in range(self.batch))
-        return np.stack([window.cut(pixels, self.size) for pixels, window in drawn])
+        drawn = (self.draw(n, self.dataset.pixels) for n in range(self.batch))
+        return np.stack([window.cut(pixels, self.size) for pixels, window in drawn if pixels is not None])
 
-    def draw(self, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Window]:
-        """The next readable picture, `pixels_of(index)`, uint8 H W 3, and a random window in it.
+    def draw(self, n: int, pixels_of: Callable[[int], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8] | None, Window]:
+        """The next readable picture, `pixels_of(index)`, uint8 H W 3, and a random window in it, for crop n of a batch.
 
-        All random numbers are drawn here, in order; `Window.cut` may run elsewhere. Raises `UserError` if no picture
-        can be read.
+        None in place of a picture that is not wanted. All random numbers are drawn here, in order; `Window.cut` may run
+        elsewhere. Raises `UserError` if no picture can be read.
         """
         for _ in range(2 * len(self.dataset)):  # enough to visit every picture, from anywhere in an epoch
             index = self._next_index()
             try:
+                if len(self.wanted) == self.batch:
+                    pixels = pixels_of(index)
+                    return pixels, self._draw_window(index, *pixels.shape[:2])
+                told = self._told(index)
+                if n not in self.wanted:
+                    return None, self._draw_window(index, *told)
                 pixels = pixels_of(index)
+                if pixels.shape[:2] != told:
+                    self.surprises[index] = (pixels.shape[0], pixels.shape[1])
+                return pixels, self._draw_window(index, *pixels.shape[:2])
             except UserError as error:  # nothing was drawn for it, so the others' draws do not change
                 self.skipped[self.dataset.names[index]] = str(error)
-            else:
-                return pixels, self._draw_window(index, *pixels.shape[:2])
+                if not isinstance(self._known.get(index), str):
+                    self.surprises[index] = str(error)
         raise UserError(f"none of the {len(self.dataset)} pictures can be read: {next(iter(self.skipped.values()))}")
 
-    def upcoming(self, count: int) -> list[int]:
-        """Indices of the next pictures in this epoch, at most `count`."""
-        return [int(index) for index in self._order[self._position : self._position + count]]
+    def _told(self, index: int) -> tuple[int, int]:
+        """Rows and columns of a picture, as all who share the batches know them. Raises UserError."""
+        fact = self._known[index] if index in self._known else self.dataset.shape(index)
+        if isinstance(fact, str):
+            raise UserError(fact)
+        self._known[index] = fact
+        return fact
+
+    def learn(self, surprises: dict[int, Fact]) -> None:
+        """Take it from others what pictures are like. Then `restore` a state from before these pictures."""
+        self._known |= surprises
+        self.surprises = {}
+
+    def upcoming(self, n: int, count: int) -> list[int]:
+        """Indices of the next wanted pictures in this epoch, at most `count`; the next picture is crop n of a batch."""
+        following = self._order[self._position : self._position + self.batch + count].tolist()
+        good = (index for index in following if not isinstance(self._known.get(index), str))
+        return [index for m, index in enumerate(good, n) if m % self.batch in self.wanted][:count]
 
     def state(self) -> dict[str, Any]:
         """The state of the stream, as plain numbers and strings (JSON).

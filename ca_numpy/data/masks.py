@@ -224,23 +224,24 @@ class MaskSampler:
                 f"max_shrink={self.max_shrink} does not fit box_size={self.box_size}; choose less than half of it"
             )
 
-    def __call__(self, rng: np.random.Generator, batch: int) -> tuple[NDArray[np.float32], list[BoundingBox]]:
-        """Masks, N H W 1 with 1 = hole, and their windows, N of them."""
+    def __call__(
+        self, rng: np.random.Generator, batch: int, *, part: slice = slice(None)
+    ) -> tuple[NDArray[np.float32], list[BoundingBox]]:
+        """Masks, N H W 1 with 1 = hole, and their windows, N of them: of a part of the batch, though all are drawn."""
         if batch < 1:
             raise UserError(f"batch={batch}; it must be at least 1")
-        if self.per_batch:
-            mask, box = self._draw(rng)
-            return np.repeat(mask[None], batch, axis=0), [box] * batch
-        masks, boxes = zip(*(self._draw(rng) for _ in range(batch)), strict=True)
-        return np.stack(masks), list(boxes)
+        drawn = [self._draw(rng)] * batch if self.per_batch else [self._draw(rng) for _ in range(batch)]
+        masks = np.zeros((len(drawn[part]), self.image_size, self.image_size, 1), np.float32)
+        for mask, (hole, box) in zip(masks, drawn[part], strict=True):
+            box.crop(mask)[...] = hole
+        return masks, [box for _, box in drawn[part]]
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], BoundingBox]:
+        """A hole in its window, and where that is."""
         kind = self.kind
         if kind == "mixed":
             others = [other for other in KINDS if other != "box"]
             mix = ["box"] * len(others) + others
             kind = mix[rng.integers(len(mix))]
         box = random_box(rng, image_size=self.image_size, box_size=self.box_size)
-        mask = np.zeros((self.image_size, self.image_size, 1), np.float32)
-        box.crop(mask)[...] = KINDS[kind](rng, self.box_size, self.max_shrink)
-        return mask, box
+        return KINDS[kind](rng, self.box_size, self.max_shrink), box

@@ -53,6 +53,9 @@ class SetPictures(ImageFolder):
     def crops(self, index: int) -> Crops:
         return self.recipe.crops
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return self.recipe.resized or super().shape(index)
+
     def _make(self, index: int) -> NDArray[np.uint8]:
         pixels = super()._make(index)
         if self.recipe.resized is None:

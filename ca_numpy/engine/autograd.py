@@ -7,6 +7,7 @@ A rule is a vector-Jacobian product, itself written in differentiable operations
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, overload
@@ -18,6 +19,7 @@ from ca_numpy.engine.tensor import OPS, Tensor, TensorLike
 from ca_numpy.registry import current_backend
 
 Rule = Callable[..., Any]
+Ready = Callable[[int, Tensor], object] | None
 
 
 class Op:
@@ -71,31 +73,37 @@ def defvjp(op: Op, *rules: Rule | None, each: Callable[[int], Rule] | None = Non
 def grad(y: Tensor, xs: Tensor, *, create_graph: bool = False, seed: TensorLike | None = None) -> Tensor: ...
 @overload
 def grad(
-    y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
+    y: Tensor, xs: Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None, ready: Ready = None
 ) -> list[Tensor]: ...
 def grad(
-    y: Tensor, xs: Tensor | Sequence[Tensor], *, create_graph: bool = False, seed: TensorLike | None = None
+    y: Tensor,
+    xs: Tensor | Sequence[Tensor],
+    *,
+    create_graph: bool = False,
+    seed: TensorLike | None = None,
+    ready: Ready = None,
 ) -> Tensor | list[Tensor]:
     """Gradients of y with respect to each of xs.
 
         grad(y, xs)[i] = Σ_j seed_j · ∂y_j / ∂xs[i]          seed = 1 by default: the gradient of y's sum
 
     With `create_graph` the gradients are themselves differentiable (double backprop, as the WGAN-GP penalty needs).
-    Only paths between y and xs are visited, and no tensor is modified. Returns one Tensor if xs is one, else a list,
-    each of its x's shape, zero if y does not depend on it; y may have any shape.
-    Raises TypeError if y or one of xs is not a Tensor, ValueError for a seed that does not have y's shape.
+    Only paths between y and xs are visited; no tensor is modified; y may have any shape. Returns one Tensor if xs is
+    one, else a list, each of its x's shape, zero if y does not depend on it; calls `ready` with i and that of xs[i] as
+    soon as it is complete. Raises TypeError if y or one of xs is no Tensor, ValueError for a seed without y's shape.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for t in (y, *targets):
         if not isinstance(t, Tensor):
             raise TypeError(f"grad needs Tensors, got {type(t).__name__}: wrap arrays with ca_numpy.tensor(array)")
-    wanted = {id(x) for x in targets}
+    wanted = {id(x): i for i, x in enumerate(targets)}
     if seed is None:
         seed = np.ones(y.shape) if y.shape else 1.0  # a number is copied to a GPU once and for all
     gradient = {id(y): as_tensors([y, seed])[1]}
     if gradient[id(y)].shape != y.shape:
         raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
-    path, useful = _paths(y, wanted)
+    path, useful = _paths(y, set(wanted))
+    uses = Counter([*wanted, *(id(x) for t in path for x in t.inputs if id(x) in wanted)])  # to come, plus one
     with recording(create_graph):
         for t in reversed(path):
             if t.op is None or id(t) not in gradient:
@@ -108,7 +116,15 @@ def grad(
                 if rule is not None:
                     gx = rule(g, t, *t.inputs, **t.params)
                     gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
+                if ready is not None and id(x) in uses:
+                    uses[id(x)] -= 1
+                    if uses[id(x)] == 1 and id(x) in gradient:
+                        ready(wanted[id(x)], gradient[id(x)])
+                        del uses[id(x)]
     result = [gradient[id(x)] if id(x) in gradient else as_tensor(np.zeros(x.shape, x.dtype)) for x in targets]
+    if ready is not None:
+        for place in uses:
+            ready(wanted[place], result[wanted[place]])
     return result[0] if isinstance(xs, Tensor) else result
 
 

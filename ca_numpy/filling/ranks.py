@@ -47,7 +47,7 @@ def world() -> Any:
         if started[1] == 1:
             return None
         raise UserError(
-            f"mpiexec started {started[1]} processes, which share a folder by mpi4py ({reason(error)}): "
+            f"mpiexec started {started[1]} processes, which work together by mpi4py ({reason(error)}): "
             "pip install 'ca-numpy[mpi]'"
         ) from error
     if MPI.COMM_WORLD.size != started[1]:
@@ -95,12 +95,12 @@ def together(comm: Any) -> Iterator[None]:
     except BaseException as error:
         if comm is None:
             raise
+        said = traceback.format_exc()
         if isinstance(error, (OSError, MemoryError)):
-            print(f"ca-numpy: rank {comm.rank}: {reason(error)}", file=sys.__stderr__)
-        else:
-            traceback.print_exc(file=sys.__stderr__)
-        assert sys.__stderr__ is not None
-        sys.__stderr__.flush()
+            said = f"ca-numpy: rank {comm.rank}: {reason(error)}\n"
+        with contextlib.suppress(OSError):
+            os.write(2, said.encode(errors="replace"))
+        time.sleep(1)  # so that the launcher passes it on: it drops what it has not read when the ranks are ended
         comm.Abort(1)
 
 

@@ -66,7 +66,7 @@ def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = No
         scores = critic(x)
         scored.append(losses.critic_loss(scores[real], scores[fake], kind=config.adversarial))
         if config.adversarial == "wgan-gp":
-            t = system.rngs["penalty"].random((len(images), 1, 1, 1)).astype(images.dtype)
+            t = system.ranks.uniform(system.rngs["penalty"], len(images))[:, None, None, None].astype(images.dtype)
             penalty.append(losses.gradient_penalty(critic, x[real], x[fake], mask, t))
     loss = score = scored[0] + scored[1]
     values = {"critic": score}
@@ -88,7 +88,8 @@ def update_generator(system: System, config: TrainConfig, *, rate: float, advers
     weights = losses.discount_weights(batch.masks, batch.boxes, discount=config.discount, gamma=config.gamma)
     truth, *guesses = (F.crop_boxes(x, batch.boxes) for x in (images, coarse, refined))
     l1_coarse, l1_refined = (losses.l1(truth, x, weights) for x in guesses)
-    known_coarse, known_refined = (losses.known_l1(images, x, masks) for x in (coarse, refined))
+    part = system.ranks.mean_of((1.0 - masks).mean())
+    known_coarse, known_refined = (losses.known_l1(images, x, masks, part=part) for x in (coarse, refined))
     l1, known = l1_coarse * config.coarse_weight, known_coarse * config.coarse_weight
     if config.refine_l1:
         l1, known = l1 + l1_refined, known + known_refined
@@ -114,9 +115,9 @@ def _compared(system: System, config: TrainConfig, images: Tensor, fake: Tensor)
     if system.vgg is not None:
         features, truth = system.vgg(fake), system.vgg(images)
         if config.perceptual_weight:
-            found["perceptual"] = losses.perceptual_loss(features, truth)
+            found["perceptual"] = losses.perceptual_loss(features, truth, average=system.ranks.mean_of)
         if config.style_weight:
-            found["style"] = losses.style_loss(features, truth)
+            found["style"] = losses.style_loss(features, truth, average=system.ranks.mean_of)
     return found
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ca_numpy import weights
 from ca_numpy.atomic import replacing, write_text
@@ -20,6 +21,7 @@ from ca_numpy.schemas import run_state
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.system import System
 
+Found = TypeVar("Found")
 CONFIG = "config.json"
 LOG = "log.jsonl"
 REPORT = "report.html"
@@ -58,6 +60,17 @@ def save_checkpoint(folder: Path, system: System, state: dict[str, Any], config:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The newest checkpoint of the run in a folder that can be read. Raises UserError for a missing or damaged one."""
+    (arrays, state, config), damage = _newest(folder, _read)
+    return Checkpoint(arrays, state, config, damage)
+
+
+def saved_state(folder: Path) -> tuple[dict[str, Any], TrainConfig]:
+    """State and configuration of the newest checkpoint, without reading its arrays. Raises UserError as above."""
+    return _newest(folder, _described)[0]
+
+
+def _newest(folder: Path, read: Callable[[Path], Found]) -> tuple[Found, str]:
+    """What is read from the newest checkpoint from which it can be, and why newer ones were passed over."""
     paths = [path for path in (folder / CHECKPOINT, *_older(folder)) if path.is_file()]
     if not paths:
         begun = (folder / CONFIG).is_file()
@@ -66,9 +79,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     damage: list[UserError] = []
     for path in paths:
         try:
-            return Checkpoint(*_read(path), str(damage[0]) if damage else "")
-        except UserError as e:
-            damage.append(e)
+            return read(path), str(damage[0]) if damage else ""
+        except (KeyError, UserError) as e:
+            why = f"{str(path)!r} is not a checkpoint of a training run ({reason(e)})"
+            damage.append(UserError(f"{why}: resume from another folder"))
     raise damage[0]
 
 
@@ -91,18 +105,18 @@ def _keep(path: Path, *, before: int) -> None:
                     shutil.copyfile(path, temporary)
 
 
+def _described(path: Path) -> tuple[dict[str, Any], TrainConfig]:
+    """State and configuration. Raises KeyError, UserError."""
+    metadata = weights.read_metadata(path)
+    return run_state(metadata["state"], "its state is damaged"), TrainConfig.from_json(metadata["config"])
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:
-    """Arrays, state and configuration. Raises UserError."""
-    try:
-        metadata = weights.read_metadata(path)
-        state = run_state(metadata["state"], "its state is damaged")
-        config = TrainConfig.from_json(metadata["config"])
-        arrays = weights.read(path)
-        # Before memory is taken: networks of these widths have more numbers than this.
-        least = 100 * (config.width**2 + config.critic_width**2) + config.critic_width * (config.size // 16) ** 2
-        if sum(array.size for array in arrays.values()) < least:
-            raise UserError("its configuration is of larger networks")
-    except (KeyError, UserError) as e:
-        why = f"{str(path)!r} is not a checkpoint of a training run ({reason(e)})"
-        raise UserError(f"{why}: resume from another folder") from e
+    """Arrays, state and configuration. Raises KeyError, UserError."""
+    state, config = _described(path)
+    arrays = weights.read(path)
+    # Before memory is taken: networks of these widths have more numbers than this.
+    least = 100 * (config.width**2 + config.critic_width**2) + config.critic_width * (config.size // 16) ** 2
+    if sum(array.size for array in arrays.values()) < least:
+        raise UserError("its configuration is of larger networks")
     return arrays, state, config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,14 @@ def hints(steps: Records, checks: Records) -> list[tuple[bool, str]]:
         (steps, "l1_refined", _error),
         (adversarial, "wasserstein", _gap),
         (adversarial, "penalty", _penalty),
-        (steps, "gradient_generator", _gradient),
-        (adversarial, "gradient_critics", _gradient),
+        (steps, "gradient_generator", functools.partial(_gradient, "generator")),
+        (adversarial, "gradient_critics", functools.partial(_gradient, "critics")),
         (adversarial or steps, "seconds", _time),
         ([r for r in checks if r["step"] > joined], "memory", _memory),
     ):
-        values = [float(r[name]) for r in records if name in r]
+        values = np.array([float(r[name]) for r in records if name in r])
         if len(values) >= (FEWEST if name != "memory" else 3):
-            found.append(judge(name.replace("_", " "), np.array(values)))
+            found.append(judge(values))
     return found
 
 
@@ -67,15 +68,23 @@ def _halves(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     return float(np.median(values[: -(-len(values) // 2)])), float(np.median(values[-max(len(values) // 10, 1) :]))
 
 
-def _error(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+def _error(values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+    remedy = "it rises; start again with a smaller rate or adversarial weight"
+    return _not_risen(values, 1.3, "the error in training is {0:.3g}, in the first half {1:.3g}", remedy)
+
+
+def _time(values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+    reason = "something else uses the machine, or it is short of memory"
+    return _not_risen(values, 1.5, "a step takes {0:.2g} s, in the first half {1:.2g} s", reason)
+
+
+def _not_risen(values: np.ndarray[Any, Any], factor: float, what: str, otherwise: str) -> tuple[bool, str]:
     before, now = _halves(values)
-    fine = now < 1.3 * before
-    return fine, f"the error in training is {now:.3g}, in the first half {before:.3g}" + (
-        "." if fine else ": it rises; start again with a smaller rate or adversarial weight."
-    )
+    fine = now < factor * before
+    return fine, what.format(now, before) + ("." if fine else f": {otherwise}.")
 
 
-def _gap(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+def _gap(values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     _, now = _halves(values)
     fine = now > 0.1
     return fine, f"the critics score real pictures {now:.3g} above filled ones" + (
@@ -83,7 +92,7 @@ def _gap(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     )
 
 
-def _penalty(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+def _penalty(values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     _, now = _halves(values)
     fine = now < 1
     return fine, f"the gradient penalty is {now:.2g}" + (
@@ -91,24 +100,16 @@ def _penalty(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     )
 
 
-def _gradient(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+def _gradient(whose: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     before, now = _halves(values)
-    what = f"the {name.replace('gradient ', 'gradient of the ')} is {now:.2g} long, in the first half {before:.2g}"
+    what = f"the gradient of the {whose} is {now:.2g} long, in the first half {before:.2g}"
     if now == 0 or now < before / 100:
         return False, f"{what}: it vanishes; the network has collapsed or its output is saturated."
     fine = now < 10 * before
     return fine, what + ("." if fine else ": it grows; a smaller rate, or it will diverge.")
 
 
-def _time(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
-    before, now = _halves(values)
-    fine = now < 1.5 * before
-    return fine, f"a step takes {now:.2g} s, in the first half {before:.2g} s" + (
-        "." if fine else ": something else uses the machine, or it is short of memory."
-    )
-
-
-def _memory(name: str, values: np.ndarray[Any, Any]) -> tuple[bool, str]:
+def _memory(values: np.ndarray[Any, Any]) -> tuple[bool, str]:
     settled, now = float(values[len(values) // 2]), float(values[-1])
     fine = now < 1.1 * settled
     return fine, f"the process has taken at most {now:.0f} MiB of memory" + (

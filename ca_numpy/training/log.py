@@ -106,18 +106,19 @@ class Progress:
 
 
 class StopSignal:
-    """The first Ctrl-C, SIGTERM or SIGHUP requests a stop after the current step; a second interrupts immediately.
+    """The first Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 requests a stop after the current step; a second interrupts it.
 
-    `number` is the signal's, or 0.
+    `number` is the signal's, or 0. `quiet` prints nothing.
     """
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.number, self.quiet = 0, quiet
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            known = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+            names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of them
+            known = [getattr(signal, name) for name in names if hasattr(signal, name)]
             heard = (s for s in known if signal.getsignal(s) != signal.SIG_IGN)  # as background jobs and nohup do
             self._before = {s: signal.signal(s, self._hear) for s in heard}
         return self
@@ -130,5 +131,7 @@ class StopSignal:
         if self.number:
             raise KeyboardInterrupt
         self.number = number
+        if self.quiet:
+            return
         with contextlib.suppress(OSError):  # not by print: it may have been interrupted; the reader may have ended, too
             os.write(2, b"\nfinishing this step, then saving; press again to stop immediately\n")

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ca_numpy.backend import Backend
 from ca_numpy.data import skipped_summary
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError, quoted
+from ca_numpy.filling import ranks
 from ca_numpy.machine import peak_memory
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 from ca_numpy.training.algorithm1 import draw, update_critics, update_generator
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import TrainConfig
 from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import OnRecord, Progress, StopSignal
 from ca_numpy.training.pictures import draw_curves, draw_photograph, draw_pictures
-from ca_numpy.training.run import Run, resume_run, start_run
+from ca_numpy.training.run import Run, resume_run, shared_run, start_run
 
 #: Maximum time between checkpoints.
 SAVE_SECONDS = 300
@@ -54,6 +55,7 @@ def train(
     minutes: float | None = None,
     quiet: bool = False,
     on_record: OnRecord | None = None,
+    comm: Any = None,
     **overrides: Any,
 ) -> TrainResult:
     """Train the whole system by Algorithm 1, and save the run in one folder.
@@ -69,32 +71,41 @@ def train(
     quiet        print nothing
     on_record    called with each record of the log, a dict of numbers, after it is written. An exception ends the run;
                  resumed from its last checkpoint, it repeats the later records
+    comm         a communicator of mpi4py, whose ranks share each batch. All call this; rank 0 writes and validates
 
     The folder holds `config.json`, `log.jsonl` (one record per step), `checkpoint.safetensors`,
     `generator.safetensors`, with `ema` `generator-ema.safetensors`, `generator-best.safetensors` of the lowest ℓ1 in
-    validation, `pictures/` and `curves.png`. Ctrl-C, SIGTERM and SIGHUP finish the step, save, and stop; a second one
-    stops immediately. Raises UserError for bad input, or if another process trains in the folder; never overwrites a
-    run.
+    validation, `pictures/` and `curves.png`. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 finish the step, save, and stop; a
+    second one stops immediately. Raises UserError for bad input, or if another process trains in the folder; never
+    overwrites a run.
     """
-    if resume is not None and backend == "auto" and not is_chosen():
-        backend = _backend_of(Path(resume))
-    with use_backend(backend) as plain, FolderLock() as lock:
-        if resume is not None:
-            run = resume_run(Path(resume), overrides, config=config, out=out, lock=lock)
-        else:
-            run = start_run(config, overrides, out=out, lock=lock)
+    first = comm is None or comm.rank == 0
+    with ranks.together(comm), ranks.divided_cores(comm), FolderLock() as lock, ExitStack() as chosen:
+        with ranks.agreeing(comm):
+            if first and resume is not None and backend == "auto" and not is_chosen():
+                backend = _backend_of(Path(resume))
+        backend = backend if comm is None else comm.bcast(backend)
+        run = None
+        with ranks.agreeing(comm):
+            plain = chosen.enter_context(use_backend(backend))
+            if first and resume is not None:
+                run = resume_run(Path(resume), overrides, config=config, out=out, lock=lock, comm=comm)
+            elif first:
+                run = start_run(config, overrides, out=out, lock=lock, comm=comm)
+        if comm is not None:
+            run = shared_run(run, comm)
+        assert run is not None
         run.log.on_record = on_record
         with (
-            use_backend(_name_for_training(plain, run.config.precision)) as device,
-            Progress(run.config, first=run.step, quiet=quiet) as progress,
-            StopSignal() as signal,
+            use_backend(run.backend),
+            Progress(run.config, first=run.step, quiet=quiet or not first) as progress,
+            StopSignal(quiet=not first) as signal,
             run.batches.loader,
         ):
-            run.backend = device.name
             if run.damage:
                 progress.say(f"goes on from step {run.step}: {run.damage}")
             progress.say(
-                f"{run.system.generator.count():,} parameters on {device.name}; pictures: {run.config.data}; "
+                f"{run.system.generator.count():,} parameters on {run.backend}; pictures: {run.config.data}; "
                 f"the run is kept in {run.folder}"
             )
             progress.say(
@@ -105,13 +116,13 @@ def train(
             skipped = run.validation.skipped | run.batches.loader.skipped
             if skipped:
                 progress.say(skipped_summary(skipped))
-            if finished:
+            if finished and first:
                 shown = draw_photograph(
                     run.folder / "pictures", run.system.generator, run.validation.dataset, run.config
                 )
                 for path in (*shown, run.folder / "curves.png"):
                     progress.say(f"look at  {path}")
-            else:
+            elif not finished:
                 progress.say(f"stopped after step {run.step}: continue with  ca-numpy train --resume {run.folder}")
         plain.release_memory()
     run.system.generator.to_current_backend()
@@ -123,19 +134,12 @@ def _backend_of(folder: Path) -> str:
 
     Raises UserError if it cannot be used here.
     """
-    name = str(load_checkpoint(folder).state.get("backend") or "auto")
+    name = str(saved_state(folder)[0].get("backend") or "auto")
     try:
         load_backend(name)
     except UserError as e:
         raise UserError(f"the run was trained with {quoted(name)}, but {e}; or choose another --backend") from e
     return name
-
-
-def _name_for_training(backend: Backend, precision: str) -> str:
-    """The backend's name with the requested precision; "auto" is that of the backend, or its default for training."""
-    plain, _, chosen = backend.name.partition(":")
-    wanted = (chosen or backend.training_precision) if precision == "auto" else precision
-    return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 def generator_rate(config: TrainConfig, step: int) -> float:
@@ -147,21 +151,24 @@ def _loop(run: Run, progress: Progress, signal: StopSignal, *, stop_after: int |
     """Train to the end (True), or until asked to stop (False)."""
     config, began = run.config, time.monotonic()
     saved = began
+    first = run.ranks.first
     if run.step == 0:
-        run.save()  # before validating, so that a run killed meanwhile can be resumed
-        _measure(run, progress)
+        first(run.save)  # before validating, so that a run killed meanwhile can be resumed
+        first(lambda: _measure(run, progress))
     while run.step < config.steps:
         _step(run, progress)
         last = run.step == config.steps
         if run.step % config.validate_every == 0 or last:
-            _measure(run, progress)
+            first(lambda: _measure(run, progress))
         if run.step % config.pictures_every == 0 or last:
-            draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
-            draw_curves(run.folder / "curves.png", run.log.records, run.validation)
+            first(lambda: _draw(run))
         late = minutes is not None and time.monotonic() - began > 60 * minutes
-        stop = signal.number or late or (stop_after is not None and run.step >= stop_after)
-        if last or stop or run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS:
-            run.save()
+        stop = late or (stop_after is not None and run.step >= stop_after)
+        due = run.step % config.checkpoint_every == 0 or time.monotonic() - saved > SAVE_SECONDS
+        signal.number, stopped, saving = run.ranks.largest(signal.number, stop, last or due)
+        stop = bool(stopped or signal.number)
+        if stop or saving:
+            first(run.save)
             saved = time.monotonic()
         if stop and not last:
             return False
@@ -180,12 +187,19 @@ def _step(run: Run, progress: Progress) -> None:
     values |= update_generator(run.system, run.config, rate=rate, adversarial=adversarial)
     for average in run.system.averages.values():
         average.update()
-    record: dict[str, Any] = {"step": run.step} | {name: float(value) for name, value in values.items()}
+    means = zip(values, run.ranks.mean(list(values.values())), strict=True)
+    record: dict[str, Any] = {"step": run.step} | {name: float(value) for name, value in means}
     run.refuse_divergence(record)
     run.step += 1
     record |= {"rate": rate, "seconds": round(time.monotonic() - began, 4)}
-    run.log.append(record)
+    run.ranks.first(lambda: run.log.append(record))
     progress.step(record)
+
+
+def _draw(run: Run) -> None:
+    """Held-out pictures and the curves at this step."""
+    draw_pictures(run.folder / "pictures" / f"step-{run.step:06d}.png", run.system.generator, run.validation)
+    draw_curves(run.folder / "curves.png", run.log.records, run.validation)
 
 
 def _measure(run: Run, progress: Progress) -> None:

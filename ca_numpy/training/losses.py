@@ -33,11 +33,14 @@ def l1(x: TensorLike, y: TensorLike, weight: TensorLike = 1.0) -> Tensor:
     return (ops.abs_(x - y) * weight).mean()
 
 
-def known_l1(x: TensorLike, y: TensorLike, mask: TensorLike) -> Tensor:
-    """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask), or 0 without any.   (departure 11)"""
+def known_l1(x: TensorLike, y: TensorLike, mask: TensorLike, *, part: TensorLike | None = None) -> Tensor:
+    """ℓ1 over the known pixels: mean(|x − y| · (1 − mask)) / mean(1 − mask), or 0 without any.   (departure 11)
+
+    part   the divisor, a scalar, if the batch has other pictures as well
+    """
     x, y, mask = as_tensors([x, y, mask])
     known = 1.0 - mask
-    return l1(x, y, known) / ops.clip(known.mean(), low=1e-6, high=None)
+    return l1(x, y, known) / ops.clip(known.mean() if part is None else part, low=1e-6, high=None)
 
 
 def discount_by_box(box: tuple[int, int], *, gamma: float = 0.9) -> NDArray[np.float32]:
@@ -161,18 +164,22 @@ def total_variation(x: TensorLike) -> Tensor:
     return ops.abs_(x[:, 1:] - x[:, :-1]).mean() + ops.abs_(x[:, :, 1:] - x[:, :, :-1]).mean()
 
 
-def perceptual_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+def perceptual_loss(
+    features: Sequence[Tensor], truth: Sequence[Tensor], *, average: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
     """Relative distance of two lists of features N H W C: Σ over layers of ‖φ − φ'‖² / ‖φ'‖².   (section 5.1)
 
     Norms are over the batch. The normalisation, which the paper does not specify, makes the weight independent of the
-    network.
+    network. `average` takes a mean over these pictures to that over the batch, if it has others as well.
     """
-    return _relative_distance(features, truth)
+    return _relative_distance(features, truth, average)
 
 
-def style_loss(features: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+def style_loss(
+    features: Sequence[Tensor], truth: Sequence[Tensor], *, average: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
     """The same for the Gram matrices of the features: Σ over layers of ‖G − G'‖²_F / ‖G'‖²_F.   (section 5.1)"""
-    return _relative_distance([gram(x) for x in features], [gram(x) for x in truth])
+    return _relative_distance([gram(x) for x in features], [gram(x) for x in truth], average)
 
 
 def gram(x: Tensor) -> Tensor:
@@ -182,11 +189,11 @@ def gram(x: Tensor) -> Tensor:
     return (rows.transpose(0, 2, 1) @ rows) / float(h * w * c)
 
 
-def _relative_distance(xs: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+def _relative_distance(xs: Sequence[Tensor], truth: Sequence[Tensor], average: Callable[[Tensor], Tensor]) -> Tensor:
     parts = []
     for x, y in zip(xs, truth, strict=True):
-        size = ops.clip((y * y).sum().detach(), low=SMALLEST_SQUARE, high=None)
-        parts.append(((x - y) ** 2).sum() / size)
+        size = ops.clip(average((y * y).mean().detach()), low=SMALLEST_SQUARE, high=None)
+        parts.append(((x - y) ** 2).mean() / size)
     return sum(parts[1:], start=parts[0])
 
 

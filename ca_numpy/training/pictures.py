@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ca_numpy.data import Dataset, resize, save_image, to_float, to_uint8
+from ca_numpy.data import Dataset, readable, resize, save_image, to_float, to_uint8
 from ca_numpy.engine.autograd import no_grad
+from ca_numpy.errors import UserError
 from ca_numpy.filling import inpaint_details
 from ca_numpy.models import BaseGenerator
 from ca_numpy.registry import current_backend
@@ -41,10 +42,17 @@ def draw_curves(path: Path, records: list[dict[str, Any]], validation: Validatio
 
 
 def draw_photograph(folder: Path, generator: BaseGenerator, dataset: Dataset, config: TrainConfig) -> list[Path]:
-    """Inpaint the first held-out image whole, as a user would; saves the result and a sheet of all steps."""
+    """Inpaint a held-out image whole, as a user would; saves the result and a sheet of all steps.
+
+    The first one that can still be read; [] if there is none.
+    """
     from ca_numpy import viz
 
-    pixels = dataset[0]
+    try:
+        good, _ = readable(dataset, count=1)
+    except UserError:  # the training is done all the same
+        return []
+    pixels = dataset[good[0]]
     shrink = 2 * config.size / min(pixels.shape[:2])  # so that holes are as large, in pixels, as in training
     image = resize(pixels, (round(pixels.shape[0] * shrink), round(pixels.shape[1] * shrink))) if shrink < 1 else pixels
     mask = np.zeros((*image.shape[:2], 1), np.float32)

@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 
 from ca_numpy.atomic import is_temporary, remove_leftovers, write_text
+from ca_numpy.backend import Backend
 from ca_numpy.data import open_split, resolved
 from ca_numpy.errors import UserError, reason
+from ca_numpy.filling.ranks import agreeing
 from ca_numpy.models.io import CHECKPOINT, GENERATOR, SHIPPED_NAME, load, save
+from ca_numpy.registry import current_backend
 from ca_numpy.schemas import content
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import CONFIG, LOG, REPORT, load_checkpoint, save_checkpoint
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.training.lock import LOCK, WRITER, FolderLock
 from ca_numpy.training.log import Log
+from ca_numpy.training.parallel import Ranks
 from ca_numpy.training.system import new_system
 from ca_numpy.training.validation import Validation
 
@@ -27,19 +31,24 @@ BEST = "generator-best.safetensors"
 
 
 class Run:
-    """A run's system, data, folder, and current step."""
+    """A run's system, data, folder, current step, and backend by name, with its precision.
 
-    def __init__(self, config: TrainConfig) -> None:
+    damage   why newer checkpoints were passed over, or empty
+    comm     of the ranks that share each batch
+    """
+
+    def __init__(self, config: TrainConfig, *, damage: str = "", comm: Any = None) -> None:
         config.check()
+        self.ranks = Ranks(comm, config.batch)
         train_set, held_out = open_split(config.data, validation=config.validation)
         crop_rng, mask_rng, penalty_rng, weight_rng = np.random.default_rng(config.seed).spawn(4)
-        self.config, self.step, self.backend = config, 0, ""
+        self.config, self.step, self.damage = config, 0, damage
+        self.backend = _name_for_training(current_backend(), config.precision)
         #: The step and ℓ1 of the best validation.
         self.best: dict[str, float] = {}
-        self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng)
-        self.system = new_system(config, weight_rng, penalty_rng, self.batches)
+        self.batches = Batches(train_set, config, crop_rng=crop_rng, mask_rng=mask_rng, ranks=self.ranks)
+        self.system = new_system(config, weight_rng, penalty_rng, self.batches, ranks=self.ranks)
         self.validation = Validation(held_out, config)
-        self.damage = ""
 
     def keep_in(self, folder: Path) -> None:
         """Set the run's folder, and create it if necessary."""
@@ -82,18 +91,24 @@ class Run:
         """Raises UserError for values that are not finite, before they are saved."""
         bad = [name for name, value in record.items() if not np.isfinite(value)]
         if bad:
-            arrays = self.system.arrays().items()
-            first = next((f", first in {name}" for name, array in arrays if not np.isfinite(array).all()), "")
+            arrays = self.system.arrays()
+            lost = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+            where = f", nor are {len(lost)} of {len(arrays)} arrays, the first {lost[0]}" if lost else ""
             kept = (self.folder / CHECKPOINT).exists()
             past = "the previous checkpoint is kept" if kept else "there is no checkpoint yet"
             raise UserError(
-                f"training diverged at step {self.step} ({bad[0]} not finite{first}; {past}): "
+                f"training diverged at step {self.step} ({bad[0]} is not finite{where}; {past}): "
                 "start again with a smaller rate"
             )
 
 
 def start_run(
-    config: TrainConfig | None, overrides: dict[str, Any], *, out: str | PathLike[str] | None, lock: FolderLock
+    config: TrainConfig | None,
+    overrides: dict[str, Any],
+    *,
+    out: str | PathLike[str] | None,
+    lock: FolderLock,
+    comm: Any = None,
 ) -> Run:
     """A new run in a new folder, locked. Raises UserError for bad input, before anything is written.
 
@@ -102,7 +117,7 @@ def start_run(
     config = with_whole_paths(configured(config or TrainConfig(), overrides))
     if out is not None:
         _refuse_used(Path(out))
-    run = Run(config)
+    run = Run(config, comm=comm)
     if config.init:
         run.begin_with(config.init)
     folder = Path("runs") if out is None else Path(out)
@@ -126,6 +141,7 @@ def resume_run(
     config: TrainConfig | None,
     out: str | PathLike[str] | None,
     lock: FolderLock,
+    comm: Any = None,
 ) -> Run:
     """The run in a folder, locked, at its last intact checkpoint. Raises UserError for options that cannot change.
 
@@ -139,16 +155,39 @@ def resume_run(
     for name in overrides:
         if name not in RESUMABLE:
             raise UserError(f"{name!r} cannot change when a run is resumed: leave it out, or start a new run")
-    run = Run(configured(saved, overrides))
+    run = Run(configured(saved, overrides), damage=damage, comm=comm)
     run.keep_in(folder)
     try:
         run.restore(arrays, state)
     except (KeyError, OverflowError, TypeError) as e:  # state that this configuration needs, or a generator's numbers
         raise UserError(f"the checkpoint in {str(folder)!r} is damaged ({reason(e)}): use another one") from e
-    run.damage = damage
     if damage and (folder / CHECKPOINT).exists():
         os.replace(folder / CHECKPOINT, folder / "damaged.safetensors")
     return run
+
+
+def shared_run(run: Run | None, comm: Any) -> Run:
+    """Rank 0's run on all ranks of `comm`: its weights, moments, random generators and position in the data.
+
+    Raises UserError, on all, where a rank cannot read the data.
+    """
+    sent = run and (run.config, run.folder, run.step, run.system.arrays(), run.system.state() | run.batches.state())
+    config, folder, step, arrays, state = comm.bcast(sent)
+    with agreeing(comm):
+        if run is None:
+            run = Run(config, comm=comm)
+            run.folder, run.log, run.step = folder, Log(folder / LOG), step
+            run.system.restore(arrays, state)
+            run.batches.restore(state)
+    assert run is not None
+    return run
+
+
+def _name_for_training(backend: Backend, precision: str) -> str:
+    """The backend's name with the requested precision; "auto" is that of the backend, or its default for training."""
+    plain, _, chosen = backend.name.partition(":")
+    wanted = (chosen or backend.training_precision) if precision == "auto" else precision
+    return plain if wanted == "float32" else f"{plain}:{wanted}"
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:

@@ -13,7 +13,7 @@ from typing import Any
 from ca_numpy.data import open_split
 from ca_numpy.errors import UserError
 from ca_numpy.models.io import CHECKPOINT
-from ca_numpy.training.checkpoint import load_checkpoint
+from ca_numpy.training.checkpoint import saved_state
 from ca_numpy.training.config import RESUMABLE, TrainConfig, configured
 from ca_numpy.training.log import OnRecord
 from ca_numpy.training.loop import TrainResult, train
@@ -29,6 +29,7 @@ def train_in_stages(
     minutes: float | None = None,
     quiet: bool = False,
     on_record: OnRecord | None = None,
+    comm: Any = None,
     **overrides: Any,
 ) -> TrainResult:
     """Train by the stages of `STAGES[name]`, each a run initialised with the weights of the previous one.
@@ -39,6 +40,7 @@ def train_in_stages(
                 interrupted stage and skips finished ones
     minutes     stop with a checkpoint after this time
     on_record   as for `train`; steps restart with each stage
+    comm        as for `train`
     overrides   fields of `TrainConfig` for all stages, except those in which the stages differ; `data` replaces the
                 first part of each stage's data
 
@@ -63,6 +65,7 @@ def train_in_stages(
             print(f"stage {number} of {len(stages)}: {stage.size}×{stage.size} crops", file=sys.stderr, flush=True)
         left = None if minutes is None else max(minutes - (time.monotonic() - began) / 60, 0.0)
         options: dict[str, Any] = {"backend": backend, "minutes": left, "quiet": quiet, "on_record": on_record}
+        options["comm"] = comm
         if reached is not None:
             changed = {field: getattr(config, field) for field in RESUMABLE}
             result = train(resume=part, **options, **changed)
@@ -99,7 +102,7 @@ def _step_reached(part: Path, config: TrainConfig) -> int | None:
     """The step of this stage's checkpoint, or None. Raises UserError if the checkpoint has other options."""
     if not (part / CHECKPOINT).is_file():
         return None
-    _, state, saved, _ = load_checkpoint(part)
+    state, saved = saved_state(part)
     if dataclasses.replace(saved, **{field: getattr(config, field) for field in RESUMABLE}) != config:
         raise UserError(f"{str(part)!r} was trained with other options: give another folder with --out")
     return int(state["step"])

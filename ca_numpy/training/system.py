@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.engine.autograd import grad
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.models import BaseGenerator, Critic, Learnt, architecture, critic_kind
 from ca_numpy.models.variants import variant_of
@@ -20,6 +19,7 @@ from ca_numpy.registry import current_backend
 from ca_numpy.training.averaging import ExponentialAverage
 from ca_numpy.training.batches import Batch
 from ca_numpy.training.config import TrainConfig
+from ca_numpy.training.parallel import Ranks
 
 
 class Average(Protocol):
@@ -44,6 +44,7 @@ class System:
     rngs         "penalty" draws the points between real and fake; "texture" the texture loss's directions, if used
     averages     of the generator's weights
     vgg          a fixed network for perceptual and style losses, if configured
+    ranks        the processes that share each batch
 
     A checkpoint holds `arrays()` and `state()`. Arrays have their variables' names; an optimiser's moments are prefixed
     with `adam/<its name>/`, an average's arrays with its name.
@@ -55,6 +56,7 @@ class System:
     rngs: dict[str, np.random.Generator]
     averages: dict[str, Average] = field(default_factory=dict)
     vgg: Vgg16 | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def generator(self) -> BaseGenerator:
@@ -69,9 +71,12 @@ class System:
         return cast(Critic, self.networks["global_critic"])
 
     def minimise(self, loss: Tensor, optimiser: str, *, rate: float | None = None) -> Tensor:
-        """One step of the named optimiser on a scalar loss. Returns the norm of its gradient."""
+        """One step of the named optimiser on a scalar loss, a mean over pictures: with MPI over those of all ranks.
+
+        Returns the norm of its gradient.
+        """
         adam = self.optimisers[optimiser]
-        gradients = grad(loss, list(adam.parameters.values()))
+        gradients = self.ranks.grad(loss, list(adam.parameters.values()))
         norm = Tensor(current_backend().norm([g.data for g in gradients]))
         adam.step(gradients, rate=rate)
         return norm
@@ -116,6 +121,8 @@ def new_system(
     weight_rng: np.random.Generator,
     penalty_rng: np.random.Generator,
     next_batch: Callable[[], Batch],
+    *,
+    ranks: Ranks | None = None,
 ) -> System:
     """New networks and optimisers. Raises UserError for unreadable VGG weights."""
     variant = dataclasses.replace(variant_of(config.variant), propagation=config.propagation)
@@ -137,4 +144,5 @@ def new_system(
         rngs={"penalty": penalty_rng} | ({"texture": penalty_rng.spawn(1)[0]} if config.texture_weight else {}),
         averages={"ema": ExponentialAverage(generator, decay=config.ema)} if config.ema else {},
         vgg=Vgg16.load(config.vgg) if config.vgg and (config.perceptual_weight or config.style_weight) else None,
+        ranks=ranks or Ranks(),
     )

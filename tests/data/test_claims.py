@@ -12,7 +12,17 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from ca_numpy.cli import main
-from ca_numpy.data import load_image, load_mask, read_photo
+from ca_numpy.data import (
+    ImageFolder,
+    Photographs,
+    Textures,
+    claims,
+    load_image,
+    load_mask,
+    load_pixels,
+    open_split,
+    read_photo,
+)
 from ca_numpy.data.claims import MOST_PIXELS
 from ca_numpy.errors import UserError
 from ca_numpy.filling import inpaint, inpaint_folder
@@ -177,3 +187,38 @@ def test_a_closed_stderr_is_no_error(tmp_path):
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+# -- sizes from headers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.ppm", "a.tif", "a.gif"])
+@pytest.mark.parametrize("orientation", [1, 2, 4, 5, 6, 8])
+def test_a_size_in_a_header_is_that_of_the_pixels(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {} if kind in ("a.bmp", "a.ppm", "a.gif") else {"exif": exif}
+    Image.new("RGB", (30, 20), "red").save(tmp_path / kind, **options)
+    known = claims.shape(tmp_path / kind)
+    assert known is None if kind in ("a.tif", "a.gif") else known == load_pixels(tmp_path / kind).shape[:2]
+    assert ImageFolder(tmp_path).shape(0) == load_pixels(tmp_path / kind).shape[:2]
+
+
+def test_a_size_is_known_without_decoding_and_not_where_there_is_no_picture(tmp_path, monkeypatch):
+    (tmp_path / "cut.png").write_bytes(png(30, 20)[:60])
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    os.mkfifo(tmp_path / "pipe.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+        assert claims.shape(tmp_path / "cut.png") == (20, 30)
+    for name in ("no.png", "pipe.png", "nothing.png"):
+        assert claims.shape(tmp_path / name) is None
+    with pytest.raises(UserError, match=r"no\.png"):
+        ImageFolder(tmp_path, names=["no.png"]).shape(0)
+
+
+def test_every_dataset_knows_the_sizes_of_its_pictures():
+    both = open_split("photographs+textures", validation=0.3).train
+    for dataset in (Photographs(), Textures(3, size=16), both):
+        for index in range(0, len(dataset), max(len(dataset) // 7, 1)):
+            assert dataset.shape(index) == dataset.pixels(index).shape[:2]

@@ -1,46 +1,18 @@
 """A folder shared between the ranks of MPI: the same bytes for any number, one report, and no rank left waiting.
 
-Without a launcher and mpi4py (`pip install mpi4py mpich`) the tests that need them are skipped.
+Without mpi4py and a launcher the tests that need them are skipped.
 """
 
 import os
 import shutil
-import subprocess
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ca_numpy.cli import main
-
-ENVIRONMENT = os.environ | {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # Open MPI 5
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",  # and before
-}  # fmt: skip
-
-
-def ranks(count, *arguments, **options):
-    launcher = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    return subprocess.run(
-        [launcher, "-n", str(count), sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def mpi():
-    pytest.importorskip("mpi4py", reason="pip install 'ca-numpy[mpi]' mpich")
-    try:
-        program = "from mpi4py import MPI; MPI.COMM_WORLD.rank or print(MPI.COMM_WORLD.size)"
-        found = ranks(2, "-c", program).stdout.split()
-    except TypeError:
-        pytest.skip("no mpiexec: pip install mpich")
-    if found != ["2"]:
-        pytest.skip("mpiexec is not that of mpi4py's MPI")
 
 
 @pytest.fixture
@@ -69,7 +41,7 @@ def test_the_results_and_the_report_are_the_same_for_any_number_of_ranks(mpi, pl
     seen = []
     for count in (1, 2, 3):
         out = place / "out"
-        done = ranks(count, *COMMAND, "--out", out, "--report", "report.json", cwd=place)
+        done = mpi(count, *COMMAND, "--out", out, "--report", "report.json", cwd=place)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("7 filled, 0 there before, 0 failed") == 1
         seen.append({path.name: path.read_bytes() for path in [*out.iterdir(), place / "report.json"]})
@@ -80,18 +52,18 @@ def test_the_results_and_the_report_are_the_same_for_any_number_of_ranks(mpi, pl
 
 def test_bad_files_are_named_once_and_the_status_says_so(mpi, place):
     (place / "pictures" / "bad.png").write_bytes(b"no picture")
-    done = ranks(2, *COMMAND, "--out", "out", "--method", "mean", cwd=place)
+    done = mpi(2, *COMMAND, "--out", "out", "--method", "mean", cwd=place)
     assert done.returncode == 1
     assert len(own_lines(done)) == 1
     assert len(list((place / "out").iterdir())) == 7
     (place / "pictures" / "bad.png").unlink()
-    again = ranks(3, *COMMAND, "--out", "out", "--method", "mean", cwd=place)
+    again = mpi(3, *COMMAND, "--out", "out", "--method", "mean", cwd=place)
     assert again.returncode == 0
     assert "0 filled, 7 there before" in again.stdout
 
 
 def test_what_no_rank_can_use_is_one_line(mpi, place):
-    done = ranks(3, *COMMAND, "--out", "out", "--model", "nowhere.pth", cwd=place)
+    done = mpi(3, *COMMAND, "--out", "out", "--model", "nowhere.pth", cwd=place)
     assert done.returncode == 2
     assert len(own_lines(done)) == 1
     assert "nowhere.pth" in done.stderr
@@ -104,7 +76,7 @@ from mpi4py import MPI
 from ca_numpy.cli import main
 sys.exit(main(["inpaint", ("pictures", "masks")[MPI.COMM_WORLD.rank], "masks", "--out", "out", "--method", "mean"]))
 """
-    done = ranks(2, "-c", program, cwd=place)
+    done = mpi(2, "-c", program, cwd=place)
     assert done.returncode == 2
     assert "different folders" in "".join(own_lines(done))
     assert not (place / "out").exists()
@@ -124,7 +96,7 @@ folders.inpaint_folder("pictures", "masks", "out", method="mean", backend="numpy
 """
     for how in ("raise RuntimeError('unforeseen')", "os.kill(os.getpid(), 9)"):
         shutil.rmtree(place / "out", ignore_errors=True)
-        done = ranks(2, "-c", program.format(how=how), cwd=place)
+        done = mpi(2, "-c", program.format(how=how), cwd=place)
         assert done.returncode != 0
         assert "kill" in how or "unforeseen" in done.stderr
 
@@ -139,7 +111,7 @@ with divided_cores(MPI.COMM_WORLD):
 if threads:
     print(*threads)
 """
-    threads = [int(number) for number in ranks(2, "-c", program).stdout.split()]
+    threads = [int(number) for number in mpi(2, "-c", program).stdout.split()]
     cores = len(os.sched_getaffinity(0))
     assert len(threads) == 2
     assert sum(threads) <= max(2, cores)

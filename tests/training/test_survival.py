@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -18,11 +19,13 @@ from PIL import Image
 from training_cases import TINY
 
 from ca_numpy import weights
+from ca_numpy.cli import main
 from ca_numpy.data import Images, Loader
 from ca_numpy.errors import UserError
 from ca_numpy.training import train
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.lock import FolderLock
+from ca_numpy.training.log import Log
 from ca_numpy.training.run import Run
 
 OPTIONS: dict[str, Any] = {"backend": "numpy", "quiet": True}
@@ -107,6 +110,43 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(
         np.testing.assert_array_equal(array, mine[name])
 
 
+def test_a_resumed_run_reads_its_arrays_once(whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, seen, read = train(TINY, out=tmp_path / "run", stop_after=3, **OPTIONS), [], weights.read
+    monkeypatch.setattr("ca_numpy.training.checkpoint.weights.read", lambda path: seen.append(path) or read(path))
+    assert main(["train", "--resume", str(part.folder), "--quiet"]) == 0
+    assert seen == [part.folder / "checkpoint.safetensors"]
+    assert checkpoint(part.folder) == checkpoint(whole_run)
+
+
+@pytest.mark.parametrize("where", ["generator", "checkpoint", "log"])
+def test_a_full_disk_is_one_line_and_what_was_saved_stays(
+    whole_run: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = train(TINY, out=tmp_path / "run", checkpoint_every=1, stop_after=2, **OPTIONS)
+    before, flush, room = checkpoint(part.folder), os.fsync, [0 if where == "generator" else 1]
+
+    def full(file: int) -> None:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0] -= 1
+        flush(file)
+
+    def half(self: Log, record: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write('{"step":')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Log, "append", half) if where == "log" else (os, "fsync", full)))
+        assert main(["train", "--resume", str(part.folder), "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in line
+    assert checkpoint(part.folder) == before
+    assert not list(part.folder.rglob("*.tmp"))
+    done = train(resume=part.folder, checkpoint_every=100, **OPTIONS)
+    assert checkpoint(done.folder) == checkpoint(whole_run)
+
+
 def test_without_an_intact_checkpoint_the_newest_is_named(tmp_path: Path) -> None:
     part = train(TINY, out=tmp_path / "run", checkpoint_every=1, stop_after=3, **OPTIONS)
     for path in part.folder.glob("checkpoint*"):
@@ -156,7 +196,7 @@ def test_a_folder_with_anything_else_is_not_taken(tmp_path: Path) -> None:
 
 
 @unix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+@pytest.mark.parametrize("number", [getattr(signal, n, 15) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")])
 def test_a_signal_saves_and_gives_an_exit_status_of_its_own(tmp_path: Path, number: signal.Signals) -> None:
     """Also if nobody reads what it says: `ca-numpy train 2>&1 | tee log` loses tee by the same Ctrl-C."""
     command = [*COMMAND, "--steps", "10000"]
@@ -167,6 +207,8 @@ def test_a_signal_saves_and_gives_an_exit_status_of_its_own(tmp_path: Path, numb
     assert process.stderr is not None
     try:
         wait_for_lines(tmp_path / "run", 3, process)
+        with pytest.raises(UserError, match=f"is being trained by process {process.pid} on "):
+            train(resume=tmp_path / "run", **OPTIONS)
         process.stderr.close()
         process.send_signal(number)
         assert process.wait(timeout=120) == 128 + number
@@ -205,6 +247,20 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path: Path) -> N
     assert checkpoint(folder / "run") == checkpoint(tmp_path / "a" / "run")
 
 
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "intense", reason="minutes: HYPOTHESIS_PROFILE=intense")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory as Linux counts it")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_memory_does_not_grow_over_two_thousand_steps(tmp_path: Path, backend: str) -> None:
+    used: list[int] = []
+
+    def measure(record: dict[str, Any]) -> None:
+        used.append(int(Path("/proc/self/statm").read_text().split()[1]))  # pages in memory
+
+    options: dict[str, Any] = {"pretrain": 0, "critic_steps": 1, "validate_every": 100, "checkpoint_every": 100}
+    train(TINY, out=tmp_path / "run", steps=2000, on_record=measure, **options, **OPTIONS | {"backend": backend})
+    assert max(used[-200:]) < 1.02 * max(used[:100]), (max(used[:100]), max(used[-200:]))
+
+
 # ---- what a run learns from, and with -----------------------------------------------------------------------------
 def pictures(folder: Path, names: list[str]) -> Path:
     folder.mkdir(exist_ok=True)
@@ -235,6 +291,58 @@ def test_a_picture_too_small_to_measure_is_passed_over_before_training(tmp_path:
     assert run.finished
 
 
+@pytest.fixture
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture is read from its file each time."""
+    monkeypatch.setattr("ca_numpy.data.datasets._Cache.get", lambda self, index, make: make(index))
+
+
+def test_pictures_that_go_bad_within_an_epoch_are_passed_over_and_named(tmp_path: Path, uncached: None) -> None:
+    data = pictures(tmp_path / "data", [f"{n:02d}.png" for n in range(40)])
+
+    def spoil(record: dict[str, Any]) -> None:
+        if record["step"] == 1:
+            for file in sorted(data.iterdir())[::2]:
+                file.write_bytes(file.read_bytes()[:200])
+
+    run = train(TINY, data=str(data), out=tmp_path / "run", steps=8, on_record=spoil, **OPTIONS)
+    assert run.finished
+    assert (run.folder / "pictures" / "photograph-steps.png").exists(), "of the first that can still be read"
+    assert run.skipped
+    assert all(int(name[:2]) % 2 == 0 for name in run.skipped)
+
+
+def test_without_its_pictures_a_run_ends_and_goes_on_when_they_are_back(
+    whole_run: Path, tmp_path: Path, uncached: None
+) -> None:
+    data = pictures(tmp_path / "data", [f"{n:02d}.png" for n in range(20)])
+    options = OPTIONS | {"data": str(data), "checkpoint_every": 1, "steps": 8}
+    whole = train(TINY, out=tmp_path / "whole", **options)
+
+    def unmount(record: dict[str, Any]) -> None:
+        if record["step"] == 1 and data.exists():
+            data.rename(tmp_path / "away")
+
+    with pytest.raises(UserError, match=r"none of the .* pictures can be read"):
+        train(TINY, out=tmp_path / "run", on_record=unmount, **options)
+    assert load_checkpoint(tmp_path / "run").state["step"] >= 2
+    with pytest.raises(UserError, match="data"):
+        train(resume=tmp_path / "run", **OPTIONS)
+    (tmp_path / "away").rename(data)
+    assert checkpoint(train(resume=tmp_path / "run", **OPTIONS).folder) == checkpoint(whole.folder)
+
+
+def test_a_picture_with_nan_is_one_that_cannot_be_read(tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data", [f"{n:02d}.png" for n in range(6)])
+    poisoned = np.full((40, 40), np.nan, np.float32)
+    for n in range(6):
+        Image.fromarray(poisoned).save(data / f"nan{n}.tif")
+    run = train(TINY, data=str(data), out=tmp_path / "run", steps=8, **OPTIONS)
+    assert run.finished
+    assert run.skipped
+    assert all(name.startswith("nan") and "not finite" in why for name, why in run.skipped.items())
+
+
 def test_a_resumed_run_keeps_its_backend_unless_it_is_given_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,5 +367,7 @@ def test_a_divergence_names_the_step_and_the_layer(tmp_path: Path, monkeypatch: 
 
     name = list(part.generator.parameters())[5]
     monkeypatch.setattr(Run, "restore", poisoned)
-    with pytest.raises(UserError, match=r"diverged at step 1 .*first in inpaint_net/conv1/kernel; the previous"):
+    with pytest.raises(
+        UserError, match=r"at step 1 .*nor are \d+ of \d+ arrays, the first inpaint_net/conv1/kernel; the"
+    ):
         train(resume=part.folder, **OPTIONS)

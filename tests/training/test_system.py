@@ -120,7 +120,7 @@ def test_what_diverges_in_any_part_is_not_saved(tmp_path: Path) -> None:
     run.save()
     saved = (tmp_path / "run" / CHECKPOINT).read_bytes()
     network.scale.data = np.array([1, np.nan], np.float32)
-    with pytest.raises(UserError, match="scaled/scale not finite"):
+    with pytest.raises(UserError, match="scaled/scale is not finite"):
         run.save()
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == saved
 

@@ -71,6 +71,10 @@ class EmulatedKernels:
     def memory(self) -> int:
         return MEMORY
 
+    def to_host(self, x: Any) -> np.ndarray[Any, Any]:
+        copied: NDArray[Any] = x.get()
+        return copied
+
     def release_memory(self) -> None:
         """There is no cached memory."""
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import ca_numpy.registry as registry
-import ca_numpy.training.loop as loop
 from ca_numpy import UserError, use_backend
 from ca_numpy.backends import cupy_backend
 from ca_numpy.backends.cupy_backend import device
 from ca_numpy.backends.cupy_backend.emulation import arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.cupy_backend.launch import Launcher
+from ca_numpy.training.run import _name_for_training
 
 cupy_is_here = importlib.util.find_spec("cupy") is not None
 
@@ -93,8 +93,8 @@ def test_auto_takes_the_gpu_and_training_the_precision_that_it_has(
     monkeypatch.delenv(registry.VARIABLE, raising=False)
     backend = registry.load_backend("auto")
     assert backend.name == "cupy"
-    assert loop._name_for_training(backend, "auto") == f"cupy{training}"
-    assert loop._name_for_training(backend, "float32") == "cupy"
+    assert _name_for_training(backend, "auto") == f"cupy{training}"
+    assert _name_for_training(backend, "float32") == "cupy"
     if training:
         assert registry.load_backend("cupy:tf32").precision == "tf32"
     else:
@@ -208,6 +208,16 @@ def test_products_of_a_batch_are_what_cublas_is_asked_for(
         np.testing.assert_allclose(found.get(), right, rtol=0, atol=20 * np.finfo(dtype).eps)
     if images:
         assert cublas.compute == (cublas.CUBLAS_COMPUTE_32F if dtype == np.float32 else cublas.CUBLAS_COMPUTE_64F)
+
+
+def test_a_copy_on_the_host_is_in_pinned_memory_of_its_size() -> None:
+    asked: list[bytearray] = []
+    x = SimpleNamespace(shape=(2, 3), size=6, dtype=np.dtype(np.float32), nbytes=24, get=lambda out: out.fill(5))
+    cuda = SimpleNamespace(alloc_pinned_memory=lambda size: asked.append(bytearray(size)) or asked[-1])
+    copied = device.CudaKernels(SimpleNamespace(cuda=cuda)).to_host(x)
+    np.testing.assert_array_equal(copied, np.full((2, 3), 5, np.float32))
+    assert bytes(asked[0]) == copied.tobytes()
+    assert copied.flags.writeable
 
 
 def test_products_in_tf32_ask_for_it_and_for_nothing_that_lasts() -> None:
