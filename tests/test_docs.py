@@ -73,7 +73,7 @@ def test_the_options_that_a_comparison_is_documented_with_give_its_row(row):
 COMMANDS = [get_args(command)[0] for command in get_args(Command)]
 COMMAND_PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 #: What readers looked for.
-WANTED = ("remove_an_object", "which_method", "gallery", "bad_fill", "glossary", "mathematics")
+WANTED = ("remove_an_object", "which_method", "gallery", "bad_fill", "glossary", "property_testing", "mathematics")
 USER_NAMES = ("index", "user_guide", "explore", "faq", "backend_guide", *WANTED[:-1])
 USER_PAGES = [ROOT / "docs" / f"{name}.md" for name in USER_NAMES]
 
