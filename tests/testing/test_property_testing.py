@@ -18,6 +18,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "property_testing.md").read_text(encoding="utf-8")
 THEIRS, TEST_THEIRS, PLANTED, ENGINE, TEST_ENGINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+#: The same examples in each run: whether and how a failure shrinks must not depend on luck.
+CONFTEST = """from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
+"""
 #: The line that the mistake replaces.
 RIGHT = {"torch": "return x[:, :, rows][:, :, :, columns]", "numpy": "return x[:, rows][:, :, columns]"}
 WRONG = {"torch": PLANTED.strip(), "numpy": "return x[:, ::rate, ::rate]"}
@@ -41,7 +47,7 @@ def run(folder: Path, by: str, *tests: str, planted: bool = False) -> str:
             (folder / f"{name}.py").write_text(text, encoding="utf-8")
         else:
             shutil.copy(Path(__file__).parent / "stand_ins" / f"{name}.py", folder)
-    for name, text in (("test_theirs", TEST_THEIRS), ("test_engine", TEST_ENGINE)):
+    for name, text in (("conftest", CONFTEST), ("test_theirs", TEST_THEIRS), ("test_engine", TEST_ENGINE)):
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     if planted:
         theirs = (folder / "theirs.py").read_text(encoding="utf-8")
