@@ -121,7 +121,7 @@ assert derivatives == [4 * 2**3, 12 * 2**2, 24 * 2, 24, 0]
 
 # %% [markdown]
 # We wrote no rule for a second derivative, let alone a fourth. Every gradient is a program like the one it came from,
-# only slightly longer, and is differentiated in the same way.
+# if a longer one, and is differentiated in the same way.
 #
 # **What it takes.** Rules may only use operations that have rules. The sum of an array, for instance, has the rule
 # "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is a sum. Each refers to the

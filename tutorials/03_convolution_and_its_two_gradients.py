@@ -5,7 +5,7 @@
 # weights and in the gradient. Leave out one of the three, and what remains is the kernel that computes the gradient
 # with respect to it.
 #
-# You need notebook 01 for what a gradient rule is, and `np.einsum` or patience.
+# You need notebook 01 for what a gradient rule is, and some patience with indices.
 
 # %%
 import json
@@ -14,6 +14,7 @@ import os
 import numpy as np
 from exercises import check
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.lib.stride_tricks import as_strided
 
 import ca_numpy as ca
@@ -150,15 +151,17 @@ def matrix_of(linear, shape):
 
 
 line, three = (1, 1, 12, 1), np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
-figure = Figure(figsize=(7.5, 3.6), layout="constrained", dpi=100)
-for row, stride in zip(figure.subplots(2, 2, width_ratios=[12, 10]), (1, 2), strict=True):
+figure = Figure(figsize=(6, 6), layout="constrained", dpi=100)
+for row, stride in zip(figure.subplots(2, 2), (1, 2), strict=True):
     M = matrix_of(lambda x, s=stride: conv_loops(x, three, stride=s), line)
     back = matrix_of(lambda g, s=stride: dx_loops(g, three, (1, 12), stride=s), (1, 1, len(M), 1))
     assert np.array_equal(back, M.T)
     for axes, matrix, title in zip(row, (M, back), ("convolution", "dx"), strict=True):
         axes.imshow(matrix, cmap="gray_r", vmin=0, vmax=3.5)
         axes.set_title(f"{title}, stride {stride}: {matrix.shape[0]} × {matrix.shape[1]}", fontsize=10)
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], xlim=(-0.5, 11.5), ylim=(11.5, -0.5))  # one scale for all four
+        axes.spines[:].set_visible(False)
+        axes.add_patch(Rectangle((-0.5, -0.5), *matrix.shape[::-1], fill=False, color="k"))
         for (i, j), value in np.ndenumerate(matrix):
             if value:
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="k" if value < 3 else "w")

@@ -188,8 +188,9 @@ viz.show(
 # %% [markdown]
 # Equal dilations see a grid with gaps: 49 pixels, however far apart. Doubling them leaves no gaps, because each layer's
 # step is no longer than the field of the layers before it. So the paper uses 2, 4, 8, 16, *after* ordinary
-# convolutions. (Its introduction says that six 3 × 3 layers with dilation factor 2 let a pixel be influenced from 64
-# pixels away. With dilation 2 in all six it would be 12; doubled from layer to layer, 1, 2, … 32, it is 63.)
+# convolutions. (Its introduction says that for a pixel to be influenced from 64 pixels away, at least six 3 × 3 layers
+# with dilation factor 2, or equivalent, are needed. With dilation 2 in all six it would be 12 pixels; doubled from
+# layer to layer, 1, 2, … 32, it is 63.)
 #
 # ## The rule for the size
 #

@@ -242,7 +242,7 @@ viz.show(
 # %% [markdown]
 # Both give four outputs and no error. But the windows are one pixel further to the left: at an even size and stride 2,
 # weights trained with one rule see a picture *shifted by a pixel* under the other, and by another two after the second
-# such layer. This is one of the ways in which a port ends up slightly blurred and nobody knows why.
+# such layer. This is one of the ways in which a port ends up slightly worse and nobody knows why.
 #
 # ## The border: zeros or a mirror?
 #

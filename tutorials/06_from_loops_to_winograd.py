@@ -503,7 +503,8 @@ viz.show(
 
 # %% [markdown]
 # The steps get smaller: the first removed Python's overhead, the last approach the limits of the machine. A quarter of
-# the products does not give four times the speed, because the transforms take time that a count of products ignores.
+# the products need not give four times the speed: the transforms take time that a count of products ignores. (Where it
+# gives more, the copied windows of rung 3 were in the way, too, nine pictures' worth.)
 # The same ladder on two cores, at 128 × 128 and measured more carefully, is in
 # [`docs/performance.md`](../docs/performance.md); the implementation of the last rung is in
 # [`backends/numba_winograd.py`](../backends/numba_winograd.py).

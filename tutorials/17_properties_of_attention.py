@@ -565,6 +565,9 @@ with ca.use_backend("sliced"):
 # property of the right one and, for even sides, one more. With released weights it still gives wrong pictures.
 # Properties find mistakes; the oracle defines what is intended. A test suite needs both.
 #
+# To test an attention layer of your own, in PyTorch for example, see
+# [Property-based testing of attention](../docs/property_testing.md).
+#
 # For your own backend, the whole suite, including derivatives and adjoints, is three lines for `pytest`:
 #
 #     from ca_numpy.testing.backend_suite import BackendSuite

@@ -5,7 +5,8 @@
     CASES            one row per kernel of the contract: how to draw its inputs, and the expected result
     seconds_of       timing
 
-To check a backend of your own (needs pytest and hypothesis):
+`strategies` has what Hypothesis draws, `oracles` the expected results in loops; docs/property_testing.md uses both on
+layers and engines of others. To check a backend of your own (needs pytest and hypothesis):
 
     from ca_numpy.testing.backend_suite import BackendSuite
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +40,15 @@ class Loop(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nvdisasm", default=shutil.which("nvdisasm"), help="the disassembler, if it is not on PATH")
+    parser.add_argument(
+        "--nvdisasm", default=disassembler(), help="the disassembler, if it is neither on PATH nor from PyPI"
+    )
     parser.add_argument("--only", default="", help="only instances whose name contains this")
     options = parser.parse_args()
     if nvrtc.library() is None:
         parser.error("needs NVRTC: pip install nvidia-cuda-nvrtc-cu12")
     if options.nvdisasm is None:
-        parser.error("needs nvdisasm: pip install nvidia-cuda-nvdisasm, and give its path with --nvdisasm")
+        parser.error("needs nvdisasm: pip install nvidia-cuda-nvdisasm, or give its path with --nvdisasm")
     print("| instance | GPU | instructions | products | ratio | registers |\n|---|---|---|---|---|---|")
     for expression in every_instance()["conv.cu"]:
         if "Tensor" not in expression or options.only not in expression:
@@ -72,6 +75,15 @@ def loops(file: str, expression: str, architecture: str, nvdisasm: str) -> tuple
     return loops_in(disassembled(compiled.cubin, nvdisasm)), usage.registers
 
 
+def disassembler() -> str | None:
+    """The path of nvdisasm: on PATH, or from PyPI."""
+    try:
+        found = [f for f in files("nvidia-cuda-nvdisasm") or () if f.name == "nvdisasm"]
+    except PackageNotFoundError:
+        found = []
+    return shutil.which("nvdisasm") or (str(found[0].locate()) if found else None)
+
+
 def disassembled(cubin: bytes, nvdisasm: str) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
@@ -86,9 +98,14 @@ def main_loop(loops: list[Loop]) -> Loop:
 
 
 def loops_in(text: str) -> list[Loop]:
+    return [Loop(len(b), *(sum(what in i for i in b) for what in ("HMMA", "LDG", "STG"))) for b in bodies_in(text)]
+
+
+def bodies_in(text: str) -> list[list[str]]:
+    """The instructions of each loop in a disassembly, from its label to the jump back."""
     labels: dict[str, int] = {}
     code: list[str] = []
-    loops: list[Loop] = []
+    bodies: list[list[str]] = []
     for line in text.splitlines():
         if label := re.match(r"(\.L_\w+):", line):
             labels[label[1]] = len(code)
@@ -96,9 +113,8 @@ def loops_in(text: str) -> list[Loop]:
             code.append(instruction[1])
             jump = re.search(r"\bBRA\b.*\(?(\.L_\w+)", instruction[1])
             if jump and jump[1] in labels:
-                body = code[labels[jump[1]] :]
-                loops.append(Loop(len(body), *(sum(what in i for i in body) for what in ("HMMA", "LDG", "STG"))))
-    return loops
+                bodies.append(code[labels[jump[1]] :])
+    return bodies
 
 
 if __name__ == "__main__":
