@@ -19,6 +19,7 @@ from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.numpy_attention import shifts
+from ca_numpy.errors import UserError
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
@@ -72,7 +73,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: In which the threads of a block can take their turns.
-ORDERS: dict[str, dict[str, Any]] = {"forwards": {}, "backwards": {"backwards": True}, "by chance": {"seed": 0}}
+ORDERS: dict[str, dict[str, Any]] = {
+    "forwards": {"backwards": False}, "backwards": {"backwards": True}, "by chance": {"seed": 0},
+}  # fmt: skip
 NAMES = ["reverse", "race", "stuck", "total", "anyone", "places", "round_to_tf32", "round_to_bf16"]
 
 
@@ -159,6 +162,24 @@ def test_rounding_is_to_the_nearest_number_of_so_many_bits(
     ulp = np.ldexp(2.0 ** -(bits + 1), exponent)
     assert (np.abs(rounded[3:] - x[3:]) <= ulp / 2).all()
     assert np.mean(rounded[3:] == nearest) > 0.99  # but for ties
+
+
+@pytest.mark.parametrize(
+    ("setting", "options"), [("backwards", {"backwards": True}), ("forwards", {"backwards": False}), ("3", {"seed": 3})]
+)
+def test_the_environment_sets_the_order_for_the_whole_suite(
+    setting: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CA_NUMPY_THREADS", setting)
+    orders = [EmulatedCupyBackend(**given)._device.kernels._order for given in ({}, options)]
+    assert orders[0] == orders[1]
+    assert EmulatedCupyBackend(backwards=False)._device.kernels._order == 0, "an argument comes before the environment"
+
+
+def test_an_order_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CA_NUMPY_THREADS", "sideways")
+    with pytest.raises(UserError, match="'sideways': set it to forwards, backwards or a seed"):
+        EmulatedCupyBackend()
 
 
 # ---- the backend on it -------------------------------------------------------------------------------------------
