@@ -185,7 +185,16 @@ def test_an_order_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch
 # ---- the backend on it -------------------------------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to", "improve_field"]
+    "case",
+    [
+        "conv2d",
+        "conv2d_dw",
+        "conv2d_dw_db",
+        "contextual_attention",
+        "contextual_attention_vjp",
+        "sum_to",
+        "improve_field",
+    ],
 )
 def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
     """Where a barrier is missing, one of the orders reads what has not been written."""
@@ -220,6 +229,19 @@ def test_attention_to_more_positions_than_a_block_has_threads(
         right = results(textbook, np.float64)
     for found, wanted in zip(results(EmulatedCupyBackend(**order), dtype), right, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=100 * np.finfo(dtype).eps * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=list(ORDERS))
+def test_the_last_block_adds_up_the_norm_of_all_and_counts_from_zero_again(
+    order: dict[str, Any], dtype: Any, rng: np.random.Generator
+) -> None:
+    backend = EmulatedCupyBackend(**order)
+    for shapes in ([(3,), (5, 7, 40, 11), (1,), (0, 2), (2048,)], [(300_000,)], [(1,)]):  # more parts than threads
+        xs = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        found = [float(backend.to_numpy(backend.norm([backend.asarray(x) for x in xs]))) for _ in range(2)]
+        assert found[0] == found[1]
+        assert found[0] == pytest.approx(np.linalg.norm(np.concatenate([x.ravel() for x in xs], dtype=np.float64)))
 
 
 def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **params: Any) -> float:
