@@ -157,6 +157,11 @@ class CupyBackend(NumpyBackend):
         return x[self._index(index)]
 
     def put(self, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+        if isinstance(index, slice) and index.step in (None, 1) and g.size and str(g.dtype) in C_NAMES:
+            x, start = self._device.empty(shape, g.dtype), index.indices(shape[0])[0]  # rows in zeros: one launch
+            corner = self._device.once(("corner", start), lambda: self._device.table([start, 0]))
+            self._pixels("uncrop", g, corner, 1, shape[0], 1, g.size // len(g), len(g), 1, x)
+            return x
         x = self.xp.zeros(shape, g.dtype)
         if is_basic(index):
             x[index] = g
@@ -253,6 +258,11 @@ class CupyBackend(NumpyBackend):
     def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         return self._convolution.dw(g, x, ksize, geometry)
 
+    def conv2d_dw_db(
+        self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry
+    ) -> tuple[Array, Array]:
+        return self._convolution.dw_db(g, x, ksize, geometry)
+
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         return self._convolution.forward(x, w, geometry, Activation(b, ELU))
 
@@ -295,7 +305,7 @@ class CupyBackend(NumpyBackend):
         sizes = [int(p.size) for p in ps]
         places, tables = self._device.once(("adam", shapes), lambda: self._adam_tables(sizes))
         laid = [self._device.laid(x) for four in zip(ps, gs, ms, vs, strict=True) for x in four]
-        pointers = self.xp.asarray(np.array(self._device.addresses(*laid), np.uint64))
+        pointers = self._pointers(laid)
         out = [self._device.empty((places[-1],), dtype) for _ in range(3)]
         settings = (dtype.type(a) for a in (rate, beta1, beta2, eps))
         self._device.launch(
@@ -306,7 +316,20 @@ class CupyBackend(NumpyBackend):
         return p2, m2, v2
 
     def norm(self, xs: list[Array]) -> Array:
-        return super().norm([self.xp.concatenate([x.ravel() for x in xs])])
+        """One launch for all tensors."""
+        dtype, sizes = xs[0].dtype, [int(x.size) for x in xs]
+        if any(x.dtype != dtype for x in xs) or not any(sizes):
+            return super().norm(xs)
+        _, (_, *tables) = self._device.once(("adam", tuple(x.shape for x in xs)), lambda: self._adam_tables(sizes))
+        laid = [self._device.laid(x) for x in xs]
+        finished = self._device.once(("finished",), lambda: self._device.table([0]))
+        parts, result = (self._device.empty(shape, np.float64) for shape in ((len(tables[-1]),), ()))
+        name, pointers = f"norm<{C_NAMES[str(dtype)]}>", self._pointers(laid)
+        self._device.launch("adam.cu", name, parts.shape, pointers, *tables, parts, finished, result)
+        return result
+
+    def _pointers(self, laid: list[Array]) -> Array:
+        return self.xp.asarray(np.array(self._device.addresses(*laid), np.uint64))
 
     def _adam_tables(self, sizes: list[int]) -> tuple[list[int], tuple[Array, ...]]:
         """Offsets of the tensors' results; and the kernel's tables: offsets, sizes, each block's tensor and chunk."""

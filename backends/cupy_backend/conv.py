@@ -79,7 +79,18 @@ class Convolution:
         return dx
 
     def dw(self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
-        """conv2d_dw, as a sum over parts of the pixels."""
+        """conv2d_dw."""
+        return self._correlate(g, x, ksize, geometry).reshape(*ksize, x.shape[3], g.shape[3])
+
+    def dw_db(self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry) -> tuple[Array, Array]:
+        """conv2d_dw_db: views of one array."""
+        both = self._correlate(g, x, ksize, geometry, bias=True)
+        return both[:-1].reshape(*ksize, x.shape[3], g.shape[3]), both[-1]
+
+    def _correlate(
+        self, g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry, *, bias: bool = False
+    ) -> Array:
+        """The sums over parts of the pixels, added up: KH·KW·I rows of O numbers, and with `bias` a last one of Σ g."""
         g, x = promoted(g, x)
         taps = taps_of(ksize, geometry)
         (images, rows, columns, k), c = g.shape, x.shape[3]
@@ -89,13 +100,13 @@ class Convolution:
         blocks = -(-depth // tile.rows), -(-k // tile.columns)
         parts = max(1, min(BUSY // max(blocks[0] * blocks[1], 1), pixels // FEWEST_PIXELS))
         to_a_part = -(-pixels // parts)
-        sums = self._device.empty((parts, depth, k), x.dtype)
+        sums = self._device.empty((parts, depth + bias, k), x.dtype)
         self._device.launch(
             "conv.cu", f"correlate<{tile.name}, {self._vectors(x, g)}>", (*blocks, parts),
             x, g, sums, self._tables(taps)[0], len(taps), images, *x.shape[1:], rows, columns, geometry.stride, k,
-            to_a_part,
+            to_a_part, int(bias),
         )  # fmt: skip
-        return self._device.sum_rows(sums.reshape(parts, -1)).reshape(*ksize, c, k)
+        return self._device.sum_rows(sums.reshape(parts, -1)).reshape(-1, k)
 
     def _vectors(self, a: Array, b: Array) -> str:
         """Numbers loaded at once of each factor."""

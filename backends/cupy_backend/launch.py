@@ -33,6 +33,7 @@ _INT = np.dtype(np.int32)
 #: Types of parameters that are the same in all instances.
 _FIXED: dict[str, np.dtype[Any]] = {
     "bool": np.dtype(np.bool_),
+    "double": np.dtype(np.float64),
     "int": _INT,
     "long long": np.dtype(np.int64),
     "unsigned long long": np.dtype(np.uint64),

@@ -63,7 +63,7 @@ def every_instance() -> dict[str, list[str]]:
         "activations.cu": ["elu", "elu_vjp", "leaky_relu", "leaky_relu_vjp", "clip", "clip_vjp"],
         "pixels.cu": ["resize", "resize_adjoint", "unfold", "fold", "scatter_add", "turn_kernels", "crop", "uncrop"],
         "sums.cu": ["sum_rows"],
-        "adam.cu": ["adam"],
+        "adam.cu": ["adam", "norm"],
         "patches.cu": ["patch_distance", "improve_field", "patch_vote", "patch_source"],
         "attention.cu": [
             "diagonal_sums", "softmax_rows", "softmax_vjp", "column_products", "inverse_norms", "inverse_norms_vjp",

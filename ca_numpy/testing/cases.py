@@ -84,6 +84,10 @@ def _uncrop(g: Array, corners: tuple[tuple[int, int], ...], size: tuple[int, int
     return x
 
 
+def _conv2d_dw_db(g: Array, x: Array, **params: Any) -> tuple[Array, Array]:
+    return oracles.conv2d_dw(g, x, **params), np.array([math.fsum(g[..., k].flat) for k in range(g.shape[3])])
+
+
 def _conv_bias_leaky_relu(x: Array, w: Array, b: Array, alpha: float, geometry: ConvGeometry) -> Array:
     return elementwise(lambda z, bias: max(z + bias, alpha * (z + bias)))(oracles.conv2d(x, w, geometry), b)
 
@@ -175,6 +179,7 @@ _TABLE = [
     _linear("conv2d", problems.draw_conv2d, "conv2d_dx", "conv2d_dw", terms=_taps_times(2)),
     _linear("conv2d_dx", problems.draw_conv2d_dx, "conv2d", "conv2d_dw", terms=_taps_times(3)),
     _linear("conv2d_dw", problems.draw_conv2d_dw, "conv2d", "conv2d_dx", terms=_positions),
+    Case("conv2d_dw_db", problems.draw_conv2d_dw, _conv2d_dw_db, order=0, terms=_positions),
     Case("conv_bias_elu", problems.draw_conv_bias_elu, oracles.conv_bias_elu, terms=_taps_times(2)),
     Case("conv_bias_leaky_relu", problems.draw_conv_bias_leaky, _conv_bias_leaky_relu, terms=_taps_times(2)),
     Case(

@@ -28,7 +28,7 @@ def folder(tmp_path, rng):
 
 
 def everything(folder):
-    return Concat(Subset(Photographs(), [0, 3]), Textures(64), ImageFolder(folder / "pictures"))
+    return Concat(Subset(Photographs(), [0, 3]), Textures(8), ImageFolder(folder / "pictures"))
 
 
 @pytest.mark.parametrize("holes", ["centre", "box", "boxes", "free-form", "mixed"])

@@ -31,14 +31,6 @@ def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw no pictures: most of the time of so small a run."""
-    loop = importlib.import_module("ca_numpy.training.loop")
-    for name in ("draw_pictures", "draw_curves", "draw_photograph"):
-        monkeypatch.setattr(loop, name, lambda *_: [])
-
-
 def changed(row: str, vgg: Path) -> dict[str, Any]:
     fields = ABLATIONS[row]
     return fields | ({"vgg": vgg} if fields.keys() & {"perceptual_weight", "style_weight"} else {})

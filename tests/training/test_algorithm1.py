@@ -141,6 +141,7 @@ def test_the_generators_step_is_along_the_gradient_of_its_weighted_losses(
     assert along == pytest.approx(slope, rel=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_loop_is_five_updates_of_the_critics_and_one_of_the_generator(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +160,5 @@ def test_the_loop_is_five_updates_of_the_critics_and_one_of_the_generator(
 
     monkeypatch.setattr(loop, "update_critics", critics)
     monkeypatch.setattr(loop, "update_generator", generator)
-    for name in ("draw_pictures", "draw_curves", "draw_photograph"):
-        monkeypatch.setattr(loop, name, lambda *_: [])
     train(TINY, out=tmp_path / "run", backend="numpy", quiet=True)
     assert calls == "g" + "DDDDDG" * 2  # the first by reconstruction alone

@@ -26,11 +26,7 @@ EMA = "generator-ema.safetensors"
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw no pictures: most of the time of so small a run."""
-    for name in ("draw_pictures", "draw_curves", "draw_photograph"):
-        monkeypatch.setattr(loop, name, lambda *_: [])
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def weighted_mean(history: list[Arrays], *, decay: float) -> Arrays:

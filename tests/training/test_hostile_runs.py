@@ -13,6 +13,8 @@ from ca_numpy import train, weights
 from ca_numpy.errors import UserError
 from ca_numpy.training import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = json.loads(TINY.to_json())
 
 

@@ -12,13 +12,13 @@ from ca_numpy.training import STAGES, TrainConfig, train_in_stages
 from ca_numpy.training.stages import with_overrides
 
 TINY = TrainConfig(
-    data="textures", width=4, critic_width=4, size=16, box=8, max_shrink=1, batch=1, steps=2, pretrain=2,
+    width=4, critic_width=4, size=16, box=8, max_shrink=1, batch=1, steps=2, pretrain=2,
     critic_steps=1, validate_every=100, pictures_every=100, checkpoint_every=100,
 )  # fmt: skip
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch, undrawn):
     larger = dataclasses.replace(TINY, size=32, box=16, max_shrink=2, pretrain=1, seed=1)
     monkeypatch.setitem(STAGES, "tiny", (TINY, larger))
     return {"name": "tiny", "backend": "numpy", "quiet": True}

@@ -12,6 +12,8 @@ from ca_numpy.models import Generator
 from ca_numpy.training import train
 from ca_numpy.training.presets import PRESETS
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_what_is_killed_while_it_first_measures_can_be_resumed(tmp_path, monkeypatch):
     from ca_numpy.training.validation import Validation
@@ -50,7 +52,7 @@ def test_weights_that_see_bgr_are_turned_to_begin_with(tmp_path):
 
 @pytest.mark.slow
 def test_finetuning_begins_with_the_weights_that_ship(tmp_path):
-    small = {"data": "textures", "size": 32, "box": 16, "max_shrink": 2, "batch": 1, "steps": 1, "pretrain": 1}
+    small = {"size": 32, "box": 16, "max_shrink": 2, "batch": 1, "steps": 1, "pretrain": 1}
     begun = train(PRESETS["finetune"], **small, rate=1e-12, out=tmp_path / "run", backend="numpy", quiet=True)
     shipped = ca_numpy.load("shipped").arrays()
     for name, w in begun.generator.arrays().items():

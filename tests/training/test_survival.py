@@ -28,6 +28,8 @@ from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import Log
 from ca_numpy.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OPTIONS: dict[str, Any] = {"backend": "numpy", "quiet": True}
 unix = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 

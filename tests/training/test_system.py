@@ -26,8 +26,10 @@ from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.run import resume_run, start_run
 from ca_numpy.training.system import System, new_system
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = TrainConfig(
-    data="textures", width=2, critic_width=2, size=16, box=11, max_shrink=1, batch=1, steps=3, pretrain=1,
+    width=2, critic_width=2, size=16, box=11, max_shrink=1, batch=1, steps=3, pretrain=1,
     critic_steps=1, ema=0.9, texture_weight=0.5,
 )  # fmt: skip
 Snapshot = tuple[dict[str, Any], dict[str, Any]]

@@ -5,16 +5,31 @@ For study, debugging and tests; slow. Use it with `ca_numpy.use_backend("cupy-em
 
 from __future__ import annotations
 
+import os
+
+from ca_numpy.errors import UserError
+
 from .. import CupyBackend
 from ..device import Device
 from . import arrays
 from .kernels import EmulatedKernels
 
+#: Environment variable for the order of threads: "forwards", "backwards", or a seed.
+VARIABLE = "CA_NUMPY_THREADS"
+
 
 class EmulatedCupyBackend(CupyBackend):
-    """`CupyBackend` on NumPy arrays. `backwards`, `seed`: the order of threads, as in `EmulatedKernels`."""
+    """`CupyBackend` on NumPy arrays. `backwards`, `seed`: the order of threads, as in `EmulatedKernels`.
+
+    If neither is given, the order is that of the environment's CA_NUMPY_THREADS. Raises UserError for an unknown one.
+    """
 
     name = "cupy-emulated"
 
-    def __init__(self, *, backwards: bool = False, seed: int | None = None) -> None:
-        super().__init__(Device(arrays, EmulatedKernels(backwards=backwards, seed=seed)))
+    def __init__(self, *, backwards: bool | None = None, seed: int | None = None) -> None:
+        if backwards is None and seed is None:
+            order = os.environ.get(VARIABLE, "forwards")
+            if order not in ("forwards", "backwards") and not order.isdecimal():
+                raise UserError(f"{VARIABLE} is {order!r}: set it to forwards, backwards or a seed such as 0")
+            backwards, seed = order == "backwards", int(order) if order.isdecimal() else None
+        super().__init__(Device(arrays, EmulatedKernels(backwards=bool(backwards), seed=seed)))

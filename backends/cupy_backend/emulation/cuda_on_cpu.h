@@ -207,6 +207,7 @@ static int launch_with(void (*function)(P...), const unsigned* sizes, unsigned o
 }  // namespace cpu
 
 static inline void __syncthreads() { cpu::block_barrier.wait(); }
+static inline void __threadfence() {}  // all see one memory
 static inline void __syncwarp(unsigned = 0xffffffffu) { cpu::warp().barrier.wait(); }
 
 template <class T> static inline T __shfl_xor_sync(unsigned, T value, int distance) {

@@ -1,4 +1,4 @@
-// One Adam step of all parameters in one launch, since most are small.
+// One Adam step of all parameters in one launch, since most are small; and in another, the norm of their gradients.
 //
 //     m' = β₁m + (1 − β₁)g;   v' = β₂v + (1 − β₂)g²;   p' = p − rate·m' / (√v' + ε)
 #include "common.cuh"
@@ -22,4 +22,32 @@ template <class T> __global__ void __launch_bounds__(THREADS) adam(
         v_new[places[t] + i] = v_now;
         p_new[places[t] + i] = p[i] - rate * m_now / (sqrt(v_now) + eps);
     }
+}
+
+// result = √Σ x² over all numbers of all tensors, in float64. `pointers` holds each tensor's; the rest is as above. The
+// block that finishes last adds up the parts of all, so their order does not matter: `finished` counts, from 0 to 0.
+template <class T> __global__ void __launch_bounds__(THREADS) norm(
+    const unsigned long long* pointers, const long long* sizes, const int* tensor, const int* chunk, double* parts,
+    int* finished, double* result) {
+    __shared__ double memory[THREADS / 32];
+    __shared__ bool last;
+    const int t = tensor[blockIdx.x];
+    const T* x = reinterpret_cast<const T*>(pointers[t]);
+    const long long end = min((chunk[blockIdx.x] + 1LL) * CHUNK, sizes[t]);
+    double sum = 0;
+    for (long long i = (long long)chunk[blockIdx.x] * CHUNK + threadIdx.x; i < end; i += THREADS) sum += double(x[i]) * x[i];
+    sum = block_sum(sum, memory);
+    if (threadIdx.x == 0) {
+        parts[blockIdx.x] = sum;
+        __threadfence();  // the part is there before it is counted
+        last = atomicAdd(finished, 1) == int(gridDim.x) - 1;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    const volatile double* const all = parts;  // not from this multiprocessor's cache
+    sum = 0;
+    for (int i = threadIdx.x; i < int(gridDim.x); i += THREADS) sum += all[i];
+    sum = block_sum(sum, memory);
+    if (threadIdx.x == 0) *result = sqrt(sum), *finished = 0;
 }

@@ -9,7 +9,7 @@
 //
 //     dw[t, c, k] = Σ_{n, i, j} x[n, i·stride + dy_t, j·stride + dx_t, c] · g[n, i, j, k],
 //
-// has the same left factor transposed.
+// has the same left factor transposed; the bias's gradient, Σ g[n, i, j, k], is summed along with it.
 //
 // Rows of the left factor are output pixels, its columns (tap, channel); the right factor is w as stored.
 #include "product.cuh"
@@ -164,22 +164,56 @@ __global__ void __launch_bounds__(THREADS, VECTOR_X == 4 && VECTOR_W == 4 ? Tile
     });
 }
 
-// Part z = blockIdx.z of the sum over pixels: parts[z][t, c, k]. The parts are added afterwards, in order.
+// The right factor of dw. If `summing`, this thread also adds up its numbers of each column: what the bias's gradient needs.
+template <class Tile, int VECTOR> struct SummedMatrix : Matrix<Tile, VECTOR> {
+    using Base = Matrix<Tile, VECTOR>;
+    using typename Base::Mine, typename Base::T;
+    const bool summing;
+    T sums[VECTOR] = {};
+
+    __device__ SummedMatrix(bool summing, const T* numbers, int columns, int column0, int first, int last)
+        : Base(numbers, columns, column0, first, last), summing(summing && Mine::exists()) {}
+    __device__ void fetch() {
+        Base::fetch();
+        if (!summing) return;
+#pragma unroll
+        for (int s = 0; s < Mine::SLOTS; s++)
+#pragma unroll
+            for (int v = 0; v < VECTOR; v++) sums[v] += this->numbers[s][v];
+    }
+    // The sum of each column, of which there are `count`, over all threads of the block.
+    __device__ void store(T* place, int count) const {
+        __shared__ T memory[THREADS * VECTOR];
+#pragma unroll
+        for (int v = 0; v < VECTOR; v++) memory[threadIdx.x * VECTOR + v] = sums[v];
+        __syncthreads();
+        const int j = threadIdx.x;
+        if (j >= min(count, Tile::COLUMNS)) return;
+        T sum = 0;
+        for (int i = 0; i < Mine::PER_SLOT; i++) sum += memory[i * Mine::PER_LINE * VECTOR + j];
+        place[j] = sum;
+    }
+};
+
+// Part z = blockIdx.z of the sum over pixels: parts[z][t, c, k]. The parts are added afterwards, in order. With `bias`,
+// they have one row more, Σ g[n, i, j, k].
 template <class Tile, int VECTOR_X, int VECTOR_G>
 __global__ void __launch_bounds__(THREADS) correlate(
     const typename Tile::Number* x, const typename Tile::Number* g, typename Tile::Number* parts, const int* taps,
     int number_of_taps, int images, int height, int width, int channels, int rows, int columns, int stride,
-    int kernels, int pixels_to_a_part) {
+    int kernels, int pixels_to_a_part, int bias) {
     using T = typename Tile::Number;
     const int pixels = images * rows * columns, depth = number_of_taps * channels;
     const int m0 = blockIdx.x * Tile::ROWS, k0 = blockIdx.y * Tile::COLUMNS;
     const int first = blockIdx.z * pixels_to_a_part, last = min(first + pixels_to_a_part, pixels);
     PatchColumns<Tile, VECTOR_X> a({x, taps, number_of_taps, height, width, channels, rows, columns, stride, pixels}, m0, first, last);
-    Matrix<Tile, VECTOR_G> b(g, kernels, k0, first, last);
+    SummedMatrix<Tile, VECTOR_G> b(bias && m0 == 0, g, kernels, k0, first, last);
     Tile tile;
     sum_products(tile, a, b, last - first);
-    const auto place = [&](int i) { return m0 + i < depth ? ((long long)blockIdx.z * depth + m0 + i) * kernels : -1LL; };
+    T* const part = parts + (long long)blockIdx.z * (depth + bias) * kernels;
+    const auto place = [&](int i) { return m0 + i < depth ? (long long)(m0 + i) * kernels : -1LL; };
     tile.each(place, [&](long long at, int j, T (&line)[Tile::LINE]) {
-        store_line<VECTOR_G>(parts + at + k0 + j, at < 0 ? 0 : kernels - k0 - j, line);
+        store_line<VECTOR_G>(part + at + k0 + j, at < 0 ? 0 : kernels - k0 - j, line);
     });
+    if (bias && m0 == 0) b.store(part + (long long)depth * kernels + k0, kernels - k0);
 }

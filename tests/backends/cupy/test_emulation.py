@@ -19,6 +19,7 @@ from ca_numpy.backends.cupy_backend.device import FOLDER
 from ca_numpy.backends.cupy_backend.emulation import EmulatedCupyBackend, arrays
 from ca_numpy.backends.cupy_backend.emulation.kernels import EmulatedKernels
 from ca_numpy.backends.numpy_attention import shifts
+from ca_numpy.errors import UserError
 from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 from ca_numpy.registry import use_backend, why_unavailable
 from ca_numpy.testing import CASES, RandomChooser, backend_suite
@@ -72,7 +73,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: In which the threads of a block can take their turns.
-ORDERS: dict[str, dict[str, Any]] = {"forwards": {}, "backwards": {"backwards": True}, "by chance": {"seed": 0}}
+ORDERS: dict[str, dict[str, Any]] = {
+    "forwards": {"backwards": False}, "backwards": {"backwards": True}, "by chance": {"seed": 0},
+}  # fmt: skip
 NAMES = ["reverse", "race", "stuck", "total", "anyone", "places", "round_to_tf32", "round_to_bf16"]
 
 
@@ -161,10 +164,37 @@ def test_rounding_is_to_the_nearest_number_of_so_many_bits(
     assert np.mean(rounded[3:] == nearest) > 0.99  # but for ties
 
 
+@pytest.mark.parametrize(
+    ("setting", "options"), [("backwards", {"backwards": True}), ("forwards", {"backwards": False}), ("3", {"seed": 3})]
+)
+def test_the_environment_sets_the_order_for_the_whole_suite(
+    setting: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CA_NUMPY_THREADS", setting)
+    orders = [EmulatedCupyBackend(**given)._device.kernels._order for given in ({}, options)]
+    assert orders[0] == orders[1]
+    assert EmulatedCupyBackend(backwards=False)._device.kernels._order == 0, "an argument comes before the environment"
+
+
+def test_an_order_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CA_NUMPY_THREADS", "sideways")
+    with pytest.raises(UserError, match="'sideways': set it to forwards, backwards or a seed"):
+        EmulatedCupyBackend()
+
+
 # ---- the backend on it -------------------------------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", ["conv2d", "conv2d_dw", "contextual_attention", "contextual_attention_vjp", "sum_to", "improve_field"]
+    "case",
+    [
+        "conv2d",
+        "conv2d_dw",
+        "conv2d_dw_db",
+        "contextual_attention",
+        "contextual_attention_vjp",
+        "sum_to",
+        "improve_field",
+    ],
 )
 def test_no_kernel_depends_on_which_thread_goes_first(case: str) -> None:
     """Where a barrier is missing, one of the orders reads what has not been written."""
@@ -199,6 +229,19 @@ def test_attention_to_more_positions_than_a_block_has_threads(
         right = results(textbook, np.float64)
     for found, wanted in zip(results(EmulatedCupyBackend(**order), dtype), right, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=100 * np.finfo(dtype).eps * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=list(ORDERS))
+def test_the_last_block_adds_up_the_norm_of_all_and_counts_from_zero_again(
+    order: dict[str, Any], dtype: Any, rng: np.random.Generator
+) -> None:
+    backend = EmulatedCupyBackend(**order)
+    for shapes in ([(3,), (5, 7, 40, 11), (1,), (0, 2), (2048,)], [(300_000,)], [(1,)]):  # more parts than threads
+        xs = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        found = [float(backend.to_numpy(backend.norm([backend.asarray(x) for x in xs]))) for _ in range(2)]
+        assert found[0] == found[1]
+        assert found[0] == pytest.approx(np.linalg.norm(np.concatenate([x.ravel() for x in xs], dtype=np.float64)))
 
 
 def relative_error(backend: CupyBackend, name: str, arrays_: list[Array], **params: Any) -> float:
