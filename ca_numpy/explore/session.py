@@ -192,7 +192,7 @@ class Session:
         if method == "coarse":
             output = stage.coarse
         else:
-            output, looked = self._refined(generator, stage, settings)
+            output, looked = self._refined(generator, stage, settings, lambda done: report(share * (0.8 + 0.15 * done)))
         report(share)
         h, w = stage.view.window.size
         pixels = output.numpy()[0, :h, :w]
@@ -218,7 +218,9 @@ class Session:
         report(1.0)
         return _Stage(device, view, x, m, coarse, branches)
 
-    def _refined(self, generator: BaseGenerator, stage: _Stage, settings: Settings) -> tuple[Tensor, Attention | None]:
+    def _refined(
+        self, generator: BaseGenerator, stage: _Stage, settings: Settings, report: Progress
+    ) -> tuple[Tensor, Attention | None]:
         """The network's output with these settings, and its attention."""
         branches = stage.branches
         if not isinstance(generator, Generator) or branches is None or generator.attention != "contextual":
@@ -230,7 +232,8 @@ class Session:
         features, options = branches.features, options_of(generator, settings)
         assert features is not None
         check_memory(features.shape[1:3], options)
-        attended = contextual_attention(features, features, branches.hole, **options)
+        attended = contextual_attention(features, features, branches.hole, progress=report, **options)
+        report(1.0)
         looked = Attention(stage.view, features, branches.hole, options, multiple=generator.multiple)
         return generator.join(branches.dilated, attended), looked
 

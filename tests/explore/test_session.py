@@ -180,6 +180,23 @@ def test_work_reports_progress_and_ends_when_cancelled(session, method):
     assert session.filled is kept
 
 
+def test_the_attention_of_the_paper_ends_when_cancelled(session, monkeypatch):
+    session.fill("network")
+    kept = session.filled
+    monkeypatch.setattr("ca_numpy.attention.BAND", 1)
+    shares = []
+
+    def cancel_in_the_second_band(share):
+        shares.append(share)
+        if len([s for s in shares if s > 0.8]) == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        session.fill("network", Settings(variant="paper"), progress=cancel_in_the_second_band)
+    assert max(shares) < 0.85  # 1/9 of the attention, which is from 0.8 to 0.95
+    assert session.filled is kept
+
+
 def test_a_picture_with_nan_is_refused(session):
     broken = picture() / 255
     broken[3, 3] = np.nan
