@@ -127,6 +127,8 @@ class Evaluate:
     """Seed of the holes."""
     pairs: PathOption = None
     """List of pictures and holes, .json: used if it exists, else written, for others to repeat the evaluation."""
+    root: PathOption = None
+    """A folder that the list's pictures may be in, besides the list's own."""
     out: PathOption = None
     """Also write the table to this .md or .json file."""
     sheet: PathOption = None
@@ -140,7 +142,7 @@ class Evaluate:
         table = evaluate(
             self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
-            sheet=self.sheet, against=self.against,
+            root=self.root, sheet=self.sheet, against=self.against,
         )  # fmt: skip
         print("\n".join(map(printable, table.to_markdown().splitlines())))
 

@@ -203,6 +203,7 @@ OPTIONS = {
         "holes": (["--holes", "boxes"], {"holes": "boxes"}),
         "seed": (["--seed", "3"], {"seed": 3}),
         "pairs": (["--pairs", "pairs.json"], {"pairs": Path("pairs.json")}),
+        "root": (["--root", "pictures"], {"root": Path("pictures")}),
         "out": (["--out", "table.md"], {"out": Path("table.md")}),
         "sheet": (["--sheet", "sheet.png"], {"sheet": Path("sheet.png")}),
         "against": (["--against", "runs/other"], {"against": Path("runs/other")}),
