@@ -129,17 +129,21 @@ folders.inpaint_folder("pictures", "masks", "out", method="mean", backend="numpy
         assert "kill" in how or "unforeseen" in done.stderr
 
 
-def test_ranks_of_one_host_share_its_cores(mpi):
+def test_ranks_of_one_host_share_its_cores_and_memory(mpi):
     program = """
 import os
 from mpi4py import MPI
+from ca_numpy import machine
+assert machine.ranks() == 2
 from ca_numpy.filling.ranks import divided_cores
 with divided_cores(MPI.COMM_WORLD):
     threads = MPI.COMM_WORLD.gather(os.environ["NUMBA_NUM_THREADS"])
 if threads:
     print(*threads)
 """
-    threads = [int(number) for number in ranks(2, "-c", program).stdout.split()]
+    done = ranks(2, "-c", program)
+    assert done.returncode == 0, done.stderr
+    threads = [int(number) for number in done.stdout.split()]
     cores = len(os.sched_getaffinity(0))
     assert len(threads) == 2
     assert sum(threads) <= max(2, cores)
