@@ -21,14 +21,13 @@ from tyro.conf import arg as option
 from ca_numpy import machine
 from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
-from ca_numpy.bench import GROUPS, bench
+from ca_numpy.cli_explore import Explore
 from ca_numpy.cli_inpaint import Inpaint, IntOption, PathOption
 from ca_numpy.cli_report import Report
 from ca_numpy.data import scenes
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.explore.command import Explore
 from ca_numpy.training import PRESETS, STAGES, TensorBoard, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.config import (
@@ -174,8 +173,8 @@ class Bench:
 
     backend: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
     """Backends, also as cupy:tf32. Default: all fast ones. The last is compared with the others."""
-    what: tuple[str, ...] = GROUPS
-    """What to time: layers, attention, forward, critic, iteration."""
+    what: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
+    """What to time: layers, attention, forward, critic, iteration. Default: all."""
     sizes: tuple[int, ...] = (256, 512, 1024)
     """Picture sides in pixels, for layers, attention and forward."""
     batch: int = 2
@@ -190,6 +189,8 @@ class Bench:
     """Also write every measured second to this file."""
 
     def run(self) -> None:
+        from ca_numpy.bench import GROUPS, bench  # only for this command
+
         if any(size < 64 or size % 32 for size in self.sizes) or self.rounds < 1 or self.batch < 1:
             raise UserError(f"sizes must be multiples of 32, at least 64; rounds and batch positive; got {self}")
         if self.json:  # fail before hours of work, not after
@@ -199,7 +200,7 @@ class Bench:
                 raise UserError(f"cannot write {self.json}: {e.strerror}") from e
         fast = [name for name in backends.available_backends() if name != "cupy-emulated"]
         report = bench(
-            self.backend or fast, groups=self.what, sizes=self.sizes, batch=self.batch,
+            self.backend or fast, groups=self.what or GROUPS, sizes=self.sizes, batch=self.batch,
             rounds=self.rounds, peer=self.peer, peer_device=self.peer_device,
             progress=lambda line: print(line, "…", file=sys.stderr),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ca_numpy.atomic import write_text
 from ca_numpy.data import Dataset, Images, open_dataset, open_split

@@ -6,7 +6,7 @@
     rows.py        rows of the attention on demand, without the whole matrix
     requests.py    the front end's messages, checked and answered
     worker.py      one thread per session: progress, and an end on request
-    server.py      the page on this machine (`ca-numpy explore`)       command.py    its options
+    server.py      the page on this machine (`ca-numpy explore`)
     widget.py      the same in a notebook (`ca_numpy.viz.explorer`)
     static/        the front end: plain JavaScript, without a build step
 
