@@ -2,6 +2,7 @@
 
     session.py     a photograph, its hole and its fill: everything the front end asks for, as arrays
     settings.py    of the attention, for its sliders
+    near.py        the network's output next to the hole, as settings change
     looking.py     what a position attended to, and the map of all
     rows.py        rows of the attention on demand, without the whole matrix
     requests.py    the front end's messages, checked and answered

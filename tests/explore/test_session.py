@@ -13,7 +13,7 @@ from ca_numpy.data import to_uint8
 from ca_numpy.data.photo import photo_of
 from ca_numpy.engine import ops
 from ca_numpy.errors import UserError
-from ca_numpy.explore import Cancelled, Session, Settings
+from ca_numpy.explore import Cancelled, Session, Settings, rows
 from ca_numpy.filling import blend, why_unavailable
 from ca_numpy.functional import contextual_attention
 from ca_numpy.viz import attention_colours
@@ -107,6 +107,25 @@ def test_looking_gives_the_position_its_row_and_its_patches(session):
     assert best.weight == look.weights[best.row, best.column]
     # a raw patch of 4 × 4 features begins one feature, 4 pixels, before its cell
     assert best.box == (8 * best.column - 4, 8 * best.row - 4, 16, 16)
+
+
+def test_patches_are_prepared_once_for_settings_that_leave_them(session, monkeypatch):
+    session.fill("network")
+    session.look(55, 30)
+    prepared = []
+    vectors = rows.match_vectors
+    monkeypatch.setattr(rows, "match_vectors", lambda *a, **k: prepared.append(k) or vectors(*a, **k))
+    for settings in (Settings(softmax_scale=2), Settings(fuse_k=5), Settings(fuse_k=0)):
+        session.fill("network", settings)
+        found = session.look(55, 30).weights
+        assert not prepared
+        session.filled.attention._made = None
+        np.testing.assert_array_equal(found, session.look(55, 30).weights)
+        assert len(prepared) == 2
+        prepared.clear()
+    session.fill("network", Settings(rate=1))
+    session.look(55, 30)
+    assert prepared
 
 
 def test_the_map_has_the_colours_of_the_attention_map_in_the_hole(session):
