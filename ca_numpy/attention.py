@@ -10,8 +10,9 @@ the same in one kernel of the backend, with five times fewer products (`backends
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensor, as_tensors
@@ -21,6 +22,8 @@ from ca_numpy.geometry import AttentionGeometry, ConvGeometry
 
 #: Lower bound of the norm that patches are divided by: a flat black patch matches nothing.
 SMALLEST_NORM = 1e-4
+#: Numbers of the attention in one band.
+BAND = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def contextual_attention(
     fuse: bool = True,
     choices: AttentionChoices = OFFICIAL,
     fused: bool | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Reconstruct the foreground f from patches of the background b (section 4.1).
 
@@ -92,6 +96,8 @@ def contextual_attention(
     choices         differences between code and paper: the released code by default, or `PAPER`
     fused           True: the backend's fused kernel, with first derivatives only. False: the composite, with all.
                     None: the kernel if it applies (stride 1, sizes divisible by rate, the code's choices)
+    progress        called with the share of the work done, 0 to 1, between bands of rows, in which the composite is
+                    then computed unless its propagation wraps; an exception from it ends the work
 
     Downscaled sizes are rounded up. Each sample has its own mask; the released code uses the first for the whole batch.
     Raises ValueError for incompatible shapes or options.
@@ -106,8 +112,18 @@ def contextual_attention(
     valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=choices.b_rate(rate))
     if kernel_applies if fused is None else fused:
         return ops.contextual_attention(f, b, valid, geometry=geometry)
-    attention = _attend(f, b, valid, geometry, stride=stride, choices=choices)
-    return rebuild(attention, f, b, ksize=ksize, stride=stride, rate=rate, choices=choices)
+    vectors = _vectors(f, b, geometry, stride=stride, choices=choices)
+    copied = _copied_patches(b, ksize=ksize, stride=stride, rate=rate, choices=choices)
+    h = height = vectors.grid[0]
+    if progress is not None and not (choices.wrap and geometry.fuse_k):
+        height = max(1, BAND // (vectors.grid[1] * copied.shape[1]))
+    pasted = []
+    for first in range(0, h, height):
+        if progress is not None:
+            progress(first / h)
+        pasted.append(_attend(vectors, valid, geometry, choices=choices, rows=(first, min(first + height, h))) @ copied)
+    whole = pasted[0] if len(pasted) == 1 else ops.concat(pasted, axis=1)
+    return _paste(whole, f, ksize=ksize, rate=rate, choices=choices)
 
 
 def attention_scores(
@@ -133,18 +149,45 @@ def attention_scores(
         ksize=ksize, rate=rate, fuse_k=fuse_k if fuse else None, softmax_scale=float(softmax_scale)
     )
     valid = known_patches(b, mask, ksize=ksize, stride=stride, rate=choices.b_rate(rate))
-    return _attend(f, b, valid, geometry, stride=stride, choices=choices)
+    vectors = _vectors(f, b, geometry, stride=stride, choices=choices)
+    return _attend(vectors, valid, geometry, choices=choices, rows=(0, vectors.grid[0]))
+
+
+class _Vectors(NamedTuple):
+    """The vectors that are matched, N L K and N L' K, and the grids (h, w) and (h', w') of their positions."""
+
+    f: Tensor
+    b: Tensor
+    grid: tuple[int, ...]
+    background: tuple[int, ...]
+
+
+def _vectors(
+    f: Tensor, b: Tensor, geometry: AttentionGeometry, *, stride: int = 1, choices: AttentionChoices = OFFICIAL
+) -> _Vectors:
+    f, b = downscale(f, geometry.rate), downscale(b, choices.b_rate(geometry.rate))
+    return _Vectors(
+        match_vectors(f, ksize=geometry.ksize, unit=choices.normalize == "both"),
+        match_vectors(b, ksize=geometry.ksize, stride=stride),
+        f.shape[1:3],
+        tuple(-(-n // stride) for n in b.shape[1:3]),
+    )
 
 
 def _attend(
-    f: Tensor, b: Tensor, valid: Tensor, geometry: AttentionGeometry, *,
-    stride: int = 1, choices: AttentionChoices = OFFICIAL,
+    vectors: _Vectors, valid: Tensor, geometry: AttentionGeometry, *, choices: AttentionChoices = OFFICIAL,
+    rows: tuple[int, int],
 ) -> Tensor:  # fmt: skip
-    """`attention_scores` with the mask as valid N L', 1 for patches that may be copied."""
-    f, b = downscale(f, geometry.rate), downscale(b, choices.b_rate(geometry.rate))
-    grids = f.shape[1:3], tuple(-(-n // stride) for n in b.shape[1:3])
+    """`attention_scores` of the rows [first, last) of the grid; valid N L' is 1 for patches that may be copied.
+
+    With `choices.wrap` and propagation it takes all rows: they depend on each other.
+    """
+    h, w = vectors.grid
+    reach = geometry.fuse_k // 2 if geometry.fuse_k else 0
+    top, bottom = max(rows[0] - reach, 0), min(rows[1] + reach, h)
+    grids = (bottom - top, w), vectors.background
     valid = valid[:, None, :]
-    s = match(f, b, ksize=geometry.ksize, stride=stride, cosine=choices.normalize == "both")
+    s = _part(vectors.f, top * w, bottom * w) @ vectors.b.transpose(0, 2, 1)
     if geometry.fuse_k is not None and choices.propagate == "scores":
         s = propagate(s, *grids, k=geometry.fuse_k, wrap=choices.wrap)
     logits = s * valid * geometry.softmax_scale
@@ -153,7 +196,12 @@ def _attend(
     a = ops.softmax(logits)
     if geometry.fuse_k is not None and choices.propagate == "attention":
         a = propagate(a, *grids, k=geometry.fuse_k, wrap=choices.wrap)
-    return a * valid
+    return _part(a, (rows[0] - top) * w, (rows[1] - top) * w) * valid
+
+
+def _part(x: Tensor, first: int, last: int) -> Tensor:
+    """x[:, first:last], without an operation where that is all of x."""
+    return x if (first, last) == (0, x.shape[1]) else x[:, first:last]
 
 
 def match(f: Tensor, b: Tensor, *, ksize: int, stride: int = 1, cosine: bool = False) -> Tensor:
@@ -199,19 +247,30 @@ def rebuild(
 
     A transposed convolution with background patches as kernels; `choices.rebuild` says how overlaps are averaged.
     """
-    n, h, w, c = f.shape
-    small = -(-h // rate), -(-w // rate)
+    copied = _copied_patches(b, ksize=ksize, stride=stride, rate=rate, choices=choices)
+    return _paste(attention @ copied, f, ksize=ksize, rate=rate, choices=choices)
+
+
+def _copied_patches(b: Tensor, *, ksize: int, stride: int, rate: int, choices: AttentionChoices) -> Tensor:
+    """The patch that is pasted for each background position, N L' k·k·C: raw, or as matched."""
     b_rate = choices.b_rate(rate)
     if choices.rebuild == "raw":
-        raw = _patches(b, 2 * rate, b_rate * stride)
-        pasted = (attention @ raw).reshape(n, *small, 2 * rate, 2 * rate, c)
+        return _patches(b, 2 * rate, b_rate * stride)
+    return _patches(downscale(b, b_rate), ksize, stride)
+
+
+def _paste(patches: Tensor, f: Tensor, *, ksize: int, rate: int, choices: AttentionChoices) -> Tensor:
+    """f, N H W C, from a patch for each position of the downscaled grid, N L k·k·C; overlaps are averaged."""
+    n, h, w, c = f.shape
+    size = -(-h // rate), -(-w // rate)
+    if choices.rebuild == "raw":
+        patches = patches.reshape(n, *size, 2 * rate, 2 * rate, c)
         geometry = ConvGeometry(stride=rate).same((h, w), (2 * rate, 2 * rate))
-        return ops.fold(pasted, size=(h, w), geometry=geometry) / 4.0
-    grid, size = attention.reshape(n, *small, -1), small
-    if choices.downscale == "foreground":
+        return ops.fold(patches, size=(h, w), geometry=geometry) / 4.0
+    grid = patches.reshape(n, *size, -1)
+    if choices.downscale == "foreground":  # the attention is upscaled; so is, equally, what it pastes
         grid, size = ops.resize_nearest(grid, size=(h, w), align_corners=True), (h, w)
-    patches = _patches(downscale(b, b_rate), ksize, stride)
-    pasted = (grid.reshape(n, -1, patches.shape[1]) @ patches).reshape(n, *size, ksize, ksize, c)
+    pasted = grid.reshape(n, *size, ksize, ksize, c)
     geometry = ConvGeometry().same(size, (ksize, ksize))
     times = ops.fold(pasted.detach() * 0.0 + 1.0, size=size, geometry=geometry)
     y = ops.fold(pasted, size=size, geometry=geometry) / times
@@ -284,7 +343,8 @@ def _checked(f: TensorLike, b: TensorLike, mask: TensorLike | None, *, stride: i
 def _fused_reference(f: TensorLike, b: TensorLike, valid: TensorLike, *, geometry: AttentionGeometry) -> Tensor:
     """The composite with the fused kernel's signature."""
     f, b, valid = as_tensors([f, b, valid])
-    a = _attend(f, b, valid, geometry)
+    vectors = _vectors(f, b, geometry)
+    a = _attend(vectors, valid, geometry, rows=(0, vectors.grid[0]))
     return rebuild(a, f, b, ksize=geometry.ksize, rate=geometry.rate)
 
 

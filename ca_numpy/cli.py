@@ -21,14 +21,13 @@ from tyro.conf import arg as option
 from ca_numpy import machine
 from ca_numpy import registry as backends
 from ca_numpy.atomic import write_text
-from ca_numpy.bench import GROUPS, bench
+from ca_numpy.cli_explore import Explore
 from ca_numpy.cli_inpaint import Inpaint, IntOption, PathOption
 from ca_numpy.cli_report import Report
 from ca_numpy.data import scenes
 from ca_numpy.errors import UserError, printable
 from ca_numpy.evaluation import evaluate
 from ca_numpy.evaluation.pairs import Holes
-from ca_numpy.explore.command import Explore
 from ca_numpy.filling import ranks
 from ca_numpy.training import PRESETS, STAGES, TensorBoard, TrainConfig, TrainResult, train, train_in_stages
 from ca_numpy.training.checkpoint import saved_state
@@ -130,6 +129,8 @@ class Evaluate:
     """Seed of the holes."""
     pairs: PathOption = None
     """List of pictures and holes, .json: used if it exists, else written, for others to repeat the evaluation."""
+    root: PathOption = None
+    """A folder that the list's pictures may be in, besides the list's own."""
     out: PathOption = None
     """Also write the table to this .md or .json file."""
     sheet: PathOption = None
@@ -143,7 +144,7 @@ class Evaluate:
         table = evaluate(
             self.model, data=self.data, size=self.size, count=self.count, holes=self.holes, seed=self.seed,
             out=self.out, backend=self.backend, quiet=False, methods=self.methods or None, pairs=self.pairs,
-            sheet=self.sheet, against=self.against,
+            root=self.root, sheet=self.sheet, against=self.against,
         )  # fmt: skip
         print("\n".join(map(printable, table.to_markdown().splitlines())))
 
@@ -175,8 +176,8 @@ class Bench:
 
     backend: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
     """Backends, also as cupy:tf32. Default: all fast ones. The last is compared with the others."""
-    what: tuple[str, ...] = GROUPS
-    """What to time: layers, attention, forward, critic, iteration."""
+    what: Annotated[tuple[str, ...], option(help_behavior_hint="")] = ()
+    """What to time: layers, attention, forward, critic, iteration. Default: all."""
     sizes: tuple[int, ...] = (256, 512, 1024)
     """Picture sides in pixels, for layers, attention and forward."""
     batch: int = 2
@@ -191,6 +192,8 @@ class Bench:
     """Also write every measured second to this file."""
 
     def run(self) -> None:
+        from ca_numpy.bench import GROUPS, bench  # only for this command
+
         if any(size < 64 or size % 32 for size in self.sizes) or self.rounds < 1 or self.batch < 1:
             raise UserError(f"sizes must be multiples of 32, at least 64; rounds and batch positive; got {self}")
         if self.json:  # fail before hours of work, not after
@@ -200,7 +203,7 @@ class Bench:
                 raise UserError(f"cannot write {self.json}: {e.strerror}") from e
         fast = [name for name in backends.available_backends() if name != "cupy-emulated"]
         report = bench(
-            self.backend or fast, groups=self.what, sizes=self.sizes, batch=self.batch,
+            self.backend or fast, groups=self.what or GROUPS, sizes=self.sizes, batch=self.batch,
             rounds=self.rounds, peer=self.peer, peer_device=self.peer_device,
             progress=lambda line: print(line, "…", file=sys.stderr),
         )  # fmt: skip

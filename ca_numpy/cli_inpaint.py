@@ -13,12 +13,13 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.conf import arg as option
 
+from ca_numpy.data.drawn import MaskKind
 from ca_numpy.data.images import WRITABLE
 from ca_numpy.data.photo import read_photo
 from ca_numpy.errors import UserError, printable
 from ca_numpy.filling import ranks
 from ca_numpy.filling.folders import Report, inpaint_folder
-from ca_numpy.filling.holes import Box, MaskKind
+from ca_numpy.filling.holes import Box
 from ca_numpy.filling.inpainting import Method, inpaint_photo
 
 #: Options that may be left out: in the help, without Python's None.

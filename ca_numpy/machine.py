@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,18 +36,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def ranks() -> int:
+    """Number of processes that an MPI launcher started on this machine, by its variables; 1 without one."""
+    for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE"):  # as 4, or 4(x2),3
+        if name in os.environ and (found := re.match("[1-9][0-9]*", os.environ[name])):
+            return int(found[0])
+    return 1
+
+
 def memory() -> int | None:
-    """Memory that this process may use, in bytes: the machine's, or less where a limit is set; None if unknown."""
+    """Memory that this process may use, in bytes; None if unknown.
+
+    The machine's, or less where a limit is set; shared equally with the other `ranks`.
+    """
     found = []
     with contextlib.suppress(AttributeError, ValueError, OSError):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks())
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 
         if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
             found.append(limit)
     with contextlib.suppress(ValueError, OSError):  # "max" without a limit
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")) // ranks())
     return min(found, default=None)
 
 

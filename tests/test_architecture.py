@@ -29,7 +29,7 @@ HEIGHT = {
     "filling": 10, "viz": 10,
     "training": 11, "explore": 11,
     "bench": 12, "evaluation": 12,
-    "cli_inpaint": 12, "cli_report": 13, "cli": 14, "__main__": 15,
+    "cli_inpaint": 12, "cli_explore": 12, "cli_report": 13, "cli": 14, "__main__": 15,
     "testing": 15, "__init__": 15,
 }  # fmt: skip
 MAY_LOOK_AT_EVERYTHING = {"viz", "testing", "__init__"}

@@ -54,6 +54,33 @@ def test_the_papers_choices_are_its_text(mask_kind: str) -> None:
     close(contextual_attention(case.f, case.b, case.mask, choices=PAPER), by_loops(case, text))
 
 
+@given(case=cases(strides=(1, 1, 2)), choices=every_choice)
+def test_bands_of_rows_are_the_whole(case: Case, choices: AttentionChoices) -> None:
+    """And `progress` rises from 0 in between."""
+    shares: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ca_numpy.attention.BAND", 1)  # a row at a time
+        options = case.options | {"choices": choices, "fused": False, "progress": shares.append}
+        close(contextual_attention(case.f, case.b, case.mask, **options), by_loops(case, choices))
+    rows = -(-case.f.shape[1] // case.options["rate"])
+    assert shares == [n / rows for n in range(1 if choices.wrap and case.options["fuse"] else rows)]
+
+
+def test_an_exception_from_progress_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ca_numpy.attention.BAND", 1)
+    case = Case(f_size=(8, 6), b_size=(8, 6))
+    shares: list[float] = []
+
+    def progress(share: float) -> None:
+        shares.append(share)
+        if share > 0:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        contextual_attention(case.f, case.b, case.mask, choices=PAPER, progress=progress)
+    assert shares == [0, 0.25]
+
+
 def test_the_released_codes_choices_are_the_default() -> None:
     code = AttentionChoices(
         propagate="scores", normalize="background", wrap=True, masked="zero", rebuild="raw", downscale="both"

@@ -203,6 +203,7 @@ OPTIONS = {
         "holes": (["--holes", "boxes"], {"holes": "boxes"}),
         "seed": (["--seed", "3"], {"seed": 3}),
         "pairs": (["--pairs", "pairs.json"], {"pairs": Path("pairs.json")}),
+        "root": (["--root", "pictures"], {"root": Path("pictures")}),
         "out": (["--out", "table.md"], {"out": Path("table.md")}),
         "sheet": (["--sheet", "sheet.png"], {"sheet": Path("sheet.png")}),
         "against": (["--against", "runs/other"], {"against": Path("runs/other")}),
@@ -240,8 +241,11 @@ def test_every_option_reaches_the_function_and_changes_nothing_else(photo, monke
         return photo_of(np.zeros((2, 2, 3), np.uint8)) if command is Inpaint else Answer()
 
     name = command.__name__.lower()
-    called = {Inpaint: "ca_numpy.cli_inpaint.inpaint_photo", Explore: "ca_numpy.explore.server.serve"}
-    monkeypatch.setattr(called.get(command, f"ca_numpy.cli.{name}"), spy)
+    called = {
+        Inpaint: "ca_numpy.cli_inpaint.inpaint_photo", Explore: "ca_numpy.explore.server.serve",
+        Evaluate: "ca_numpy.cli.evaluate", Bench: "ca_numpy.bench.bench",
+    }  # fmt: skip
+    monkeypatch.setattr(called[command], spy)
     written, becomes = OPTIONS[command][option]
     files = [str(photo / "photo.png"), str(photo / "mask.png")] if command is Inpaint else []
     for extra in ([], [text.format(photo) for text in written]):

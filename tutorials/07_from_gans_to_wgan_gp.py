@@ -13,6 +13,7 @@ from itertools import permutations
 
 import numpy as np
 from exercises import check
+from interactive import interactive
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
@@ -134,18 +135,34 @@ difference = np.interp(real_mixed, places, scores).mean() - np.interp(fake_mixed
 print("the critic's difference:", difference, "  sorted assignment:", wasserstein(real_mixed, fake_mixed))
 assert np.isclose(difference, wasserstein(real_mixed, fake_mixed), rtol=1e-12)
 
-figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
-axes = figure.subplots()
-bins = np.linspace(-3, 3, 31)
-axes.hist(real_mixed, bins, color="0.8", label="real")
-axes.hist(fake_mixed, bins, histtype="step", color="k", hatch="///", label="fake")
-axes.set(title="Two sets of numbers and their best critic", xlabel="x", ylabel="samples per bin")
-right = axes.twinx()
-right.plot(places, scores, "k-", linewidth=2.5, label="critic (right axis)")
-right.set(ylabel="score f(x)")
-figure.legend(loc="outside lower center", ncols=3, frameon=False)
-viz.show(
-    figure,
+# %% [markdown]
+# **Try.** Here it is drawn. In Jupyter, move a lump of fakes past the middle of the real ones: where do the peak and
+# the valleys of the critic go?
+
+
+# %%
+def lumps(left=-1.0, right=1.5):
+    """The best critic of fakes in two lumps, around `left` and `right`."""
+    fake = fake_mixed + np.repeat([left + 1.0, right - 1.5], 100)
+    figure = Figure(figsize=(6, 3.4), layout="constrained", dpi=100)
+    axes = figure.subplots()
+    bins = np.linspace(-3, 3, 31)
+    axes.hist(real_mixed, bins, color="0.8", label="real")
+    axes.hist(fake, bins, histtype="step", color="k", hatch="///", label="fake")
+    title = f"Two sets of numbers, {wasserstein(real_mixed, fake):.2f} apart, and their best critic"
+    axes.set(title=title, xlabel="x", ylabel="samples per bin")
+    scale = axes.twinx()
+    scale.plot(*best_critic(real_mixed, fake), "k-", linewidth=2.5, label="critic (right axis)")
+    scale.set(ylabel="score f(x)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+centres = np.arange(-20, 21, 5) / 10
+interactive(
+    lumps,
+    left=centres,
+    right=centres,
     alt="A grey histogram of real samples around zero, a hatched one of fakes in two lumps around minus one and one "
     "and a half, and the critic: a zigzag of straight pieces with a peak in the middle and a valley on the far side of "
     "each lump, at minus 1.4 and 2.1.",

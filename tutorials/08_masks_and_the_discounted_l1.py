@@ -12,12 +12,13 @@ import os
 
 import numpy as np
 from exercises import check
+from interactive import Beside, interactive
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import ca_numpy as ca
 from ca_numpy import losses, viz
-from ca_numpy.data import BoundingBox, MaskSampler, box_mask
+from ca_numpy.data import BoundingBox, MaskSampler, Photographs, box_mask
 from ca_numpy.nn.optim import Adam
 from ca_numpy.testing import gradcheck, seconds_of
 
@@ -224,6 +225,64 @@ viz.show(
     "middle; by distance, white outside the hole and pale grey in its middle. In the section the first falls from one "
     "to almost zero within 40 pixels of a side; the second stays at one up to the hole and decreases to 0.6 in its "
     "middle.",
+)
+
+# %% [markdown]
+# **Try.** In Jupyter, move γ: for which γ does the middle of this hole weigh half as much as its edge?
+
+
+# %%
+def discounted(gamma=0.99, mask=shrunk):
+    """The weights by distance, and how many pixels of the hole have which."""
+    m = losses.discount_by_distance(mask[None], gamma=gamma)[0, :, :, 0]
+    in_hole = m[mask[..., 0] > 0]
+    figure = Figure(figsize=(7, 3.2), layout="constrained", dpi=100)
+    left, right = figure.subplots(1, 2)
+    shown = left.imshow(m, cmap="gray", vmin=0, vmax=1)
+    left.set(title=f"M by distance, γ = {gamma:g}", xlabel="column (pixels)", ylabel="row (pixels)")
+    figure.colorbar(shown, ax=left)
+    right.hist(in_hole, np.linspace(0, 1, 41), color="0.8", edgecolor="k")
+    right.axvline(in_hole.min(), color="k", linestyle="--", label=f"smallest: {in_hole.min():.2f}")
+    right.set(title="In the hole", xlabel="weight M", ylabel="pixels")
+    right.legend(frameon=False, loc="upper left")
+    return figure
+
+
+interactive(
+    discounted,
+    gamma=[0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998],
+    alt="A white map with a pale grey rectangle, darker towards its middle; and a histogram of the weights in it, from "
+    "0.58 to one: the larger the weight, the more pixels have it.",
+)
+
+# %% [markdown]
+# **Try.** In Jupyter, paint a hole of your own into this picture (the bundled network fills it), then run the cell
+# after it: which pixels of your hole weigh the least?
+
+# %%
+cat = Photographs().pixels(2)[20:276, 100:356]
+
+
+def page_to_paint():
+    """A widget to paint holes; it begins with the mask from above."""
+    page = viz.explorer(None, cat)
+    page.session.set_hole(shrunk)
+    return page
+
+
+figure = Figure(figsize=(3.2, 3.2), layout="constrained", dpi=100)
+axes = figure.subplots()
+axes.imshow(cat)
+axes.contourf(shrunk[..., 0], [0.5, 1], colors="none", hatches=["///"])
+axes.set(title="A picture and its hole, hatched", xlabel="column (pixels)", ylabel="row (pixels)")
+painted = Beside(viz.show(figure, alt="The face of a cat, with a hatched rectangle over its middle."), page_to_paint)
+painted
+
+# %%
+own = painted.widget.session.hole if painted.widget else shrunk
+viz.show(
+    discounted(mask=own),
+    alt="The weights of the hole that was painted last, as above: without one, those of the rectangle.",
 )
 
 # %% [markdown]

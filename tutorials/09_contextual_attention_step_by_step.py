@@ -15,6 +15,7 @@ import os
 
 import numpy as np
 from exercises import check
+from interactive import interactive
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -216,35 +217,32 @@ print(f"hole: {int(small_hole.sum())} positions; lost: {int(np.sum(known == 0))}
 # Here is one position inside the hole, and its similarity to every position of the wall:
 
 # %%
-query = (13, 20)  # row and column, in positions
+query = (20, 13)  # column and row, in positions
 
 
-def score_map(axes, values, title, at=query, allowed=known):
-    """Scores of one position against all, with the best known patch."""
-    grid = values.reshape(h, w)
-    axes.imshow(grid, cmap="gray")
-    best = np.unravel_index(np.argmax(np.where(allowed > 0, values, -np.inf)), (h, w))
-    axes.contour(small_hole[..., 0], levels=[0.5], colors="w", linewidths=1, linestyles="--")
-    for place, marker, label in ((at, "X", "asks"), (best, "o", "best known")):
-        axes.plot(place[1], place[0], marker, ms=8, mfc="w", mec="k", mew=1.3, ls="none", label=label)
-    axes.set_title(title, fontsize=9)
-    axes.set(xticks=[], yticks=[])
-    return best
+def score_maps(at, **maps):
+    """The wall, and maps of the scores of one position against all, N N each, with its best known patch."""
+    column, row = (int(np.clip(round(n), 0, size - 1)) for n, size in zip(at, (w, h), strict=True))
+    figure = Figure(figsize=(7.5, 3.0), layout="constrained", dpi=100)
+    wall, *others = figure.subplots(1, 1 + len(maps))
+    wall.imshow(small[..., 0], cmap="gray", vmin=-1, vmax=1)
+    wall.set_title("grey", fontsize=9)
+    for axes, (name, scores) in zip(others, maps.items(), strict=True):
+        values = scores[row * w + column]
+        axes.imshow(values.reshape(h, w), cmap="gray")
+        axes.set_title(name.replace("_", " "), fontsize=9)
+        best = np.unravel_index(np.argmax(np.where(known > 0, values, -np.inf)), (h, w))
+        axes.plot(*best[::-1], "o", ms=8, mfc="w", mec="k", mew=1.3, ls="none", label="best known")
+    for axes in (wall, *others):
+        axes.set(xticks=[], yticks=[])
+        axes.contour(small_hole[..., 0], levels=[0.5], colors="w", linewidths=1, linestyles="--")
+        axes.plot(column, row, "X", ms=8, mfc="w", mec="k", mew=1.3, ls="none", label="asks")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
 
 
-row = query[0] * w + query[1]
-figure = Figure(figsize=(7.5, 3.0), layout="constrained", dpi=100)
-axes = figure.subplots(1, 3)
-axes[0].imshow(small[..., 0], cmap="gray", vmin=-1, vmax=1)
-axes[0].set_title("grey", fontsize=9)
-axes[0].set(xticks=[], yticks=[])
-axes[0].contour(small_hole[..., 0], levels=[0.5], colors="w", linewidths=1, linestyles="--")
-axes[0].plot(query[1], query[0], "X", ms=8, mfc="w", mec="k", mew=1.3)
-score_map(axes[1], plain[row], "inner products")
-score_map(axes[2], s[row], "scores: divided by the norm")
-figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 viz.show(
-    figure,
+    score_maps(query, inner_products=plain, divided_by_the_norm=s),
     alt="The wall with the hole dashed and one position in it marked by a cross, then its inner products and its "
     "scores with every position as pictures: vertical joints are bright in both. A dot marks the best known patch.",
 )
@@ -311,17 +309,20 @@ print("vectorised, library:", apart(p, library_p))
 #
 # What is the effect? Here are the scores of the position marked before, and the same after propagation: isolated
 # matches fade, while matches supported by their surroundings remain.
+#
+# **Try.** In Jupyter, click elsewhere in the hole, or move the cross by arrow keys: on a joint, where two joints meet,
+# in the middle of a brick. Where does propagation change which patch is the best?
+
 
 # %%
-figure = Figure(figsize=(5.2, 3.0), layout="constrained", dpi=100)
-axes = figure.subplots(1, 2)
-score_map(axes[0], s[row], "scores")
-best = score_map(axes[1], p[row], "propagated")
-figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-viz.show(
-    figure,
-    alt="Two maps of scores of one position in the hole. Before: bright stripes and single bright cells. Propagated: "
-    "smoother, bright along vertical joints; the best known patch lies elsewhere, at the top right.",
+def asked(at=query):
+    return score_maps(at, scores=s, propagated=p)
+
+
+interactive(
+    asked,
+    alt="The wall, and two maps of the scores of one position in the hole. Before: bright stripes and single bright "
+    "cells. Propagated: smoother, bright along vertical joints; the best known patch lies elsewhere, at the top right.",
 )
 
 # %% [markdown]
@@ -494,6 +495,26 @@ viz.show(
 # Nothing was learnt here. The network learns *features* in which the right patch is the most similar, and convolutions
 # that repair the seams. (Error: mean absolute difference within the hole, in pixel values from −1 to 1.)
 #
+# **Try.** In Jupyter, move λ: from which λ on are there joints, and for which is the error the smallest, with
+# propagation and without?
+
+
+# %%
+def at_scale(scale=10.0):
+    panels = {"with propagation": p, "without": s}
+    panels = {name: filled(rebuild(attend(x, known, scale), features, RATE)) for name, x in panels.items()}
+    panels = {f"{name}, λ = {scale:g}\nerror {error(picture):.3f}": picture[around] for name, picture in panels.items()}
+    return gallery(panels | {"the truth": bricks[around]}, width=5.5)
+
+
+interactive(
+    at_scale,
+    scale=[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
+    alt="Around the hole, filled with propagation and without it, and the truth. At the scale 10 the joints are bright "
+    "with propagation, and faint and soft without.",
+)
+
+# %% [markdown]
 # ## The oracle: all steps at once
 #
 # The library implements the steps twice: as a composite of differentiable operations, and as a single backend kernel
@@ -541,6 +562,24 @@ viz.show(
 # cannot be copied. And propagation then moves one position by one cell and the other by two, so it no longer sums over
 # the neighbours of the copy.
 #
+# **Try.** In Jupyter, move the stride: is a larger one always worse? (The wall repeats itself, too.)
+
+
+# %%
+def with_stride(stride=2):
+    picture = filled(attention.contextual_attention(*inputs, stride=stride, fused=False).numpy()[0])
+    count = len(range(0, h, stride)) * len(range(0, w, stride))
+    panels = {f"stride {stride}, {count} patches\nerror {error(picture):.3f}": picture[around]}
+    return gallery(panels | {"the truth": bricks[around]}, width=4)
+
+
+interactive(
+    with_stride,
+    stride=[1, 2, 3, 4, 5, 6, 8, 12],
+    alt="Around the hole: filled with the stride 2, where the joints are broken, and the truth.",
+)
+
+# %% [markdown]
 # ## Timed
 #
 # **Predict, then run.** All steps for 8 × 8 positions in loops, vectorised, and by the library's kernel: how long per

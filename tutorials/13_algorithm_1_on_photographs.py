@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from exercises import check
+from interactive import Beside
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -487,18 +488,23 @@ viz.show(
     "dotted line of the mean colour.",
 )
 
+# %% [markdown]
+# **Try.** In Jupyter, paint your own holes into a held-out photograph: this generator fills them, with the method
+# *network*. How small must a hole be for it to vanish?
+
 # %%
 rows = [0, 1, 2]
 truth, masks = validation.batch.images, validation.batch.masks
 figure = viz.method_sheet(
     truth[rows], masks[rows], {name: y[rows] for name, y in pictures.items()} | {"truth": truth[rows]}
 )
-viz.show(
+shown = viz.show(
     figure,
     alt="Three held-out crops, one per row: with a hatched hole; filled with plain grey before training; filled after "
     "reconstruction with a reddish blur that is light and dark where its surroundings are; after the critics joined "
     "with much the same blur; and the truth.",
 )
+Beside(shown, lambda: viz.explorer(system.generator, held_out.pixels(0)[:256, :256]))
 
 # %% [markdown]
 # In a minute, from four photographs, two of them grey, it learns where it is light and where dark, but not texture or

@@ -11,12 +11,12 @@ from ca_numpy.data.datasets import (
     Textures,
     split,
 )
+from ca_numpy.data.drawn import load_mask
 from ca_numpy.data.images import (
     check_image,
     check_mask,
     crop_window,
     load_image,
-    load_mask,
     load_pixels,
     resize,
     save_image,

@@ -92,33 +92,6 @@ def load_pixels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return colour if colour.dtype == np.uint8 and alpha is None else to_uint8(_on_white(colour, alpha))
 
 
-def load_mask(path: str | os.PathLike[str], *, invert: bool = False) -> NDArray[np.float32]:
-    """Read a mask from a file: float32, H W 1, every value 0 or 1, with 1 = hole.
-
-    White is the hole, thresholded at mid-grey, so JPEG noise is harmless. If the file has an alpha channel with
-    values on both sides of one half, it decides: transparent pixels are the hole, as erased; or, if all opaque
-    pixels are white, those are, as painted on an empty layer. In a file of 0s and 1s, as written by labelling
-    tools, 1 is white. `invert` swaps hole and known.
-
-    Raises `UserError` as `load_image` does. `check_mask` rejects empty and full masks.
-    """
-    colour, alpha = _read(path)
-    erased = None if alpha is None else alpha < 0.5
-    if erased is not None and erased.any() and not erased.all():
-        hole = ~erased if _all_white(colour, ~erased) else erased
-    else:
-        levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
-        grey = np.rint(levels.mean(axis=-1, keepdims=True)).astype(np.uint8)
-        hole = grey > middle(grey)
-    return np.asarray(hole != invert, np.float32)
-
-
-def _all_white(colour: NDArray[Any], opaque: NDArray[np.bool_]) -> bool:
-    """Whether all opaque pixels are white or nearly so."""
-    levels = colour if colour.dtype == np.uint8 else to_uint8(colour)
-    return bool(levels[opaque[..., 0]].min() >= 224)
-
-
 def _on_white(colour: NDArray[Any], alpha: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """The colours as float32 in [-1, 1], composited over white."""
     image = to_float(colour) if colour.dtype == np.uint8 else colour

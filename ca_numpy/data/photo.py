@@ -280,6 +280,8 @@ def read_photo(path: Source, *, max_pixels: int | None = None) -> Photo:
         except ImportError:
             lost.append("8 of its 16 bits a sample: `pip install imagecodecs` to keep them")
             samples = None
+        if samples is None:
+            load(image)  # before its notes, which read on past damage
         notes = _notes(image, lost)
         if samples is None:
             samples = _decoded(image, lost, notes)
@@ -299,8 +301,7 @@ def result_suffix(path: str | os.PathLike[str], *, max_pixels: int | None = None
 
 
 def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Array:
-    """The samples, H W C, decoded by Pillow; modes without a counterpart become RGB."""
-    load(image)
+    """The samples, H W C, of a loaded picture; modes without a counterpart become RGB."""
     mode = image.mode
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None]

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ca_numpy.atomic import write_bytes, write_text
 from ca_numpy.data import debian

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ca_numpy.atomic import write_text
-from ca_numpy.data import Dataset, open_dataset, open_split
+from ca_numpy.data import Dataset, Images, open_dataset, open_split
 from ca_numpy.data.datasets import Crops
+from ca_numpy.data.photo import photo_of
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation.pairs import Holes, Pairs, load_pairs, make_pairs
 from ca_numpy.evaluation.tables import MEASURES, REGIONS, Evaluation, Interval, Values, measure, summary
@@ -26,6 +27,9 @@ from ca_numpy.registry import use_backend
 from ca_numpy.schemas import content
 from ca_numpy.training.checkpoint import CONFIG
 from ca_numpy.training.config import TrainConfig
+
+#: Pictures: as in `TrainConfig.data`, or arrays.
+Data = str | PathLike[str] | Sequence[NDArray[Any]] | NDArray[Any]
 
 #: The reference method for win rates.
 RIVAL = "telea"
@@ -42,7 +46,7 @@ SHOWN = 24
 def evaluate(
     model: str | PathLike[str] | BaseGenerator | None = None,
     *,
-    data: str | PathLike[str] | None = None,
+    data: Data | None = None,
     size: int | None = None,
     count: int = COUNT,
     holes: Holes = "centre",
@@ -53,13 +57,15 @@ def evaluate(
     quiet: bool = True,
     methods: Sequence[str] | None = None,
     pairs: str | PathLike[str] | None = None,
+    root: str | PathLike[str] | None = None,
     sheet: str | PathLike[str] | None = None,
     against: str | PathLike[str] | BaseGenerator | None = None,
 ) -> Evaluation:
     """Evaluate a generator and other methods as in Table 1.
 
     model        a `Generator`, or an argument of `ca_numpy.load`; by default the weights included in the package
-    data         as in `TrainConfig.data`; for a run's folder, by default the run's held-out images
+    data         as in `TrainConfig.data`, or arrays as `ca_numpy.inpaint` takes them: H W grey or H W 3 RGB, uint8,
+                 uint16, or float in [0, 1]. For a run's folder, by default the run's held-out images
     size         side of the crops; by default 256, or the training size for a run's folder
     count        number of crops, always the same. The interval assumes independence: it is too narrow with fewer images
                  than crops
@@ -70,6 +76,7 @@ def evaluate(
                  "model"
     pairs        a list of images and holes (`ca_numpy.evaluation.pairs`). If the file exists, it replaces data, size,
                  count, holes and seed; otherwise it is written, to make the evaluation reproducible
+    root         a folder that the list's images may be in, besides the list's own
     sheet        also draw the first images to this `.png` file: input, each method, truth
     against      a second model, "other model" in the table
 
@@ -83,7 +90,7 @@ def evaluate(
     _check_target(sheet, (".png",), "contact sheets are")
     if batch < 1:
         raise UserError(f"batch must be positive, got {batch}")
-    chosen, settings = _chosen(model, data, size, count, holes, seed, pairs)
+    chosen, settings = _chosen(model, data, size, count, holes, seed, pairs, root)
     images, masks = chosen.read()
     if pairs is not None and not Path(pairs).exists():
         chosen.save(pairs)
@@ -158,16 +165,17 @@ def _check_target(path: str | PathLike[str] | None, suffixes: tuple[str, ...], w
 
 def _chosen(
     model: str | PathLike[str] | BaseGenerator | None,
-    data: str | PathLike[str] | None,
+    data: Data | None,
     size: int | None,
     count: int,
     holes: Holes,
     seed: int,
     pairs: str | PathLike[str] | None,
+    root: str | PathLike[str] | None,
 ) -> tuple[Pairs, dict[str, Any]]:
     """The pairs to evaluate on, and their description for the table."""
     if pairs is not None and Path(pairs).exists():
-        found = load_pairs(pairs)
+        found = load_pairs(pairs, root=root)
         if data is not None or size not in (None, found.size) or (count, holes, seed) != (COUNT, "centre", 0):
             raise UserError(
                 f"{str(pairs)!r} already lists {len(found.pairs)} pictures at {found.size} pixels: leave out data, "
@@ -193,10 +201,13 @@ def _check_size(size: int) -> None:
 
 
 def _pictures(
-    model: str | PathLike[str] | BaseGenerator | None, data: str | PathLike[str] | None, size: int | None
+    model: str | PathLike[str] | BaseGenerator | None, data: Data | None, size: int | None
 ) -> tuple[Dataset, str, int, float, Crops | Literal["auto"]]:
     """The dataset, its name, the crops' side in pixels and as a fraction of an image's shorter side, and their rule."""
     file = None if model is None or isinstance(model, BaseGenerator) else Path(model) / CONFIG
+    if data is not None and not isinstance(data, (str, PathLike)):
+        arrays = Images([photo_of(np.asarray(one)).colours() for one in data])
+        return arrays, f"{len(arrays)} arrays", size or 256, 0.75, "auto"
     if file is None or not file.is_file():
         named = data or "photographs"
         return open_dataset(named, held_out=True), str(named), size or 256, 0.75, "auto"

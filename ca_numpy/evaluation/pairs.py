@@ -8,7 +8,8 @@ the crop size, and the hole: a box or polygons in pixels of the crop, or the see
     {"photograph": "astronaut", …, "hole": {"kind": "free-form", "seed": [0, 1], "sha256": "…"}}
     {"file": "pictures/dog.jpg", …, "hole": {"kind": "polygon", "points": [[[10, 20], [10, 90], [80, 55.5]]]}}
 
-Windows and boxes are (top, left, height, width). Paths are relative to the list's folder. A procedural texture's hash
+Windows and boxes are (top, left, height, width). Paths are relative to the list's folder, and lead to files in it, or
+in a folder that the reader of the list names. A procedural texture's hash
 is that of its RGB pixels in row-major order, a drawn hole's that of its pixels as bytes 0 and 1. `points` lists one or
 more polygons, each a list of (row, column), whole numbers at the centres of pixels; the hole is their union, as in
 `polygon_mask`.
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from ca_numpy import machine
 from ca_numpy.atomic import write_text
-from ca_numpy.data.datasets import Concat, Crops, Dataset, ImageFolder, Photographs, Subset, Textures
+from ca_numpy.data.datasets import Concat, Crops, Dataset, ImageFolder, Images, Photographs, Subset, Textures
 from ca_numpy.data.images import crop_window, load_pixels, quoted
 from ca_numpy.data.loader import validation_windows
 from ca_numpy.data.masks import KINDS, BoundingBox, MaskSampler
@@ -60,7 +61,10 @@ class Hole(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An image, by source ("file", "photograph" or "texture") and name, with its hash, a window of it, and a hole."""
+    """An image, by source and name, with its hash, a window of it, and a hole.
+
+    source   "file", "photograph", "texture"; or "array", whose name is its number
+    """
 
     source: str
     name: str
@@ -70,10 +74,14 @@ class Pair(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Crops of `size` × `size` pixels with their holes."""
+    """Crops of `size` × `size` pixels with their holes.
+
+    arrays   the images of the source "array"
+    """
 
     size: int
     pairs: tuple[Pair, ...]
+    arrays: Images | None = None
 
     @property
     def names(self) -> list[str]:
@@ -96,13 +104,16 @@ class Pairs(NamedTuple):
         for pair in self.pairs:
             key = pair.source, pair.name
             if key not in opened:
-                opened = {key: _checked(pair)}  # one at a time, to save memory
+                array = None if self.arrays is None else self.arrays.pixels(int(pair.name))
+                opened = {key: _checked(pair) if array is None else array}  # one at a time, to save memory
             crops.append(crop_window(opened[key], **pair.window._asdict(), size=self.size))
             masks.append(_hole_mask(pair, self.size))
         return np.stack(crops), np.stack(masks)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the list as JSON, one entry per line. Raises UserError if the file cannot be written."""
+        """Write the list as JSON, one entry per line. Raises UserError for arrays, and if it cannot be written."""
+        if self.arrays is not None:
+            raise UserError("a list of pairs names files, which arrays are not in: save them to a folder and use that")
         lines = [json.dumps(_entry(pair, Path(path).resolve().parent)) for pair in self.pairs]
         head = f'{{"format": {json.dumps(FORMAT)}, "size": {self.size}, "pairs": [\n  '
         try:
@@ -131,12 +142,13 @@ def make_pairs(
     if holes not in (*HOLE_KINDS, "mixed"):
         raise UserError(f"there are no holes {holes!r}: choose from {', '.join(HOLE_KINDS)}, mixed")
     pairs = []
+    arrays = dataset if isinstance(dataset, Images) else None
     hashes: dict[tuple[str, str], str] = {}
     for number, (index, view) in enumerate(
         validation_windows(dataset, size=size, count=count, window=window, crops=crops)
     ):
-        source, name = _source(dataset, index)
-        if (source, name) not in hashes:
+        source, name = _source(dataset, index) if arrays is None else ("array", str(index))
+        if arrays is None and (source, name) not in hashes:
             hashes[source, name] = _hash(_content(source, name))
         kind = HOLE_KINDS[number % len(HOLE_KINDS)] if holes == "mixed" else holes
         mask = draw_hole(kind, size=size, seed=(seed, number))
@@ -144,8 +156,8 @@ def make_pairs(
         hole = Hole(kind, box, (seed, number), _hash(mask.astype(np.uint8).tobytes()))
         if source == "file":
             view = _on_file(view, dataset.pixels(index).shape, load_pixels(name).shape)
-        pairs.append(Pair(source, name, hashes[source, name], view, hole))
-    return Pairs(size, tuple(pairs))
+        pairs.append(Pair(source, name, hashes.get((source, name), ""), view, hole))
+    return Pairs(size, tuple(pairs), arrays)
 
 
 def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...]) -> BoundingBox:
@@ -158,16 +170,21 @@ def _on_file(view: BoundingBox, size: tuple[int, ...], on_file: tuple[int, ...])
     return BoundingBox(top, left, max(bottom - top, 1), max(end - left, 1))
 
 
-def load_pairs(path: str | os.PathLike[str]) -> Pairs:
-    """Read a list written by `Pairs.save` or by hand. Raises UserError for an invalid file."""
+def load_pairs(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Pairs:
+    """Read a list written by `Pairs.save` or by hand.
+
+    root   a folder that its pictures may be in, besides the list's own
+
+    Raises UserError for an invalid file, and for pictures elsewhere.
+    """
     shown = quoted(path)
     read = parsed(content(path), PairsFile, f"{shown} is not a list of pairs: recreate it with `ca-numpy evaluate`")
     if read.format != FORMAT:
         raise UserError(f"{shown} has the format {read.format!r}, expected {FORMAT!r}")
     if not read.pairs:
         raise UserError(f"{shown} lists no pairs")
-    folder = Path(path).resolve().parent
-    return Pairs(read.size, tuple(_pair(entry, folder, read.size, shown) for entry in read.pairs))
+    folders = [Path(path).resolve().parent, *([] if root is None else [Path(root).resolve()])]
+    return Pairs(read.size, tuple(_pair(entry, folders, read.size, shown) for entry in read.pairs))
 
 
 def draw_hole(kind: str, *, size: int, seed: Sequence[int]) -> NDArray[np.float32]:
@@ -304,7 +321,7 @@ def _entry(pair: Pair, folder: Path) -> dict[str, Any]:
     return {pair.source: name, "sha256": pair.sha256, "window": list(pair.window), "hole": hole}
 
 
-def _pair(entry: PairEntry, folder: Path, size: int, shown: str) -> Pair:
+def _pair(entry: PairEntry, folders: list[Path], size: int, shown: str) -> Pair:
     given = {"file": entry.file, "photograph": entry.photograph, "texture": entry.texture}
     named = [(source, name) for source, name in given.items() if name is not None]
     hole, polygons = entry.hole, tuple(map(tuple, entry.hole.points or ()))
@@ -317,7 +334,13 @@ def _pair(entry: PairEntry, folder: Path, size: int, shown: str) -> Pair:
     if source == "file":
         if "\0" in name:
             raise UserError(f"there is no file {quoted(name)}")
-        name = os.path.realpath(folder / name)  # which takes links in a circle
+        path = Path(os.path.realpath(folders[0] / name))  # which takes links in a circle
+        if not any(path.is_relative_to(folder) for folder in folders):
+            raise UserError(
+                f"{shown} names {quoted(name)}, which is outside its folder: if you trust it, give a folder that its "
+                "pictures may be in as root (--root)"
+            )
+        name = str(path)
     box = None if hole.box is None else BoundingBox(*hole.box)
     kept = Hole(hole.kind, box, tuple(hole.seed or ()), hole.sha256, polygons)
     return Pair(source, name, entry.sha256, BoundingBox(*entry.window), kept)

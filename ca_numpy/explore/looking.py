@@ -54,14 +54,21 @@ class Attention:
     view             what the network was given, mirrored to multiples of `multiple` pixels
     features, hole   N H/4 W/4 C and N H/4 W/4 1, as `Generator.branches` gives them
     options          of `attention_scores`
+    before           another, whose patches are used again if they are the same
 
     backend          the one that the features are on, to be used for all of this
     """
 
-    def __init__(self, view: View, features: Tensor, hole: Tensor, options: dict[str, Any], *, multiple: int) -> None:
+    def __init__(
+        self, view: View, features: Tensor, hole: Tensor, options: dict[str, Any], *,
+        multiple: int, before: Attention | None = None,
+    ) -> None:  # fmt: skip
         self._view, self._features, self._hole, self._options = view, features, hole, options
         self._size = [-(-n // multiple) * multiple for n in view.window.size]
         self._made: AttentionRows | None = None
+        later = {name: options[name] for name in ("softmax_scale", "fuse_k", "fuse")}
+        if before is not None and before._features is features and before._options | later == options:
+            self._made = before._made and before._made.changed(**later)
         self.backend = current_backend().name
 
     @property

@@ -10,6 +10,7 @@ so a row needs the scores of at most fuse_k² positions around its own:
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,12 @@ class AttentionRows:
             self._f = match_vectors(f, ksize=ksize, unit=choices.normalize == "both")[0]
             self._b = match_vectors(b, ksize=ksize, stride=stride)[0].transpose(1, 0)
         self._choices, self._scale, self._reach = choices, softmax_scale, fuse_k // 2 if fuse else 0
+
+    def changed(self, *, softmax_scale: float, fuse_k: int, fuse: bool) -> AttentionRows:
+        """The same patches, with other settings of what follows their match."""
+        made = copy(self)
+        made._scale, made._reach = softmax_scale, fuse_k // 2 if fuse else 0
+        return made
 
     def rows(self, positions: ArrayLike) -> Rows:
         """The rows of these positions, P numbers from 0 to h·w − 1. Raises UserError for any other."""

@@ -17,13 +17,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.attention import contextual_attention
 from ca_numpy.data import check_mask
 from ca_numpy.data.photo import Photo
 from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
 from ca_numpy.explore.looking import Attention, Box, Colours, Look, copies_map
+from ca_numpy.explore.near import output_near
 from ca_numpy.explore.settings import Settings, check_memory, options_of
 from ca_numpy.filling import baselines, memory, patchmatch
 from ca_numpy.filling.inpainting import View, filled_by, full_size_steps, pasted, pixels_around, view_of
@@ -190,12 +190,12 @@ class Session:
         stage = self._stages[finish]
         looked = None
         if method == "coarse":
-            output = stage.coarse
+            output = stage.coarse.numpy()[0]
         else:
-            output, looked = self._refined(generator, stage, settings)
+            output, looked = self._refined(generator, stage, settings, lambda done: report(share * (0.8 + 0.15 * done)))
         report(share)
         h, w = stage.view.window.size
-        pixels = output.numpy()[0, :h, :w]
+        pixels = output[:h, :w]
         if not np.isfinite(pixels).all():
             raise UserError("the model's output is not finite with these settings")
         photo, copies = filled_by(
@@ -218,21 +218,30 @@ class Session:
         report(1.0)
         return _Stage(device, view, x, m, coarse, branches)
 
-    def _refined(self, generator: BaseGenerator, stage: _Stage, settings: Settings) -> tuple[Tensor, Attention | None]:
-        """The network's output with these settings, and its attention."""
+    def _refined(
+        self, generator: BaseGenerator, stage: _Stage, settings: Settings, report: Progress
+    ) -> tuple[Floats, Attention | None]:
+        """The network's output with these settings, far from the hole only for the default, and its attention."""
         branches = stage.branches
         if not isinstance(generator, Generator) or branches is None or generator.attention != "contextual":
             if settings != Settings():
                 raise UserError("this model has no contextual attention whose settings could be changed")
             if isinstance(generator, Generator):
-                return generator.refine(stage.image, stage.mask, stage.coarse), None
-            return generator(stage.image, stage.mask)[1], None
+                return generator.refine(stage.image, stage.mask, stage.coarse).numpy()[0], None
+            return generator(stage.image, stage.mask)[1].numpy()[0], None
         features, options = branches.features, options_of(generator, settings)
         assert features is not None
         check_memory(features.shape[1:3], options)
-        attended = contextual_attention(features, features, branches.hole, **options)
-        looked = Attention(stage.view, features, branches.hole, options, multiple=generator.multiple)
-        return generator.join(branches.dilated, attended), looked
+        hole = stage.mask.numpy()[0, ..., 0] > 0.5
+        part, place = output_near(
+            generator, branches, hole, options, exact=settings == Settings(), progress=report
+        )  # the default is what `inpaint` gives
+        output = np.zeros((*hole.shape, 3), np.float32)
+        output[place] = part
+        before = self._filled and self._filled.attention
+        return output, Attention(
+            stage.view, features, branches.hole, options, multiple=generator.multiple, before=before
+        )
 
     # -- looking ----------------------------------------------------------------------------------------------
     def look(self, x: float, y: float, *, top: int = 5) -> Look:

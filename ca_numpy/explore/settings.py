@@ -61,7 +61,9 @@ def check_memory(size: tuple[int, ...], options: dict[str, Any]) -> None:
     if choices == attend.OFFICIAL and all(n % rate == 0 for n in size):
         numbers = current_backend().attention_numbers(f[0], f[1])
     else:
-        numbers = 8 * f[0] * f[1] * b[0] * b[1] + (2 * (b[0] * b[1]) ** 2 if choices.downscale == "foreground" else 0)
+        row, reach = f[1] * b[0] * b[1], options["fuse_k"] // 2 if options["fuse"] else 0
+        banded = min(f[0] * row, max(attend.BAND, row) + 2 * reach * row)
+        numbers = 8 * (f[0] * row if choices.wrap and reach else banded)
     there = current_backend().memory()
     if there is not None and 4 * numbers > 0.8 * there:
         raise UserError(

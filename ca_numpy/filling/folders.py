@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ca_numpy.atomic import remove_leftovers, write_text
 from ca_numpy.data.datasets import walk

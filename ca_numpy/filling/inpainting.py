@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ca_numpy.data import resize
+from ca_numpy.data.drawn import MaskKind
 from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import Photo, photo_of, read_photo
 from ca_numpy.errors import UserError
 from ca_numpy.filling import baselines, guided, memory
 from ca_numpy.filling.blending import blend as blended
 from ca_numpy.filling.blending import harmonic
-from ca_numpy.filling.holes import Box, MaskKind, hole_of
+from ca_numpy.filling.holes import Box, hole_of
 from ca_numpy.filling.network import predict
 from ca_numpy.filling.patchmatch import Copies, Progress
 from ca_numpy.filling.soon import soonest

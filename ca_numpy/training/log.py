@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ca_numpy.atomic import write_text
 from ca_numpy.errors import UserError, printable

@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     fill = commands.add_parser("fill")
     fill.add_argument("--pairs", nargs="+", type=Path, required=True)
+    fill.add_argument("--root", type=Path, default=Path("."), help="a folder with all pictures of the lists")
     fill.add_argument("--methods", nargs="+", default=["network", "telea", "patchmatch", "pypatchmatch", "guided"])
     fill.add_argument("--out", type=Path, default=Path("runs/fills"))
     fill.add_argument("--seed", type=int, default=0, help="of the order on the blind sheets")
@@ -69,19 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         if options.command == "fill":
-            fill_all(options.pairs, options.methods, options.out, seed=options.seed)
+            fill_all(options.pairs, options.methods, options.out, seed=options.seed, root=options.root)
         else:
             print_judgements(*(json.loads(path.read_text("utf-8")) for path in (options.judgements, options.key)))
     except (UserError, OSError, json.JSONDecodeError) as e:
         raise SystemExit(str(e)) from e
 
 
-def fill_all(lists: Sequence[Path], methods: Sequence[str], out: Path, *, seed: int = 0) -> None:
+def fill_all(
+    lists: Sequence[Path], methods: Sequence[str], out: Path, *, seed: int = 0, root: Path | None = None
+) -> None:
     """All that `fill` writes."""
     rng, key, tables = np.random.default_rng(seed), {}, []
     (out / "blind").mkdir(parents=True, exist_ok=True)
     for path in lists:
-        pairs = load_pairs(path)
+        pairs = load_pairs(path, root=root)
         images, masks = pairs.read()
         fills = {
             method: np.stack([filled(method, *one) for one in zip(images, masks, strict=True)]) for method in methods

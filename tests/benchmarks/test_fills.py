@@ -107,7 +107,7 @@ def test_a_list_of_both_kinds_is_refused(tmp_path, lists):
 
 def test_the_lists_name_the_photographs_of_the_table_each_once():
     table = {row["file"]: row["sha256"] for row in other_photographs.rows()}
-    holes = {name: load_pairs(LISTS / f"{name}.json") for name in ("other", "objects")}
+    holes = {name: load_pairs(LISTS / f"{name}.json", root=LISTS.parents[2]) for name in ("other", "objects")}
     listed = [pair for pairs in holes.values() for pair in pairs.pairs]
     assert sorted(pair.name.rpartition("/")[2] for pair in listed) == sorted(table)
     assert all(table[pair.name.rpartition("/")[2]] == pair.sha256 for pair in listed)

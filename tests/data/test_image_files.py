@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from image_cases import ALPHA, GREY, RGB, H, W, one_line, small_images
 from PIL import ExifTags, Image, ImageCms, features
 
-from ca_numpy.data import load_image, load_mask, load_pixels, save_image, to_float, to_uint8
+from ca_numpy.data import load_image, load_mask, load_pixels, read_photo, save_image, to_float, to_uint8
 from ca_numpy.data.images import READABLE
 from ca_numpy.errors import UserError
 
@@ -194,7 +194,7 @@ def test_a_picture_whose_notes_cannot_be_written_again_is_turned_all_the_same(tm
 # -- files that are no pictures ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [load_image, load_mask])
+@pytest.mark.parametrize("load", [load_image, load_mask, read_photo])
 class TestOneClearLine:
     def test_for_a_file_that_is_missing(self, load, tmp_path):
         with one_line("nothing.png", "does not exist"):
@@ -352,7 +352,7 @@ def assert_is_hole(mask, hole=HOLE):
         pytest.param(Image.fromarray(np.uint8(255) * HOLE), "png", id="grey"),
         pytest.param(Image.fromarray(np.uint8(1) * HOLE), "png", id="labels 0 and 1"),
         pytest.param(Image.fromarray(np.uint8(255) * HOLE), "jpg", id="jpeg"),
-        pytest.param(Image.fromarray(np.where(HOLE, 140, 110).astype(np.uint8)), "png", id="two greys"),
+        pytest.param(Image.fromarray(np.where(HOLE, 220, 30).astype(np.uint8)), "png", id="pale and dark"),
         pytest.param(Image.fromarray(np.uint16(65535) * HOLE), "png", id="16 bits"),
         pytest.param(Image.fromarray(np.float32(1) * HOLE), "tif", id="float"),
         pytest.param(Image.fromarray(np.uint8(255) * np.dstack([HOLE] * 3)), "bmp", id="colour"),
@@ -360,8 +360,10 @@ def assert_is_hole(mask, hole=HOLE):
                      "png", id="opaque alpha says nothing"),
         pytest.param(Image.fromarray(np.dstack([255 * np.uint8(HOLE)] * 3 + [np.full(HOLE.shape, 0, np.uint8)])),
                      "png", id="all-transparent alpha says nothing"),
-        pytest.param(Image.fromarray(np.dstack([RGB[:1, :1].repeat(24, 0).repeat(32, 1), 255 * np.uint8(~HOLE)])),
+        pytest.param(Image.fromarray(np.dstack([np.resize(RGB, (*HOLE.shape, 3)), 255 * np.uint8(~HOLE)])),
                      "png", id="rubbed out with an eraser"),
+        pytest.param(Image.fromarray(np.dstack([np.full((*HOLE.shape, 3), (200, 0, 40), np.uint8),
+                     255 * np.uint8(HOLE)])), "png", id="red paint on an empty layer"),
         pytest.param(Image.fromarray(np.dstack([np.full((*HOLE.shape, 3), 255, np.uint8), 255 * np.uint8(HOLE)])),
                      "png", id="white paint on an empty layer"),
     ],
@@ -378,6 +380,17 @@ def test_jpeg_noise_does_not_tear_a_mask(tmp_path):
     noisy = to_uint8(load_image(tmp_path / "mask.jpg"))
     assert len(np.unique(noisy)) > 2  # there is noise to withstand
     assert_is_hole(load_mask(tmp_path / "mask.jpg"))
+
+
+def test_what_is_no_mask_or_could_mean_two_things_is_refused(tmp_path):
+    """As `inpaint` refuses it: one set of rules."""
+    Image.fromarray(RGB).save(tmp_path / "photo.png")
+    with one_line("photo.png", "looks like a photograph"):
+        load_mask(tmp_path / "photo.png")
+    black = np.dstack([np.zeros((*HOLE.shape, 3), np.uint8), 255 * np.uint8(HOLE)])
+    Image.fromarray(black).save(tmp_path / "black.png")
+    with one_line("black.png", "paint on an empty layer, or a picture with a part erased"):
+        load_mask(tmp_path / "black.png")
 
 
 def test_a_mask_without_a_hole_can_be_read(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 import ca_numpy
 from ca_numpy import filling, metrics
-from ca_numpy.data import Photographs, open_split, validation_crops
+from ca_numpy.data import Photographs, open_split, save_image, validation_crops
 from ca_numpy.errors import UserError
 from ca_numpy.evaluation import MEASURES, REGIONS, Measure, draw_hole, load_pairs, measure
 from ca_numpy.filling import guided
@@ -188,6 +188,25 @@ def test_a_list_of_pairs_repeats_a_measurement(tmp_path):
     for other in ({"data": "photographs"}, {"size": 64}, {"count": 3}, {"holes": "box"}, {"seed": 1}):
         with pytest.raises(UserError, match="leave out"):
             ca_numpy.evaluate(MODEL, **other, pairs=tmp_path / "pairs.json")
+
+
+@pytest.mark.parametrize("convert", [lambda x: x, lambda x: x / 255, lambda x: x.astype(np.uint16) * 257])
+def test_arrays_are_measured_as_the_same_pictures_in_files(tmp_path, rng, convert):
+    pictures = rng.integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        save_image(tmp_path / f"{number}.png", picture)
+    options = {"methods": ["mean"], "size": 32, "count": 4, "holes": "mixed"}
+    files = ca_numpy.evaluate(data=tmp_path, **options)
+    arrays = ca_numpy.evaluate(data=[convert(picture) for picture in pictures], **options)
+    assert repr(arrays.rows) == repr(files.rows)
+    assert arrays.settings["data"] == "3 arrays"
+    with pytest.raises(UserError, match="save them to a folder"):
+        ca_numpy.evaluate(data=pictures, pairs=tmp_path / "list.json", **options)
+
+
+def test_arrays_of_another_range_are_refused_with_the_conversion():
+    with pytest.raises(UserError, match=r"pass \(x \+ 1\) / 2"):
+        ca_numpy.evaluate(data=[np.full((32, 32, 3), -0.5)], methods=["mean"])
 
 
 def test_more_crops_than_pictures_make_the_interval_too_narrow_and_the_table_says_so():

@@ -62,6 +62,21 @@ def test_the_list_moves_with_its_pictures_and_holds_their_hashes(folder):
     assert load_pairs(moved / "list.json").read()[0].shape == (2, 16, 16, 3)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_pictures_outside_a_lists_folder_need_the_readers_word(folder, link):
+    (folder / "lists").mkdir()
+    path = folder / "lists" / "list.json"
+    make_pairs(ImageFolder(folder / "pictures"), size=16, count=2).save(path)
+    if link:
+        (folder / "lists" / "pictures").symlink_to(folder / "pictures")
+        edited(path, '"../pictures/', '"pictures/')
+    with pytest.raises(UserError, match=r"outside its folder.*--root"):
+        load_pairs(path)
+    with pytest.raises(UserError, match="outside its folder"):
+        load_pairs(path, root=folder / "pictures" / "a b.png")
+    assert len(load_pairs(path, root=folder / "pictures").read()[0]) == 2
+
+
 def test_another_picture_under_the_same_name_is_refused(folder):
     make_pairs(ImageFolder(folder / "pictures"), size=16, count=2).save(folder / "list.json")
     (folder / "pictures" / "ü.png").write_bytes((folder / "pictures" / "a b.png").read_bytes())
@@ -196,7 +211,7 @@ def test_a_window_of_a_picture_that_its_set_resizes_is_told_of_the_file() -> Non
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"photograph": "astronaut"', '"file": "/dev/zero"', "not a file"),
+        ('"photograph": "astronaut"', '"file": "/dev/zero"', "outside its folder"),
         ('"photograph": "astronaut"', '"file": "pipe"', "not a file"),
         ('"photograph": "astronaut"', '"file": "."', "not a file"),
         ('"photograph": "astronaut"', '"file": "\\u001b[31m\\u202e"', r"\\x1b\[31m\\u202e"),

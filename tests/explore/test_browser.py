@@ -11,6 +11,7 @@ import pytest
 from explore_cases import SIZE, file_of, generator, photo, picture
 from PIL import Image
 
+import ca_numpy.attention
 from ca_numpy import inpaint
 from ca_numpy.explore import Session, Settings
 from ca_numpy.explore.server import Site
@@ -402,6 +403,27 @@ def test_a_long_fill_is_cancelled(reader, monkeypatch):
     reader.choose("method", "coarse")
     reader.at("run").click()
     reader.says("Filled by coarse")
+
+
+def test_the_attention_of_the_paper_is_cancelled(reader, monkeypatch):
+    reader.drag((40, 25), (60, 30))
+    reader.filled()
+    before = reader.result()[1]
+    attend, bands = ca_numpy.attention._attend, []
+
+    def slow(*given, rows, **options):
+        bands.append(rows)
+        threading.Event().wait(0.5)
+        return attend(*given, rows=rows, **options)
+
+    monkeypatch.setattr("ca_numpy.attention.BAND", 1)
+    monkeypatch.setattr("ca_numpy.attention._attend", slow)
+    reader.choose("variant", "paper")
+    reader.says("Filling")
+    reader.at("cancel").click()
+    reader.says("Cancelled")
+    assert len(bands) < 9
+    assert np.array_equal(reader.result()[1], before)
 
 
 def test_two_browsers_and_freeing(chromium, site):

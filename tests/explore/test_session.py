@@ -13,7 +13,7 @@ from ca_numpy.data import to_uint8
 from ca_numpy.data.photo import photo_of
 from ca_numpy.engine import ops
 from ca_numpy.errors import UserError
-from ca_numpy.explore import Cancelled, Session, Settings
+from ca_numpy.explore import Cancelled, Session, Settings, rows
 from ca_numpy.filling import blend, why_unavailable
 from ca_numpy.functional import contextual_attention
 from ca_numpy.viz import attention_colours
@@ -109,6 +109,25 @@ def test_looking_gives_the_position_its_row_and_its_patches(session):
     assert best.box == (8 * best.column - 4, 8 * best.row - 4, 16, 16)
 
 
+def test_patches_are_prepared_once_for_settings_that_leave_them(session, monkeypatch):
+    session.fill("network")
+    session.look(55, 30)
+    prepared = []
+    vectors = rows.match_vectors
+    monkeypatch.setattr(rows, "match_vectors", lambda *a, **k: prepared.append(k) or vectors(*a, **k))
+    for settings in (Settings(softmax_scale=2), Settings(fuse_k=5), Settings(fuse_k=0)):
+        session.fill("network", settings)
+        found = session.look(55, 30).weights
+        assert not prepared
+        session.filled.attention._made = None
+        np.testing.assert_array_equal(found, session.look(55, 30).weights)
+        assert len(prepared) == 2
+        prepared.clear()
+    session.fill("network", Settings(rate=1))
+    session.look(55, 30)
+    assert prepared
+
+
 def test_the_map_has_the_colours_of_the_attention_map_in_the_hole(session):
     session.fill("network")
     colours, area = session.attention_map()
@@ -180,6 +199,23 @@ def test_work_reports_progress_and_ends_when_cancelled(session, method):
     assert session.filled is kept
 
 
+def test_the_attention_of_the_paper_ends_when_cancelled(session, monkeypatch):
+    session.fill("network")
+    kept = session.filled
+    monkeypatch.setattr("ca_numpy.attention.BAND", 1)
+    shares = []
+
+    def cancel_in_the_second_band(share):
+        shares.append(share)
+        if len([s for s in shares if s > 0.8]) == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        session.fill("network", Settings(variant="paper"), progress=cancel_in_the_second_band)
+    assert max(shares) < 0.85  # 1/9 of the attention, which is from 0.8 to 0.95
+    assert session.filled is kept
+
+
 def test_a_picture_with_nan_is_refused(session):
     broken = picture() / 255
     broken[3, 3] = np.nan
@@ -233,6 +269,7 @@ def test_settings_that_need_too_much_memory_are_refused(session, monkeypatch):
 
 
 def test_the_command_line_starts_without_what_only_the_page_needs():
-    code = "import sys, ca_numpy.cli; print({'matplotlib', 'starlette', 'uvicorn', 'anywidget'} & set(sys.modules))"
+    others = "{'matplotlib', 'starlette', 'uvicorn', 'anywidget', 'asyncio', 'ca_numpy.explore', 'ca_numpy.bench'}"
+    code = f"import sys, ca_numpy.cli; print({others} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

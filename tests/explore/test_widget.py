@@ -1,21 +1,14 @@
 """The same front end in a notebook."""
 
-import importlib.util
-import json
 import re
-import shutil
-import socket
-import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from explore_cases import file_of, fill_request, generator, hole, picture
+from lab_cases import in_jupyterlab
 
 from ca_numpy import inpaint, viz
 from ca_numpy.errors import UserError
@@ -87,56 +80,9 @@ explorer(generator(), picture(), backend="numpy")
 """
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """The address of a notebook in JupyterLab."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        pytest.skip("needs JupyterLab: pip install 'ca-numpy[tutorials]'")
-    cell = {
-        "cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": [],
-        "source": CELL.format(tests=str(TESTS)).strip(),
-    }  # fmt: skip
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    (tmp_path / "a.ipynb").write_text(json.dumps(notebook))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = [
-        "--no-browser",
-        "--allow-root",
-        f"--port={port}",
-        "--IdentityProvider.token=t",
-        f"--ServerApp.root_dir={tmp_path}",
-    ]
-    log = subprocess.DEVNULL
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log)
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t").close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/lab/tree/a.ipynb?token=t&reset"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
 @pytest.mark.slow
-def test_in_jupyterlab(lab):
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    if chromium is None:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(lab)
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
-        page.locator(".jp-Cell").first.click()
-        page.keyboard.press("Shift+Enter")
+def test_in_jupyterlab(tmp_path):
+    with in_jupyterlab(tmp_path, CELL.format(tests=str(TESTS))) as page:
         page.get_by_text("Paint the hole").wait_for(timeout=120_000)
         page.locator("[data-at=method]").select_option("network")
         page.locator("[data-at=frame]").scroll_into_view_if_needed()
@@ -155,4 +101,3 @@ def test_in_jupyterlab(lab):
         move(50, 28)
         page.get_by_text("row 3, column 6 of the attention").wait_for(timeout=30_000)
         assert page.locator("[data-at=table] tbody tr").count() == 5
-        browser.close()

@@ -101,10 +101,12 @@ folders.inpaint_folder("pictures", "masks", "out", method="mean", backend="numpy
         assert "kill" in how or "unforeseen" in done.stderr
 
 
-def test_ranks_of_one_host_share_its_cores(mpi):
+def test_ranks_of_one_host_share_its_cores_and_memory(mpi):
     program = """
 import os
 from mpi4py import MPI
+from ca_numpy import machine
+assert machine.ranks() == 2
 from ca_numpy.filling.ranks import divided_cores
 with divided_cores(MPI.COMM_WORLD):
     threads = MPI.COMM_WORLD.gather(os.environ["NUMBA_NUM_THREADS"])

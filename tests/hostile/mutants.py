@@ -244,6 +244,25 @@ def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Path], obje
     return write
 
 
+def by_plugin(kind: str, mode: str = "RGB") -> Callable[[Path], object]:
+    """Writes HEIC or JPEG XL, with EXIF."""
+
+    def write(path: Path) -> None:
+        image = Image.fromarray(picture(len(mode)))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        if kind == "HEIF":
+            import pillow_heif
+
+            pillow_heif.from_pillow(image).save(path, quality=60, exif=exif.tobytes())
+        else:
+            import pillow_jxl  # noqa: F401 (it registers itself)
+
+            image.save(path, "JXL", quality=80, exif=exif.tobytes())
+
+    return write
+
+
 def tiff(dtype: Any, channels: int, **options: Any) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         samples = picture(channels, dtype)
@@ -409,9 +428,14 @@ def read_config(path: Path, rng: Rng) -> None:
     TrainConfig.from_json(path.read_bytes()).check()
 
 
+PLUGINS = {"heic": "pillow_heif", "jxl": "pillow_jxl"}
+
+
 def can_write(suffix: str) -> bool:
-    """Whether this Pillow has the format."""
+    """Whether this Pillow has the format, or a plug-in for it."""
     Image.init()
+    if suffix in PLUGINS:
+        return importlib.util.find_spec(PLUGINS[suffix]) is not None
     return suffix not in ("avif", "webp", "jp2") or f".{suffix}" in Image.EXTENSION
 
 
@@ -440,6 +464,8 @@ KINDS: dict[str, Kind] = {
         planes_tif=tiff(np.uint16, 3, planarconfig="separate"), floats_tif=tiff(np.float32, 3, compression="lzw"),
         tiled_tif=tiff(np.uint16, 1, tile=(16, 16), compression="zlib"),
         rgb_avif=saved("AVIF", quality=60, speed=10), alpha_avif=saved("AVIF", "RGBA", quality=60, speed=10),
+        rgb_heic=by_plugin("HEIF"), alpha_heic=by_plugin("HEIF", "RGBA"),
+        rgb_jxl=by_plugin("JXL"), alpha_jxl=by_plugin("JXL", "RGBA"),
         palette_gif=saved("GIF", "P"), rgb_bmp=saved("BMP"), rgb_ppm=saved("PPM"), rgb_jp2=saved("JPEG2000"),
         rgb_ico=saved("ICO", "RGBA"), rgb_tga=saved("TGA", compression="tga_rle"),
         rgb_sgi=saved("SGI"), rgb_pcx=saved("PCX"),

@@ -1,6 +1,5 @@
 """Whatever bytes a weight file has: finite weights or one line, and no more memory than its length justifies."""
 
-import json
 import os
 import struct
 import tracemalloc
@@ -8,18 +7,16 @@ import zipfile
 
 import numpy as np
 import pytest
-from generator_cases import draw_weights
+from hostile import mutants
 
 import ca_numpy
 from ca_numpy import weights
 from ca_numpy.errors import UserError
-from ca_numpy.models import Generator
 from ca_numpy.nn import Vgg16
-from ca_numpy.weights import names
 
 #: Of each format; ten times as many in a thorough run.
 MUTANTS = 600 if os.environ.get("HYPOTHESIS_PROFILE") == "intense" else 60
-MODEL = draw_weights(width=2, dtype=np.float32)
+MODEL = mutants.MODEL
 
 
 def guarded(read, path, *, times=20, small=3 << 20):
@@ -216,88 +213,27 @@ def test_weights_of_any_precision_compute_in_float32_unless_asked(tmp_path, dtyp
 
 # ---- Mutants -------------------------------------------------------------------------------------------------
 
-
-def port():
-    """The model under a port's names."""
-    state = {}
-    for module, layer in names._daa233_modules().items():
-        if layer.startswith("inpaint_net/"):
-            state[f"{module}.weight"] = MODEL[f"{layer}/kernel"].transpose(3, 2, 0, 1)
-            state[f"{module}.bias"] = MODEL[f"{layer}/bias"]
-    return state
-
-
-def write_legacy(torch_files, path):
-    t, state, storages = torch_files, {}, {}
-    for i, (name, array) in enumerate(port().items()):
-        storages[f"{i:02d}"] = (array.size, array.astype("<f4").tobytes())
-        stride = tuple(int(np.prod(array.shape[k + 1 :])) for k in range(array.ndim))
-        state[name] = t.tensor(t.storage(f"{i:02d}", array.size), 0, array.shape, stride)
-    t.write_legacy(path, {"netG": state, "epoch": 3}, storages)
-
-
-def write_unchecked(path):
-    weights.write(path, MODEL, metadata=Generator.from_tf(MODEL).describe())
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    table = json.loads(data[8 : 8 + length])
-    del table["__metadata__"]["sha256"]
-    header = json.dumps(table).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
-
-
-WRITERS = {
-    "a.safetensors": lambda t, b, path: weights.write(path, MODEL, metadata=Generator.from_tf(MODEL).describe()),
-    "unchecked.safetensors": lambda t, b, path: write_unchecked(path),
-    "a.npz": lambda t, b, path: np.savez(path, **MODEL),
-    "compressed.npz": lambda t, b, path: np.savez_compressed(path, **MODEL),
-    "a.pth": lambda t, b, path: t.write_state(path, port(), wrap=lambda state: {"netG": state, "epoch": 3}),
-    "old.pth": lambda t, b, path: write_legacy(t, path),
-    "m.index": lambda t, b, path: b.write(path.with_suffix(""), MODEL),
-    "m.data-00000-of-00001": lambda t, b, path: b.write(path.with_suffix(""), MODEL),
-}
-
-
-def mutate(rng, data):
-    """Bytes flipped, cut, repeated, inserted or appended; half of the time where a format has its headers."""
-    data = bytearray(data)
-    for _ in range(rng.integers(1, 4)):
-        n = len(data)
-        near = int(min(n - 1, rng.exponential(2000)))
-        at = int(rng.choice([rng.integers(n), near, n - 1 - near]))
-        length = int(rng.integers(1, 9))
-        match rng.integers(7):
-            case 0 | 1:
-                data[at] ^= 1 << int(rng.integers(8))
-            case 2:
-                data[at : at + length] = rng.bytes(length)
-            case 3:
-                data[at : at + length] = bytes([int(rng.choice([0, 255, 127]))]) * length
-            case 4:
-                del data[at : at + int(rng.integers(1, max(2, n // int(rng.choice([2, 1000])))))]
-                data = data or bytearray(b"\0")
-            case 5:
-                data[at:at] = data[at : at + int(rng.integers(1, 200))]
-            case 6:
-                data += rng.bytes(length)
-    return bytes(data)
+KINDS = {name: kind for name, kind in mutants.KINDS.items() if kind.read is mutants.read_weights}
+#: A TensorFlow checkpoint's other file, every checksum of which is verified.
+DATA = "tensorflow.data-00000-of-00001"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_mutated_file_is_finite_weights_or_one_line(torch_files, bundles, tmp_path, name):
+@pytest.mark.parametrize("name", [*KINDS, DATA])
+def test_a_mutated_file_is_finite_weights_or_one_line(tmp_path, name):
+    kind = mutants.KINDS["tensorflow.index"]._replace(mutate=mutants.changed) if name == DATA else KINDS[name]
     rng = np.random.default_rng(len(name))
     path = tmp_path / name
-    WRITERS[name](torch_files, bundles, path)
+    kind.write(path)
     whole = path.read_bytes()
     right = guarded(ca_numpy.load, path).arrays()
     loaded = 0
-    for _ in range(MUTANTS // 6 if ".data-" in name else MUTANTS):  # every checksum of which is verified
-        path.write_bytes(mutate(rng, whole))
+    for _ in range(MUTANTS // 6 if name == DATA else MUTANTS):
+        path.write_bytes(kind.mutate(rng, whole))
         model = guarded(ca_numpy.load, path)
         if model is not None:
             loaded += 1
             assert all(np.isfinite(array).all() for array in model.arrays().values())
-            if name in ("a.safetensors", "a.npz", "compressed.npz", "m.index"):  # whose arrays have checksums
+            if name == "weights.safetensors":  # which has a checksum
                 assert all(np.array_equal(array, right[key]) for key, array in model.arrays().items())
     assert loaded < MUTANTS

@@ -1,4 +1,4 @@
-"""`ca-numpy explore`."""
+"""The command to paint holes and look at the attention: ca-numpy explore."""
 
 from __future__ import annotations
 
