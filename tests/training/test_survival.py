@@ -240,7 +240,9 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path: Path) -> N
                 break
             time.sleep(0.002)
         time.sleep(draw.random() * 0.1)
-        hit += process.poll() is None
+        if process.poll() is not None:  # it has finished
+            break
+        hit += 1
         process.kill()
         process.wait()
         if (folder / "run" / "checkpoint.safetensors").exists():
