@@ -95,7 +95,7 @@ def test_y_itself_has_the_gradient_one() -> None:
     assert np.array_equal(grad(x, x).numpy(), [1, 1])
 
 
-def test_a_gradient_is_told_once_it_is_complete_and_each_once() -> None:
+def test_a_gradient_is_ready_as_soon_as_it_is_complete() -> None:
     rng = np.random.default_rng(0)
     x, first, twice, last, unused = (tensor(rng.standard_normal((3, 3))) for _ in range(5))
     middle = x @ first @ twice

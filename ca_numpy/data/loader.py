@@ -53,9 +53,9 @@ class Loader:
     exp(jitter (u + u_c / 2)), with u drawn once per crop and u_c once per channel, uniform in [-1, 1].
 
     `part` leaves the other crops of each batch out. All are drawn, so that the stream is the same, but the others'
-    pictures are not decoded: their sizes are those that the dataset tells. What turns out otherwise, by index, is in
-    `surprises`: the size that a picture has, or why it cannot be read. All who share the batches `learn` it, and
-    draw again from an earlier state.
+    pictures are not decoded: `Dataset.shape` gives their sizes. `surprises` has what decoding shows to be different, by
+    index: the size of a picture, or why it cannot be read. Loaders that share the batches must all `learn` it, and draw
+    again from an earlier state.
 
     A picture that cannot be read is skipped, and recorded in `skipped` with its name and the error.
 
@@ -115,11 +115,11 @@ class Loader:
                 if len(self.wanted) == self.batch:
                     pixels = pixels_of(index)
                     return pixels, self._draw_window(index, *pixels.shape[:2])
-                told = self._told(index)
+                expected = self._shape(index)
                 if n not in self.wanted:
-                    return None, self._draw_window(index, *told)
+                    return None, self._draw_window(index, *expected)
                 pixels = pixels_of(index)
-                if pixels.shape[:2] != told:
+                if pixels.shape[:2] != expected:
                     self.surprises[index] = (pixels.shape[0], pixels.shape[1])
                 return pixels, self._draw_window(index, *pixels.shape[:2])
             except UserError as error:  # nothing was drawn for it, so the others' draws do not change
@@ -128,8 +128,8 @@ class Loader:
                     self.surprises[index] = str(error)
         raise UserError(f"none of the {len(self.dataset)} pictures can be read: {next(iter(self.skipped.values()))}")
 
-    def _told(self, index: int) -> tuple[int, int]:
-        """Rows and columns of a picture, as all who share the batches know them. Raises UserError."""
+    def _shape(self, index: int) -> tuple[int, int]:
+        """Rows and columns of a picture, as all loaders that share the batches know them. Raises UserError."""
         fact = self._known[index] if index in self._known else self.dataset.shape(index)
         if isinstance(fact, str):
             raise UserError(fact)
@@ -137,7 +137,7 @@ class Loader:
         return fact
 
     def learn(self, surprises: dict[int, Fact]) -> None:
-        """Take it from others what pictures are like. Then `restore` a state from before these pictures."""
+        """Accept what any of the loaders found. Then `restore` a state from before these pictures."""
         self._known |= surprises
         self.surprises = {}
 

@@ -53,7 +53,7 @@ class Batches:
 
     def __call__(self) -> Batch:
         before, surprises = self.loader.state(), None
-        while surprises != {}:  # each rank opens its own pictures only, and tells the others what it finds
+        while surprises != {}:  # each rank opens its own pictures only; they exchange what they find
             with agreeing(self._ranks.comm):
                 images = next(self.loader)
             if surprises := self._ranks.union(self.loader.surprises):

@@ -22,8 +22,8 @@ from ca_numpy.filling import ranks
 from ca_numpy.registry import current_backend
 
 Found = TypeVar("Found")
-#: Values are sent in buffers of about this many bytes, while the next one is filled.
-BUCKET = 8 << 20
+#: Values are sent in buckets of about this many bytes.
+BUCKET = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Ranks:
 
     def refuse_different(self, value: object) -> None:
         """Raises UserError, on all ranks, unless all have the same position in the same pictures."""
-        digest = hashlib.sha256(repr(value).encode()).digest()  # a thousand ranks tell a thousand ranks
+        digest = hashlib.sha256(repr(value).encode()).digest()  # short: a thousand ranks exchange them
         if self.comm is not None and any(other != digest for other in self.comm.allgather(digest)):
             raise UserError("the ranks read different pictures: let all see the same files")
 
