@@ -180,6 +180,12 @@ class NumpyBackend(Backend):
     def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
 
+    def conv2d_dw_db(
+        self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry
+    ) -> tuple[Array, Array]:
+        g, x = promoted(g, x)
+        return self.conv2d_dw(g, x, ksize=ksize, geometry=geometry), self.sum_to(g, shape=g.shape[3:])
+
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:
         x, w, b = promoted(x, w, b)
         z = numpy_conv.conv2d(x, w, geometry)

@@ -244,11 +244,11 @@ class Backend(ABC):
     def conv2d_dw(self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
         """The w that pairs with g and x:  ⟨conv2d(x, w), g⟩ = ⟨w, conv2d_dw(g, x)⟩.   `ksize` is w's (KH, KW)"""
 
+    @abstractmethod
     def conv2d_dw_db(
         self, g: Array, x: Array, *, ksize: tuple[int, int], geometry: ConvGeometry
     ) -> tuple[Array, Array]:
         """conv2d_dw, and Σ_{n,i,j} g[n, i, j]: the gradients of a convolution's weights and its bias"""
-        return self.conv2d_dw(g, x, ksize=ksize, geometry=geometry), self.sum_to(g, shape=g.shape[3:])
 
     @abstractmethod
     def conv_bias_elu(self, x: Array, w: Array, b: Array, *, geometry: ConvGeometry) -> Array:

@@ -31,7 +31,7 @@ VIEWS = {
     "ascontiguousarray", "astype", "broadcast_to", "moveaxis", "ravel", "reshape", "squeeze", "swapaxes", "transpose",
 }  # fmt: skip
 ALLOCATIONS = {"empty", "empty_like"}
-OPERATIONS = {*Backend.__abstractmethods__, "adam_all", "conv2d_dw_db", "norm"}
+OPERATIONS = {*Backend.__abstractmethods__, "adam_all", "norm"}
 PARTS = {"draw": "predictions for the critics", "update_critics": "critics, 5 updates", "update_generator": "generator"}
 
 

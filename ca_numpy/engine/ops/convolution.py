@@ -63,9 +63,8 @@ class _Before:
         if self._both is None and is_recording():
             self._both = conv2d_dw(self.g, x(), ksize=w.shape[:2], geometry=geometry), sum_to(self.g, shape=w.shape[3:])
         elif self._both is None:
-            dw, db = current_backend().conv2d_dw_db(
-                self.g.data, x().data, ksize=(w.shape[0], w.shape[1]), geometry=geometry
-            )
+            ksize = w.shape[0], w.shape[1]
+            dw, db = current_backend().conv2d_dw_db(self.g.data, x().data, ksize=ksize, geometry=geometry)
             self._both = Tensor(dw, tracked=False), Tensor(db, tracked=False)
         return self._both
 
