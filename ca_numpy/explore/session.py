@@ -26,7 +26,7 @@ from ca_numpy.explore.looking import Attention, Box, Colours, Look, copies_map
 from ca_numpy.explore.near import output_near
 from ca_numpy.explore.settings import Settings, check_memory, options_of
 from ca_numpy.filling import baselines, memory, patchmatch
-from ca_numpy.filling.inpainting import View, filled_by, full_size_steps, pasted, pixels_around, view_of
+from ca_numpy.filling.inpainting import View, filled_by, full_size_steps, pasted, view_of
 from ca_numpy.filling.patchmatch import Copies
 from ca_numpy.filling.soon import soonest
 from ca_numpy.models import BaseGenerator, Generator
@@ -157,7 +157,8 @@ class Session:
         report = progress or (lambda share: None)
         report(0.0)
         known = self._stages.get("guided" if method == "guided" else "network")  # whose arrays are on its backend
-        device = use_backend(known.backend) if known else soonest(self.backend, pixels=pixels_around(self.hole))
+        around = memory.pixels_around(self.hole[..., 0] > 0.5)
+        device = use_backend(known.backend) if known else soonest(self.backend, pixels=around)
         with device, no_grad():
             if method in ("patchmatch", "telea"):
                 photo, attention, copies = self._without_network(method, report)

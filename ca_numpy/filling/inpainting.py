@@ -142,7 +142,7 @@ def inpaint_photo(
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
     memory.check(unknown, full_size_steps(photo, unknown, copied=method == "patchmatch"))
-    with soonest(backend, pixels=pixels_around(hole)):
+    with soonest(backend, pixels=memory.pixels_around(unknown)):
         filled = baselines.fill(method, photo.colours(), hole)
     return pasted(photo, hole, filled)
 
@@ -168,7 +168,7 @@ def inpaint_details(
     if largest_hole is not None and largest_hole < 0:
         raise UserError(f"largest_hole={largest_hole}: give the largest hole's width in pixels, or 0 for no limit")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
-    with soonest(backend, pixels=hole.size if largest_hole == 0 else pixels_around(hole)):
+    with soonest(backend, pixels=hole.size if largest_hole == 0 else memory.pixels_around(hole[..., 0] > 0.5)):
         generator = opened(model)
         view = view_of(photo, hole, generator, method=method, largest_hole=largest_hole, blend=blend)
         done = predict(generator, view.seen[None], view.hole[None])
@@ -295,9 +295,3 @@ def _read(
 
 def _without(photo: Photo, missing: NDArray[np.bool_]) -> Photo:
     return photo.filled(missing, np.zeros((*missing.shape, 3), np.float32)) if missing.any() else photo
-
-
-def pixels_around(hole: NDArray[np.float32]) -> int:
-    """Pixels of the holes' bounding box, four times for the surroundings."""
-    rows, columns = (np.flatnonzero(hole.any((axis, 2))) for axis in (1, 0))
-    return 4 * int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1)

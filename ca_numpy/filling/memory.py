@@ -26,6 +26,11 @@ SHARE = 0.9
 Flags = NDArray[np.bool_]
 
 
+def pixels_around(hole: Flags) -> int:
+    """Pixels of the surroundings of all holes, H W, which copying reads."""
+    return hole[surroundings(hole)].size
+
+
 def copying(hole: Flags) -> int:
     """Bytes to copy pixels to a hole, H W, and to join them."""
     near = hole[surroundings(hole)]

@@ -70,3 +70,12 @@ def test_limits_of_the_process_count_as_the_machines_memory():
         assert machine.memory() == min(whole, 1 << 40)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_the_surroundings_of_a_hole_are_as_wide_as_it_on_each_side() -> None:
+    """By which `soonest` chooses between NumPy and compiling."""
+    hole = np.zeros((600, 900), np.bool_)
+    hole[200:328, 300:428] = True
+    assert memory.pixels_around(hole) == (3 * 128) ** 2
+    hole[0, 0] = True  # far away: all between is read
+    assert memory.pixels_around(hole) == (328 + 128) * (428 + 128)
