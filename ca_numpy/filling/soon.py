@@ -1,6 +1,6 @@
 """The first answer soon: while a backend's kernels are not compiled, NumPy fills, and they compile in the background.
 
-On two cores NumPy fills a hole of 128 pixels in 4 seconds, and Numba in 1, after compiling for 40.
+On two cores NumPy fills a hole of 128 pixels in 4 seconds, and Numba in 1, after compiling for 20.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ca_numpy.registry import is_chosen, load_backend, use_backend
 
 #: Pixels around holes that NumPy fills in a third of the time that kernels take to compile, in 2 GB.
-WORTH_COMPILING = 1_000_000
+WORTH_COMPILING = 500_000
 
 
 @contextmanager
