@@ -305,7 +305,12 @@ def shell(script, **options):
 
 @pytest.mark.parametrize(
     "command",
-    ["train --help | head -1", "backends | true", "backends 2>&1 | true", "inpaint - mask.png < photo.png | head -c 9"],
+    [
+        "train --help | head -1",
+        "backends | true",
+        "backends 2>&1 | true",
+        "inpaint - mask.png --backend numpy < photo.png | head -c 9",
+    ],
 )
 def test_a_reader_that_leaves_is_no_error(photo, command):
     done = shell(f"ca-numpy {command}; exit ${{PIPESTATUS[0]}}", cwd=photo)

@@ -274,7 +274,7 @@ def read_photo(path: Source, *, max_pixels: int | None = None) -> Photo:
         lost = []
         if (frames := getattr(image, "n_frames", 1)) > 1:
             lost.append(f"its other {frames - 1} frames or pages: only the first is read")
-        bilevel = image.mode == "1"
+        bilevel, bits = image.mode == "1", plugins.depth(image)  # which needs the file still open
         try:
             samples = deep.decoded(image)
         except ImportError:
@@ -282,7 +282,7 @@ def read_photo(path: Source, *, max_pixels: int | None = None) -> Photo:
             samples = None
         if samples is None:
             load(image)  # before its notes, which read on past damage
-        notes = _notes(image, lost)
+        notes = _notes(image, lost, bits)
         if samples is None:
             samples = _decoded(image, lost, notes)
         samples = upright(samples, notes["orientation"])
@@ -321,12 +321,12 @@ def _decoded(image: Image.Image, lost: list[str], notes: dict[str, Any]) -> Arra
     return samples[..., None] if samples.ndim == 2 else samples
 
 
-def _notes(image: Image.Image, lost: list[str]) -> dict[str, Any]:
-    """What a file says of its picture."""
+def _notes(image: Image.Image, lost: list[str], bits: int) -> dict[str, Any]:
+    """What a file of so many bits a sample says of its picture."""
     notes: dict[str, Any] = {
         "kind": _SAME.get(str(image.format), str(image.format)), "orientation": orientation(image), "encoding": {},
     }  # fmt: skip
-    if (bits := plugins.depth(image)) > 8 and not image.mode.startswith(("I;16", "F")):
+    if bits > 8 and not image.mode.startswith(("I;16", "F")):
         lost.append(f"{bits - 8} of its {bits} bits a sample: its reader gives 8")
     with contextlib.suppress(Exception):  # a picture whose notes are damaged is a picture all the same
         exif = image.getexif()

@@ -32,21 +32,23 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.on_record: OnRecord | None = None
-        self.records: list[dict[str, Any]] = []
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All records, read from the file: a long run does not hold them. Raises UserError for a damaged file."""
+        *lines, _ = content(self.path, at_most=LONGEST).split(b"\n") if self.path.exists() else [b""]
+        try:  # what follows the last end of a line was cut by a crash, after the checkpoint
+            return [log_record(line, f"line {n} is no record") for n, line in enumerate(lines, 1)]
+        except UserError as e:
+            raise UserError(f"{str(self.path)!r} is damaged: {e}; move it away and resume again") from e
 
     def truncate(self, *, before: int) -> None:
         """Remove the records from this step on, which will be repeated. Raises UserError for a damaged file."""
-        *lines, _ = content(self.path, at_most=LONGEST).split(b"\n") if self.path.exists() else [b""]
-        try:  # what follows the last end of a line was cut by a crash, after the checkpoint
-            records = [log_record(line, f"line {n} is no record") for n, line in enumerate(lines, 1)]
-        except UserError as e:
-            raise UserError(f"{str(self.path)!r} is damaged: {e}; move it away and resume again") from e
         # A validation at step s follows s updates; the training record of step s is update number s, from 0.
-        self.records = [r for r in records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
-        write_text(self.path, "".join(json.dumps(r) + "\n" for r in self.records))
+        kept = [r for r in self.records if r["step"] < before or (r["step"] == before > 0 and "rate" not in r)]
+        write_text(self.path, "".join(json.dumps(r) + "\n" for r in kept))
 
     def append(self, record: dict[str, Any]) -> None:
-        self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self.on_record:

@@ -190,8 +190,9 @@ def test_a_polygon_that_is_none_is_refused_in_one_line(tmp_path, points, told):
 
 
 def test_what_no_list_can_name_is_refused(tmp_path, rng):
-    with pytest.raises(UserError, match="not in a file"):
-        make_pairs(Images([rng.uniform(-1, 1, (20, 20, 3))]), size=16, count=1)
+    arrays = make_pairs(Images([rng.uniform(-1, 1, (20, 20, 3))]), size=16, count=1)
+    with pytest.raises(UserError, match="arrays are not in"):
+        arrays.save(tmp_path / "pairs.json")
     with pytest.raises(UserError, match="no holes 'round'"):
         make_pairs(Photographs(), size=16, count=1, holes="round")
     with pytest.raises(UserError, match="cannot read"):

@@ -26,6 +26,7 @@ from ca_numpy.training import train
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.lock import FolderLock
 from ca_numpy.training.log import Log
+from ca_numpy.training.pictures import draw_photograph
 from ca_numpy.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -309,7 +310,10 @@ def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ca_numpy.data.datasets._Cache.get", lambda self, index, make: make(index))
 
 
-def test_pictures_that_go_bad_within_an_epoch_are_passed_over_and_named(tmp_path: Path, uncached: None) -> None:
+def test_pictures_that_go_bad_within_an_epoch_are_passed_over_and_named(
+    tmp_path: Path, uncached: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ca_numpy.training.loop.draw_photograph", draw_photograph)  # this run draws
     data = pictures(tmp_path / "data", [f"{n:02d}.png" for n in range(40)])
 
     def spoil(record: dict[str, Any]) -> None:
