@@ -310,7 +310,8 @@ for _ in range(5 if QUICK else 150):
     P = penalty(*weights)
     history.append(float(P))
     weights = [ca.tensor(w.numpy() - 0.1 * g.numpy()) for w, g in zip(weights, ca.grad(P, weights), strict=True)]
-print(f"the penalty went from {history[0]:.4f} to {history[-1]:.6f} in {len(history)} steps")
+history.append(float(penalty(*weights)))
+print(f"the penalty went from {history[0]:.4f} to {history[-1]:.6f} in {len(history) - 1} steps")
 
 figure = Figure(figsize=(7.5, 3.2), layout="constrained", dpi=100)
 left, right = figure.subplots(1, 2)
@@ -383,6 +384,6 @@ figures = {
     "norm of H·v": float(np.linalg.norm(hessian_times(x, v, W))),
     "penalty at the start": figures_before[0],
     "norms of its gradients": figures_before[1],
-    "penalty after five steps": history[4],
+    "penalty after five steps": history[5],
 }
 print(json.dumps(figures))
