@@ -290,7 +290,8 @@ for name, kernel in {"random": w, "symmetric": w + w[::-1, ::-1]}.items():
 # ## The family is closed
 #
 # Notebook 02 required rules to be written in operations that have rules. Here are those of convolution, from
-# [`ca_numpy/engine/ops/convolution.py`](../ca_numpy/engine/ops/convolution.py), without the geometry:
+# [`ca_numpy/engine/ops/convolution.py`](../ca_numpy/engine/ops/convolution.py), without the geometry. As $g$ is the
+# gradient of `conv2d`'s result, $h$ is the gradient of the result of one of the other two:
 #
 # | operation | derivative w.r.t. its first input | w.r.t. its second |
 # |---|---|---|
@@ -354,12 +355,12 @@ axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 print(", ".join(f"{name}: {t[0] / t[1]:.0f} times faster" for name, t in nanoseconds.items()))
 viz.show(
     figure,
-    alt="Bars for the three kernels on a logarithmic scale: loops take hundreds of nanoseconds per "
-    "multiplication, windows and the library less than one.",
+    alt="Bars for the three kernels on a logarithmic scale: windows and the library take less than one nanosecond per "
+    "multiplication, loops thousands of times as long.",
 )
 
 # %% [markdown]
-# The rest of the way, from here to a hundredth of a nanosecond, is the subject of notebook 06.
+# The rest of the way, from here to less than a hundredth of a nanosecond, is the subject of notebook 06.
 #
 # ## Exercises
 #

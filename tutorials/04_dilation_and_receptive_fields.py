@@ -29,10 +29,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# The paper fills holes of 128 × 128 pixels. What belongs in the middle of one? Whatever computes it has to see
-# something that is *known*, and the nearest known pixel is 64 away. A 3 × 3 convolution sees one pixel further on each
-# side than the layer before it, so it would take 64 of them. Larger kernels see further, but their weights grow with
-# the square of the size.
+# The paper fills holes of up to 128 × 128 pixels. What belongs in the middle of the largest? Whatever computes it has
+# to see something that is *known*, and the nearest known pixel is 64 away. A 3 × 3 convolution sees one pixel further
+# on each side than the layer before it, so it would take 64 of them. Larger kernels see further, but their weights grow
+# with the square of the size.
 #
 # ## The equation
 #
@@ -202,8 +202,8 @@ viz.show(
 #
 # The new layer has $k$ taps, $d$ steps apart in *its own* input, where each step is $j$ pixels.
 #
-# **Predict, then run.** Here are the layers of the paper's coarse network, up to the last dilated one. How wide is the
-# field at the end? The pictures are 256 pixels wide.
+# **Predict, then run.** Here are the layers of the paper's coarse network, up to the last dilated one (with fewer
+# channels, which does not affect the field). How wide is the field at the end? The pictures are 256 pixels wide.
 
 # %% tags=["predict"]
 model = Generator(width=4, attention=False, rng=np.random.default_rng(0), dtype=np.float64)

@@ -356,8 +356,9 @@ for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
 # | daa233's port | RGB | [-1, 1] |
 # | trained here | RGB | [-1, 1] |
 #
-# [`docs/weights.md`](../docs/weights.md) has the details; `ca_numpy.weights.channel_order(path)` reports it for a file.
-# Inside the library pictures are RGB: weights trained on BGR are converted once, when they are loaded.
+# [`docs/weights.md`](../docs/weights.md) has the details (nbei and daa233 published ports of the authors' network to
+# PyTorch); `ca_numpy.weights.channel_order(path)` reports it for a file. Inside the library pictures are RGB: weights
+# trained on BGR are converted once, when they are loaded.
 #
 # **Predict, then run.** Take a small generator's random weights, loaded as RGB and as BGR. Are the two results for
 # the same photograph equal up to swapping red and blue? And if red and blue are swapped in the *photograph* too?

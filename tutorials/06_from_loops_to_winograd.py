@@ -32,8 +32,8 @@ rng = np.random.default_rng(0)
 # ## The problem
 #
 # In the middle of the generator, ten layers (and eight dilated ones) do the same thing: 128 channels in, 128 channels
-# out, 3 × 3, on a picture a quarter of the size. How fast can one of them be? We take one picture, so x is H W C, with
-# stride 1 and no padding: the picture is padded beforehand.
+# out, 3 × 3, on a grid of positions a quarter as wide and a quarter as high as the picture. How fast can one of them
+# be? We take one picture, so x is H W C, with stride 1 and no padding: the picture is padded beforehand.
 #
 # ## The equation, and its products
 #
@@ -57,7 +57,7 @@ def by_loops(x, w):
 
 
 # %% [markdown]
-# Python spends about half a microsecond working out what to multiply by what. The product itself takes a fraction of a
+# Python spends about a microsecond working out what to multiply by what. The product itself takes a fraction of a
 # nanosecond.
 #
 # ## Rung 2: im2col, one position at a time
@@ -112,8 +112,9 @@ print(f"place by place {1e3 * one_by_one:.1f} ms, one product {1e3 * at_once:.2f
 
 # %% [markdown]
 # A row times a matrix reads all weights and uses each *once*. In a product of two matrices, a weight loaded into a
-# register is used for many rows. This is the whole point of BLAS, and a good one comes close to the processor's peak
-# rate of products per second. **There is no faster way to do these products. Is there a way to do fewer?**
+# register is used for many rows. This is the whole point of BLAS, the routines for matrix products that NumPy calls,
+# and a good implementation comes close to the processor's peak rate of products per second. **There is no faster way to
+# do these products. Is there a way to do fewer?**
 #
 # ## Two outputs with four products
 #
@@ -352,8 +353,8 @@ for name, y in ways.items():
 #
 # We keep the pattern $0, \pm\alpha, \pm 2\alpha, \infty$ and measure each $\alpha$ against float64.
 #
-# **Predict, then run.** Which $\alpha$ is best: larger than 1, or smaller? Powers of both points up to the fourth
-# occur, and their inverses.
+# **Predict, then run.** Which $\alpha$ is best: larger than 1, or smaller? $V$ contains powers of the points up to the
+# fifth, and it is inverted.
 
 # %% tags=["predict"]
 size, c = (16, 16) if QUICK else (32, 64)
@@ -450,8 +451,9 @@ best = min(by_block, key=by_block.get)
 # %% [markdown]
 # ## All rungs, timed
 #
-# The loops compute only a few outputs, and their time is scaled up. The last rung is the library's Numba backend: the
-# same algorithm in blocks, but with compiled transforms, while NumPy writes each half of a transform to memory.
+# The loops compute only a few outputs, and their time is scaled up. The last rung is the library's Numba backend (Numba
+# compiles Python functions to machine code): the same algorithm in blocks, but with compiled transforms, while NumPy
+# writes each half of a transform to memory.
 
 # %% tags=["timed"]
 products = side * side * channels * W[..., 0].size
@@ -504,7 +506,8 @@ viz.show(
 # %% [markdown]
 # The steps get smaller: the first removed Python's overhead, the last approach the limits of the machine. A quarter of
 # the products need not give four times the speed: the transforms take time that a count of products ignores. (Where it
-# gives more, the copied windows of rung 3 were in the way, too, nine pictures' worth.)
+# gives more, the copied windows of rung 3 were in the way, too, nine pictures' worth.) The same rung may take a
+# different time here than in a cell above: other programs ran on the machine, so compare times within one cell only.
 # The same ladder on two cores, at 128 × 128 and measured more carefully, is in
 # [`docs/performance.md`](../docs/performance.md); the implementation of the last rung is in
 # [`backends/numba_winograd.py`](../backends/numba_winograd.py).

@@ -31,9 +31,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # A generator makes fakes, a second network gives each picture a score, and the generator follows the gradient of the
 # score. What should the second network be trained to do?
 #
-# The first answer (Goodfellow et al., 2014) was: to tell real from fake. It outputs a number $s(x)$, the *logit*, and
-# $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator minimises $\log(1 - D)$, averaged over its
-# fakes.
+# The first answer, the *generative adversarial network* or GAN (Goodfellow et al., 2014), was: to tell real from fake.
+# It outputs a number $s(x)$, the *logit*, and $D(x) = 1 / (1 + e^{-s(x)})$ is its probability of "real". The generator
+# minimises $\log(1 - D)$, averaged over its fakes.
 #
 # To see what happens then, take pictures of a single pixel. Fakes are normally distributed around 0, real ones around
 # $d$, both with standard deviation ½. The optimal logit is then known: the logarithm of the ratio of the densities,
@@ -170,13 +170,13 @@ interactive(
 
 # %% [markdown]
 # A fake that moves uphill at slope 1 moves to where it is needed. The valleys are not in the middle of the lumps but on
-# their far sides, since nearly all fakes of a lump are needed further inwards. The two numbers agree to twelve digits,
-# although they come from unrelated definitions.
+# their far sides, since nearly all fakes of a lump are needed further inwards. The critic's difference and the sorted
+# assignment, printed above, agree to twelve digits, although they come from unrelated definitions.
 #
 # ## A network as the critic
 #
 # For pictures the best critic cannot be written down. A network has to learn it, and something must keep its slope from
-# exceeding 1. Here is one with three layers, for pictures $N \times H \times W \times C$ of one or two pixels.
+# exceeding 1. Here is one with three layers, for pictures $N \times H \times W \times C$ of a few pixels.
 
 
 # %%
@@ -202,14 +202,15 @@ def critic_with(w):
 # *something*: at most $k c$ per layer with $k$ inputs (ELU's own slope is at most 1). For one pixel that is $c \cdot
 # 32c \cdot 32c$.
 #
-# **The penalty** (Gulrajani et al., 2017). Add to the loss, at random points $\hat x = (1 - t)\, x_{\text{real}} +
-# t\, x_{\text{fake}}$ between the two,
+# **The penalty** (Gulrajani et al., 2017: the *Wasserstein GAN with gradient penalty*, WGAN-GP). Add to the loss, at
+# random points $\hat x = (1 - t)\, x_{\text{real}} + t\, x_{\text{fake}}$ between the two,
 #
 # $$ \lambda \; \mathbb{E} \big( \lVert \nabla_{\hat x} f(\hat x) \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
 #
 # It contains a gradient and is minimised by its gradient; notebook 02 showed how. It is added to `losses.critic_loss`,
 # the mean score of the fakes minus that of the real ones: the critic minimises this, and its negative is the critic's
-# *estimate* of the distance. In code:
+# *estimate* of the distance. The weights take their steps by Adam, gradient descent that adapts the step of each
+# weight. In code:
 
 
 # %%
@@ -405,7 +406,8 @@ viz.show(
 #
 # $$ \lambda \; \mathbb{E} \big( \lVert \nabla_{\hat x} f(\hat x) \odot \sqrt{m} \rVert_2 - 1 \big)^2 $$
 #
-# (The paper writes $1 - m$, with $m = 0$ in the hole; for binary masks the root changes nothing.)
+# (The paper writes $1 - m$, with $m = 0$ in the hole. The root is there because the released code multiplies the
+# *squared* slopes by the mask; where that is 0 or 1, the root changes nothing.)
 #
 # Take three pixels: one is known, $k$ between $-1$ and 1, and two are missing. In real pictures these are $\frac32
 # (\cos \pi k, \sin \pi k)$, so the known pixel determines the missing ones exactly. In fakes they are noise. Within the
@@ -470,7 +472,10 @@ viz.show(
 )
 
 # %% [markdown]
-# The paper's critics are trained in exactly this way: [`update_critics`](../ca_numpy/training/algorithm1.py) calls
+# On the tape the time does not grow with the pixels, as long as Python's overhead dominates; by differences it grows in
+# proportion. And a step with the penalty takes two to three times as long as one with clipping.
+#
+# The paper's critics are trained in this way: [`update_critics`](../ca_numpy/training/algorithm1.py) calls
 # [`gradient_penalty`](../ca_numpy/training/losses.py) twice, on whole pictures and on the box around the hole, five
 # updates for each generator update. A picture there has 196,608 values.
 #
@@ -480,8 +485,8 @@ viz.show(
 # `solutions/notebook_07.py`.
 #
 # **1.** The exact distance on a line, for *different* numbers of samples. Sorting no longer pairs them. But the best
-# critic's equation still holds: between adjacent samples of the pooled set it gains the gap times the difference
-# between the two fractions that lie to the left.
+# critic's equation still holds: between adjacent samples of the pooled set it gains the gap times the absolute
+# difference between the two fractions, of all real and of all fake samples, that lie to the left.
 
 
 # %%

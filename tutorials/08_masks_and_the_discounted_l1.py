@@ -29,7 +29,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # A mask says for each pixel whether it is missing: here 1 in the hole, 0 where the picture is known. (The paper's text
 # uses the opposite convention.) The library draws three kinds. Each hole is enclosed in a *box* of fixed size, which
-# the second critic sees and over which the loss is computed.
+# one of the paper's two critics sees and over which the loss is computed.
 
 # %%
 figure = Figure(figsize=(8.6, 3.1), layout="constrained", dpi=100)
@@ -102,7 +102,8 @@ for l in (1, 16, 64):
 #
 # $$ L = \frac{1}{hwc} \sum_{i,j,k} M_{ij} \, |x_{ijk} - y_{ijk}|, \quad M_{ij} = \gamma^{l_{ij}}, \; \gamma = 0.99 $$
 #
-# where $l_{ij}$ is the distance from pixel $(i, j)$ to the nearest known pixel. Known pixels have $l = 0$ and weight 1.
+# summed over the $h \times w$ pixels of the box and their $c$ channels, where $l_{ij}$ is the distance from pixel $(i,
+# j)$ to the nearest known pixel. Known pixels have $l = 0$ and weight 1.
 #
 # ## Loops
 #
@@ -252,10 +253,13 @@ interactive(
     discounted,
     gamma=[0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998],
     alt="A white map with a pale grey rectangle, darker towards its middle; and a histogram of the weights in it, from "
-    "0.58 to one: the larger the weight, the more pixels have it.",
+    "0.58 to one: larger weights are more frequent, with a few exceptions.",
 )
 
 # %% [markdown]
+# (The hole is 108 pixels high, so its middle is 54 from the nearest known pixel, and its edge 1: $\gamma^{53} =
+# \frac12$ at $\gamma = 0.987$.)
+#
 # **Try.** In Jupyter, paint a hole of your own into this picture (the bundled network fills it), then run the cell
 # after it: which pixels of your hole weigh the least?
 
@@ -343,6 +347,7 @@ viz.show(
 #
 # A network cannot get everything right; the discount determines what it should get right *first*. Here is a very small
 # model: the 64 × 64 box is filled with 5 × 5 cosine waves, and only their amplitudes are learnt. That is too few.
+# (`Adam` is gradient descent that adapts the step of each amplitude.)
 #
 # **Predict, then run.** Where will errors be smaller with a discount than without, and where larger?
 
@@ -371,7 +376,8 @@ for discount in ("none", "distance", "box"):
 # By the box's side, the known rim improves, here at the expense of everything inside, and most of all the middle: the
 # waves are used where errors count. The paper's rule hardly differs from no discount at this size, since $0.99^{32}$ is
 # 0.73. Its weights are gentle. (And this toy fits a single picture. Over many pictures the unpredictable part varies
-# from one to the next, and there the discount also reduces noise. Whether that helps is a question for notebook 18.)
+# from one to the next, and there the discount also reduces noise. Whether that helps is measured in
+# [docs/ablations.md](../docs/ablations.md), in the row `no-discount`; notebook 18 explains how to read such a table.)
 #
 # ## Timed
 #
@@ -415,7 +421,7 @@ viz.show(
 
 # %%
 def shrunk_hole(box, dy, dx, size):
-    """A mask (size, size), 1 in the hole: the box minus dy rows at top and bottom, dx columns left and right."""
+    """A mask (size, size), 1 in the hole: the box less its first and last dy rows, its first and last dx columns."""
     raise NotImplementedError
 
 

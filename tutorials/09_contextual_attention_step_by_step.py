@@ -305,7 +305,8 @@ print("vectorised, library:", apart(p, library_p))
 
 # %% [markdown]
 # (At the end of a row this sum continues into the next row, as in the released code; in the paper it stops. That is one
-# of the [departures](../docs/departures.md).)
+# of the [departures](../docs/departures.md). And the paper's equation 6 sums from $-k$ to $k$, though its text calls
+# $k$ the kernel size; here a kernel of size 3 sums from −1 to 1.)
 #
 # What is the effect? Here are the scores of the position marked before, and the same after propagation: isolated
 # matches fade, while matches supported by their surroundings remain.
@@ -433,6 +434,9 @@ print(4 * ones)
 #
 # **As a transposed convolution.** Each position adds one kernel per patch, each multiplied by a weight: this is
 # notebook 03's `dx`, with the raw patches as kernels. The paper calls it *deconvolution*.
+#
+# The cell after the next fills the hole in three ways: without propagation, with it, and in the order of the paper's
+# text.
 
 
 # %%
@@ -487,9 +491,9 @@ viz.show(
 
 # %% [markdown]
 # **Softmax first, or last?** In the text's order the weights of up to nine neighbours are added, so they sum to nearly
-# nine, and the result is nine times too strong; the picture shows it divided by that sum. (The text does not divide.
-# Later layers can learn to.) And where the code's nine *scores* sharpen the softmax, the text's nine *weights* are
-# blended: each position copies what its neighbours chose, too, and many more patches share. With a sharper softmax
+# nine, and the result is nearly nine times too strong; the picture shows it divided by that sum. (The text does not
+# divide. Later layers can learn to.) And where the code's nine *scores* sharpen the softmax, the text's nine *weights*
+# are blended: each position copies what its neighbours chose, too, and many more patches share. With a sharper softmax
 # fewer would.
 #
 # Nothing was learnt here. The network learns *features* in which the right patch is the most similar, and convolutions
@@ -515,6 +519,10 @@ interactive(
 )
 
 # %% [markdown]
+# (Joints appear from about $\lambda = 3$ on with propagation. There the error hardly changes from 10 on; without
+# propagation it falls until 30. A softmax that is sharp enough copies single patches, and a sharper one copies the
+# same.)
+#
 # ## The oracle: all steps at once
 #
 # The library implements the steps twice: as a composite of differentiable operations, and as a single backend kernel
@@ -557,10 +565,10 @@ viz.show(
 
 # %% [markdown]
 # One picture is not an experiment. Rate 1 with stride 2 looks as sharp as the default, but its error is larger: its
-# joints are a pixel off, which the eye forgives and the mean difference does not. A larger rate compares fewer pixels
-# and pastes larger patches. Doubling the stride leaves a quarter of the candidates, on a grid: anything on an odd row
-# cannot be copied. And propagation then moves one position by one cell and the other by two, so it no longer sums over
-# the neighbours of the copy.
+# joints are a pixel off, which the eye forgives and the mean difference does not. By the error, doubling the stride
+# loses more than doubling the rate. A larger rate compares fewer pixels and pastes larger patches. Doubling the stride
+# leaves a quarter of the candidates, on a grid: anything on an odd row cannot be copied. And propagation then moves one
+# position by one cell and the other by two, so it no longer sums over the neighbours of the copy.
 #
 # **Try.** In Jupyter, move the stride: is a larger one always worse? (The wall repeats itself, too.)
 
@@ -580,6 +588,9 @@ interactive(
 )
 
 # %% [markdown]
+# (No: at stride 5 the error is smaller than at 2, 3 or 4. It matters not only how many candidates lie on the grid, but
+# also which.)
+#
 # ## Timed
 #
 # **Predict, then run.** All steps for 8 × 8 positions in loops, vectorised, and by the library's kernel: how long per

@@ -486,8 +486,8 @@ viz.show(
 # and their mean is grey. Rate 4 compares one pixel in sixteen and pastes 8 × 8 pieces: strong patches, in the wrong
 # places. Our measure prefers these, since it penalises lost contrast; would you?
 #
-# [Notebook 20](20_copying_hard_and_soft.ipynb) goes on from here: which classical method attention is a soft version
-# of, and how a network and copied pixels work together.
+# [Notebook 20](20_copying_hard_and_soft.ipynb) goes on from here: it shows of which classical method attention is a
+# soft version, and how a network and copied pixels work together.
 #
 # ## Timed
 #
