@@ -474,7 +474,7 @@ viz.show(
 # much less than counted, since patches also have to be extracted, 25 numbers per position and channel. For the
 # diagonals the products are so few that their growth may disappear in the variation of the rest: the sums along
 # diagonals, the propagation and the softmax process $N^2$ numbers whatever $C$ is, and in NumPy each goes through
-# memory. So with eight channels nothing is gained, and the whole is far from five times as fast. This is why the
+# memory. So with eight channels the diagonals are slower, and the whole is far from five times as fast. This is why the
 # library's faster backends do these sums while the numbers are in the processor's cache.
 #
 # ## Bands: why memory can be linear

@@ -142,8 +142,8 @@ for what in ({}, {"stride": 2}, {"dilation": 2}, {"upsample_first": True}):
 # ## The table
 #
 # The channels are for the paper's width, 32; for other widths all but the first and the last scale with it. `s` is the
-# stride, `d` the dilation; a *2* in `up` means that the picture is upsampled first. It is an hourglass: down to a
-# quarter, four dilated layers, back up.
+# stride, `d` the dilation; a *2* in `up` means that the picture is upsampled first. (*Atrous*, in the released code's
+# names, is another word for dilated.) It is an hourglass: down to a quarter, four dilated layers, back up.
 
 
 # %%
@@ -215,7 +215,7 @@ _, coarse_field, _ = printed("coarse")
 
 # %% [markdown]
 # The field follows notebook 04's rule, with upsampling halving the jump: at the end 301 pixels, wider than the picture.
-# (After upsampling, the exact field depends on whether a pixel is even or odd; 301 is the mean.)
+# (After two upsamplings, the exact field depends on the pixel's column modulo 4: 299 or 303, and 301 is the mean.)
 #
 # **Predict, then run.** The paper says 2.9 million parameters. How many does the stage above have? Which layers would
 # you look at to make the file smaller?
