@@ -520,7 +520,7 @@ viz.show(
     figure,
     alt="Bars for the seventeen layers, in four columns. Parameters: eight equal long bars in the middle, short ones "
     "at both ends. Multiplications: the two upsampling layers are twice as long as any other. Kept: longest at both "
-    "ends. Time: the two upsampling layers and some in the middle, of equal work, are far longer than the rest.",
+    "ends. Time follows multiplications, but the two upsampling layers take more than their share.",
 )
 
 # %% [markdown]
