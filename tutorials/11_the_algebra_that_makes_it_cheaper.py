@@ -291,7 +291,8 @@ print("patches, library:  ", apart(by_patches, by_library))
 # %% [markdown]
 # ## The whole, checked against the library
 #
-# Nothing between match and rebuild involves channels: divide, propagate, softmax. Both methods share these steps.
+# Nothing between match and rebuild involves channels: divide, propagate, softmax. Both methods share these steps. The
+# library has two versions of the whole: a *composite* of separate operations, and a single *kernel* (notebook 09).
 
 
 # %%
@@ -473,7 +474,7 @@ viz.show(
 # much less than counted, since patches also have to be extracted, 25 numbers per position and channel. For the
 # diagonals the products are so few that their growth may disappear in the variation of the rest: the sums along
 # diagonals, the propagation and the softmax process $N^2$ numbers whatever $C$ is, and in NumPy each goes through
-# memory. So with eight channels nothing is gained, and the whole is far from five times as fast. This is why the
+# memory. So with eight channels the diagonals are slower, and the whole is far from five times as fast. This is why the
 # library's faster backends do these sums while the numbers are in the processor's cache.
 #
 # ## Bands: why memory can be linear
@@ -484,7 +485,9 @@ viz.show(
 # still (the window). So a band of $B$ rows of cells takes matrices of $(B + 4) \cdot w \cdot N$ numbers, which can then
 # be discarded.
 #
-# (Propagation widens the border by another row. For brevity, we omit it here, as `fuse=False` does.)
+# (Propagation widens the border by another row; and its flat sum down the columns continues from the bottom of one
+# column at the top of the next, so a band at the top also needs the last row, and one at the bottom the first. For
+# brevity, we omit propagation here, as `fuse=False` does.)
 
 
 # %%
@@ -604,8 +607,8 @@ check("11.multiplications", multiplications)
 # %% [markdown]
 # **4.** Phases, on a line. `A` is (n, m), `b` has 2m pixels. Position $x$ pastes the sum of all raw patches, weighted
 # by row $x$ of `A`: 4 pixels of `b` from one pixel before cell $x'$, to 4 pixels from one before cell $x$. Outside `b`
-# there are zeros, what is pasted outside the result is lost, and overlaps are divided by 2. Lay down no patch: for each
-# phase, sum `A` along a diagonal and multiply once.
+# there are zeros, what is pasted outside the result is lost, and every pixel is divided by 2, at the ends, too. Lay
+# down no patch: for each phase, sum `A` along a diagonal and multiply once.
 
 
 # %%

@@ -32,7 +32,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # ## The problem
 #
 # Attention compares patches of *features* in the hole with patches of features around it. But the hole is empty:
-# uniformly grey. What does an encoder make of that?
+# uniformly grey, as in the released code (section 3 of the paper has white: notebook 19). What does an encoder make of
+# that?
 #
 # **Predict, then run.** A picture of 256 × 256 with a hole of 128 × 128 goes through an encoder with random weights,
 # the six layers before the attention, whose outputs see 31 pixels (notebook 04). The features have 64 × 64 positions,
@@ -141,8 +142,8 @@ for what in ({}, {"stride": 2}, {"dilation": 2}, {"upsample_first": True}):
 # ## The table
 #
 # The channels are for the paper's width, 32; for other widths all but the first and the last scale with it. `s` is the
-# stride, `d` the dilation; a *2* in `up` means that the picture is upsampled first. It is an hourglass: down to a
-# quarter, four dilated layers, back up.
+# stride, `d` the dilation; a *2* in `up` means that the picture is upsampled first. (*Atrous*, in the released code's
+# names, is another word for dilated.) It is an hourglass: down to a quarter, four dilated layers, back up.
 
 
 # %%
@@ -214,10 +215,10 @@ _, coarse_field, _ = printed("coarse")
 
 # %% [markdown]
 # The field follows notebook 04's rule, with upsampling halving the jump: at the end 301 pixels, wider than the picture.
-# (After upsampling, the exact field depends on whether a pixel is even or odd; 301 is the mean.)
+# (After two upsamplings, the exact field depends on the pixel's column modulo 4: 299 or 303, and 301 is the mean.)
 #
-# **Predict, then run.** The paper says 2.9 million parameters. How many does the stage above have? Which four or five
-# layers would you look at to make the file smaller?
+# **Predict, then run.** The paper says 2.9 million parameters. How many does the stage above have? Which layers would
+# you look at to make the file smaller?
 
 # %% tags=["predict"]
 print(f"one stage {learnt('coarse'):,}; two of them {2 * learnt('coarse'):,}")
@@ -279,7 +280,8 @@ for (name, count), model in zip(counts.items(), library, strict=True):
 print(f"attention costs {counts['full, released code'] / counts['baseline, released code'] - 1:.0%} more")
 
 # %% [markdown]
-# The critics are larger than the network they judge: 5 × 5 kernels and up to 512 channels.
+# Together the two critics have about twice as many parameters as the network they judge: 5 × 5 kernels and up to 512
+# channels.
 
 # %%
 critics = {which: Critic(which) for which in ("local", "global")}
@@ -297,8 +299,8 @@ print(f"both critics {critics_count:,}")
 # %% [markdown]
 # ## Assembled by hand
 #
-# From the convolutions of `ca_numpy.nn` and nothing else. Besides the layers there are only two things: the paste, and
-# the mask at the attention's resolution, a quarter.
+# All parameters are in the convolutions, which come from `ca_numpy.nn`. Around them there are the paste, the clip, and
+# the attention, which needs the mask at its own resolution, a quarter.
 
 # %%
 WIDTH = 8  # instead of 32: a quarter of all channel counts
@@ -518,7 +520,7 @@ viz.show(
     figure,
     alt="Bars for the seventeen layers, in four columns. Parameters: eight equal long bars in the middle, short ones "
     "at both ends. Multiplications: the two upsampling layers are twice as long as any other. Kept: longest at both "
-    "ends. Time follows multiplications, but the layers at full size take more than their share.",
+    "ends. Time follows multiplications, but the two upsampling layers take more than their share.",
 )
 
 # %% [markdown]

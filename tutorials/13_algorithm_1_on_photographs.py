@@ -43,7 +43,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # that assign scores, one to the whole picture, the other to the box around the hole. Nobody has pairs of damaged and
 # repaired pictures. But any picture will do: cut a hole into it, and the answer is the original.
 #
-# It remains to specify which network learns when, and from what. This is the paper's Algorithm 1:
+# It remains to specify which network learns when, and from what. This is the paper's Algorithm 1, with $m = 1$ in the
+# hole, as in the released code, where the paper has 0:
 #
 #     while G has not converged:
 #         for five turns:
@@ -55,7 +56,7 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # ## The equations
 #
-# $m = 1$ in the hole. With $D_1$ the critic of the picture and $D_2$ that of the box, the critics minimise
+# With $D_1$ the critic of the picture and $D_2$ that of the box, the critics minimise
 #
 # $$ L_D = \sum_{k=1,2} \mathbb{E}\, D_k(\tilde x) - \mathbb{E}\, D_k(x)
 # + \lambda\, \mathbb{E} \big( \lVert \nabla D_k(\hat x) \odot \sqrt m \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
@@ -67,7 +68,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # - 0.001 \sum_k \mathbb{E}\, D_k(\tilde x) $$
 #
 # where $\ell_{\text{box}}$ is the mean of $M\, |x - x_i|$ over the box and $\ell_{\text{known}}$ that of $|x - x_i|$
-# over the known pixels. (The second bracket and all weights are from the released code.)
+# over the known pixels. (The second bracket, all weights but $\lambda$, and $\gamma = 0.9$ in $M$ are from the released
+# code; the paper has $\gamma = 0.99$.)
 #
 # ## Photographs
 #
@@ -296,8 +298,10 @@ class AdamByHand:
 
 
 # %% [markdown]
-# **Predict, then run.** The rate is 0.0004. How far does a weight move in the first update if its gradient is large? If
-# it is small?
+# The rates here are the library's, 0.0004 for the critics and 0.001 for the generator; the released code has 0.0001 for
+# both.
+#
+# **Predict, then run.** How far does a weight move in the first update if its gradient is large? If it is small?
 
 # %% tags=["predict"]
 critics_adam = AdamByHand(D1.parameters() | D2.parameters(), 4e-4)
@@ -512,14 +516,15 @@ Beside(shown, lambda: viz.explorer(system.generator, held_out.pixels(0)[:256, :2
 # crops from three photographs; with a different number of threads, sums round differently and all curves change. When
 # the critics join, the measured error continues much as before.
 #
-# **The refined result is worse than the coarse one.** The two curves of the measured error end less than one point
-# apart, and the coarse stage is usually ahead, here and with other seeds. It is so before the critics join, so it is
-# not their doing. The second stage has more to learn in the same 150 steps: nothing leads its input past it, so even to
-# return the coarse picture unchanged it has to encode and decode it; and half of what its decoder reads comes from the
-# attention, which pastes patches that *untrained* features consider similar. Also, in the loss the coarse stage has the
-# weight 1.2. And ℓ1 favours blur: a second stage that adds structure in the wrong place loses. In the bundled weights,
-# after 7,500 steps, the two are level, 9.2 % each (the last validation in [this
-# log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture, takes critics and days.
+# **The refined result is no better than the coarse one.** The two curves of the measured error cross several times and
+# end less than one point apart, the coarse stage ahead. It is so before the critics join, so it is not their doing. On
+# the training crops (top) the refined loss is slightly the lower one, so what the second stage adds may fit these four
+# photographs only. One would not expect more: nothing leads its input past it, so even to return the coarse picture
+# unchanged it has to encode and decode it; and half of what its decoder reads comes from the attention, which pastes
+# patches that *untrained* features consider similar. And ℓ1 favours blur: a second stage that adds structure in the
+# wrong place loses. In the bundled weights, after 7,500 steps, the two are level, 9.2 % each (the last validation in
+# [this log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture, takes critics and
+# days.
 #
 # (Each name is followed by its last value. *adversarial* is the generator's term: minus both critics' scores of its
 # fakes. *wasserstein* is real − fake; it and the penalty are sums over both critics.)

@@ -464,9 +464,10 @@ viz.show(
 )
 
 # %% [markdown]
-# Neither: nearly as far to the side as up and down. Joints recur in every direction, and so do bricks. The last two
-# pictures show what the map cannot: a patch within a brick resembles any brick, and several share its weight; a patch
-# at a joint finds one place, which gets all the weight. The first patch's colour means little, the second's a lot.
+# Neither: nearly as far to the side as up and down. Joints recur in every direction, and so do bricks. (Patches that
+# share: $1 / \sum a^2$, which is $n$ for $n$ equal weights, as in notebook 09.) The last two pictures show what the map
+# cannot: a patch within a brick resembles any brick, and several share its weight; a patch at a joint finds one place,
+# which gets all the weight. The first patch's colour means little, the second's a lot.
 #
 # ## Timed
 #

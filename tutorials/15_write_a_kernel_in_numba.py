@@ -325,7 +325,9 @@ def conv_as_written(x, w, y, stride, dilation, top, left):
 # **Another order.** The innermost sum, over $c$ for one $o$, jumps through w, and with a single running total each
 # addition waits for the previous one. With $o$ innermost there are as many totals as output channels, contiguous in
 # memory like the weights they need: the processor handles 4 to 16 of them in one instruction. And rows of y are
-# independent, so cores can share them (`prange`).
+# independent, so cores can share them: with `parallel=True`, Numba starts threads of its own, and each takes some rows
+# of the `prange`. (The library's `@parallel()` lets Python's threads call a compiled loop over some of the rows
+# instead. It compiles several times faster, and survives a fork of the process.)
 
 
 # %%
@@ -463,16 +465,16 @@ axes.set_xticks(range(len(shapes)), list(shapes))
 axes.legend(frameon=False)
 viz.show(
     figure,
-    alt="Bars for three layers. The loops as written are barely visible; reordered they reach about a third of the "
-    "speed of NumPy's matrix product, or more.",
+    alt="Bars for three layers. The loops as written are far below NumPy's matrix product; reordered they are "
+    "several times as fast, and reach between a seventh and a half of its speed.",
 )
 
 # %% [markdown]
-# Reordering seven loops changes no product, and gives ten times the speed or more. It does not reach BLAS, which keeps
-# totals in registers while ours go through memory for each product; but ten lines get within a factor of about three,
-# and copy no patches. (With a dilation as large as here, more than half of the taps fall outside; the loops skip them,
-# while the speed counts them as done.) [Notebook 06](06_from_loops_to_winograd.ipynb) shows how to go further, and
-# [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where the library's own Numba backend ends up.
+# Reordering seven loops changes no product, and makes them several times as fast. They do not reach BLAS, which keeps
+# totals in registers while ours go through memory for each product: it is two to seven times as fast here. But ours are
+# ten lines, and copy no patches. (With a dilation as large as here, more than half of the taps fall outside; the loops
+# skip them, while the speed counts them as done.) [Notebook 06](06_from_loops_to_winograd.ipynb) shows how to go
+# further, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where the library's own Numba backend ends up.
 #
 # ELU is different. Without the call, the loop is memory-bound once the array exceeds the cache, and then the only gain
 # is a single pass instead of five.
@@ -506,7 +508,7 @@ viz.show(
 # It found in seconds what a user would have found in months. But it covers only what it draws: no NaN, no infinity,
 # nothing about speed or threads. Try `fastmath=True` in `conv_rows`: it lets the compiler assume that there are no
 # NaNs, the suite does not object, and a NaN pixel may vanish without a trace. "All passed" is a statement about a list
-# of tests. Read the list; it is [one page](../ca_numpy/testing/backend_suite.py).
+# of tests. Read the list; it is [one file](../ca_numpy/testing/backend_suite.py).
 #
 # ## Exercises
 #
@@ -540,8 +542,8 @@ check("15.conv", conv)
 
 # %% [markdown]
 # **3.** A kernel that the decoder needs: nearest-neighbour resizing with the centres of the outer pixels aligned. Row
-# $i$ of OH takes row $\min(\lfloor i\,(H - 1) / (OH - 1) + \tfrac12 \rfloor,\; H - 1)$ of H; row 0 if there is only
-# one. Columns likewise.
+# $i$ of OH takes row $\min(\lfloor i\,(H - 1) / (OH - 1) + \tfrac12 \rfloor,\; H - 1)$ of H; row 0 if OH is 1. Columns
+# likewise.
 
 
 # %%

@@ -48,10 +48,10 @@ os.environ["CA_NUMPY_CACHE"] = scratch.name  # and for their compiled form
 #
 # ## The equation: whose number is it?
 #
-# Threads are grouped in *blocks*, and all blocks of a launch form the *grid*. Threads in a block can wait for one
-# another and share some memory; blocks are independent, and run in any order. A thread knows four numbers: its index
-# $t$ in its block, the block's index $b$ in the grid, the number of threads $T$ per block and the number of blocks $B$.
-# It takes
+# Threads are grouped in *blocks*, and all blocks of a launch, which is one call of the kernel, form the *grid*. Threads
+# in a block can wait for one another and share some memory; blocks are independent, and run in any order. A thread
+# knows four numbers: its index $t$ in its block, the block's index $b$ in the grid, the number of threads $T$ per block
+# and the number of blocks $B$. It takes
 #
 # $$ i \;=\; bT + t, \quad bT + t + BT, \quad bT + t + 2BT, \quad \dots \quad < n $$
 #

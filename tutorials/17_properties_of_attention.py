@@ -221,8 +221,8 @@ viz.show(
 # %% [markdown]
 # `@given` turns a function with an argument into a test without one, and calls it with a hundred cases. They include
 # what a person would leave out: one-pixel pictures, backgrounds that are all hole, or all black. (Hypothesis also
-# varies earlier draws, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` half of the
-# backgrounds are black, and test little.)
+# varies earlier draws, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` more than half
+# of the backgrounds are black, and test little.)
 #
 # ## Checked against oracles
 #

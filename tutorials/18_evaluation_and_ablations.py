@@ -31,7 +31,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # %% [markdown]
 # ## The problem
 #
-# The paper's table 1 has three rows, PatchMatch, a baseline and the full model, and four columns:
+# The paper's table 1 has three rows, PatchMatch, a baseline and the full model, and four columns: the mean absolute and
+# the mean square error, the peak signal-to-noise ratio (PSNR) and the total variation (TV):
 #
 # | | ℓ1 | ℓ2 | PSNR | TV |
 # |--|--|--|--|--|
@@ -51,9 +52,9 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 #
 # $$ \text{TV} = 100 \cdot \text{mean of } |x_p - x_q| \text{ over neighbours } p, q $$
 #
-# TV depends on the result alone: smooth is low, rough is high. The last measure, SSIM, is not in the paper, but in most
-# later ones. In a Gaussian window around each pixel take means $\mu$, variances $\sigma^2$ and the covariance
-# $\sigma_{xy}$ of both pictures; then average over the windows
+# TV depends on the result alone: smooth is low, rough is high. The last measure, SSIM (structural similarity), is not
+# in the paper, but in most later ones. In a Gaussian window around each pixel take means $\mu$, variances $\sigma^2$
+# and the covariance $\sigma_{xy}$ of both pictures; then average over the windows
 #
 # $$ \frac{(2 \mu_x \mu_y + C_1)(2 \sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 + \sigma_y^2 + C_2)},
 # \qquad C_1 = 0.01^2, \; C_2 = 0.03^2 $$

@@ -31,8 +31,9 @@ photographs = data.Photographs()
 # ## The problem
 #
 # Gravel, 96×96 pixels. The square of 28×28 pixels on the right is to be filled from the 60 columns on the left. All we
-# know of it is its low-pass: that is what a network might guess. Patches are compared by their *features*, here the
-# low-passed picture, and what is pasted are the *raw* pixels. The attention does the same with learnt features.
+# know of it is its low-pass, a Gaussian blur of 2 pixels: that is what a network might guess. Patches are compared by
+# their *features*, here the low-passed picture, and what is pasted are the *raw* pixels. The attention does the same
+# with learnt features.
 
 # %%
 SIZE, K, SIGMA = 96, 5, 2  # pixels; side of a patch; of the low-pass
@@ -178,7 +179,8 @@ print("the attention's rebuild:", apart(rebuilt[4:-4, 4:-4], hard[4:-4, 4:-4]))
 # ## The softmax is a temperature
 #
 # Two measures of a fill: its *error*, the root mean square difference from the truth; and its *roughness*, the mean
-# difference of neighbours, as a share of the truth's.
+# difference of neighbours, as a share of the truth's. How many patches are *mixed* is $e^H$, averaged over $p$, where
+# $H$ is the entropy $-\sum_q a_{pq} \ln a_{pq}$: for $n$ equal weights it is $n$.
 #
 # **Predict, then run.** From $T = 1$ down to 0: at which temperature is the error smallest? The roughness nearest to
 # the truth's?
@@ -427,7 +429,9 @@ print("the cat, by steps and by the library:", apart(fills["cat"]["guided"], ora
 # ## What each can do
 #
 # **Predict, then run.** Network, PatchMatch, both: whose fill is nearest to the truth in PSNR? Whose has the nearest
-# texture, by the sliced Wasserstein distance (SWD; lower is better)?
+# texture, by the sliced Wasserstein distance (SWD; lower is better)? (SWD compares the *sets* of small patches of fill
+# and truth, wherever in the hole they lie: each patch is projected on random directions, and the sorted numbers are
+# compared.)
 
 # %% tags=["predict"]
 around = np.s_[WIDE // 6 : -(WIDE // 6), WIDE // 6 : -(WIDE // 6)]
@@ -742,15 +746,16 @@ for name, by_size in ways.items():
     print(f"{name}: " + ", ".join(f"{1e6 * t:.0f} µs of {n}" for n, t in by_size.items()))
 viz.show(
     figure,
-    alt="Microseconds per patch against the number of candidates, both logarithmic: soft and hard copying rise in "
-    "proportion; ten rounds of PatchMatch do not. Loops lie far above.",
+    alt="Microseconds per patch against the number of candidates, both logarithmic: soft and hard copying rise at "
+    "least in proportion; ten rounds of PatchMatch do not. Loops lie far above.",
 )
 
 # %% [markdown]
-# What compares all pairs takes time in proportion to the candidates, for each patch; PatchMatch tries a hundred,
-# whatever their number. (In NumPy, small sizes cost it calls.) A photograph has a million candidates. Attention could
-# not search at random: a softmax needs all scores. (The library's attention takes a fifth
-# of the products by another way, notebook 11, and skips weights that are too small to count.)
+# What compares all pairs takes time in proportion to the candidates, for each patch, and more once the matrix of
+# distances no longer fits into the cache; PatchMatch tries a hundred, whatever their number. (In NumPy, small sizes
+# cost it calls.) A photograph has a million candidates. Attention could not search at random: a softmax needs all
+# scores. (The library's attention takes a fifth of the products by another way, notebook 11, and skips weights that are
+# too small to count.)
 #
 # ## Exercises
 #

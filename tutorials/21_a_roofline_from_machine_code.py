@@ -34,7 +34,9 @@ ROOT = Path(ca.__file__).parents[1]  # of the repository
 #
 # The library's CUDA kernels were written without a GPU (notebook 16). Are they fast? Only a measurement will tell. But
 # many slow programs can be recognised before: each resource of a machine has a rate, and no program is faster than its
-# slowest resource allows. An H100 (SXM), from its data sheet:
+# slowest resource allows. The fastest are the *tensor cores*: one of their instructions, an MMA (matrix multiply-add),
+# multiplies two small matrices for a whole warp. TF32 is their form of float32, with 10 bits after the leading one
+# instead of 23. An H100 (SXM), from its data sheet:
 
 # %%
 MULTIPROCESSORS = 132
@@ -117,8 +119,9 @@ for tile in ((1, 1), (16, 16), (128, 64), (128, 128)):
           f"{2 * products / (4 * numbers):5.1f} FLOP per byte")  # fmt: skip
 
 # %% [markdown]
-# $4\,(1/R + 1/C)$: the perimeter of the tile over its area. That is why tiles are large. These bytes come from the L2
-# cache or from memory; how many of them from memory depends on the cache, but at least every number once:
+# $4\,(1/R + 1/C)$: in proportion to the perimeter of the tile over its area. That is why tiles are large. These bytes
+# come from the L2 cache or from memory; how many of them from memory depends on the cache, but at least every number
+# once:
 #
 # ## Every layer of the network
 #
@@ -167,9 +170,9 @@ viz.show(
 )
 
 # %% [markdown]
-# Ten of eighteen, those with few channels: a convolution of 16 channels does little with each number. (They are a
-# small part of the time.) ELU and Adam are far left: all they do is move bytes, which is why the ELU is part of the
-# convolution's kernel.
+# Ten of eighteen, those with few channels: a convolution of 16 channels does little with each number. (They are nearly
+# half of the 42 layers; what they cost is counted below.) ELU and Adam are far left: all they do is move bytes, which
+# is why the ELU is part of the convolution's kernel.
 #
 # So far only the *problem* counted: products and bytes. The rest of the notebook counts the *program*.
 #
@@ -234,7 +237,8 @@ else:
 
 # %% [markdown]
 # `HMMA` is the tensor core's instruction. `LDS` and `STS` read and write shared memory, `LDG` reads memory, `F2FP`
-# rounds to TF32; the rest are addresses and the loop.
+# rounds to TF32; the rest are addresses and the loop. Below, *y* is the convolution itself and *dw* its gradient by the
+# weights.
 #
 # **Predict, then run.** A multiprocessor issues four instructions a clock, and starts one MMA a clock. How many
 # instructions per MMA may a loop have before issuing, not multiplying, is what limits it? Which of the four tiles have
@@ -459,8 +463,8 @@ print(f"peak {peak / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} GB/s, ridge {p
 print(f"the product: {flop / moved:.0f} FLOP per byte, {reached / 1e9:.0f} GFLOP/s, {reached / roof:.0%} of its roof")
 viz.show(
     figure,
-    alt="Two rooflines, logarithmic: that of the H100, and three orders of magnitude below it that of this CPU, with a "
-    "mark for one product on or just below its level part.",
+    alt="Two rooflines, logarithmic: that of the H100, and two to four orders of magnitude below it that of this CPU, "
+    "with a mark for one product on or just below its level part.",
 )
 
 # %% [markdown]
