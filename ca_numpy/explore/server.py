@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-NEEDED = 'the page needs starlette and uvicorn: pip install "ca_numpy[explore]"'
+NEEDED = 'the page needs starlette and uvicorn: pip install "ca-numpy[explore]"'
 HOST = "127.0.0.1"
 #: Pages that may be open at once: each has a thread, and the memory of its picture.
 MOST_PAGES = 16

@@ -15,7 +15,7 @@ from ca_numpy.explore.session import Session
 from ca_numpy.explore.worker import Worker
 from ca_numpy.models import BaseGenerator
 
-NEEDED = 'the widget needs anywidget: pip install "ca_numpy[explore]"'
+NEEDED = 'the widget needs anywidget: pip install "ca-numpy[explore]"'
 #: Modules of the front end, each after those that it imports.
 MODULES = ("transport.js", "mask.js", "markup.js", "stage.js", "drawing.js", "explorer.js", "widget.js")
 

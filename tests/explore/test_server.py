@@ -237,5 +237,5 @@ def test_a_missing_extra_is_named(monkeypatch):
     for missing in ("uvicorn", "starlette.applications"):
         with monkeypatch.context() as without:
             without.setitem(__import__("sys").modules, missing, None)
-            with pytest.raises(UserError, match=r'pip install "ca_numpy\[explore\]"'):
+            with pytest.raises(UserError, match=r'pip install "ca-numpy\[explore\]"'):
                 Site(model=generator())

@@ -67,7 +67,7 @@ def test_it_takes_what_inpaint_takes(tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    with pytest.raises(UserError, match=r'pip install "ca_numpy\[explore\]"'):
+    with pytest.raises(UserError, match=r'pip install "ca-numpy\[explore\]"'):
         viz.explorer()
 
 
