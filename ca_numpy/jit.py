@@ -31,7 +31,7 @@ import numpy as np
 from numba.core import event as numba_event
 
 from ca_numpy.atomic import write_bytes
-from ca_numpy.threads import share
+from ca_numpy.threads import get_num_threads, share
 
 try:
     from numba.core.compiler import CompileResult
@@ -43,6 +43,8 @@ try:
 except (ImportError, AttributeError):
     _OWN_CACHE = False
 
+#: Work, in seconds, below which waking another thread takes longer than it saves.
+WORTH_SHARING = 5e-4
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -75,9 +77,13 @@ class _Kernel:
     def __init__(self, function: Callable[..., Any], dispatcher: Any) -> None:
         functools.update_wrapper(self, function)
         self.dispatcher = dispatcher
+        self._seconds = 1.0  # that a task took in the last call
 
     def __call__(self, *args: Any, tasks: int) -> None:
-        share(self.dispatcher, args, tasks)
+        threads = get_num_threads()
+        # Each thread may have a task of its own size; many small tasks are alike.
+        alone = tasks > threads and tasks * self._seconds < WORTH_SHARING
+        self._seconds = share(self.dispatcher, args, tasks, threads=1 if alone else threads)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dispatcher, name)

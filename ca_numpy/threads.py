@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from itertools import pairwise
@@ -85,13 +86,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def share(run: Callable[..., None], arguments: tuple[Any, ...], tasks: int) -> None:
-    """run(*arguments, first, last) for equal ranges of 0 … tasks − 1, one per thread. Raises the first error."""
-    threads = min(get_num_threads(), tasks)
+def share(run: Callable[..., None], arguments: tuple[Any, ...], tasks: int, *, threads: int) -> float:
+    """run(*arguments, first, last) for equal ranges of 0 … tasks − 1, one per thread. Raises the first error.
+
+    Returns the seconds that one task took.
+    """
+    threads, began = min(threads, tasks), time.perf_counter()
     if threads < 2:
         if tasks > 0:
             run(*arguments, 0, tasks)
-        return
+        return (time.perf_counter() - began) / max(tasks, 1)
     edges = [tasks * i // threads for i in range(threads + 1)]
     crew, done = _crew, SimpleQueue[Any]()
     crew.grow(threads - 1)
@@ -102,6 +106,7 @@ def share(run: Callable[..., None], arguments: tuple[Any, ...], tasks: int) -> N
         run(*arguments, 0, edges[1])
     except BaseException as e:
         error = e
+    seconds = (time.perf_counter() - began) / edges[1]
     waiting = threads - 1
     while waiting:  # even if interrupted: the others still write to the arrays
         try:
@@ -111,3 +116,4 @@ def share(run: Callable[..., None], arguments: tuple[Any, ...], tasks: int) -> N
             error = e
     if error is not None:
         raise error
+    return seconds

@@ -87,7 +87,7 @@ def test_every_task_is_done_once_by_as_many_threads_as_asked_for(number: int, ta
         ranges.append((lower, upper))
 
     with threads.num_threads(number):
-        threads.share(run, (), tasks)
+        threads.share(run, (), tasks, threads=threads.get_num_threads())
     ranges.sort()
     assert [i for lower, upper in ranges for i in range(lower, upper)] == list(range(tasks))
     assert len(ranges) == min(number, tasks)
@@ -105,7 +105,7 @@ def test_an_error_in_any_thread_is_raised_after_all_have_finished(bad: int) -> N
             raise ZeroDivisionError(lower)
 
     with threads.num_threads(3), pytest.raises(ZeroDivisionError, match=str(bad)):
-        threads.share(run, (), 3)
+        threads.share(run, (), 3, threads=3)
     assert sorted(finished) == [0, 1, 2]
 
 
@@ -123,7 +123,7 @@ def test_threads_do_not_hold_on_to_what_they_worked_on() -> None:
     """Otherwise the memory of large arrays could not be reused."""
     x = np.zeros(3)
     with threads.num_threads(3):
-        threads.share(lambda x, lower, upper: None, (x,), 3)
+        threads.share(lambda x, lower, upper: None, (x,), 3, threads=3)
     deadline = time.monotonic() + 60
     while sys.getrefcount(x) > 2 and time.monotonic() < deadline:
         time.sleep(0.001)
