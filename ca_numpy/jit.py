@@ -109,7 +109,6 @@ def cpu_features() -> set[str]:
 
 
 # ---- the cache ---------------------------------------------------------------------------------------------------
-_stamps: dict[str, bytes] = {}
 _IMPORTS = re.compile(r"^(?:from|import) [^(\n]*(?:\([^)]*\))?", re.MULTILINE)
 
 
@@ -119,7 +118,7 @@ class _Cache:
     def __init__(self, function: Callable[..., Any], source: Path) -> None:
         self._source = source
         self._name = f"{function.__module__}.{function.__qualname__}"
-        self._stamp = _stamps[function.__module__] = _stamp(function.__module__)
+        self._stamp = _stamp(function.__module__)
 
     @property
     def cache_path(self) -> str:
@@ -176,16 +175,14 @@ def _folders(source: Path) -> list[Path]:
 
 
 def mark_of(module: str) -> Path | None:
-    """A file to make once the kernels of a module's package are cached; None if they are not.
+    """A file to make once the kernels that a module imports are cached; None if they are not.
 
-    Its name changes with the sources, the compilers and the processor.
+    Its name changes with their sources, the compilers and the processor.
     """
-    source, package = _file_of(module), module.rpartition(".")[0]
-    stamps = sorted(item for item in _stamps.items() if item[0].startswith(f"{package}."))
-    if source is None or not stamps:
+    if (source := _file_of(module)) is None or not _OWN_CACHE or numba.config.DISABLE_JIT:
         return None
     processor = llvmlite.binding.get_host_cpu_name(), numba.config.CPU_NAME, numba.config.CPU_FEATURES
-    key = repr((stamps, str(source), sys.version_info[:2], processor)).encode()
+    key = repr((_stamp(module), str(source), sys.version_info[:2], processor)).encode()
     return _folders(source)[-1] / f"{module}-{hashlib.sha256(key).hexdigest()[:16]}.compiled"
 
 

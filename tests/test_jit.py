@@ -394,6 +394,12 @@ def test_a_user_without_a_home_gets_no_folder_named_after_one(little: Path, tmp_
     assert not (tmp_path / "~").exists()
 
 
+def test_the_mark_of_compiled_kernels_is_the_same_whatever_else_was_imported() -> None:
+    show = "from ca_numpy.registry import load_backend as load; print(load('numba').compiled_mark)"
+    other = f"import ca_numpy.cli, ca_numpy.explore, ca_numpy.backends.numba_bf16; {show}"
+    assert python("-c", show).stdout == python("-c", other).stdout != ""
+
+
 def _doubled(x):  # type: ignore[no-untyped-def]
     return x + x
 
