@@ -83,8 +83,9 @@ def inpaint_folder(
                 jobs = _jobs(images, masks, out)
                 out.mkdir(parents=True, exist_ok=True)
                 remove_leftovers(out)
-                # A hole of 128² and a margin each.
-                context.enter_context(soonest(backend, pixels=150_000 * len(jobs)))
+                compiled = options.get("method", "guided") in ("guided", "network", "patchmatch")
+                around = 150_000 if compiled else 0  # a hole of 128² and its margin
+                context.enter_context(soonest(backend, pixels=around * len(jobs)))
         if comm is not None and backend == "auto":  # the same for all
             backend = comm.bcast(current_backend().name)
         with ranks.agreeing(comm):

@@ -141,8 +141,9 @@ def inpaint_photo(
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
-    memory.check(unknown, full_size_steps(photo, unknown, copied=method == "patchmatch"))
-    with soonest(backend, pixels=memory.pixels_around(unknown)):
+    copied = method == "patchmatch"
+    memory.check(unknown, full_size_steps(photo, unknown, copied=copied))
+    with soonest(backend, pixels=memory.pixels_around(unknown) if copied else 0):
         filled = baselines.fill(method, photo.colours(), hole)
     return pasted(photo, hole, filled)
 

@@ -24,14 +24,15 @@ WORTH_COMPILING = 500_000
 def soonest(name: str, *, pixels: int) -> Iterator[None]:
     """Use the backend `name`, or NumPy if it is "auto", its kernels are not compiled and the work is small.
 
-    pixels   to fill, with the surroundings that are read
+    pixels   that kernels fill, with the surroundings that are read; 0 for a method that uses none
 
     Kernels then compile in another process, once at a time, of low priority; a line on stderr says so.
     Raises UserError as `use_backend`.
     """
     backend = load_backend(name)
     mark = backend.compiled_mark
-    if name != "auto" or is_chosen() or mark is None or mark.exists() or pixels > WORTH_COMPILING:
+    small = 0 < pixels <= WORTH_COMPILING
+    if name != "auto" or is_chosen() or not small or mark is None or mark.exists():
         with use_backend(name):
             yield
         return

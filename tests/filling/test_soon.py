@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ca_numpy.backend import Backend
-from ca_numpy.filling import inpaint_folder, soon
+from ca_numpy.filling import inpaint, inpaint_folder, soon
 from ca_numpy.filling.soon import WORTH_COMPILING, soonest
 from ca_numpy.registry import current_backend, load_backend, registered_backends, use_backend, why_unavailable
 
@@ -69,9 +69,20 @@ def test_large_work_and_many_pictures_are_worth_compiling_for(
     monkeypatch.setattr(
         "ca_numpy.filling.folders.inpaint_photo", lambda photo, *_, **__: used.add(current_backend().name) or photo
     )
-    inpaint_folder(tmp_path, None, tmp_path / "out", method="mean", boxes=[(5, 5, 4, 4)])
+    inpaint_folder(tmp_path, None, tmp_path / "out", method="patchmatch", boxes=[(5, 5, 4, 4)])
     assert used == {uncompiled.name}
     assert not started
+
+
+@numba_only
+@pytest.mark.parametrize(("method", "compiled"), [("mean", 0), ("patchmatch", 1), ("guided", 1)])
+def test_what_no_kernel_fills_compiles_nothing(
+    uncompiled: Backend, started: list[str], capsys: pytest.CaptureFixture[str], method: Any, compiled: int
+) -> None:
+    image = np.random.default_rng(0).random((40, 40, 3))
+    inpaint(image, boxes=[(5, 5, 4, 4)], method=method)
+    assert started == [uncompiled.name] * compiled
+    assert capsys.readouterr().err.count("with NumPy") == compiled
 
 
 @numba_only
