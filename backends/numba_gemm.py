@@ -7,6 +7,9 @@ One block of the result, ROWS rows of one vector each, therefore stays in regist
     c[i, :] = Σ_k a[i, k] · b[k, :],   i < ROWS:     each step loads one vector of b and broadcasts ROWS numbers
                                                      of a; nothing is stored before the end of the sum
 
+Such a step loads 13 times for 12 products, and a core loads no faster than it multiplies. Where the result is at least
+two vectors wide, a block is half as high and two vectors wide: 8 loads for 12 products.
+
 The rows and columns of `a` may have any strides. This makes convolution possible without unfolding patches
 (`numba_conv`): neighbouring patches are overlapping rows. `b` is best stored in *panels* of WIDTH columns, each
 contiguous, so that it streams through the first-level cache.
@@ -17,6 +20,7 @@ float32, offsets count elements, and nothing is checked: callers leave room for 
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,8 @@ Array = NDArray[Any]
 WIDTH = 16 if "avx512f" in cpu_features() else 8
 #: Sums kept in registers: 12 of the 16 of AVX, one more holds b. Enough to hide the latency of a multiply-add.
 ROWS = 12
+#: Rows of a block two vectors wide. Twelve would be 24 sums, of which LLVM spills half for Zen 4, and are no faster.
+PAIR_ROWS = ROWS // 2
 
 _float, _index, _lane = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _vector = ir.VectorType(_float, WIDTH)
@@ -92,36 +98,43 @@ def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) 
 
 
 # ---- the product -------------------------------------------------------------------------------------------------
-def _product_of_a_block(*, listed: bool) -> Any:
-    """Emitter of the product of one block, over all k < n or, with `listed`, over n values of k from an array."""
+def _product_of_a_block(rows: int, vectors: int, *, listed: bool) -> Any:
+    """The intrinsic of the product of one block, over all k < n or, with `listed`, over n values of k from an array."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, *which, n, onto = arguments
+        c, c0, c_row, c_panel, a, a0, a_row, a_k, b, b0, b_k, b_panel, *which, n, onto = arguments
         c = _pointer(context, builder, signature.args[0], c, c0)
-        a = _pointer(context, builder, signature.args[3], a, a0)
-        b = _pointer(context, builder, signature.args[7], b, b0)
-        c_rows = [builder.gep(c, [builder.mul(c_row, _index(i))]) for i in range(ROWS)]
-        a_rows = [builder.gep(a, [builder.mul(a_row, _index(i))]) for i in range(ROWS)]
+        a = _pointer(context, builder, signature.args[4], a, a0)
+        b = _pointer(context, builder, signature.args[8], b, b0)
+        places = list(product(range(rows), range(vectors)))
+
+        def c_at(i: int, j: int) -> ir.Value:
+            return builder.gep(c, [builder.add(builder.mul(c_row, _index(i)), builder.mul(c_panel, _index(j)))])
+
+        a_rows = [builder.gep(a, [builder.mul(a_row, _index(i))]) for i in range(rows)]
+        b_panels = [builder.gep(b, [builder.mul(b_panel, _index(j))]) for j in range(vectors)]
         before = builder.block
         load, loop, after = (builder.append_basic_block(name) for name in ("load", "sum", "store"))
         builder.cbranch(onto, load, loop)
 
         builder.position_at_end(load)
-        held = [_load(builder, row) for row in c_rows]
+        held = [_load(builder, c_at(i, j)) for i, j in places]
         builder.branch(loop)
 
         builder.position_at_end(loop)
-        i = builder.phi(_index)
-        sums = [builder.phi(_vector) for _ in range(ROWS)]
-        k = builder.load(_pointer(context, builder, signature.args[10], which[0], i)) if listed else i
-        vector, column = _load(builder, builder.gep(b, [builder.mul(k, b_k)])), builder.mul(k, a_k)
+        step = builder.phi(_index)
+        sums = [builder.phi(_vector) for _ in places]
+        k = builder.load(_pointer(context, builder, signature.args[12], which[0], step)) if listed else step
+        row_of_b, column_of_a = builder.mul(k, b_k), builder.mul(k, a_k)
+        loaded = [_load(builder, builder.gep(panel, [row_of_b])) for panel in b_panels]
         new = []
-        for row, total in zip(a_rows, sums, strict=True):
-            number = builder.load(builder.gep(row, [column]))
-            new.append(_multiply_add(builder, _everywhere(builder, number), vector, total))
-        following = builder.add(i, _index(1))
+        for i, row in enumerate(a_rows):
+            number = _everywhere(builder, builder.load(builder.gep(row, [column_of_a])))
+            for j, vector in enumerate(loaded):
+                new.append(_multiply_add(builder, number, vector, sums[i * vectors + j]))
+        following = builder.add(step, _index(1))
         for value, start in ((_index(0), before), (_index(0), load), (following, loop)):
-            i.add_incoming(value, start)
+            step.add_incoming(value, start)
         for total, was, becomes in zip(sums, held, new, strict=True):
             total.add_incoming(ir.Constant(_vector, [0.0] * WIDTH), before)
             total.add_incoming(was, load)
@@ -129,39 +142,52 @@ def _product_of_a_block(*, listed: bool) -> Any:
         builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
 
         builder.position_at_end(after)
-        for value, row in zip(new, c_rows, strict=True):
-            _store(builder, value, row)
+        for value, (i, j) in zip(new, places, strict=True):
+            _store(builder, value, c_at(i, j))
         return context.get_dummy_value()
 
-    return emit
+    def signature_of(c: Any, a: Any, b: Any, *which: Any) -> Any:
+        place = types.intp
+        return types.void(
+            c, place, place, place, a, place, place, place, b, place, place, place, *which, place, types.boolean
+        )
+
+    if listed:
+
+        @intrinsic
+        def multiply_listed(
+            typing_context, c, c0, c_row, c_panel, a, a0, a_row, a_k, b, b0, b_k, b_panel, which, n, onto
+        ):
+            return signature_of(c, a, b, which), emit
+
+        return multiply_listed
+
+    @intrinsic
+    def multiply_all(typing_context, c, c0, c_row, c_panel, a, a0, a_row, a_k, b, b0, b_k, b_panel, n, onto):
+        return signature_of(c, a, b), emit
+
+    return multiply_all
 
 
-@intrinsic
-def multiply_block(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, n, onto):
-    """c[c0 + i·c_row + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + j],   i < ROWS, j < WIDTH, k < n, n > 0
-
-    With `onto`, the sum is added to c.
-    """
-    place = types.intp
-    signature = types.void(c, place, place, a, place, place, place, b, place, place, place, types.boolean)
-    return signature, _product_of_a_block(listed=False)
-
-
-@intrinsic
-def multiply_listed(typing_context, c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, which, n, onto):
-    """`multiply_block`, with k the first n numbers in `which`: the other products are known to be 0."""
-    place = types.intp
-    signature = types.void(c, place, place, a, place, place, place, b, place, place, which, place, types.boolean)
-    return signature, _product_of_a_block(listed=True)
+#: c[c0 + i·c_row + p·c_panel + j] = Σ_k a[a0 + i·a_row + k·a_k] · b[b0 + k·b_k + p·b_panel + j],   j < WIDTH, k < n,
+#: for i < ROWS and p = 0, or i < PAIR_ROWS and p = 0, 1; n > 0. With `onto`, the sum is added to c.
+multiply_block, multiply_pair = (_product_of_a_block(*size, listed=False) for size in ((ROWS, 1), (PAIR_ROWS, 2)))
+#: The same, with k the first n numbers in `which`: the other products are known to be 0.
+_listed_block, _listed_pair = (_product_of_a_block(*size, listed=True) for size in ((ROWS, 1), (PAIR_ROWS, 2)))
 
 
 @serial()
 def multiply(c, c0, c_row, a, a0, a_row, a_k, b, b0, b_k, b_panel, rows, columns, n, onto):
     """The product of a (rows × n) and b (n × columns) in blocks. rows and columns are multiples of ROWS and WIDTH."""
-    for j in range(columns // WIDTH):
+    for j in range(0, columns - WIDTH, 2 * WIDTH):
+        for i in range(0, rows, PAIR_ROWS):
+            multiply_pair(c, c0 + i * c_row + j, c_row, WIDTH, a, a0 + i * a_row, a_row, a_k,
+                          b, b0 + j // WIDTH * b_panel, b_k, b_panel, n, onto)  # fmt: skip
+    if columns // WIDTH % 2:
+        j = columns - WIDTH
         for i in range(0, rows, ROWS):
-            here = c0 + i * c_row + j * WIDTH
-            multiply_block(c, here, c_row, a, a0 + i * a_row, a_row, a_k, b, b0 + j * b_panel, b_k, n, onto)
+            multiply_block(c, c0 + i * c_row + j, c_row, WIDTH, a, a0 + i * a_row, a_row, a_k,
+                           b, b0 + j // WIDTH * b_panel, b_k, b_panel, n, onto)  # fmt: skip
 
 
 #: Terms and panels of b in a block: 256 KiB, which stay in the second-level cache for all rows of a, while each row of
@@ -209,14 +235,25 @@ def _matmul(a, b, chosen, out, workers, lower, upper):
                     m = _columns_in_use(source, at, row, n, used, which)
                     if m == 0 and k > 0:
                         continue
-                    for p in chosen[chunk : min(chunk + CHUNK, end)]:
+                    at_most, following = min(chunk + CHUNK, end), chunk
+                    while following < at_most:
+                        p = chosen[following]
+                        q = chosen[following + 1] if following + 1 < at_most else len(b)
                         here, j = (p * depth + k) * WIDTH, p * WIDTH
-                        if i < whole and j + WIDTH <= columns:
-                            multiply_listed(flat_out, i * columns + j, columns, source, at, row, 1, flat_b, here,
-                                            WIDTH, which, max(m, 1), k > 0)  # fmt: skip
+                        if i < whole and max(p, q) < columns // WIDTH:
+                            for r in range(0, ROWS, PAIR_ROWS):
+                                _listed_pair(flat_out, (i + r) * columns + j, columns, (q - p) * WIDTH,
+                                             source, at + r * row, row, 1, flat_b, here, WIDTH, (q - p) * depth * WIDTH,
+                                             which, max(m, 1), k > 0)  # fmt: skip
+                            following += 2
                             continue
-                        multiply_listed(edge, 0, WIDTH, source, at, row, 1, flat_b, here, WIDTH, which, max(m, 1),
-                                        False)  # fmt: skip
+                        following += 1
+                        if i < whole and p < columns // WIDTH:
+                            _listed_block(flat_out, i * columns + j, columns, 0, source, at, row, 1, flat_b, here,
+                                          WIDTH, 0, which, max(m, 1), k > 0)  # fmt: skip
+                            continue
+                        _listed_block(edge, 0, WIDTH, 0, source, at, row, 1, flat_b, here, WIDTH, 0, which, max(m, 1),
+                                      False)  # fmt: skip
                         for r in range(min(ROWS, rows - i)):
                             for c in range(min(WIDTH, columns - j)):
                                 before = out[i + r, j + c] if k > 0 else 0

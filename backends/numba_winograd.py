@@ -187,13 +187,12 @@ def _transform_kernel(w, u, lower, upper):
     """u = G w Gᵀ. w 3 3 C K, u 36 K/WIDTH C WIDTH"""
     columns, c = u.shape[1:3]
     flat, step = u.reshape(-1), columns * c * WIDTH
-    for i in range(lower, upper):
+    for p in range(lower, upper):
         row, half = np.zeros(9 * WIDTH, w.dtype), np.empty(18 * WIDTH, w.dtype)
-        for p in range(columns):
-            n = min(WIDTH, w.shape[3] - p * WIDTH)
+        n = min(WIDTH, w.shape[3] - p * WIDTH)
+        for i in range(c):  # innermost: each of the 36 matrices is then written in order
             for t in range(9):
-                for k in range(WIDTH):
-                    row[t * WIDTH + k] = w[t // 3, t % 3, i, p * WIDTH + k] if k < n else 0
+                copy_line(w[t // 3, t % 3, i, p * WIDTH : p * WIDTH + n], row[t * WIDTH : t * WIDTH + n])
             for t in range(3):
                 _apply_g(half, t * WIDTH, 3 * WIDTH, row, t * WIDTH, 3 * WIDTH, WIDTH)
             for t in range(6):
@@ -204,7 +203,7 @@ def _transform_kernel(w, u, lower, upper):
 def transformed_kernel(w: Array) -> Array:
     """G w Gᵀ, its columns in panels: 3 3 C K -> 36 ⌈K/WIDTH⌉ C WIDTH"""
     u = POOL.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
-    _transform_kernel(w, u, tasks=w.shape[2])
+    _transform_kernel(w, u, tasks=u.shape[1])
     return u
 
 
