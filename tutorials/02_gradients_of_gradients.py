@@ -121,7 +121,7 @@ assert derivatives == [4 * 2**3, 12 * 2**2, 24 * 2, 24, 0]
 
 # %% [markdown]
 # We wrote no rule for a second derivative, let alone a fourth. Every gradient is a program like the one it came from,
-# if a longer one, and is differentiated in the same way.
+# often a longer one, and is differentiated in the same way.
 #
 # **What it takes.** Rules may only use operations that have rules. The sum of an array, for instance, has the rule
 # "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is a sum. Each refers to the
@@ -242,7 +242,7 @@ for n in sizes:
     times["the function"].append(seconds_of(lambda: L(leaf, W_n)))
     times["its gradient"].append(seconds_of(lambda: ca.grad(L(leaf, W_n), leaf)))
     times["Hessian times a vector"].append(seconds_of(lambda: hessian_times(x_n, v_n, W_n)))
-    times["Hessian by rows"].append(seconds_of(lambda: hessian_by_rows(x_n, W_n), rounds=1))
+    times["Hessian by rows"].append(seconds_of(lambda: hessian_by_rows(x_n, W_n), rounds=3))
 
 figure = Figure(figsize=(6, 3.6), layout="constrained", dpi=100)
 axes = figure.subplots()
