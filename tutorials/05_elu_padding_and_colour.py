@@ -346,7 +346,7 @@ for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
     print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, minimum {x.min():.2f}")
 
 # %% [markdown]
-# No byte is exactly 0, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
+# No byte becomes exactly 0, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
 # perfectly valid picture to the network: pale, with half the contrast and nothing darker than grey.
 #
 # ## The picture: RGB or BGR
