@@ -260,9 +260,9 @@ viz.show(
 # %% [markdown]
 # Each order costs a small multiple of the one before it, and the multiple does not depend on the number of inputs: in
 # the figure $Hv$ costs about as much as six or seven evaluations of $L$, for any $n$. The whole of $H$ costs $n$
-# backward passes. (The curves are flat because of Python's overhead: at these sizes the steps on the tape take longer than their
-# arithmetic. At larger sizes they would all grow like $n^2$, as the product $W x$ does, and the Hessian by rows like
-# $n^3$.)
+# backward passes. (The curves are flat because of Python's overhead: at these sizes the steps on the tape take longer
+# than their arithmetic. At larger sizes they would all grow like $n^2$, as the product $W x$ does, and the Hessian by
+# rows like $n^3$.)
 #
 # ## The penalty, on a toy
 #
