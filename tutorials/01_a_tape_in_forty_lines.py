@@ -72,8 +72,9 @@ dA_differences = by_differences(lambda A: error(A, b), A)
 print(dA_differences[0, :4])
 
 # %% [markdown]
-# This is our oracle: slow, slightly inexact, and hard to get wrong. The full network of this library has 3.6 million
-# weights, so one training step would take seven million forward passes.
+# This is our oracle: slow, slightly inexact, and hard to get wrong. The network as the authors released it has 3.6
+# million weights (the paper says 2.9; see [`docs/departures.md`](../docs/departures.md)), so one training step would
+# take seven million forward passes.
 #
 # ## The equation: the chain rule, backwards
 #

@@ -121,7 +121,7 @@ assert derivatives == [4 * 2**3, 12 * 2**2, 24 * 2, 24, 0]
 
 # %% [markdown]
 # We wrote no rule for a second derivative, let alone a fourth. Every gradient is a program like the one it came from,
-# if a longer one, and is differentiated in the same way.
+# often a longer one, and is differentiated in the same way.
 #
 # **What it takes.** Rules may only use operations that have rules. The sum of an array, for instance, has the rule
 # "repeat $\bar v$ in $u$'s shape", so there must be an operation *repeat*. Its own rule is a sum. Each refers to the
@@ -239,17 +239,17 @@ times = {"the function": [], "its gradient": [], "Hessian times a vector": [], "
 for n in sizes:
     W_n, x_n = problem(n)
     v_n, leaf = rng.standard_normal(n), ca.tensor(x_n)
-    times["the function"].append(seconds_of(lambda: L(leaf, W_n)))
-    times["its gradient"].append(seconds_of(lambda: ca.grad(L(leaf, W_n), leaf)))
-    times["Hessian times a vector"].append(seconds_of(lambda: hessian_times(x_n, v_n, W_n)))
-    times["Hessian by rows"].append(seconds_of(lambda: hessian_by_rows(x_n, W_n), rounds=1))
+    times["the function"].append(seconds_of(lambda: L(leaf, W_n), rounds=50))
+    times["its gradient"].append(seconds_of(lambda: ca.grad(L(leaf, W_n), leaf), rounds=50))
+    times["Hessian times a vector"].append(seconds_of(lambda: hessian_times(x_n, v_n, W_n), rounds=50))
+    times["Hessian by rows"].append(seconds_of(lambda: hessian_by_rows(x_n, W_n), rounds=3))
 
-figure = Figure(figsize=(6, 3.6), layout="constrained", dpi=100)
+figure = Figure(figsize=(7.5, 3.2), layout="constrained", dpi=100)
 axes = figure.subplots()
 for (name, seconds), style in zip(times.items(), ("k:o", "k-.s", "k-D", "k--^"), strict=True):
     axes.loglog(sizes, [1e3 * s for s in seconds], style, label=name, markersize=4)
 axes.set(title="Time for first and second derivatives", xlabel="numbers in x", ylabel="milliseconds")
-axes.legend(frameon=False)
+axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 axes.grid(color="0.9")
 viz.show(
     figure,
@@ -259,10 +259,10 @@ viz.show(
 
 # %% [markdown]
 # Each order costs a small multiple of the one before it, and the multiple does not depend on the number of inputs: in
-# the figure $Hv$ costs about as much as six evaluations of $L$, for any $n$. The whole of $H$ costs $n$ backward
-# passes. (The curves are flat because of Python's overhead: at these sizes the steps on the tape take longer than their
-# arithmetic. At larger sizes they would all grow like $n^2$, as the product $W x$ does, and the Hessian by rows like
-# $n^3$.)
+# the figure $Hv$ costs about as much as six or seven evaluations of $L$, for any $n$. The whole of $H$ costs $n$
+# backward passes. (The curves are flat because of Python's overhead: at these sizes the steps on the tape take longer
+# than their arithmetic. At larger sizes they would all grow like $n^2$, as the product $W x$ does, and the Hessian by
+# rows like $n^3$.)
 #
 # ## The penalty, on a toy
 #

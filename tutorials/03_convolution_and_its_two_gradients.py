@@ -36,8 +36,8 @@ rng = np.random.default_rng(0)
 #
 # The window moves by the *stride* $s$. One position $(u, v)$ within it is called a *tap*: a 3 × 3 window has nine. (The
 # field calls this a convolution. A mathematician would flip $w$ first and call ours a correlation. And the word
-# *kernel* has two meanings: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in the three
-# kernels above. Both occur here.)
+# *kernel* has two meanings: the weights, as in "a 3 × 3 kernel", and a routine that does the work, as in "the kernel
+# that computes the gradient". Both occur here.)
 #
 # ## Loops
 #
@@ -239,8 +239,8 @@ assert np.allclose(dx_windows(g, w, (9, 8), stride=2), dx, rtol=1e-12)
 print("the same as by loops")
 
 # %% [markdown]
-# This is all of [`backends/numpy_conv.py`](../backends/numpy_conv.py), except for padding, dilation, and processing the
-# patches in bands that fit in the cache.
+# The library's three kernels, in [`backends/numpy_conv.py`](../backends/numpy_conv.py), are these with padding and
+# dilation, and they process the patches in bands that fit in the cache.
 #
 # ## Checked against oracles
 #
@@ -360,7 +360,8 @@ viz.show(
 )
 
 # %% [markdown]
-# The rest of the way, from here to less than a hundredth of a nanosecond, is the subject of notebook 06.
+# (The library's bars are the longer ones here because its overhead per call shows at this size.) The rest of the way,
+# from here to less than a hundredth of a nanosecond, is the subject of notebook 06.
 #
 # ## Exercises
 #

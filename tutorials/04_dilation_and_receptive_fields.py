@@ -186,11 +186,11 @@ viz.show(
 )
 
 # %% [markdown]
-# Equal dilations see a grid with gaps: 49 pixels, however far apart. Doubling them leaves no gaps, because each layer's
-# step is no longer than the field of the layers before it. So the paper uses 2, 4, 8, 16, *after* ordinary
-# convolutions. (Its introduction says that for a pixel to be influenced from 64 pixels away, at least six 3 × 3 layers
-# with dilation factor 2, or equivalent, are needed. With dilation 2 in all six it would be 12 pixels; doubled from
-# layer to layer, 1, 2, … 32, it is 63.)
+# Equal dilations above 1 see a grid with gaps: 49 pixels, however far apart. Doubling them, from 1 on, leaves no gaps,
+# because each layer's step is no longer than the field of the layers before it. So the paper uses 2, 4, 8, 16, *after*
+# ordinary convolutions. (Its introduction says that for a pixel to be influenced from 64 pixels away, at least six
+# 3 × 3 layers with dilation factor 2, or equivalent, are needed. With dilation 2 in all six it would be 12 pixels;
+# doubled from layer to layer, 1, 2, … 32, it is 63.)
 #
 # ## The rule for the size
 #
@@ -203,7 +203,8 @@ viz.show(
 # The new layer has $k$ taps, $d$ steps apart in *its own* input, where each step is $j$ pixels.
 #
 # **Predict, then run.** Here are the layers of the paper's coarse network, up to the last dilated one (with fewer
-# channels, which does not affect the field). How wide is the field at the end? The pictures are 256 pixels wide.
+# channels, which does not affect the field; *atrous*, in their names, is French for "with holes": dilated). How wide is
+# the field at the end? The pictures are 256 pixels wide.
 
 # %% tags=["predict"]
 model = Generator(width=4, attention=False, rng=np.random.default_rng(0), dtype=np.float64)

@@ -31,7 +31,7 @@ rng = np.random.default_rng(0)
 # ## The problem
 #
 # You have downloaded the kernels and biases of a trained generator, and know how to convolve. What else do you need to
-# know to compute what its authors computed? Each layer is
+# know to compute what its authors computed? Nearly every layer is
 #
 # $$ y = \mathrm{elu}\left( \mathrm{conv}(\mathrm{pad}(x), w) + b \right) $$
 #
@@ -172,9 +172,10 @@ print("elu and its first two derivatives are right")
 # %% [markdown]
 # ## The border: how many zeros, and where?
 #
-# Every layer of the network keeps the size or halves it: $n$ pixels become $\lceil n / s \rceil$. This requires padding
-# the picture. By how much? The last window starts $(\lceil n/s \rceil - 1)\,s$ pixels after the first and spans $(k -
-# 1)\,d + 1$ pixels, so the padding required is
+# Every convolution of the network keeps the size or halves it: $n$ pixels become $\lceil n / s \rceil$. This requires
+# padding the picture. (Without padding, which TensorFlow calls VALID, $k$ taps at stride 1 leave $n - k + 1$.) By how
+# much? The last window starts $(\lceil n/s \rceil - 1)\,s$ pixels after the first and spans $(k - 1)\,d + 1$ pixels,
+# so the padding required is
 #
 # $$ \text{total} = \max\left( \left( \lceil n/s \rceil - 1 \right) s + (k - 1)\, d + 1 - n,\; 0 \right) $$
 #
@@ -311,10 +312,12 @@ viz.show(
 
 # %% [markdown]
 # Thirty pixels from each side. In the generator these layers see a picture of 256 × 256 as 64 × 64: they alone leave
-# only 4 × 4 positions beyond the border's reach, and the surrounding layers affect those too. This is not only harmful.
-# A recognisable border tells the network where in the picture it is. That is the purpose of the channel of **ones** in
-# the released code, alongside the picture and the mask: padded with zeros, it is 1 inside and 0 outside, so a layer can
-# distinguish the two. With a mirror it would be 1 everywhere, and carry no information.
+# only 4 × 4 positions beyond the border's reach, and the surrounding layers affect those too. This is not only harmful:
+# a recognisable border tells the network where in the picture it is. The released code makes it easier to recognise. It
+# adds a channel of **ones** to the picture and the mask: padded with zeros, it is 1 inside and 0 outside, so the first
+# layer can distinguish the two. (The paper does not mention this channel. Its first author
+# [says](https://github.com/JiahuiYu/generative_inpainting/issues/405) that it indicates the image boundary.) With a
+# mirror it would be 1 everywhere, and carry no information.
 
 # %%
 ones = np.ones((1, 5, 6, 1))
@@ -326,7 +329,8 @@ for padding in ("same", "reflect"):
 # ## The picture: [-1, 1]
 #
 # Files hold bytes, networks see $x = \text{byte} / 127.5 - 1$. In these units 0 is mid-grey, so a hole or a border of
-# zeros is grey; in $[0, 1]$ the same zeros would be *black*. Outputs are clipped to the same range.
+# zeros is grey; in $[0, 1]$ the same zeros would be *black*. (The paper has both: section 3 fills holes with white, and
+# $z = x \odot m$ in section 4.2 with 0. The released code fills them with 0.) Outputs are clipped to the same range.
 #
 # **Predict, then run.** Which byte becomes exactly 0? Do all bytes survive the round trip in float32? What does a
 # picture in $[0, 1]$ look like to a network that expects $[-1, 1]$?
@@ -342,7 +346,7 @@ for name, x in (("[-1, 1]", photograph), ("[0, 1]", in_01)):
     print(f"in {name}: brightness {x.mean():.2f} on average, spread {x.std():.2f}, minimum {x.min():.2f}")
 
 # %% [markdown]
-# No byte is exactly grey, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
+# No byte becomes exactly 0, so an erased pixel differs from every pixel of a photograph. And a picture in $[0, 1]$ is a
 # perfectly valid picture to the network: pale, with half the contrast and nothing darker than grey.
 #
 # ## The picture: RGB or BGR

@@ -2,8 +2,8 @@
 # # 06 · From loops to Winograd
 #
 # **One idea:** a sum of products does not need all its products. We take one 3 × 3 convolution from loops to a single
-# matrix product, where every multiplication runs at full speed; from there it only gets faster by *doing fewer*: a
-# quarter of them, at a cost of about half a digit of precision.
+# matrix product, where multiplications run at nearly full speed; from there the way to go much faster is to *do fewer*:
+# a quarter of them, at a cost of about half a digit of precision.
 #
 # You need notebook 03: windows and the trilinear form.
 
@@ -113,8 +113,8 @@ print(f"place by place {1e3 * one_by_one:.1f} ms, one product {1e3 * at_once:.2f
 # %% [markdown]
 # A row times a matrix reads all weights and uses each *once*. In a product of two matrices, a weight loaded into a
 # register is used for many rows. This is the whole point of BLAS, the routines for matrix products that NumPy calls,
-# and a good implementation comes close to the processor's peak rate of products per second. **There is no faster way to
-# do these products. Is there a way to do fewer?**
+# and a good implementation comes close to the processor's peak rate of products per second. Copying
+# less still helps a little, as we shall see. **But is there a way to do fewer products?**
 #
 # ## Two outputs with four products
 #
@@ -132,7 +132,7 @@ print(f"place by place {1e3 * one_by_one:.1f} ms, one product {1e3 * at_once:.2f
 # To check: $m_2 + m_3 = d_1 w_1 + d_2 (w_0 + w_2)$, and adding $m_1$ leaves $d_0 w_0 + d_1 w_1 + d_2 w_2$. And $m_2 -
 # m_3 = d_1 (w_0 + w_2) + d_2 w_1$, from which $m_4$ is subtracted. This takes more additions, but the sums of *weights*
 # are computed once for all pixels, and the sums of *pixels* once for all output channels. Only the products are
-# computed for each pair.
+# computed for each pair of pixels and output channel.
 #
 # To be sure that four means four, we use numbers that count their own multiplications. (A pixel times a constant of the
 # method is not counted.)
@@ -232,7 +232,7 @@ for name, matrix in zip(("Aᵀ", "G", "Bᵀ"), F2, strict=True):
 
 # %% [markdown]
 # These are the four lines above, up to factors: the ½ in $B^\top$ was with the weights, and signs come in pairs. Row
-# $s$ of $B^\top$ may be multiplied by any factor if row $s$ of $G$ is divided by it.
+# $s$ of $B^\top$ may be multiplied by any factor if row $s$ of $G$ or column $s$ of $A^\top$ is divided by it.
 #
 # **Predict, then run.** How many products does $F(4, 3)$ take for four outputs of three taps, and how many does the
 # direct sum take? How many points does it need?
@@ -436,8 +436,8 @@ else:
 # rows of tiles all the way to $y$, and reuse the memory for the next ones. The matrix product of rung 3 benefits too:
 # its copied windows amount to nine pictures.
 #
-# **Predict, then run.** How many rows of tiles at once are best? With one row, the matrices are narrow; with all, they
-# do not fit.
+# **Predict, then run.** How many rows of tiles at once are best? With one, each matrix $V_s$ has only twelve rows; with
+# all twelve, $V$ and $M$ do not fit.
 
 # %% tags=["predict", "timed"]
 rounds = 2 if QUICK else 7
@@ -450,6 +450,8 @@ best = min(by_block, key=by_block.get)
 
 # %% [markdown]
 # ## All rungs, timed
+#
+# (One or two rows of tiles were best above: twelve or 24 rows are enough for BLAS, and more is slower.)
 #
 # The loops compute only a few outputs, and their time is scaled up. The last rung is the library's Numba backend (Numba
 # compiles Python functions to machine code): the same algorithm in blocks, but with compiled transforms, while NumPy
@@ -508,7 +510,7 @@ viz.show(
 # the products need not give four times the speed: the transforms take time that a count of products ignores. (Where it
 # gives more, the copied windows of rung 3 were in the way, too, nine pictures' worth.) The same rung may take a
 # different time here than in a cell above: other programs ran on the machine, so compare times within one cell only.
-# The same ladder on two cores, at 128 × 128 and measured more carefully, is in
+# A similar ladder on two cores, at 128 × 128 and measured more carefully, is in
 # [`docs/performance.md`](../docs/performance.md); the implementation of the last rung is in
 # [`backends/numba_winograd.py`](../backends/numba_winograd.py).
 #

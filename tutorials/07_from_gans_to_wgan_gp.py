@@ -36,7 +36,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # minimises $\log(1 - D)$, averaged over its fakes.
 #
 # To see what happens then, take pictures of a single pixel. Fakes are normally distributed around 0, real ones around
-# $d$, both with standard deviation ½. The optimal logit is then known: the logarithm of the ratio of the densities,
+# $d$, both with standard deviation $\sigma = ½$. The optimal logit is then known: the logarithm of the ratio of the
+# densities,
 #
 # $$ s(x) = \log \frac{p_{\text{real}}(x)}{p_{\text{fake}}(x)} = \frac{d\,x - d^2 / 2}{\sigma^2} $$
 #
@@ -171,7 +172,7 @@ interactive(
 # %% [markdown]
 # A fake that moves uphill at slope 1 moves to where it is needed. The valleys are not in the middle of the lumps but on
 # their far sides, since nearly all fakes of a lump are needed further inwards. The critic's difference and the sorted
-# assignment, printed above, agree to twelve digits, although they come from unrelated definitions.
+# assignment, printed above, agree to twelve digits, although one comes from scores and the other from moves.
 #
 # ## A network as the critic
 #
@@ -309,8 +310,8 @@ print(f"the optimal slope: {pays_best:.3f}; with it the estimate is {pays_best *
 # (the bound says eight), with another power of $c$ for each further layer. Almost all weights end up at $\pm c$, so
 # that only their signs carry information.
 #
-# The first critic with the penalty gets the unit right. It overestimates slightly, by the optimal slope $1 + d /
-# 2\lambda$.
+# The first critic with the penalty gets the unit right. It overestimates slightly, by nearly the optimal
+# slope, $1 + d / 2\lambda$.
 #
 # The second says the distance is negative! The penalty asks for a slope of norm 1, and on a line there are two: $+1$
 # and $-1$. This critic started with the wrong one; to change sign it would have to pass through slope 0, where the
@@ -378,17 +379,17 @@ surfaces[0].legend(loc="upper left", fontsize=7)
 figure.suptitle("Two critics of two pixels: lighter is a higher score, arrows point uphill", fontsize=10)
 viz.show(
     figure,
-    alt="Two surfaces over the plane with level lines, and a histogram. The clipped critic is a tilted plane: "
-    "straight parallel lines, all arrows to the lower left. The one with the penalty is a round bowl with its bottom "
-    "at the fakes; its arrows point outwards to all eight clusters. Its slopes are concentrated around one; the "
-    "clipped critic's range from 0.3 to 1.05.",
+    alt="Two surfaces over the plane with level lines, and a histogram. The clipped critic rises in one "
+    "direction: straight parallel lines, all arrows to the lower left. The one with the penalty is a round bowl with "
+    "its bottom at the fakes; its arrows point outwards to all eight clusters. Its slopes are concentrated around one; "
+    "the clipped critic's range from 0.3 to 1.05.",
 )
 
 # %% [markdown]
 # The clipped critic sends all fakes in the same direction, although real ones lie all around them. The bowl sends each
 # to its nearest clusters, at a slope of about 1 nearly everywhere, also where fakes are still far from anything real.
-# Only at the very bottom it is flatter: a smooth surface has slope 0 at its lowest point. Its estimate is a little more
-# than the best assignment's mean, by the optimal slope, as on the line.
+# Only around the very bottom is it flatter (0.23 in the middle): a smooth surface has slope 0 at its lowest point. Its
+# estimate is a little more than the best assignment's mean, by nearly the optimal slope, as on the line.
 #
 # **Which way, and in which norm?** Two statements in section 3 of the paper do not agree with its own equations.
 # Between a real $x$ and the fake $\tilde x$ that is moved to it, it says, the best critic's gradient is $(\tilde x - x)
@@ -436,7 +437,7 @@ for name, m in (("all pixels", None), ("the hole", hole)):
 # %% [markdown]
 # The masked critic again overestimates slightly, and its slope along the known pixel is unconstrained. It has to be
 # steep there, since a small change in the known pixel greatly changes what belongs in the hole. The other critic has to
-# share its slope of 1 between the two, and so underestimates the distance.
+# share its slope of 1 between the two, and so stays below the distance within the hole.
 #
 # ## Timed
 #
@@ -452,7 +453,7 @@ for n in pixels:
     real_n, fake_n, t_n = rng.standard_normal((4, 1, n, 1)), rng.standard_normal((4, 1, n, 1)), rng.random((4, 1, 1, 1))
     critic = critic_with(first_weights(n))
     by_tape.append(seconds_of(lambda: penalty(critic, real_n, fake_n, t_n)))
-    by_differences.append(seconds_of(lambda: penalty_by_differences(critic, real_n, fake_n, t_n), rounds=1))
+    by_differences.append(seconds_of(lambda: penalty_by_differences(critic, real_n, fake_n, t_n), rounds=3))
 steps = 5 if QUICK else 40
 for name, clip in (("clipping", 0.1), ("the penalty", None)):
     took = seconds_of(lambda: trained(real_2, fake_2, steps=steps, clip=clip), rounds=2)

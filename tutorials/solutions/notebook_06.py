@@ -5,7 +5,7 @@ def saving(m, r):
     """m² outputs of r² products each, over one product for each of the (m + r − 1)² places of the tile.
 
     For large m it tends to r², nine: one product per output. But the points are then many, their powers large, and
-    the sums cancel: at m = 6 it is 5.1, and a digit is gone.
+    the sums cancel: at m = 6 it is 5.1, and more than a digit is gone.
     """
     return (m * r) ** 2 / (m + r - 1) ** 2
 
