@@ -40,8 +40,8 @@ from .numba_amx import (
     supported,
     transpose_tile,
 )
-from .numba_conv import band_shape, compiled, rows_in_band, tap_at, turned, turned_geometry
-from .numba_elementwise import FASTMATH, elu, elu_one, frozen
+from .numba_conv import band_shape, compiled, rows_in_band, tap_at, turned, turned_geometry, write_pixels
+from .numba_elementwise import FASTMATH, elu, frozen, repeated
 from .numba_gemm import padded
 from .numba_memory import POOL
 
@@ -125,7 +125,7 @@ def _direct(
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
     """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
-    b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
+    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, padded(w.shape[3], SIDE))
     kernel = pairs(_steps(w, geometry.dilation))
     place = w.shape[:2], *geometry.numbers
     workers = get_num_threads()
@@ -199,16 +199,8 @@ def _bands(
                 p, end, i = 0, min(GROUP, rows * pitch - start), start // pitch
                 j = start - i * pitch
                 while p < end:
-                    for q in range(p, p + min(end - p, width - j)):
-                        to = y[
-                            n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + (j + q - p) * out_columns[1]
-                        ]
-                        if activate:
-                            for o in range(k):
-                                to[o] = elu_one(sums[q, o] + bias[o])
-                        else:
-                            for o in range(k):
-                                to[o] = sums[q, o]
+                    to, column = y[n, out_rows[0] + (first + i) * out_rows[1]], out_columns[0] + j * out_columns[1]
+                    write_pixels(sums, p, min(end - p, width - j), bias, activate, to, column, out_columns[1])
                     p, i, j = p + pitch - j, i + 1, 0
         release()
 

@@ -34,8 +34,8 @@ from ca_numpy.jit import parallel, serial
 from ca_numpy.threads import get_num_threads
 
 from . import numpy_conv
-from .numba_elementwise import FASTMATH, copy_line, elu, elu_one, frozen
-from .numba_gemm import ROWS, WIDTH, multiply, padded, panels
+from .numba_elementwise import FASTMATH, add_bias_elu, copy_line, elu, frozen, repeated
+from .numba_gemm import ROWS, WIDTH, copy_vectors, multiply, padded, panels
 from .numba_memory import POOL
 from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
@@ -168,7 +168,7 @@ def direct(
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
     """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
-    b = frozen(np.zeros(w.shape[3], x.dtype) if bias is None else bias)
+    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, padded(w.shape[3]))
     kernel = panels(w.reshape(-1, w.shape[3]))
     place = w.shape[:2], *geometry.numbers
     workers = get_num_threads()
@@ -286,10 +286,23 @@ def tap_at(u, v, low, pitch, c, stride, dilation):
     return ((u % stride * low + u // stride) * pitch * stride + v) * c
 
 
+@serial()
+def write_pixels(sums, start, count, bias, activate, row, column, step):
+    """Rows start … start + count − 1 of `sums` to a row of pixels, with `activate` after bias and ELU."""
+    k, k_wide, flat = row.shape[1], sums.shape[1], sums.reshape(-1)
+    if activate:
+        add_bias_elu(flat, start * k_wide, (start + count) * k_wide, bias)
+    if k == k_wide and step == 1:
+        copy_vectors(row.reshape(-1), column * k, 0, flat, start * k, 0, count * k)
+    else:
+        for j in range(count):
+            copy_line(sums[start + j, :k], row[column + j * step])
+
+
 @parallel(fastmath=FASTMATH)
 def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers, lower, upper):
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
-    images, c, k = len(x), x.shape[3], y.shape[3]
+    images, c = len(x), x.shape[3]
     height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
     width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
     pieces, run = (1, ksize[1] * c) if dilation == 1 else (ksize[1], c)
@@ -311,15 +324,8 @@ def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_row
                              stride * c, 1, kernel, (u * pieces + v) * run * WIDTH, WIDTH, w_panel, blocks, k_wide, run,
                              u + v > 0)  # fmt: skip
             for i in range(rows):
-                for j in range(width):
-                    to = y[n, out_rows[0] + (first + i) * out_rows[1], out_columns[0] + j * out_columns[1]]
-                    source = sums[i * pitch + j]
-                    if activate:
-                        for o in range(k):
-                            to[o] = elu_one(source[o] + bias[o])
-                    else:
-                        for o in range(k):
-                            to[o] = source[o]
+                to = y[n, out_rows[0] + (first + i) * out_rows[1]]
+                write_pixels(sums, i * pitch, width, bias, activate, to, *out_columns)
 
 
 @parallel()

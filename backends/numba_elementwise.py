@@ -27,6 +27,9 @@ FASTMATH = {"contract"}
 #: Elements per task: 64 KiB of float32, so that the inputs and outputs of a task fit the second-level cache.
 BLOCK = 1 << 14
 
+#: Pixels whose bias and ELU are one loop.
+REPEATS = 16
+
 _LOG2_E = np.float32(1.44269504)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _P0, _P1, _P2 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
@@ -75,6 +78,22 @@ def elu_one(x: Any) -> Any:
     """
     scale, q = _reduced(min(max(x, _LEAST), _ZERO))
     return scale * q + (scale - _ONE) if x <= _ZERO else x
+
+
+@serial(fastmath=FASTMATH)
+def add_bias_elu(x: Any, start: int, end: int, bias: Any) -> None:
+    """x[start + i] = elu(x[start + i] + bias[i mod len(bias)]) below `end`, with a bias of `repeated`."""
+    for first in range(start, end, len(bias)):
+        line = x[first : min(first + len(bias), end)]
+        for i in range(len(line)):
+            line[i] = elu_one(line[i] + bias[i])
+
+
+def repeated(bias: Array, width: int) -> Array:
+    """The bias of REPEATS pixels of `width` channels, one after the other: loops over few channels do not vectorise."""
+    wide = np.zeros((REPEATS, width), bias.dtype)
+    wide[:, : bias.size] = bias
+    return frozen(wide.reshape(-1))
 
 
 # ---- whole arrays ------------------------------------------------------------------------------------------------

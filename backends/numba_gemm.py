@@ -349,6 +349,10 @@ def linear_map(matrix: Array) -> Any:
     return apply
 
 
+#: to[t + j] = source[s + j],   j < n, a multiple of WIDTH
+copy_vectors = linear_map(np.eye(1))
+
+
 def _combination(builder: ir.IRBuilder, terms: list[tuple[int, float]], inputs: list[ir.Value]) -> ir.Value:
     """Σ m · inputs[k] over (k, m) in terms."""
     total = None

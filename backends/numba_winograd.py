@@ -40,14 +40,14 @@ from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
 from ca_numpy.threads import get_num_threads
 
-from .numba_elementwise import FASTMATH, copy_line, elu_one, frozen
-from .numba_gemm import ROWS, WIDTH, linear_map, multiply, padded
+from .numba_elementwise import FASTMATH, add_bias_elu, copy_line, frozen, repeated
+from .numba_gemm import ROWS, WIDTH, copy_vectors, linear_map, multiply, padded
 from .numba_memory import POOL
 
 Array = NDArray[Any]
 
-#: Numbers in V and M of one block of tiles: they fit the second-level cache of a core together with the kernel.
-BLOCK = 200_000
+#: Numbers in V and M of one block of tiles, at least and at most: 0.8 and 2 MB, as second-level caches.
+BLOCK = 200_000, 500_000
 #: Partial sums of dw: fixed, so that the order of summation does not depend on the number of threads.
 PARTS_DW = 4
 #: Numbers between the 36 matrices of V, so that the same place in each does not map to the same cache lines. At least
@@ -129,20 +129,21 @@ def read_tile(x, image, row, column, step, zoom, tile):
                 tile[i, j, : x.shape[3]] = 0
 
 
-@serial(fastmath=FASTMATH)
+@serial()
 def write_tile(tile, bias, activate, y, image, row, column, step):
     """Write the part of a 4×4 tile inside y, with `activate` after bias and ELU."""
+    k, k_wide, pixels, to = y.shape[3], tile.shape[2], tile.reshape(-1), y.reshape(-1)
+    if activate:
+        add_bias_elu(pixels, 0, len(pixels), bias)
     for i in range(4):
         for j in range(4):
             r, s = row + i * step, column + j * step
             if r < y.shape[1] and s < y.shape[2]:
-                to, source = y[image, r, s], tile[i, j]
-                if activate:
-                    for k in range(len(to)):
-                        to[k] = elu_one(source[k] + bias[k])
+                if k == k_wide:
+                    at = ((image * y.shape[1] + r) * y.shape[2] + s) * k
+                    copy_vectors(to, at, 0, pixels, (4 * i + j) * k, 0, k)
                 else:
-                    for k in range(len(to)):
-                        to[k] = source[k]
+                    copy_line(tile[i, j, :k], y[image, r, s])
 
 
 # ---- the transforms in two dimensions: along columns, then along rows --------------------------------------------
@@ -295,17 +296,19 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
     size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
     y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
     _, dilation, top, left = geometry.numbers
-    b = np.zeros(w.shape[3], x.dtype) if bias is None else bias
     u = transformed_kernel(w)
+    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, u.shape[1] * WIDTH)
     block = block_of_tiles(x.shape[3], w.shape[3])
     workers, activate = get_num_threads(), bias is not None
-    _convolve(frozen(x), u, frozen(b), activate, dilation, top, left, zoom, block, y, workers, tasks=workers)
+    _convolve(frozen(x), u, b, activate, dilation, top, left, zoom, block, y, workers, tasks=workers)
     return y
 
 
 def block_of_tiles(c: int, k: int) -> int:
-    """Tiles per block, a multiple of ROWS."""
-    return max(ROWS, BLOCK // (36 * (padded(c) + padded(k))) // ROWS * ROWS)
+    """Tiles per block, a multiple of ROWS: if BLOCK allows, so many that reading the kernel costs less than V and M."""
+    c, k = padded(c), padded(k)
+    least, most = (numbers // (36 * (c + k)) for numbers in BLOCK)
+    return max(ROWS, min(max(least, 3 * c * k // (4 * (c + k))), most) // ROWS * ROWS)
 
 
 @parallel()
