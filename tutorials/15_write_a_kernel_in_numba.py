@@ -46,9 +46,9 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The problem
 #
-# Each convolution of the generator is followed by an ELU over millions of numbers. The textbook kernel is three lines
-# of NumPy, and NumPy traverses the whole array for each step: five times, through memory that does not fit in the
-# cache. One loop that does everything to each number in turn would be enough. A Python loop is no help, but
+# Nearly every convolution of the generator is followed by an ELU, over up to millions of numbers. The textbook kernel
+# is three lines of NumPy, and NumPy traverses the whole array for each step: five times, through memory that does not
+# fit in the cache. One loop that does everything to each number in turn would be enough. A Python loop is no help, but
 # [Numba](https://numba.pydata.org) compiles such a loop to machine code when it is first called.
 #
 # So the loop is easy. The question is how to make the *library* use it, with all its derivatives, and how to trust it.
@@ -476,8 +476,7 @@ viz.show(
 # skip them, while the speed counts them as done.) [Notebook 06](06_from_loops_to_winograd.ipynb) shows how to go
 # further, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where the library's own Numba backend ends up.
 #
-# ELU is different. Without the call, the loop is memory-bound once the array exceeds the cache, and then the only gain
-# is a single pass instead of five.
+# ELU is different: the gain is one call instead of five for short arrays, and one pass instead of five for long ones.
 
 # %% tags=["timed"]
 counts = [2**k for k in ((8, 12, 16) if QUICK else (8, 10, 12, 14, 16, 18, 20))]

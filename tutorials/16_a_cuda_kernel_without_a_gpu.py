@@ -42,9 +42,9 @@ os.environ["CA_NUMPY_CACHE"] = scratch.name  # and for their compiled form
 # %% [markdown]
 # ## The problem
 #
-# Each convolution of the paper's networks is followed by an ELU, $y = x$ where $x > 0$ and $e^x - 1$ elsewhere, applied
-# to millions of independent numbers. A GPU has room for a hundred thousand *threads* at once, each as simple as a loop
-# body. How does a thread know which numbers are its own?
+# Nearly every convolution of the paper's generator is followed by an ELU, $y = x$ where $x > 0$ and $e^x - 1$
+# elsewhere, applied to up to millions of independent numbers. A GPU has room for a hundred thousand *threads* at once,
+# each as simple as a loop body. How does a thread know which numbers are its own?
 #
 # ## The equation: whose number is it?
 #
@@ -105,7 +105,8 @@ viz.show(
 # %% [markdown]
 # ## The same in CUDA C++
 #
-# A kernel is a function marked `__global__`, and `T` is float or double. Loop and condition are as above.
+# A kernel is a function marked `__global__`. The template's `T` is a type here, float or double, not the number of
+# threads. Loop and condition are as above.
 
 # %%
 (folder / "elu.cu").write_text("""
@@ -233,7 +234,7 @@ viz.show(
 # %% [markdown]
 # Four steps instead of fifteen. The library's `sums.cu` and `common.cuh` are built on this tree. Here it is in CUDA,
 # with numbered barriers so that one can be left out (`LEFT_OUT` = 0 leaves out none), and with a second kernel in which
-# each thread subtracts its neighbour's number from its own:
+# each thread subtracts its neighbour's number from its own (`careless_sum` is for later):
 
 # %%
 (folder / "block.cu").write_text("""

@@ -503,9 +503,10 @@ for rate in (1, 2, 3):
     print(f"rate {rate}: any side – {said[0]}; one more than a multiple of {rate} – {said[1]}")
 
 # %% [markdown]
-# Downscaling maps corners to corners, as TensorFlow does. Only if `rate` divides side − 1 are the sampled pixels evenly
-# spaced; of 12 pixels it keeps 0, 2, 4, 7, 9 and 11. In the released network, whose sides are even, attention therefore
-# does *not* move with the picture. This is not a bug here: the weights were trained that way. But who knew?
+# Downscaling maps corners to corners, as the released code does (TensorFlow's `align_corners=True`). Only if `rate`
+# divides side − 1 are the sampled pixels evenly spaced; of 12 pixels it keeps 0, 2, 4, 7, 9 and 11. In the released
+# network, whose sides are even, attention therefore does *not* move with the picture. This is not a bug here: the
+# weights were trained that way. But who knew?
 #
 # ## What the library ships
 #
@@ -561,8 +562,9 @@ with ca.use_backend("sliced"):
     print("rate 2 moves along for sides of", sliced_sides)
 
 # %% [markdown]
-# Three pixels, of which two should be kept: the first and the last, not the first two. The wrong backend has every
-# property of the right one and, for even sides, one more. With released weights it still gives wrong pictures.
+# Three pixels, of which two should be kept: the first and the last, not the first two. All six properties hold on the
+# wrong backend too, but at rate 1, where they are judged, its kernel is never called. The property that calls it,
+# moving along, holds for even sides too, unlike on the right one. With released weights it still gives wrong pictures.
 # Properties find mistakes; the oracle defines what is intended. A test suite needs both.
 #
 # To test an attention layer of your own, in PyTorch for example, see

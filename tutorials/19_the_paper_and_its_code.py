@@ -197,8 +197,8 @@ on, stopped = (float(attention.propagate(ones, (24, 24), (24, 24), wrap=wrap).su
 print(f"on 24 × 24 positions {1 - stopped / on:.1%} of the sum comes from beyond the end of a line")
 
 # %% [markdown]
-# **So:** the left side of a picture is slightly influenced by the right side, one row up. It only shows when you
-# compare numbers.
+# **So:** the left side of a picture is slightly influenced by the right side, one row up, and the top by the bottom,
+# one column to the left. It only shows when you compare numbers.
 #
 # ### 4 · Only known patches; or zeros in the denominator
 #

@@ -77,8 +77,9 @@ viz.show(
 # %% [markdown]
 # ## The equations
 #
-# $\phi_p$ are the features of the patch at $p$, $z$ the picture, and $n(x)$ the number of patches around the pixel $x$.
-# With the mean squared difference $d(p, q) = \lVert \phi_p - \phi_q \rVert^2 / K^2$ and a temperature $T$:
+# $\phi_p$ are the features of the patch at $p$, $z$ the picture, and $n(x)$ the number of patches that contain the
+# pixel $x$; the sums over $p$ are over these. With the mean squared difference
+# $d(p, q) = \lVert \phi_p - \phi_q \rVert^2 / K^2$ and a temperature $T$:
 #
 # $$ a_{pq} = \operatorname*{softmax}_q \Big( -\frac{d(p, q)}{T} \Big), \qquad
 # y(x) = \frac{1}{n(x)} \sum_p \sum_q a_{pq} \, z(q + x - p) \qquad \text{soft: attention} $$
@@ -237,12 +238,12 @@ viz.show(
 #
 # Why soften at all? The argmin has no gradient: a small change of the features changes nothing, or everything. The
 # softmax has one, so the features can be *learnt*. (Even hard votes are only half as rough as the truth: a pixel is the
-# mean of 25 patches that disagree. That is the next section but one.)
+# mean of 25 patches that disagree. See “Propagation is coherence” below.)
 #
-# ## Which temperature does the paper have?
+# ## Which temperature does the attention have?
 #
-# Its scores are not distances. But for background patches of the same norm $\lVert b \rVert$ they differ from them only
-# by what is the same for all $q$, which a softmax ignores:
+# The released code's scores are not distances. But for background patches of the same norm $\lVert b \rVert$ they
+# differ from them only by what is the same for all $q$, which a softmax ignores:
 #
 # $$ \lambda \Big\langle f_p, \frac{b_q}{\lVert b_q \rVert} \Big\rangle
 # = \frac{\lambda}{2 \lVert b \rVert} \big( \lVert f_p \rVert^2 + \lVert b \rVert^2 - \lVert f_p - b_q \rVert^2 \big)
@@ -260,8 +261,10 @@ for strength in (1, 10):
     print(f"norm {strength:2}: {apart(by_scores, by_distance)}; {mixed:.1f} patches mixed")
 
 # %% [markdown]
-# Sharper: distances grow with the square of the strength, $T$ only with the strength. So nothing fixes the paper's
-# temperature, $\lambda = 10$ included: the network learns it, by learning how strong its features are.
+# Sharper: distances grow with the square of the strength, $T$ only with the strength. So nothing fixes the code's
+# temperature, not even $\lambda = 10$: the network learns it, by learning how strong its features are. In the paper's
+# text the foreground is normalised, too (notebook 19, departure 2). Then all norms are 1, and $T = 2 / (\lambda K^2)$
+# is fixed.
 #
 # ## Propagation is coherence
 #
@@ -346,10 +349,11 @@ viz.show(
 )
 
 # %% [markdown]
-# Propagation makes the field more coherent, 45 % instead of 28 %. Its distances are larger, since it chose by larger
-# patches, and so is its error: whole pieces of stones are copied, but of other stones. PatchMatch's field is more
-# coherent than the nearest, too, 33 %, though after five rounds its distances are still larger. What is passed on is
-# coherent by itself: here coherence is not computed but left over from the search.
+# (The colours are directions, as in notebook 14: blue is up and to the left, pink down and to the left.) Propagation
+# makes the field more coherent, 45 % instead of 28 %. Its distances are larger, since it chose by larger patches, and
+# so is its error: whole pieces of stones are copied, but of other stones. PatchMatch's field is more coherent than the
+# nearest, too, 33 %, though after five rounds its distances are still larger. What is passed on is coherent by itself:
+# here coherence is not computed but left over from the search.
 #
 # So much for the single steps. In both methods they alternate with others: the attention's result is convolved, and
 # PatchMatch searches again with what its votes gave. The rest of this notebook is about the second kind, in colour, and
@@ -427,6 +431,8 @@ print("the cat, by steps and by the library:", apart(fills["cat"]["guided"], ora
 
 # %% [markdown]
 # ## What each can do
+#
+# The pictures are a cat, a portrait (“face”; its hole is at the collar of the suit) and grass.
 #
 # **Predict, then run.** Network, PatchMatch, both: whose fill is nearest to the truth in PSNR? Whose has the nearest
 # texture, by the sliced Wasserstein distance (SWD; lower is better)? (SWD compares the *sets* of small patches of fill

@@ -283,8 +283,9 @@ viz.show(
 # ## Shared memory
 #
 # A warp's `LDS.128` reads 16 bytes in each of 32 lanes: 512 bytes, four clocks of a multiprocessor's 128 bytes. The
-# source (`tiles.cuh`) tells how many there are. In a step of 16 terms a warp with $F_M \times F_N$ products reads $2
-# (F_M + F_N / 2)$ times 512 bytes for $2 F_M F_N$ MMAs; and the block writes its $16 (R + C)$ numbers.
+# source (`tiles.cuh`) tells how many there are. A warp computes a grid of $F_M \times F_N$ small products, each of 16
+# pixels × 8 kernels. In a step of 16 terms it reads $2 (F_M + F_N / 2)$ times 512 bytes for $2 F_M F_N$ MMAs; and the
+# block writes its $16 (R + C)$ numbers.
 #
 # **Predict, then run.** How many clocks of shared memory does an MMA of the widest tile need, which itself takes one?
 
@@ -388,9 +389,9 @@ viz.show(
 )
 
 # %% [markdown]
-# The rest of a forward pass is the attention. Its kernels are bound otherwise: a number of the sums along diagonals
-# takes 70 instructions ([docs/performance.md](../docs/performance.md#on-a-gpu)), and 8 bytes to and from memory at
-# least.
+# (0.43 ms, not the 0.33 from above: while memory limits one layer, tensor cores cannot work ahead on the next.) The
+# rest of a forward pass is the attention. Its kernels are bound otherwise: a number of the sums along diagonals takes
+# 70 instructions ([docs/performance.md](../docs/performance.md#on-a-gpu)), and 8 bytes to and from memory at least.
 
 # %%
 numbers = (512 // 8) ** 4  # 64 × 64 positions, squared
@@ -409,7 +410,7 @@ for resource, amount in attention_work.items():
 # - *The clock.* 1.83 GHz is what the data sheet's TF32 figure implies. Under load a GPU may run slower, to keep within
 #   its power.
 # - *`mma.sync`.* One a clock is the data sheet's rate, which Hopper reserves for `wgmma`; `mma.sync` stays below
-#   ([Luo et al.](https://arxiv.org/abs/2402.13499)). That bar is too short.
+#   ([Luo et al.](https://arxiv.org/abs/2402.13499)). The bar of the tensor cores is too short.
 # - *L2.* 5120 bytes a clock are assumed, and how many reads hit L1 is unknown. It is left out of the bound.
 # - *Overlap.* The maximum supposes that all resources work at the same time, all the time. With two blocks per
 #   multiprocessor and a barrier in each step, they do not.

@@ -77,7 +77,7 @@ def test_the_layer_and_the_engine_pass(tmp_path: Path, by: str) -> None:
 def test_the_planted_mistake_is_found_and_shrinks_to_what_the_page_shows(tmp_path: Path, by: str) -> None:
     said = run(tmp_path, by, "test_theirs.py", planted=True)
     assert outcomes(said, "FAILED") == {
-        "test_it_is_the_papers_attention", "test_its_gradients_are_those_of_the_equations",
+        "test_it_is_the_released_attention", "test_its_gradients_are_those_of_the_equations",
     }, said  # fmt: skip
     assert outcomes(said, "PASSED") == TESTS - outcomes(said, "FAILED")
     (shown,) = re.findall(r"^ {4}(AssertionError: .*)…$", PAGE, re.MULTILINE)
