@@ -199,7 +199,8 @@ for name, m in weights.items():
 # switches the middle off.
 #
 # And since holes are shrunk, a pixel at the side of the box may well be *known*. Then the two rules differ
-# qualitatively: by distance the weight falls from the edge of the hole on, by the box's side already before it.
+# qualitatively: by distance the weight falls only inside the hole; by the box's side it has fallen before the hole
+# begins.
 
 # %%
 shrunk = box_mask(np.random.default_rng(19), box, image_size=size, max_shrink=16)
