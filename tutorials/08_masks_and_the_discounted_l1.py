@@ -52,7 +52,7 @@ viz.show(
 # The first is the paper's: a rectangle at a random place, at most 128 × 128. As in the released code, it is drawn in
 # two steps. The 128 × 128 box is placed at random; then it is shrunk by 0 to 16 pixels at both top and bottom, and by
 # another 0 to 16 at both left and right. The rest is the hole. If the box itself were the hole, the critic that sees
-# only the box would learn to look for the seam at its edge.
+# only the box would see no known pixel, and could not judge whether the fill joins its surroundings.
 #
 # ## The problem
 #
@@ -199,7 +199,8 @@ for name, m in weights.items():
 # switches the middle off.
 #
 # And since holes are shrunk, a pixel at the side of the box may well be *known*. Then the two rules differ
-# qualitatively:
+# qualitatively: by distance the weight falls only inside the hole; by the box's side it has fallen before the hole
+# begins.
 
 # %%
 shrunk = box_mask(np.random.default_rng(19), box, image_size=size, max_shrink=16)

@@ -109,9 +109,9 @@ viz.show(
 # \qquad
 # y = \tfrac14 \sum_{x, x'} a_{x x'}\; \mathrm{paste}_x\big(R_b(x')\big) \quad\text{rebuild} $$
 #
-# $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale, and
-# $R_b(x')$ is the *raw* patch, $4 × 4$ pixels of the full-size features; $\mathrm{paste}_x$ places it around $x$. For
-# top-down, positions are numbered column by column.
+# $v_{x'}$ is 1 where the patch may be copied and 0 where it touches the hole, $\lambda = 10$ is the scale (the released
+# code's; the paper gives no value), and $R_b(x')$ is the *raw* patch, $4 × 4$ pixels of the full-size features;
+# $\mathrm{paste}_x$ places it around $x$. For top-down, positions are numbered column by column.
 #
 # **The paper's text** divides by $\lVert P_f(x) \rVert$ too (its equation 5, a cosine), takes the softmax of these
 # scores, and only then propagates, *the weights* (its equation 6): match, attend, propagate, rebuild. The released code
@@ -181,8 +181,8 @@ print("vectorised, library:    ", apart(attention.match(tensor, tensor, ksize=3)
 # %% [markdown]
 # **Why divide by the norm?** By Cauchy and Schwarz, $\langle p, q \rangle / \lVert q \rVert \le \lVert p \rVert$, with
 # equality only if $q$ points in the direction of $p$, so no patch scores higher than the patch itself. The released
-# code omits the other half of the cosine, $/ \lVert P_f(x) \rVert$: it is a common factor of a whole row of $s$, so it
-# does not affect which patch wins, only by how much.
+# code omits the other half of the cosine, $/ \lVert P_f(x) \rVert$: it is a common factor of a whole row of $s$, so in
+# this step it does not affect which patch wins, only by how much.
 #
 # **Predict, then run.** Of the 1296 positions, how many have themselves as the best match, with the division and
 # without it? Which patches win without it?
@@ -352,8 +352,8 @@ print("neighbours that copy along: {before:.0%} before, {after:.0%} after".forma
 #
 # Softmax turns a row of scores into weights that sum to 1. The scale $\lambda$ controls the sharpness: for $\lambda \to
 # 0$ all patches have the same weight and the result is their mean, grey; for $\lambda \to \infty$ the best one takes
-# all. How many patches share the weight? $1 / \sum a^2$ is $n$ for $n$ equal weights. (Weights of unknown patches are
-# dropped, and the others are first divided by their sum, $\sum a$.)
+# all. How many patches share the weight? If the weights sum to 1, $1 / \sum a^2$ is $n$ for $n$ equal ones. (Those of
+# the known patches sum to less, so they are divided by their sum: $(\sum a)^2 / \sum a^2$.)
 
 
 # %%
@@ -544,7 +544,7 @@ print("ours, kernel:   ", apart(y, kernel))
 # $$ \frac{HW}{\text{rate}^2} \cdot \frac{HW}{\text{rate}^2\, \text{stride}^2} $$
 #
 # entries, of eight bytes each in this notebook: doubling the rate saves a factor of sixteen, doubling the stride a
-# factor of four. The paper mentions both in section 4.1.
+# factor of four. Both are in section 4.1 of the paper, whose text downscales only the foreground.
 #
 # **Predict, then run.** From the default, rate 2 and stride 1: which loses more, doubling the rate or doubling the
 # stride? And does using four times the memory, with rate 1 and stride 2, help?
@@ -567,8 +567,8 @@ viz.show(
 # One picture is not an experiment. Rate 1 with stride 2 looks as sharp as the default, but its error is larger: its
 # joints are a pixel off, which the eye forgives and the mean difference does not. By the error, doubling the stride
 # loses more than doubling the rate. A larger rate compares fewer pixels and pastes larger patches. Doubling the stride
-# leaves a quarter of the candidates, on a grid: anything on an odd row cannot be copied. And propagation then moves one
-# position by one cell and the other by two, so it no longer sums over the neighbours of the copy.
+# leaves a quarter of the candidates, on a grid: no patch around an odd row or column is one of them. And propagation
+# then moves one position by one cell and the other by two, so it no longer sums over the neighbours of the copy.
 #
 # **Try.** In Jupyter, move the stride: is a larger one always worse? (The wall repeats itself, too.)
 

@@ -355,7 +355,8 @@ viz.show(
 #
 # ## The size of the patches
 #
-# Without propagation (`fuse_k=1`), to isolate the effect.
+# Without propagation (`fuse_k=1`), to isolate the effect, and with $\lambda = 100$: without the sum of nine scores the
+# softmax needs a larger scale to be as sharp (notebook 09).
 #
 # **Predict, then run.** Patches of 1, 3, 5 and 9 positions per side: which copies the most style?
 
@@ -407,7 +408,8 @@ viz.show(
 # %% [markdown]
 # A patch compares $k^2$ pixels around one position. Propagation sums the *scores* of neighbours, along a row and then a
 # column: this also compares over a larger area, but reuses existing scores. Pieces of the style now stay whole; the
-# black areas are the seams between them.
+# black areas are the seams between them. ($\lambda$ is 10 throughout, and a sum of fewer scores makes a softer softmax:
+# hence the soft picture at `fuse_k` 1.)
 #
 # Both in one plot. The lower right corner would be best, but is empty: style comes at the expense of content.
 

@@ -134,6 +134,9 @@ viz.show(
 )
 
 # %% [markdown]
+# Of the dark stripes on the right, only the one five places off the main diagonal is black throughout: there, each
+# patch meets its copy.
+#
 # ## Vectorised
 #
 # The sum over a 3 × 3 window is a sum over three rows of sums over three columns: 2 + 2 additions instead of 8.
@@ -622,7 +625,8 @@ check("11.rebuild_line", rebuild_line)
 # %% [markdown]
 # **5.** Bands. The pixels of the cell rows $[y_0, y_1)$ are wanted, of `h` rows of cells. Which rows of $A$ do they
 # need, and which rows of $P$? Patches of `ksize` × `ksize` (odd) are matched, raw patches are two cells wide, and with
-# `propagated` (True or False) scores are also summed with those of the rows above and below.
+# `propagated` (True or False) scores are also summed with those of the rows above and below, within the picture: the
+# sum does not continue at its other end.
 
 
 # %%

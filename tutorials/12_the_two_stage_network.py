@@ -377,6 +377,8 @@ no_mask = float(np.abs(copying_holes.numpy() - refined.numpy()).max())
 print(f"if the attention may also copy from the hole, refined is up to {no_mask:.3f} away")
 
 # %% [markdown]
+# Coarse would still agree: the attention, and so its mask, belongs to stage two.
+#
 # ## Where gradients flow
 #
 # The loss of the refined picture is differentiated through the paste,
@@ -556,9 +558,9 @@ for size in (256, 512, 1024):
           f"its matrix {4 * pairs / 2**20:6,.0f} MiB")  # fmt: skip
 
 # %% [markdown]
-# Convolutions grow with the area, attention with its square: at 256 it is a quarter of the convolutions, at 1024 four
-# times as much. Hence the paper's memory-saving options (notebook 09), and an attention that needs a fifth of the
-# products (notebook 11).
+# Convolutions grow with the area, attention with its square: at 256 it is a quarter of the convolutions, at 512 they
+# are level, and at 1024 it is four times as much, with a matrix of 1 GiB. Hence the paper's options to save memory
+# (notebook 09), and an attention that needs a fifth of the products (notebook 11).
 #
 # ## Exercises
 #

@@ -201,7 +201,8 @@ print(parameters)
 
 # %% [markdown]
 # **Erase, predict, paste.** The generator is given the picture with grey (0) in the hole. It returns two whole
-# pictures, including known pixels; only the hole is kept.
+# pictures, including known pixels; only the hole is kept. (With grey, $z \odot (1 - m)$ is $z$; with a white hole it is
+# not.)
 
 # %%
 x, m = ca.tensor(images), ca.tensor(masks)
@@ -522,9 +523,9 @@ Beside(shown, lambda: viz.explorer(system.generator, held_out.pixels(0)[:256, :2
 # photographs only. One would not expect more: nothing leads its input past it, so even to return the coarse picture
 # unchanged it has to encode and decode it; and half of what its decoder reads comes from the attention, which pastes
 # patches that *untrained* features consider similar. And ℓ1 favours blur: a second stage that adds structure in the
-# wrong place loses. In the bundled weights, after 7,500 steps, the two are level, 9.2 % each (the last validation in
-# [this log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture, takes critics and
-# days.
+# wrong place loses. In the bundled weights, after 7,500 steps in four stages, the two are level, 9.2 % each (the last
+# line of the [last stage's log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture,
+# takes critics and days.
 #
 # (Each name is followed by its last value. *adversarial* is the generator's term: minus both critics' scores of its
 # fakes. *wasserstein* is real − fake; it and the penalty are sums over both critics.)
@@ -682,19 +683,18 @@ def told_to_the_generator(g, box, mask):
 check("13.local_gradient", told_to_the_generator)
 
 # %% [markdown]
-# **3.** The released code uses one Adam for both networks, so its step counter $t$ advances with every update of
-# either, six times per round. By what factor, $\sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$, is the generator's rate
-# corrected in round `n`, counted from 1? With `shared`, there is one counter for both; otherwise the generator's counts
-# only its own updates.
+# **3.** The gradient of reconstruction. What is the derivative of $w_1\, \ell_{\text{box}}(x_2) + w_2\,
+# \ell_{\text{known}}(x_2)$ with respect to each value of the refined result $x_2$, for one picture? `discount` is $M$,
+# h w 1; `box` and `mask` are as above. (The derivative of $|d|$ is the sign of $d$.)
 
 
 # %%
-def correction(n, critic_steps, shared, beta1, beta2):
-    """The factor in the generator's update of round n, after that round's critic updates."""
+def reconstruction_gradient(refined, truth, mask, box, discount, w1, w2):
+    """The derivatives with respect to `refined`, H W C."""
     raise NotImplementedError
 
 
-check("13.clock", correction)
+check("13.reconstruction", reconstruction_gradient)
 
 # %% tags=["figures-that-matter"]
 figures = {

@@ -78,8 +78,7 @@ viz.show(
 # bottom left, green the top right. It names no others, so the rest is our choice: let $t$ be the angle of $d$,
 # clockwise from the top right, and $h(t)$ a smooth curve through one colour for each diagonal (top right, bottom right,
 # bottom left, top left: $h_0 \dots h_3$). The colour gets stronger with distance (the paper scales each picture
-# differently; here all are alike), up to $d_{\max}$, the distance from
-# corner to corner:
+# differently; here all are alike), up to $d_{\max}$, the distance from corner to corner:
 #
 # $$ c(x) = 1 - \sqrt{\lvert d \rvert / d_{\max}}\; \big(1 - h(t)\big), \qquad
 # h(t) = \tfrac14 \sum_i h_i + \tfrac12 \cos t\, (h_0 - h_2) + \tfrac12 \sin t\, (h_1 - h_3)
@@ -198,8 +197,9 @@ viz.show(
 )
 
 # %% [markdown]
-# The quilt is right. Its colours differ because several periods compete, and noise decides between them; colour shows
-# *where* a copy comes from, not how good it is. Most of the wrong ones are near misses, one position off a crossing.
+# More than three in four are. The quilt's colours differ because several periods compete, and noise decides between
+# them; colour shows *where* a copy comes from, not how good it is. Most of the wrong ones are near misses, one position
+# off a crossing.
 #
 # On the picture itself: the full-length arrows of some positions, and figure 16's view of one of them, in which the
 # patches it attends to stay bright.

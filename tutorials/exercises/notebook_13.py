@@ -1,9 +1,8 @@
-"""Exercises of notebook 13, Algorithm 1: the number of crops, the local critic's gradient, and Adam's step counter."""
+"""Exercises of notebook 13, Algorithm 1: the number of crops, the local critic's gradient, and reconstruction's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -81,41 +80,55 @@ def _local_gradient_inputs() -> dict[str, tuple[Any, ...]]:
     }
 
 
-# ---- Adam's clock ------------------------------------------------------------------------------------------------
-def _correction(n: int, critic_steps: int, shared: bool, beta1: float, beta2: float) -> float:
-    """By counting, with powers as repeated products."""
-    ticks = 0
-    for _ in range(n):
-        ticks += critic_steps if shared else 0
-        ticks += 1
-    power1 = power2 = 1.0
-    for _ in range(ticks):
-        power1, power2 = power1 * beta1, power2 * beta2
-    return sqrt(1 - power2) / (1 - power1)
+# ---- the gradient of reconstruction ------------------------------------------------------------------------------
+def _reconstruction(
+    refined: Array, truth: Array, mask: Array, box: Box, discount: Array, w1: float, w2: float
+) -> Array:
+    """Value by value."""
+    top, left, height, width = box
+    known = sum(1 for m in mask.ravel() if m == 0)
+    out = np.zeros(refined.shape)
+    for i, j, c in np.ndindex(refined.shape):
+        sign = 1 if refined[i, j, c] > truth[i, j, c] else -1
+        if top <= i < top + height and left <= j < left + width:
+            out[i, j, c] += w1 * sign * discount[i - top, j - left, 0] / (height * width * refined.shape[2])
+        if mask[i, j, 0] == 0:
+            out[i, j, c] += w2 * sign / (known * refined.shape[2])
+    return out
 
 
-def _by_clock(
-    ticks: Callable[[int, int, bool], int], *, root: bool = True, inverse: bool = False
-) -> Callable[..., float]:
-    def answer(n: int, critic_steps: int, shared: bool, beta1: float, beta2: float) -> float:
-        t = ticks(n, critic_steps, shared)
-        above, below = 1 - beta2**t, 1 - beta1**t
-        factor = (sqrt(above) if root else above) / below
-        return float(1 / factor if inverse else factor)
+def _pulled(
+    *,
+    box_term: Callable[[Array, Array], Array] = lambda discount, hole: discount,
+    known_term: Callable[[Array], Array] = lambda known: known,
+    over_known: bool = True,
+    over_channels: bool = True,
+    sign: Callable[[Array], Array] = np.sign,
+) -> Callable[..., Array]:
+    def answer(refined: Array, truth: Array, mask: Array, box: Box, discount: Array, w1: float, w2: float) -> Array:
+        top, left, height, width = box
+        channels = refined.shape[2] if over_channels else 1
+        inside = np.s_[top : top + height, left : left + width]
+        weight = w2 * known_term(1 - mask) / (((1 - mask).sum() if over_known else mask.size) * channels)
+        weight[inside] += w1 * box_term(discount, mask[inside]) / (height * width * channels)
+        return weight * sign(refined - truth)
 
     return answer
 
 
-def _right_clock(n: int, critic_steps: int, shared: bool) -> int:
-    return n * (critic_steps + 1) if shared else n
+def _reconstruction_inputs() -> dict[str, tuple[Any, ...]]:
+    rng = np.random.default_rng(1313)
 
+    def drawn(box: Box, hole: tuple[slice, slice], w1: float, w2: float) -> tuple[Any, ...]:
+        mask = np.zeros((8, 9, 1))
+        mask[hole] = 1
+        refined, truth = rng.uniform(-1, 1, (2, 8, 9, 3))
+        return refined, truth, mask, box, rng.uniform(0.1, 1, (*box[2:], 1)), w1, w2
 
-def _correction_inputs() -> dict[str, tuple[Any, ...]]:
     return {
-        "the first round, separate counters": (1, 5, False, 0.5, 0.9),
-        "the first round, shared counter": (1, 5, True, 0.5, 0.9),
-        "a later round, separate counters": (4, 5, False, 0.5, 0.9),
-        "a later round, shared counter": (4, 3, True, 0.9, 0.999),
+        "a hole smaller than its box": drawn((1, 3, 4, 5), (slice(2, 4), slice(4, 8)), 1.2, 1.2),
+        "a hole as large as its box": drawn((2, 4, 4, 5), (slice(2, 6), slice(4, 9)), 1.2, 1.2),
+        "two different weights": drawn((3, 0, 5, 4), (slice(4, 7), slice(1, 3)), 2.0, 0.6),
     }
 
 
@@ -163,28 +176,29 @@ EXERCISES = [
         },
     ),
     Exercise(
-        "13.clock",
-        "Compute the factor √(1 − β₂ᵗ) / (1 − β₁ᵗ) of the generator's update in round n.",
-        right=_correction,
-        inputs=_correction_inputs,
+        "13.reconstruction",
+        "Differentiate both terms of the reconstruction loss by each value of the refined result.",
+        right=_reconstruction,
+        inputs=_reconstruction_inputs,
         mistakes={
-            "The counter is not shared here: with `shared`, the critics' updates advance it too.": _by_clock(
-                lambda n, c, shared: n
+            "The term over the known pixels is missing.": _pulled(known_term=np.zeros_like),
+            "The term over the box is missing.": _pulled(box_term=lambda discount, hole: 0 * discount),
+            "The box's term covers all of the box, including its known pixels.": _pulled(
+                box_term=lambda discount, hole: discount * hole
             ),
-            "The counter is always shared here: without `shared`, only the generator's own updates count.": _by_clock(
-                lambda n, c, shared: n * (c + 1)
+            "The discount M is missing in the box's term.": _pulled(
+                box_term=lambda discount, hole: np.ones_like(discount)
             ),
-            "This round's critic updates are missing: they come first.": _by_clock(
-                lambda n, c, shared: (n - 1) * (c + 1) + 1 if shared else n
+            "The mask is inverted: 1 is the hole, so 1 − mask are the known pixels.": _pulled(
+                known_term=lambda known: 1 - known
             ),
-            "The generator's own updates are missing: they advance the shared counter too.": _by_clock(
-                lambda n, c, shared: n * c if shared else n
+            "ℓ_known is a mean over the known pixels: divide by their number, not by that of all.": _pulled(
+                over_known=False
             ),
-            "Six updates per round assume five critic updates: here there are `critic_steps`.": _by_clock(
-                lambda n, c, shared: 6 * n if shared else n
+            "Both are means over pixels and channels: divide by the number of channels, too.": _pulled(
+                over_channels=False
             ),
-            "The root is missing: β₂ belongs to v, which is under a root.": _by_clock(_right_clock, root=False),
-            "The factor is inverted: β₁'s part is the denominator.": _by_clock(_right_clock, inverse=True),
+            "The derivative of |d| is the sign of d, whatever its size.": _pulled(sign=lambda d: d),
         },
     ),
 ]

@@ -22,9 +22,13 @@ def placed(g, box, mask, *, paste=True, invert=False, at=None):
     return out * ((1 - mask) if invert else mask) if paste else out
 
 
-def clock(n, critic_steps, shared, beta1, beta2, *, t=None, root=np.sqrt):
-    t = t(n, critic_steps, shared) if t else n + shared * n * critic_steps
-    return root(1 - beta2**t) / (1 - beta1**t)
+def pulled(refined, truth, mask, box, discount, w1, w2, *, known=lambda m: 1 - m, channels=3, boxed=None):
+    top, left, height, width = box
+    there = np.zeros(mask.shape)
+    there[top : top + height, left : left + width] = discount
+    there = there if boxed is None else boxed(there, mask)
+    each = w1 * there / (height * width) + w2 * known(mask) / (mask == 0).sum()
+    return np.where(refined > truth, each, -each) / channels
 
 
 WRONG = {
@@ -43,15 +47,14 @@ WRONG = {
         (lambda g, box, mask: g, "has the shape"),
         (lambda g, box, mask: -placed(g, box, mask), "The sign is wrong"),
     ],
-    "13.clock": [
-        (lambda *a: clock(*a, t=lambda n, c, shared: n), "The counter is not shared here"),
-        (lambda *a: clock(*a, t=lambda n, c, shared: (c + 1) * n), "The counter is always shared here"),
-        (
-            lambda *a: clock(*a, t=lambda n, c, shared: n + shared * (n - 1) * c),
-            "This round's critic updates are missing",
-        ),
-        (lambda *a: clock(*a, t=lambda n, c, shared: n * (1 + 5 * shared)), "Six updates per round"),
-        (lambda *a: clock(*a, root=lambda x: x), "The root is missing"),
-        (lambda *a: clock(*a, t=lambda n, c, shared: n + 1), "values are wrong"),
+    "13.reconstruction": [
+        (lambda *a: pulled(*a, known=lambda m: 0), "The term over the known pixels is missing"),
+        (lambda *a: pulled(*a, known=lambda m: m), "The mask is inverted"),
+        (lambda *a: pulled(*a, known=lambda m: (1 - m) * (1 - m.mean())), "divide by their number"),
+        (lambda *a: pulled(*a, boxed=lambda w, m: w > 0), "The discount M is missing"),
+        (lambda *a: pulled(*a, boxed=lambda w, m: w * m), "all of the box"),
+        (lambda *a: pulled(*a, channels=1), "divide by the number of channels"),
+        (lambda *a: -pulled(*a), "The sign is wrong"),
+        (lambda *a: pulled(*a, channels=6), "0.5 times"),
     ],
 }
