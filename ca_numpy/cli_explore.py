@@ -14,15 +14,15 @@ from tyro.conf import arg as option
 class Explore:
     """Paint a hole into a picture in the browser, fill it, and see which patches the attention made it of."""
 
-    image: Positional[Annotated[Path | None, option(metavar="IMAGE")]] = None
+    image: Positional[Annotated[Path | None, option(metavar="IMAGE", help_behavior_hint="")]] = None
     """The picture. Default: open one in the page."""
-    model: Annotated[Path | None, option(metavar="PATH")] = None
+    model: Annotated[Path | None, option(metavar="PATH", help_behavior_hint="")] = None
     """A run folder or weight file. Default: the bundled weights."""
     backend: str = "auto"
     """numpy, numba, cupy or cupy:tf32; auto picks the fastest that works. `ca-numpy backends` lists them."""
-    port: int = 0
+    port: Annotated[int, option(help_behavior_hint="")] = 0
     """Port on this machine. Default: any that is free."""
-    max_pixels: Annotated[int | None, option(metavar="INT")] = None
+    max_pixels: Annotated[int | None, option(metavar="INT", help_behavior_hint="")] = None
     """Refuse pictures of more pixels. Default: 80 million, or CA_NUMPY_MAX_PIXELS."""
     browser: bool = True
     """Open the page in the default browser."""
