@@ -202,7 +202,7 @@ def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int])
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------
-@parallel(error_model="numpy")
+@parallel()
 def _adam(
     p: Any,
     g: Any,

@@ -91,13 +91,13 @@ _apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
 
 # ---- tiles: position, reading and writing ------------------------------------------------------------------------
-@serial(error_model="numpy")
+@serial()
 def tiles_along(length, dilation):
     """(interleaved pictures, tiles in each) along an axis of the output."""
     return min(dilation, length), ((length + dilation - 1) // dilation + 3) // 4
 
 
-@serial(error_model="numpy")
+@serial()
 def count_tiles(images, height, width, dilation):
     """Tiles that cover a batch of outputs of this size."""
     row_phases, rows = tiles_along(height, dilation)
@@ -105,7 +105,7 @@ def count_tiles(images, height, width, dilation):
     return images * row_phases * rows * column_phases * columns
 
 
-@serial(error_model="numpy")
+@serial()
 def tile_at(t, height, width, dilation):
     """(image, row, column) of the first output of tile t; its outputs are `dilation` apart."""
     row_phases, rows = tiles_along(height, dilation)
