@@ -77,6 +77,17 @@ def elu_one(x: Any) -> Any:
     return scale * q + (scale - _ONE) if x <= _ZERO else x
 
 
+@serial(fastmath=FASTMATH)
+def bias_elu(source: Any, bias: Any, activate: Any, to: Any) -> None:
+    """to[:] = elu(source + bias) if `activate`, else source, to call in compiled loops."""
+    if activate:
+        for i in range(len(to)):
+            to[i] = elu_one(source[i] + bias[i])
+    else:
+        for i in range(len(to)):
+            to[i] = source[i]
+
+
 # ---- whole arrays ------------------------------------------------------------------------------------------------
 @parallel(fastmath=FASTMATH)
 def _elu(x: Any, y: Any, lower: Any, upper: Any) -> None:

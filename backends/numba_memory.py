@@ -26,6 +26,9 @@ SMALL = 1 << 23
 #: Limit of the pool, free buffers included, relative to the peak memory in use.
 SLACK = 1.25
 
+#: Bytes in a line of the cache.
+LINE = 64
+
 _LOCK = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a fork waits for it, so a child never finds it held
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
@@ -93,3 +96,11 @@ _example = [np.empty(1)]
 _UNHELD = sys.getrefcount(_example[0])
 #: The process's pool. It affects where arrays are stored, never their values.
 POOL = Pool()
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Zeros that begin with a cache line, as do their rows if these are whole lines: vectors then cross none."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
