@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from ca_numpy.jit import cpu_features, parallel, serial
 
-from .numba_memory import POOL
+from .numba_elementwise import FASTMATH, frozen
+from .numba_memory import aligned_zeros
 
 Array = NDArray[Any]
 
@@ -36,8 +37,6 @@ Array = NDArray[Any]
 SIDE, DEPTH = 16, 32
 #: Sums of a block: two tiles by two.
 BLOCK = 2 * SIDE
-#: Bytes in a line of the cache, and in a row of a tile.
-LINE = 64
 
 _byte, _index, _void = ir.IntType(8), ir.IntType(64), ir.VoidType()
 _REQUEST_PERMISSION, _TILE_DATA = 0x1023, 18  # Linux: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
@@ -261,32 +260,17 @@ def multiply_tiles(c, c0, c_row, a, a0, a_row, places, b, b0, b_panel, n, rows, 
                 _block_of_one(c, to, c_row, a, row, a_row, places, b, panel, n, onto)
 
 
-def aligned(size: int, dtype: Any) -> Array:
-    """An uninitialised array that begins with a cache line: tiles whose rows cross lines take twice as long to load."""
-    room = POOL.empty((size * np.dtype(dtype).itemsize + LINE,), np.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + size * np.dtype(dtype).itemsize].view(dtype)
-
-
-@serial()
-def aligned_zeros(size):
-    """`size` zeros of bfloat16 that begin with a cache line, in compiled code."""
-    room = np.zeros(size + LINE // 2, np.uint16)
-    start = (LINE - room.ctypes.data % LINE) % LINE // 2
-    return room[start : start + size]
-
-
 def pairs(w: Array) -> Array:
     """S D K -> the right-hand side of `multiply_tiles`, for S steps of D ≤ DEPTH terms each: ⌈K/BLOCK⌉ panels."""
     steps, _, k = w.shape
     tiles = -(-k // SIDE)
     panels, size = -(-tiles // 2), steps * DEPTH * BLOCK
-    out = aligned(panels * size, np.uint16).reshape(panels, size)
-    _pairs(w, tiles, out, tasks=steps)
+    out = aligned_zeros((panels, size), np.uint16)
+    _pairs(frozen(w), tiles, out, tasks=steps)
     return out
 
 
-@parallel()
+@parallel(fastmath=FASTMATH, _nrt=False)
 def _pairs(w, tiles, out, lower, upper):
     depth, k = w.shape[1:]
     for s in range(lower, upper):

@@ -48,11 +48,13 @@ class NumbaBackend(NumpyBackend):
     def at(self, precision: str) -> Backend:
         if precision == self.precision:
             return self
-        from . import numba_bf16  # not before it is asked for: it has kernels of its own to load
-
         other = copy.copy(self)
         other.name, other.precision = f"{type(self).name}:{precision}", precision
-        other._convolution = numba_bf16 if precision == "bf16" else numba_conv
+        other._convolution = numba_conv
+        if precision == "bf16":
+            from . import numba_bf16  # not before it is asked for: it has kernels of its own to load
+
+            other._convolution = numba_bf16
         return other
 
     @property

@@ -30,7 +30,6 @@ from .numba_amx import (
     DEPTH,
     LAYOUT,
     SIDE,
-    aligned_zeros,
     configure,
     multiply_tiles,
     pairs,
@@ -40,10 +39,19 @@ from .numba_amx import (
     supported,
     transpose_tile,
 )
-from .numba_conv import band_shape, compiled, rows_in_band, tap_at, turned, turned_geometry, write_pixels
-from .numba_elementwise import FASTMATH, elu, frozen, repeated
+from .numba_conv import (
+    band_shape,
+    compiled,
+    in_rows,
+    pieces_of,
+    read_band,
+    taps_in_band,
+    turned,
+    turned_geometry,
+)
+from .numba_elementwise import FASTMATH, elu, frozen, repeated, write_pixels
 from .numba_gemm import padded
-from .numba_memory import POOL
+from .numba_memory import POOL, aligned_zeros
 
 Array = NDArray[Any]
 
@@ -108,9 +116,18 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
     c, k = x.shape[3], g.shape[3]
     if not compiled(g, x) or min(c, k) < SIDE // 2:  # which would fill few rows or columns of a tile
         return numba_conv.conv2d_dw(g, x, ksize, geometry)
-    dw = POOL.zeros((ksize[0] * ksize[1], padded(c, BLOCK), padded(k, SIDE)), x.dtype)
-    workers = get_num_threads()
-    _dw(frozen(g), frozen(x), ksize, *geometry.numbers, LAYOUT, dw, workers, tasks=workers)
+    c_wide, k_wide, workers = padded(c, BLOCK), padded(k, SIDE), get_num_threads()
+    dw = POOL.zeros((ksize[0] * ksize[1], c_wide, k_wide), x.dtype)
+    most, low, pitch = band_shape(*g.shape[1:3], c_wide, k_wide, ksize, geometry, 1, BAND_DW)
+    stride, dilation, _, _ = geometry.numbers
+    # An odd number of cache lines, so that the same place in each channel does not map to the same lines.
+    line = (-(-stride * stride * low * pitch // DEPTH) | 1) * DEPTH
+    steps = -(-most * pitch // DEPTH)
+    room = padded(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH, DEPTH)
+    sizes = room, SIDE * c_wide, SIDE * SIDE, steps * DEPTH * k, -(-k_wide // BLOCK) * BLOCK * steps * DEPTH
+    scratch = (aligned_zeros((workers, size), np.uint16) for size in sizes)
+    _dw(frozen(g), frozen(x), ksize, most, low, pitch, line, *geometry.numbers, LAYOUT, np.arange(steps) * DEPTH, dw,
+        *scratch, tasks=workers)  # fmt: skip
     return dw[:, :c, :k].reshape(*ksize, c, k)
 
 
@@ -125,11 +142,19 @@ def _direct(
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
     """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
-    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, padded(w.shape[3], SIDE))
+    b = repeated(bias, padded(w.shape[3], SIDE), x.dtype)
     kernel = pairs(_steps(w, geometry.dilation))
-    place = w.shape[:2], *geometry.numbers
-    workers = get_num_threads()
-    _bands(frozen(x), kernel, b, bias is not None, *place, LAYOUT, y, rows, columns, workers, tasks=workers)
+    ksize, c, wide, workers = w.shape[:2], x.shape[3], padded(w.shape[3], SIDE), get_num_threads()
+    size = (len(range(first, end, step)) for end, (first, step) in zip(y.shape[1:3], (rows, columns), strict=True))
+    most, low, pitch = band_shape(*size, c, wide, ksize, geometry, -(-4 * workers // len(x)), BAND)
+    stride, dilation, top, left = geometry.numbers
+    taps = taps_in_band(c, low, pitch, ksize, geometry)
+    steps = np.arange(-(-ksize[1] // pieces_of(ksize, geometry) * c // DEPTH)) * DEPTH
+    room = low * pitch * stride * stride * c + (BLOCK * stride + ksize[1] * dilation) * c + DEPTH
+    bands = aligned_zeros((workers, padded(room, DEPTH)), np.uint16)
+    sums = aligned_zeros((workers, GROUP, wide), x.dtype)
+    _bands(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left,
+           (taps[:, None] + steps).ravel(), LAYOUT, y, rows, columns, bands, sums, tasks=workers)  # fmt: skip
 
 
 def _steps(w: Array, dilation: int) -> Array:
@@ -142,65 +167,31 @@ def _steps(w: Array, dilation: int) -> Array:
 
 
 # ---- bands -------------------------------------------------------------------------------------------------------
-@serial()
-def _read_band(x, n, first, low, pitch, stride, left, band):
-    """`numba_conv.read_band`, rounded to bfloat16."""
-    c = x.shape[3]
-    length = pitch * stride * c
-    start = min(max(left, 0) * c, length)
-    skip = max(-left, 0) * c
-    n_read = max(0, min(length - start, x.shape[2] * c - skip))
-    for r in range(low * stride):
-        at = (r % stride * low + r // stride) * length
-        row = first + r
-        if 0 <= row < x.shape[1]:
-            source = x[n, row].reshape(-1)
-            band[at : at + start] = 0
-            round_line(source[skip : skip + n_read], band[at + start : at + start + n_read])
-            band[at + start + n_read : at + length] = 0
-        else:
-            band[at : at + length] = 0
-
-
-@parallel(fastmath=FASTMATH)
-def _bands(
-    x, w, bias, activate, ksize, stride, dilation, top, left, layout, y, out_rows, out_columns, workers, lower, upper
-):
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _bands(x, c, w, bias, activate, most, low, pitch, stride, top, left, places, layout, y, out_rows, out_columns, bands,
+           sums, lower, upper):  # fmt: skip
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in `pairs` of `_steps`."""
-    images, c, k = len(x), x.shape[3], y.shape[3]
+    workers = len(bands)
     height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
     width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
-    pieces, run = (1, ksize[1] * c) if dilation == 1 else (ksize[1], c)
-    each = (run + DEPTH - 1) // DEPTH
-    tiles = (k + SIDE - 1) // SIDE
-    kernel = w.reshape(-1)
-    most = rows_in_band(
-        height, width, c, tiles * SIDE, ksize, stride, dilation, (4 * workers + images - 1) // images, BAND
-    )
+    kernel, wide = w.reshape(-1), sums.shape[2]
     per_image = (height + most - 1) // most
-    low, pitch = band_shape(most, width, ksize, stride, dilation)
-    places = np.empty(ksize[0] * pieces * each, np.intp)
-    for u in range(ksize[0]):
-        for v in range(pieces):
-            for s in range(each):
-                places[(u * pieces + v) * each + s] = tap_at(u, v, low, pitch, c, stride, dilation) + s * DEPTH
     for worker in range(lower, upper):
-        band = aligned_zeros(low * pitch * stride * stride * c + (BLOCK * stride + ksize[1] * dilation) * c + DEPTH)
-        sums = aligned_zeros(GROUP * tiles * SIDE * 2).view(np.float32).reshape(GROUP, tiles * SIDE)
+        band, total = bands[worker], sums[worker].reshape(-1)
         configure(layout)
-        for task in range(worker, images * per_image, workers):
+        for task in range(worker, len(x) * per_image, workers):
             n, first = task // per_image, task % per_image * most
             rows = min(most, height - first)
-            _read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            read_band(round_line, x, c, n, first * stride - top, low, pitch, stride, left, band)
             for start in range(0, rows * pitch, GROUP):
                 blocks = (min(GROUP, rows * pitch - start) + BLOCK - 1) // BLOCK * BLOCK
-                multiply_tiles(sums.reshape(-1), 0, tiles * SIDE, band, start * stride * c, stride * c, places,
-                               kernel, 0, w.shape[1], len(places), blocks, tiles, False)  # fmt: skip
+                multiply_tiles(total, 0, wide, band, start * stride * c, stride * c, places, kernel, 0, w.shape[1],
+                               len(places), blocks, wide // SIDE, False)  # fmt: skip
                 p, end, i = 0, min(GROUP, rows * pitch - start), start // pitch
                 j = start - i * pitch
                 while p < end:
                     to, column = y[n, out_rows[0] + (first + i) * out_rows[1]], out_columns[0] + j * out_columns[1]
-                    write_pixels(sums, p, min(end - p, width - j), bias, activate, to, column, out_columns[1])
+                    write_pixels(total, p * wide, min(end - p, width - j), bias, activate, to, column, out_columns[1])
                     p, i, j = p + pitch - j, i + 1, 0
         release()
 
@@ -267,40 +258,32 @@ def _read_gradients(g, n, first, rows, pitch, steps, panel, rough, out):
                 out[np.uint64(at + o)] = np.uint32(one) | (np.uint32(two) << np.uint32(16))
 
 
-@parallel(fastmath=FASTMATH)
-def _dw(g, x, ksize, stride, dilation, top, left, layout, dw, workers, lower, upper):
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _dw(g, x, ksize, most, low, pitch, line, stride, dilation, top, left, layout, places, dw, bands, pixels, corners,
+        rough, gradients, lower, upper):  # fmt: skip
     """dw += Σ over pixels of x · g: KH·KW, C padded to BLOCK, K padded to SIDE. Each core sums its own blocks.
 
     Each therefore reads all of x and g, and the result does not depend on the number of cores.
     """
-    images, height, width, k = g.shape
+    images, height, _, _ = g.shape
     taps, c_wide, k_wide = dw.shape
-    most = rows_in_band(height, width, c_wide, k_wide, ksize, stride, dilation, 1, BAND_DW)
-    per_image, blocks, tiles = (height + most - 1) // most, c_wide // BLOCK, k_wide // SIDE
-    low, pitch = band_shape(most, width, ksize, stride, dilation)
-    # An odd number of cache lines, so that the same place in each channel does not map to the same lines.
-    line = ((stride * stride * low * pitch + DEPTH - 1) // DEPTH | 1) * DEPTH
-    steps = (most * pitch + DEPTH - 1) // DEPTH
-    panel = steps * DEPTH * BLOCK // 2
-    places = np.arange(steps) * DEPTH
-    total = dw.reshape(-1)
+    per_image, blocks, tiles, steps = (height + most - 1) // most, c_wide // BLOCK, k_wide // SIDE, len(places)
+    panel, workers, total = steps * DEPTH * BLOCK // 2, len(bands), dw.reshape(-1)
     for worker in range(lower, upper):
-        band = aligned_zeros(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH)
-        pixels, corner = np.zeros(SIDE * c_wide, np.uint16), np.empty(SIDE * SIDE, np.uint16)
-        rough = np.empty(steps * DEPTH * k, np.uint16)
-        gradients = aligned_zeros((tiles + 1) // 2 * panel * 2).view(np.uint32)
+        band, wide = bands[worker], gradients[worker]
         begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers
         configure(layout)
         for task in range(images * per_image):
             n, first = task // per_image, task % per_image * most
             rows = min(most, height - first)
-            _read_channels(x, n, first * stride - top, low, pitch, stride, left, line, pixels, corner, band)
-            _read_gradients(g, n, first, rows, pitch, steps, panel, rough, gradients)
+            _read_channels(x, n, first * stride - top, low, pitch, stride, left, line, pixels[worker], corners[worker],
+                           band)  # fmt: skip
+            _read_gradients(g, n, first, rows, pitch, steps, panel, rough[worker], wide.view(np.uint32))
             for unit in range(begin, end):
                 tap, block = unit // blocks, unit % blocks * BLOCK
                 u, v = tap // ksize[1] * dilation, tap % ksize[1] * dilation
                 plane = (u % stride * stride + v % stride) * low * pitch
                 start = block * line + plane + u // stride * pitch + v // stride
-                multiply_tiles(total, (tap * c_wide + block) * k_wide, k_wide, band, start, line, places,
-                               gradients.view(np.uint16), 0, 2 * panel, steps, BLOCK, tiles, True)  # fmt: skip
+                multiply_tiles(total, (tap * c_wide + block) * k_wide, k_wide, band, start, line, places, wide, 0,
+                               2 * panel, steps, BLOCK, tiles, True)  # fmt: skip
         release()

@@ -34,9 +34,9 @@ from ca_numpy.jit import parallel, serial
 from ca_numpy.threads import get_num_threads
 
 from . import numpy_conv
-from .numba_elementwise import FASTMATH, add_bias_elu, copy_line, elu, frozen, repeated
-from .numba_gemm import ROWS, WIDTH, copy_vectors, multiply, padded, panels
-from .numba_memory import POOL
+from .numba_elementwise import FASTMATH, copy_line, elu, frozen, repeated, write_pixels
+from .numba_gemm import ROWS, WIDTH, multiply, padded, panels
+from .numba_memory import POOL, aligned_zeros
 from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]
@@ -62,7 +62,7 @@ def suits_winograd(
     if ksize != (3, 3) or geometry.stride != 1 or min(channels) < LEAST_CHANNELS:
         return False
     images, height, width = shape[:3]
-    tiles = int(count_tiles(images, height, width, geometry.dilation))
+    tiles = count_tiles(images, height, width, geometry.dilation)
     return tiles * 36 * 3 <= images * height * width * 9 * 2
 
 
@@ -119,12 +119,16 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
     if suits_winograd(g.shape, ksize, geometry, (x.shape[3], g.shape[3])):
         return conv3x3_dw(g, x, geometry)
-    pieces, run = (1, ksize[1]) if geometry.dilation == 1 else (ksize[1], 1)
-    c, k = x.shape[3], g.shape[3]
-    dw = POOL.zeros((ksize[0] * pieces, padded(run * c, ROWS), padded(k)), x.dtype)
-    workers = get_num_threads()
-    _direct_dw(frozen(g), frozen(x), ksize, *geometry.numbers, dw, workers, tasks=workers)
-    return dw[:, : run * c, :k].reshape(*ksize, c, k)
+    (_, height, width, k), c, workers = g.shape, x.shape[3], get_num_threads()
+    run = ksize[1] // pieces_of(ksize, geometry) * c
+    stride, _, top, left = geometry.numbers
+    most, low, pitch = band_shape(height, width, c, padded(k), ksize, geometry, 1)
+    taps = taps_in_band(c, low, pitch, ksize, geometry)
+    dw = POOL.zeros((len(taps), padded(run, ROWS), padded(k)), x.dtype)
+    bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
+    gradients = aligned_zeros((workers, most * pitch, padded(k)), x.dtype)
+    _direct_dw(frozen(g), in_rows(x), c, most, low, pitch, stride, top, left, taps, dw, bands, gradients, tasks=workers)
+    return dw[:, :run, :k].reshape(*ksize, c, k)
 
 
 def _conv2d(x: Array, w: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
@@ -168,11 +172,16 @@ def direct(
     rows: tuple[int, int], columns: tuple[int, int],
 ) -> None:  # fmt: skip
     """conv2d, with a bias elu(conv2d + bias), to y at rows r, r + step, … for (r, step) = `rows`; likewise columns."""
-    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, padded(w.shape[3]))
+    b = repeated(bias, padded(w.shape[3]), x.dtype)
     kernel = panels(w.reshape(-1, w.shape[3]))
-    place = w.shape[:2], *geometry.numbers
-    workers = get_num_threads()
-    _direct(frozen(x), kernel, b, bias is not None, *place, y, rows, columns, workers, tasks=workers)
+    ksize, c, wide, workers = w.shape[:2], x.shape[3], len(kernel) * WIDTH, get_num_threads()
+    size = (len(range(first, end, step)) for end, (first, step) in zip(y.shape[1:3], (rows, columns), strict=True))
+    most, low, pitch = band_shape(*size, c, wide, ksize, geometry, -(-4 * workers // len(x)))
+    stride, _, top, left = geometry.numbers
+    bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
+    sums = aligned_zeros((workers, padded(most * pitch, ROWS), wide), x.dtype)
+    _direct(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left,
+            taps_in_band(c, low, pitch, ksize, geometry), y, rows, columns, bands, sums, tasks=workers)  # fmt: skip
 
 
 # ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
@@ -186,7 +195,7 @@ def suits_halving(
     fits = (geometry.stride, geometry.dilation) == (2, 1) and all(4 < k <= 6 for k in ksize)
     if not fits or min(channels) < LEAST_CHANNELS:
         return False
-    tiles = int(count_tiles(shape[0], shape[1], shape[2], 1))
+    tiles = count_tiles(shape[0], shape[1], shape[2], 1)
     return tiles >= LEAST_TILES and suits_winograd(shape, (3, 3), ConvGeometry(), channels)
 
 
@@ -238,124 +247,121 @@ def _depth_to_space(z, top, left, x, lower, upper):
 
 
 # ---- bands -------------------------------------------------------------------------------------------------------
-@serial()
-def band_shape(rows, width, ksize, stride, dilation):
-    """(rows per remainder mod s, pitch) of the input of `rows` rows of `width` outputs, in rows of pitch·s pixels."""
-    height = (rows - 1) * stride + (ksize[0] - 1) * dilation + 1
-    across = (width - 1) * stride + (ksize[1] - 1) * dilation + 1
-    return (height + stride - 1) // stride, (across + stride - 1) // stride
+def band_shape(
+    rows: int,
+    width: int,
+    c: int,
+    k: int,
+    ksize: tuple[int, int],
+    geometry: ConvGeometry,
+    least: int,
+    numbers: int = BAND,
+) -> tuple[int, int, int]:
+    """Of a band: rows of outputs, rows of inputs per remainder mod s, and pitch, for pictures of `rows` × `width` outputs.
+
+    Of outputs as many as fit into this many numbers, but few enough for `least` bands. Inputs are in rows of pitch·s
+    pixels.
+    """
+    stride, dilation = geometry.stride, geometry.dilation
+    pitch = -(-((width - 1) * stride + (ksize[1] - 1) * dilation + 1) // stride)
+    most = max(1, min(numbers // (pitch * (stride * stride * c + k)), -(-rows // least)))
+    return most, -(-((most - 1) * stride + (ksize[0] - 1) * dilation + 1) // stride), pitch
+
+
+def taps_in_band(c: int, low: int, pitch: int, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
+    """Offsets in a band of the numbers that each row of taps reads for pixel 0; with dilation, that each tap reads."""
+    stride = geometry.stride
+    u, v = (geometry.dilation * np.arange(k)[..., None] for k in (ksize[0], pieces_of(ksize, geometry)))
+    return (((u % stride * low + u // stride) * pitch * stride + v.T) * c).ravel()
+
+
+def pieces_of(ksize: tuple[int, int], geometry: ConvGeometry) -> int:
+    """The products that a row of the kernel takes: its taps read neighbours unless dilated."""
+    return 1 if geometry.dilation == 1 else ksize[1]
+
+
+def band_size(c: int, low: int, pitch: int, ksize: tuple[int, int], geometry: ConvGeometry) -> int:
+    """Numbers in a band, including those that blocks of ROWS patches read beyond its end."""
+    stride = geometry.stride
+    return padded(low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * geometry.dilation) * c + ROWS)
+
+
+def in_rows(x: Array) -> Array:
+    """x read-only, as N, H, W·C."""
+    return frozen(x).reshape(*x.shape[:2], -1)
 
 
 @serial()
-def rows_in_band(height, width, c, k_wide, ksize, stride, dilation, least_bands, numbers=BAND):
-    """Output rows in a band: as many as fit into this many numbers, but few enough for `least_bands` bands."""
-    pitch = band_shape(1, width, ksize, stride, dilation)[1]
-    return max(1, min(numbers // (pitch * (stride * stride * c + k_wide)), (height + least_bands - 1) // least_bands))
+def read_band(copy, x, c, n, first, low, pitch, stride, left, band):
+    """Copy rows of image n from `first` on to a band, `low` for each remainder mod s; 0 outside the picture.
 
-
-@serial()
-def read_band(x, n, first, low, pitch, stride, left, band):
-    """Copy rows of image n from `first` on to a band, `low` for each remainder mod s; 0 outside the picture."""
-    c = x.shape[3]
+    x is N, H, W·C; `copy` is `copy_line`, or another function like it.
+    """
     length = pitch * stride * c
     start = min(max(left, 0) * c, length)
     skip = max(-left, 0) * c
-    n_read = max(0, min(length - start, x.shape[2] * c - skip))
+    n_read = max(0, min(length - start, x.shape[2] - skip))
     for r in range(low * stride):
         at = (r % stride * low + r // stride) * length
         row = first + r
+        begin = end = at
         if 0 <= row < x.shape[1]:
-            source = x[n, row].reshape(-1)
-            band[at : at + start] = 0
-            copy_line(source[skip : skip + n_read], band[at + start : at + start + n_read])
-            band[at + start + n_read : at + length] = 0
-        else:
-            band[at : at + length] = 0
+            begin, end = at + start, at + start + n_read
+            copy(x[n, row, skip : skip + n_read], band[begin:end])
+        for i in range(at, begin):
+            band[i] = 0
+        for i in range(end, at + length):
+            band[i] = 0
 
 
-@serial()
-def band_size(low, pitch, c, ksize, stride, dilation):
-    """Numbers in a band, including those that blocks of ROWS patches read beyond its end."""
-    return low * pitch * stride * stride * c + (ROWS * stride + ksize[1] * dilation) * c + ROWS
-
-
-@serial()
-def tap_at(u, v, low, pitch, c, stride, dilation):
-    """Offset in a band of the number that tap (u, v) reads for pixel 0."""
-    u, v = u * dilation, v * dilation
-    return ((u % stride * low + u // stride) * pitch * stride + v) * c
-
-
-@serial()
-def write_pixels(sums, start, count, bias, activate, row, column, step):
-    """Rows start … start + count − 1 of `sums` to a row of pixels, with `activate` after bias and ELU."""
-    k, k_wide, flat = row.shape[1], sums.shape[1], sums.reshape(-1)
-    if activate:
-        add_bias_elu(flat, start * k_wide, (start + count) * k_wide, bias)
-    if k == k_wide and step == 1:
-        copy_vectors(row.reshape(-1), column * k, 0, flat, start * k, 0, count * k)
-    else:
-        for j in range(count):
-            copy_line(sums[start + j, :k], row[column + j * step])
-
-
-@parallel(fastmath=FASTMATH)
-def _direct(x, w, bias, activate, ksize, stride, dilation, top, left, y, out_rows, out_columns, workers, lower, upper):
-    """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH KH·KW·C WIDTH."""
-    images, c = len(x), x.shape[3]
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _direct(x, c, w, bias, activate, most, low, pitch, stride, top, left, taps, y, out_rows, out_columns, bands, sums,
+            lower, upper):  # fmt: skip
+    """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH taps·run WIDTH."""
+    workers, k_wide = len(bands), sums.shape[2]
     height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
     width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
-    pieces, run = (1, ksize[1] * c) if dilation == 1 else (ksize[1], c)
-    kernel, k_wide, w_panel = w.reshape(-1), len(w) * WIDTH, w.shape[1] * WIDTH
-    most = rows_in_band(height, width, c, k_wide, ksize, stride, dilation, (4 * workers + images - 1) // images)
+    kernel, w_panel, run = w.reshape(-1), w.shape[1] * WIDTH, w.shape[1] // len(taps)
     per_image = (height + most - 1) // most
     for worker in range(lower, upper):
-        low, pitch = band_shape(most, width, ksize, stride, dilation)
-        band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
-        sums = np.empty(((most * pitch + ROWS - 1) // ROWS * ROWS, k_wide), x.dtype)
-        for task in range(worker, images * per_image, workers):
+        band, total = bands[worker], sums[worker].reshape(-1)
+        for task in range(worker, len(x) * per_image, workers):
             n, first = task // per_image, task % per_image * most
             rows = min(most, height - first)
-            read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            read_band(copy_line, x, c, n, first * stride - top, low, pitch, stride, left, band)
             blocks = (rows * pitch + ROWS - 1) // ROWS * ROWS
-            for u in range(ksize[0]):
-                for v in range(pieces):
-                    multiply(sums.reshape(-1), 0, k_wide, band, tap_at(u, v, low, pitch, c, stride, dilation),
-                             stride * c, 1, kernel, (u * pieces + v) * run * WIDTH, WIDTH, w_panel, blocks, k_wide, run,
-                             u + v > 0)  # fmt: skip
+            for t in range(len(taps)):
+                multiply(total, 0, k_wide, band, taps[t], stride * c, 1, kernel, t * run * WIDTH, WIDTH, w_panel,
+                         blocks, k_wide, run, t > 0)  # fmt: skip
             for i in range(rows):
                 to = y[n, out_rows[0] + (first + i) * out_rows[1]]
-                write_pixels(sums, i * pitch, width, bias, activate, to, *out_columns)
+                write_pixels(total, i * pitch * k_wide, width, bias, activate, to, out_columns[0], out_columns[1])
 
 
-@parallel()
-def _direct_dw(g, x, ksize, stride, dilation, top, left, dw, workers, lower, upper):
-    """dw += patchesᵀ · g: KH·pieces, run·C padded to ROWS, K padded to WIDTH. Each core sums its own blocks.
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _direct_dw(g, x, c, most, low, pitch, stride, top, left, taps, dw, bands, gradients, lower, upper):
+    """dw += patchesᵀ · g: taps, run·C padded to ROWS, K padded to WIDTH. Each core sums its own blocks.
 
     Each therefore reads all of x and g, and the result does not depend on the number of cores.
     """
     images, height, width, k = g.shape
-    c = x.shape[3]
-    taps, m_wide, k_wide = dw.shape
-    pieces = taps // ksize[0]
-    most = rows_in_band(height, width, c, k_wide, ksize, stride, dilation, 1)
+    workers = len(bands)
+    _, m_wide, k_wide = dw.shape
     per_image = (height + most - 1) // most
     blocks = m_wide // ROWS
     total = dw.reshape(-1)
     for worker in range(lower, upper):
-        low, pitch = band_shape(most, width, ksize, stride, dilation)
-        band = np.zeros(band_size(low, pitch, c, ksize, stride, dilation), x.dtype)
-        gradients = np.zeros((most, pitch, k_wide), x.dtype)
-        begin, end = worker * taps * blocks // workers, (worker + 1) * taps * blocks // workers
+        band, wide = bands[worker], gradients[worker].reshape(-1)
+        begin, end = worker * len(taps) * blocks // workers, (worker + 1) * len(taps) * blocks // workers
         for task in range(images * per_image):
             n, first = task // per_image, task % per_image * most
             rows = min(most, height - first)
-            read_band(x, n, first * stride - top, low, pitch, stride, left, band)
+            read_band(copy_line, x, c, n, first * stride - top, low, pitch, stride, left, band)
             for i in range(rows):
                 for j in range(width):
-                    copy_line(g[n, first + i, j], gradients[i, j, :k])
+                    start = (i * pitch + j) * k_wide
+                    copy_line(g[n, first + i, j], wide[start : start + k])
             for tap in range(begin // blocks, (end + blocks - 1) // blocks):
                 one, last = max(begin - tap * blocks, 0) * ROWS, min(end - tap * blocks, blocks) * ROWS
-                start = tap_at(tap // pieces, tap % pieces, low, pitch, c, stride, dilation) + one
-                multiply(total, (tap * m_wide + one) * k_wide, k_wide, band, start, 1, stride * c,
-                         gradients.reshape(-1), 0, k_wide, WIDTH, last - one, k_wide, rows * pitch, True)  # fmt: skip
+                multiply(total, (tap * m_wide + one) * k_wide, k_wide, band, taps[tap] + one, 1, stride * c, wide, 0,
+                         k_wide, WIDTH, last - one, k_wide, rows * pitch, True)  # fmt: skip

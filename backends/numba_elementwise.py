@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ca_numpy.jit import parallel, serial
 
@@ -81,18 +81,35 @@ def elu_one(x: Any) -> Any:
 
 
 @serial(fastmath=FASTMATH)
-def add_bias_elu(x: Any, start: int, end: int, bias: Any) -> None:
-    """x[start + i] = elu(x[start + i] + bias[i mod len(bias)]) below `end`, with a bias of `repeated`."""
-    for first in range(start, end, len(bias)):
-        line = x[first : min(first + len(bias), end)]
-        for i in range(len(line)):
-            line[i] = elu_one(line[i] + bias[i])
+def bias_elu(source: Any, bias: Any, activate: Any, to: Any) -> None:
+    """to[:] = elu(source + bias) if `activate`, else source, to call in compiled loops."""
+    if activate:
+        for i in range(len(to)):
+            to[i] = elu_one(source[i] + bias[i])
+    else:
+        for i in range(len(to)):
+            to[i] = source[i]
 
 
-def repeated(bias: Array, width: int) -> Array:
+@serial()
+def write_pixels(sums: Any, start: int, count: int, bias: Any, activate: Any, row: Any, column: int, step: int) -> None:
+    """sums[start …], as wide as `row` or wider, to `count` pixels of a row: `bias_elu`, with a bias of `repeated`."""
+    k, wide = row.shape[1], len(bias) // REPEATS
+    if k == wide and step == 1:
+        flat = row.reshape(-1)
+        for j in range(0, count, REPEATS):
+            n, at = min(REPEATS, count - j) * k, start + j * k
+            bias_elu(sums[at : at + n], bias, activate, flat[(column + j) * k : (column + j) * k + n])
+    else:
+        for j in range(count):
+            bias_elu(sums[start + j * wide : start + j * wide + k], bias, activate, row[column + j * step])
+
+
+def repeated(bias: Array | None, width: int, dtype: DTypeLike) -> Array:
     """The bias of REPEATS pixels of `width` channels, one after the other: loops over few channels do not vectorise."""
-    wide = np.zeros((REPEATS, width), bias.dtype)
-    wide[:, : bias.size] = bias
+    wide = np.zeros((REPEATS, width), dtype)
+    if bias is not None:
+        wide[:, : bias.size] = bias
     return frozen(wide.reshape(-1))
 
 
@@ -221,7 +238,7 @@ def scatter_pixels(g: Array, rows: Array, columns: Array, size: tuple[int, int])
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------
-@parallel(error_model="numpy")
+@parallel()
 def _adam(
     p: Any,
     g: Any,

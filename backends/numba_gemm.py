@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from ca_numpy.jit import cpu_features, parallel, serial
 from ca_numpy.threads import get_num_threads
 
-from .numba_elementwise import copy_line
-from .numba_memory import POOL
+from .numba_elementwise import frozen
+from .numba_memory import LINE, POOL, aligned_zeros
 
 Array = NDArray[Any]
 
@@ -57,11 +57,11 @@ def padded(n: int, multiple: int = WIDTH) -> int:
 def panels(w: Array) -> Array:
     """C K -> ⌈K/WIDTH⌉ C WIDTH: columns in groups as wide as a register, padded with zeros."""
     out = POOL.empty((padded(w.shape[1]) // WIDTH, w.shape[0], WIDTH), w.dtype)
-    _panels(w, out, tasks=len(out))
+    _panels(frozen(w), out, tasks=len(out))
     return out
 
 
-@parallel()
+@parallel(_nrt=False)
 def _panels(w, out, lower, upper):
     for p in range(lower, upper):
         for i in range(w.shape[0]):
@@ -201,7 +201,8 @@ def _columns_in_use(a, start, row, n, used, which):
 
     If there is none, which[0] is 0.
     """
-    used[:n] = False
+    for k in range(n):
+        used[k] = False
     for r in range(ROWS):
         numbers = a[start + r * row : start + r * row + n]
         for k in range(n):
@@ -215,49 +216,43 @@ def _columns_in_use(a, start, row, n, used, which):
     return found
 
 
-@parallel()
-def _matmul(a, b, chosen, out, workers, lower, upper):
-    rows, depth = a.shape
-    columns, whole = out.shape[1], rows // ROWS * ROWS
-    flat_a, flat_b, flat_out = a.reshape(-1), b.reshape(-1), out.reshape(-1)
+@parallel(_nrt=False)
+def _matmul(a, depth, b, chosen, result, last, edges, in_use, places, lower, upper):
+    (rows, columns), workers, out = result.shape, len(edges), result.reshape(-1)
+    whole = rows // ROWS * ROWS
     for worker in range(lower, upper):
-        # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`.
-        edge, last_rows = np.empty(ROWS * WIDTH, out.dtype), np.zeros(ROWS * DEPTH, a.dtype)
-        used, which = np.empty(DEPTH, np.uint8), np.empty(DEPTH + 1, np.intp)
+        # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`; `last` are its last rows of a.
+        edge, used, which = edges[worker], in_use[worker], places[worker]
         first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
         for k in range(0, depth, DEPTH):
             n = min(DEPTH, depth - k)
-            for i in range(whole, rows):
-                copy_line(a[i, k : k + n], last_rows[(i - whole) * DEPTH : (i - whole) * DEPTH + n])
             for chunk in range(first, end, CHUNK):
                 for i in range(0, rows, ROWS):
-                    source, at, row = (flat_a, i * depth + k, depth) if i < whole else (last_rows, 0, DEPTH)
-                    m = _columns_in_use(source, at, row, n, used, which)
+                    source, at = (a, i * depth + k) if i < whole else (last, k)
+                    m = _columns_in_use(source, at, depth, n, used, which)
                     if m == 0 and k > 0:
                         continue
-                    at_most, following = min(chunk + CHUNK, end), chunk
-                    while following < at_most:
-                        p = chosen[following]
-                        q = chosen[following + 1] if following + 1 < at_most else len(b)
-                        here, j = (p * depth + k) * WIDTH, p * WIDTH
-                        if i < whole and max(p, q) < columns // WIDTH:
+                    q, last_of_chunk = chunk, min(chunk + CHUNK, end)
+                    while q < last_of_chunk:
+                        p, following = chosen[q], chosen[q + 1] if q + 1 < last_of_chunk else columns
+                        j, here = p * WIDTH, (p * depth + k) * WIDTH
+                        if i < whole and max(p, following) < columns // WIDTH:
                             for r in range(0, ROWS, PAIR_ROWS):
-                                _listed_pair(flat_out, (i + r) * columns + j, columns, (q - p) * WIDTH,
-                                             source, at + r * row, row, 1, flat_b, here, WIDTH, (q - p) * depth * WIDTH,
+                                _listed_pair(out, (i + r) * columns + j, columns, (following - p) * WIDTH, source,
+                                             at + r * depth, depth, 1, b, here, WIDTH, (following - p) * depth * WIDTH,
                                              which, max(m, 1), k > 0)  # fmt: skip
-                            following += 2
+                            q += 2
                             continue
-                        following += 1
-                        if i < whole and p < columns // WIDTH:
-                            _listed_block(flat_out, i * columns + j, columns, 0, source, at, row, 1, flat_b, here,
-                                          WIDTH, 0, which, max(m, 1), k > 0)  # fmt: skip
-                            continue
-                        _listed_block(edge, 0, WIDTH, 0, source, at, row, 1, flat_b, here, WIDTH, 0, which, max(m, 1),
-                                      False)  # fmt: skip
-                        for r in range(min(ROWS, rows - i)):
-                            for c in range(min(WIDTH, columns - j)):
-                                before = out[i + r, j + c] if k > 0 else 0
-                                out[i + r, j + c] = before + edge[r * WIDTH + c]
+                        q += 1
+                        inside = i < whole and j + WIDTH <= columns
+                        to, start, row = (out, i * columns + j, columns) if inside else (edge, 0, WIDTH)
+                        _listed_block(to, start, row, 0, source, at, depth, 1, b, here, WIDTH, 0, which, max(m, 1),
+                                      inside and k > 0)  # fmt: skip
+                        if not inside:
+                            for r in range(min(ROWS, rows - i)):
+                                for c in range(min(WIDTH, columns - j)):
+                                    at_edge = (i + r) * columns + j + c
+                                    out[at_edge] = (out[at_edge] if k > 0 else 0) + edge[r * WIDTH + c]
 
 
 def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Array:
@@ -266,8 +261,13 @@ def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Ar
     Columns in which ROWS rows of a are 0 are skipped. With `chosen`, only these panels are computed; the other columns
     of `out` are unchanged.
     """
-    workers = get_num_threads()
-    _matmul(a, b, np.arange(len(b)) if chosen is None else chosen, out, workers, tasks=workers)
+    workers, rows, depth = get_num_threads(), *a.shape
+    last = np.zeros((ROWS, depth), a.dtype)
+    last[: rows % ROWS] = a[rows // ROWS * ROWS :]
+    edges, used = aligned_zeros((workers, ROWS * WIDTH), a.dtype), aligned_zeros((workers, DEPTH), np.uint8)
+    places = aligned_zeros((workers, DEPTH + LINE), np.intp)
+    _matmul(a.reshape(-1), depth, b.reshape(-1), np.arange(len(b)) if chosen is None else chosen, out,
+            last.reshape(-1), edges, used, places, tasks=workers)  # fmt: skip
     return out
 
 

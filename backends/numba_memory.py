@@ -105,3 +105,9 @@ _example = [np.empty(1)]
 _UNHELD = sys.getrefcount(_example[0])
 #: The process's pool. It affects where arrays are stored, never their values.
 POOL = Pool()
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Zeros that begin with a cache line, as do their rows if these are whole lines: vectors then cross none."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    return _first_lines(np.zeros(size + LINE, np.uint8), size).view(dtype).reshape(shape)

@@ -31,6 +31,7 @@ direct sum. So do values within a factor of a hundred of overflow.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,9 @@ from ca_numpy.geometry import ConvGeometry
 from ca_numpy.jit import parallel, serial
 from ca_numpy.threads import get_num_threads
 
-from .numba_elementwise import FASTMATH, add_bias_elu, copy_line, frozen, repeated
+from .numba_elementwise import FASTMATH, bias_elu, copy_line, frozen, repeated
 from .numba_gemm import ROWS, WIDTH, copy_vectors, linear_map, multiply, padded
-from .numba_memory import POOL
+from .numba_memory import POOL, aligned_zeros
 
 Array = NDArray[Any]
 
@@ -91,25 +92,20 @@ _apply_g, _apply_g_back = linear_map(G), linear_map(G.T)
 
 
 # ---- tiles: position, reading and writing ------------------------------------------------------------------------
-@serial(error_model="numpy")
-def tiles_along(length, dilation):
+def tiles_along(length: int, dilation: int) -> tuple[int, int]:
     """(interleaved pictures, tiles in each) along an axis of the output."""
-    return min(dilation, length), ((length + dilation - 1) // dilation + 3) // 4
+    return min(dilation, length), (-(-length // dilation) + 3) // 4
 
 
-@serial(error_model="numpy")
-def count_tiles(images, height, width, dilation):
+def count_tiles(images: int, height: int, width: int, dilation: int) -> int:
     """Tiles that cover a batch of outputs of this size."""
-    row_phases, rows = tiles_along(height, dilation)
-    column_phases, columns = tiles_along(width, dilation)
-    return images * row_phases * rows * column_phases * columns
+    return images * prod(tiles_along(height, dilation)) * prod(tiles_along(width, dilation))
 
 
-@serial(error_model="numpy")
-def tile_at(t, height, width, dilation):
-    """(image, row, column) of the first output of tile t; its outputs are `dilation` apart."""
-    row_phases, rows = tiles_along(height, dilation)
-    column_phases, columns = tiles_along(width, dilation)
+@serial()
+def tile_at(t, place):
+    """(image, row, column) of the first output of tile t; its outputs are `dilation` apart. place: see `_place`."""
+    row_phases, rows, column_phases, columns, dilation, _, _, _ = place
     t, column = t // columns, t % columns
     t, row = t // rows, t % rows
     t, column_phase = t // column_phases, t % column_phases
@@ -117,175 +113,187 @@ def tile_at(t, height, width, dilation):
     return image, row_phase + 4 * dilation * row, column_phase + 4 * dilation * column
 
 
-@serial()
-def read_tile(x, image, row, column, step, zoom, tile):
-    """tile[i, j] = x[image, row + i·step, column + j·step], 0 outside x, for x magnified `zoom` times."""
-    for i in range(tile.shape[0]):
-        for j in range(tile.shape[1]):
-            r, s = row + i * step, column + j * step
+@serial(fastmath=FASTMATH)
+def read_tile(x, image, row, column, step, zoom, room, at, side, wide):
+    """A tile of side × side pixels at room[at], `wide` numbers each: x[image, row + i·step, column + j·step]
+
+    0 outside x; for x magnified `zoom` times.
+    """
+    for i in range(side):
+        for j in range(side):
+            r, s, start = row + i * step, column + j * step, at + (i * side + j) * wide
+            to = room[start : start + x.shape[3]]
             if 0 <= r < zoom * x.shape[1] and 0 <= s < zoom * x.shape[2]:
-                copy_line(x[image, r // zoom, s // zoom], tile[i, j, : x.shape[3]])
+                copy_line(x[image, r // zoom, s // zoom], to)
             else:
-                tile[i, j, : x.shape[3]] = 0
+                for k in range(len(to)):
+                    to[k] = 0
 
 
-@serial()
-def write_tile(tile, bias, activate, y, image, row, column, step):
-    """Write the part of a 4×4 tile inside y, with `activate` after bias and ELU."""
-    k, k_wide, pixels, to = y.shape[3], tile.shape[2], tile.reshape(-1), y.reshape(-1)
-    if activate:
-        add_bias_elu(pixels, 0, len(pixels), bias)
+@serial(fastmath=FASTMATH)
+def write_tile(room, at, wide, y, image, row, column, step):
+    """Write the part of a 4×4 tile inside y, from room[at] on, `wide` numbers per pixel."""
+    k, flat = y.shape[3], y.reshape(-1)
     for i in range(4):
         for j in range(4):
-            r, s = row + i * step, column + j * step
+            r, s, start = row + i * step, column + j * step, at + (4 * i + j) * wide
             if r < y.shape[1] and s < y.shape[2]:
-                if k == k_wide:
-                    at = ((image * y.shape[1] + r) * y.shape[2] + s) * k
-                    copy_vectors(to, at, 0, pixels, (4 * i + j) * k, 0, k)
+                if k == wide:
+                    copy_vectors(flat, ((image * y.shape[1] + r) * y.shape[2] + s) * k, 0, room, start, 0, k)
                 else:
-                    copy_line(tile[i, j, :k], y[image, r, s])
+                    copy_line(room[start : start + k], y[image, r, s])
 
 
 # ---- the transforms in two dimensions: along columns, then along rows --------------------------------------------
-@serial()
-def pixels_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
-    """v[q + s·v_step …] = Bᵀ d B, for n channels of 6×6 pixels d from x[start] on."""
+@serial(fastmath=FASTMATH)
+def pixels_to_points(x, start, row_step, column_step, room, half, n, q, v_step):
+    """room[q + s·v_step …] = Bᵀ d B, for n channels of 6×6 pixels d from x[start] on; room[half …] is scratch."""
     for j in range(6):
-        _apply_b(half, j * n, 6 * n, x, start + j * column_step, row_step, n)
+        _apply_b(room, half + j * n, 6 * n, x, start + j * column_step, row_step, n)
     for i in range(6):
-        _apply_b(v, q + 6 * i * v_step, v_step, half, 6 * i * n, n, n)
+        _apply_b(room, q + 6 * i * v_step, v_step, room, half + 6 * i * n, n, n)
 
 
-@serial()
-def doubled_to_points(x, start, row_step, column_step, half, n, v, q, v_step):
+@serial(fastmath=FASTMATH)
+def doubled_to_points(x, start, row_step, column_step, room, half, n, q, v_step):
     """`pixels_to_points` of 6×6 pixels of x magnified twice, from the 4×4 pixels of x that they repeat."""
     for j in range(4):
-        _apply_b_doubled(half, j * n, 4 * n, x, start + j * column_step, row_step, n)
+        _apply_b_doubled(room, half + j * n, 4 * n, x, start + j * column_step, row_step, n)
     for i in range(6):
-        _apply_b_doubled(v, q + 6 * i * v_step, v_step, half, 4 * i * n, n, n)
+        _apply_b_doubled(room, q + 6 * i * v_step, v_step, room, half + 4 * i * n, n, n)
 
 
-@serial()
-def gradients_to_points(g, half, n, z, q, z_step):
-    """z[q + s·z_step …] = A g Aᵀ, for n channels of 4×4 gradients g."""
+@serial(fastmath=FASTMATH)
+def gradients_to_points(room, g, half, n, q, z_step):
+    """room[q + s·z_step …] = A g Aᵀ, for n channels of 4×4 gradients at room[g]."""
     for j in range(4):
-        _apply_a_back(half, j * n, 4 * n, g, j * n, 4 * n, n)
+        _apply_a_back(room, half + j * n, 4 * n, room, g + j * n, 4 * n, n)
     for i in range(6):
-        _apply_a_back(z, q + 6 * i * z_step, z_step, half, 4 * i * n, n, n)
+        _apply_a_back(room, q + 6 * i * z_step, z_step, room, half + 4 * i * n, n, n)
 
 
-@serial()
-def points_to_outputs(m, q, m_step, half, n, y):
-    """y = Aᵀ m A: n channels of 4×4 outputs from m[q + s·m_step …]."""
+@serial(fastmath=FASTMATH)
+def points_to_outputs(room, q, m_step, half, n, y):
+    """room[y …] = Aᵀ m A: n channels of 4×4 outputs from m = room[q + s·m_step …]."""
     for j in range(6):
-        _apply_a(half, j * n, 6 * n, m, q + j * m_step, 6 * m_step, n)
+        _apply_a(room, half + j * n, 6 * n, room, q + j * m_step, 6 * m_step, n)
     for i in range(4):
-        _apply_a(y, 4 * i * n, n, half, 6 * i * n, n, n)
+        _apply_a(room, y + 4 * i * n, n, room, half + 6 * i * n, n, n)
 
 
-@parallel()
-def _transform_kernel(w, u, lower, upper):
-    """u = G w Gᵀ. w 3 3 C K, u 36 K/WIDTH C WIDTH"""
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _transform_kernel(w, u, room, lower, upper):
+    """u = G w Gᵀ. w 9 C K, u 36 K/WIDTH C WIDTH; a row of `room`, of zeros, for each panel of u."""
     columns, c = u.shape[1:3]
     flat, step = u.reshape(-1), columns * c * WIDTH
     for p in range(lower, upper):
-        row, half = np.zeros(9 * WIDTH, w.dtype), np.empty(18 * WIDTH, w.dtype)
-        n = min(WIDTH, w.shape[3] - p * WIDTH)
+        row, first = room[p], p * WIDTH
+        n = min(WIDTH, w.shape[2] - first)
         for i in range(c):  # innermost: each of the 36 matrices is then written in order
-            for t in range(9):
-                copy_line(w[t // 3, t % 3, i, p * WIDTH : p * WIDTH + n], row[t * WIDTH : t * WIDTH + n])
+            for t in range(len(w)):
+                copy_line(w[t, i, first : first + n], row[t * WIDTH : t * WIDTH + n])
             for t in range(3):
-                _apply_g(half, t * WIDTH, 3 * WIDTH, row, t * WIDTH, 3 * WIDTH, WIDTH)
+                _apply_g(row, (9 + t) * WIDTH, 3 * WIDTH, row, t * WIDTH, 3 * WIDTH, WIDTH)
             for t in range(6):
                 at = (6 * t * columns * c + p * c + i) * WIDTH
-                _apply_g(flat, at, step, half, 3 * t * WIDTH, WIDTH, WIDTH)
+                _apply_g(flat, at, step, row, (9 + 3 * t) * WIDTH, WIDTH, WIDTH)
 
 
 def transformed_kernel(w: Array) -> Array:
     """G w Gᵀ, its columns in panels: 3 3 C K -> 36 ⌈K/WIDTH⌉ C WIDTH"""
-    u = POOL.empty((36, padded(w.shape[3]) // WIDTH, w.shape[2], WIDTH), w.dtype)
-    _transform_kernel(w, u, tasks=u.shape[1])
+    c, k = w.shape[2:]
+    u = POOL.empty((36, padded(k) // WIDTH, c, WIDTH), w.dtype)
+    panels = u.shape[1]
+    _transform_kernel(frozen(w).reshape(9, c, k), u, aligned_zeros((panels, 27 * WIDTH), w.dtype), tasks=panels)
     return u
 
 
-@serial()
-def _doubled_inside(row, column, x):
-    """Whether the 6×6 pixels from (row, column) on are all inside x magnified twice."""
-    return min(row, column) > 0 and row + 5 < 2 * x.shape[1] and column + 5 < 2 * x.shape[2]
-
-
 # ---- all tiles ---------------------------------------------------------------------------------------------------
-@serial()
-def _transform_pixels(x, first, n, place, v, v_row, v_step, pixels, half):
-    """Rows 0 … n − 1 of V from tiles first … first + n − 1. place: output size, dilation, top, left, zoom."""
-    height, width, dilation, top, left, zoom = place
+def _place(height: int, width: int, geometry: ConvGeometry, zoom: int) -> tuple[int, ...]:
+    """Where tiles are: `tiles_along` both axes, dilation, top, left, zoom."""
+    _, dilation, top, left = geometry.numbers
+    return *tiles_along(height, dilation), *tiles_along(width, dilation), dilation, top, left, zoom
+
+
+@serial(fastmath=FASTMATH)
+def _transform_pixels(x, first, n, place, room, seen, v_row, v_step, pixels, half):
+    """Rows 0 … n − 1 of V, at room[0], from tiles first … first + n − 1. `seen` is `room`, read-only like x."""
+    dilation, top, left, zoom = place[4:]
     c, flat = x.shape[3], x.reshape(-1)
     reach = 5 * dilation
     for q in range(n):
-        image, row, column = tile_at(first + q, height, width, dilation)
+        image, row, column = tile_at(first + q, place)
         row, column = row - top, column - left
-        whole = min(row, column) >= 0 and row + reach < x.shape[1] and column + reach < x.shape[2]
-        if whole and zoom == 1 and c == v_row:
-            start, step = ((image * x.shape[1] + row) * x.shape[2] + column) * c, dilation * c
-            pixels_to_points(flat, start, step * x.shape[2], step, half, c, v, q * v_row, v_step)
-        elif zoom == 2 and c == v_row and row % 2 == column % 2 == 1 and _doubled_inside(row, column, x):
+        inside, odd = min(row, column) >= 0, row % 2 == column % 2 == 1
+        if zoom == 2 and c == v_row and odd and inside and row + 5 < 2 * x.shape[1] and column + 5 < 2 * x.shape[2]:
             start = ((image * x.shape[1] + row // 2) * x.shape[2] + column // 2) * c
-            doubled_to_points(flat, start, c * x.shape[2], c, half, c, v, q * v_row, v_step)
+            doubled_to_points(flat, start, c * x.shape[2], c, room, half, c, q * v_row, v_step)
+            continue
+        source, start, row_step, step = flat, 0, dilation * c * x.shape[2], dilation * c
+        if zoom == 1 and c == v_row and inside and row + reach < x.shape[1] and column + reach < x.shape[2]:
+            start = ((image * x.shape[1] + row) * x.shape[2] + column) * c
         else:
-            read_tile(x, image, row, column, dilation, zoom, pixels)
-            pixels_to_points(pixels.reshape(-1), 0, 6 * v_row, v_row, half, v_row, v, q * v_row, v_step)
+            read_tile(x, image, row, column, dilation, zoom, room, pixels, 6, v_row)
+            source, start, row_step, step = seen, pixels, 6 * v_row, v_row
+        pixels_to_points(source, start, row_step, step, room, half, v_row, q * v_row, v_step)
 
 
-@parallel(fastmath=FASTMATH)
-def _convolve(x, u, bias, activate, dilation, top, left, zoom, block, y, workers, lower, upper):
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _convolve(x, u, bias, activate, place, tiles, block, y, rooms, seen, lower, upper):
     """All tiles of y, in blocks of `block` tiles. The result does not depend on the number of workers."""
-    images, height, width, _ = y.shape
-    c, c_wide, k_wide = x.shape[3], (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH, u.shape[1] * WIDTH
+    workers, c = len(rooms), x.shape[3]
+    c_wide, k_wide = (c + WIDTH - 1) // WIDTH * WIDTH, u.shape[1] * WIDTH
     v_step, m_step = block * c_wide + GAP, block * k_wide + GAP
-    place = height, width, dilation, top, left, zoom
+    m = 36 * v_step
+    pixels = m + 36 * m_step
+    outputs = pixels + 36 * c_wide
+    half = outputs + 16 * k_wide
     kernel = u.reshape(-1)
-    tiles = count_tiles(images, height, width, dilation)
     for worker in range(lower, upper):
-        v, m = np.zeros(36 * v_step, x.dtype), np.empty(36 * m_step, x.dtype)
-        pixels, half_in = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
-        outputs, half_out = np.empty((4, 4, k_wide), x.dtype), np.empty(24 * k_wide, x.dtype)
+        room = rooms[worker]
         for first in range(worker * block, tiles, workers * block):
             n = min(block, tiles - first)
-            _transform_pixels(x, first, n, place, v, c_wide, v_step, pixels, half_in)
+            _transform_pixels(x, first, n, place, room, seen[worker], c_wide, v_step, pixels, half)
             rows = (n + ROWS - 1) // ROWS * ROWS
             for s in range(36):
-                multiply(m, s * m_step, k_wide, v, s * v_step, c_wide, 1, kernel, s * c * k_wide, WIDTH, c * WIDTH,
-                         rows, k_wide, c, False)  # fmt: skip
+                multiply(room, m + s * m_step, k_wide, room, s * v_step, c_wide, 1, kernel, s * c * k_wide, WIDTH,
+                         c * WIDTH, rows, k_wide, c, False)  # fmt: skip
             for q in range(n):
-                image, row, column = tile_at(first + q, height, width, dilation)
-                points_to_outputs(m, q * k_wide, m_step, half_out, k_wide, outputs.reshape(-1))
-                write_tile(outputs, bias, activate, y, image, row, column, dilation)
+                image, row, column = tile_at(first + q, place)
+                points_to_outputs(room, m + q * k_wide, m_step, half, k_wide, outputs)
+                if activate:
+                    bias_elu(room[outputs:half], bias, True, room[half : half + 16 * k_wide])
+                write_tile(room, half if activate else outputs, k_wide, y, image, row, column, place[4])
 
 
-@parallel(fastmath=FASTMATH)
-def _correlate(g, x, dilation, top, left, zoom, block, sums, lower, upper):
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _correlate(g, x, place, tiles, block, sums, rooms, seen, lower, upper):
     """sums[p] = Σ over the tiles of part p of (Bᵀ d B) ⊙ (A g Aᵀ): PARTS 36 C K, C and K padded."""
-    images, height, width, _ = g.shape
     parts, _, c_rows, k_wide = sums.shape
     c_wide = (x.shape[3] + WIDTH - 1) // WIDTH * WIDTH
-    place = height, width, dilation, top, left, zoom
     v_step, z_step = block * c_wide + GAP, block * k_wide + GAP
-    tiles = count_tiles(images, height, width, dilation)
+    z = 36 * v_step
+    pixels = z + 36 * z_step
+    gradients = pixels + 36 * c_wide
+    half = gradients + 16 * k_wide
     for part in range(lower, upper):
-        total = sums[part].reshape(-1)
-        v, z = np.empty(36 * v_step, x.dtype), np.empty(36 * z_step, x.dtype)
-        pixels, half_x = np.zeros((6, 6, c_wide), x.dtype), np.empty(36 * c_wide, x.dtype)
-        gradients, half_g = np.zeros((4, 4, k_wide), x.dtype), np.empty(24 * k_wide, x.dtype)
+        room, total = rooms[part], sums[part].reshape(-1)
         for first in range(part * block, tiles, parts * block):
             n = min(block, tiles - first)
-            _transform_pixels(x, first, n, place, v, c_wide, v_step, pixels, half_x)
+            _transform_pixels(x, first, n, place, room, seen[part], c_wide, v_step, pixels, half)
             for q in range(n):
-                image, row, column = tile_at(first + q, height, width, dilation)
-                read_tile(g, image, row, column, dilation, 1, gradients)
-                gradients_to_points(gradients.reshape(-1), half_g, k_wide, z, q * k_wide, z_step)
+                image, row, column = tile_at(first + q, place)
+                read_tile(g, image, row, column, place[4], 1, room, gradients, 4, k_wide)
+                gradients_to_points(room, gradients, half, k_wide, z + q * k_wide, z_step)
             for s in range(36):
-                multiply(total, s * c_rows * k_wide, k_wide, v, s * v_step, 1, c_wide, z, s * z_step, k_wide, WIDTH,
-                         c_rows, k_wide, n, True)  # fmt: skip
+                multiply(total, s * c_rows * k_wide, k_wide, room, s * v_step, 1, c_wide, room, z + s * z_step, k_wide,
+                         WIDTH, c_rows, k_wide, n, True)  # fmt: skip
+
+
+def _rooms(number: int, c: int, k: int, block: int, dtype: Any) -> Array:
+    """Memory of each worker: V and M, then the pixels and the outputs of a tile, and what is between its transforms."""
+    c, k = padded(c), padded(k)
+    return aligned_zeros((number, 36 * (block * (c + k) + 2 * GAP) + 36 * c + 16 * k + max(36 * c, 24 * k)), dtype)
 
 
 def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: Array | None = None) -> Array:
@@ -294,13 +302,13 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
     With `zoom`, x is first magnified that many times by repeating its pixels.
     """
     size = geometry.output_size((zoom * x.shape[1], zoom * x.shape[2]), (3, 3))
-    y = POOL.empty((len(x), *size, w.shape[3]), x.dtype)
-    _, dilation, top, left = geometry.numbers
-    u = transformed_kernel(w)
-    b = repeated(np.zeros(1, x.dtype) if bias is None else bias, u.shape[1] * WIDTH)
-    block = block_of_tiles(x.shape[3], w.shape[3])
-    workers, activate = get_num_threads(), bias is not None
-    _convolve(frozen(x), u, b, activate, dilation, top, left, zoom, block, y, workers, tasks=workers)
+    c, k = w.shape[2:]
+    y = POOL.empty((len(x), *size, k), x.dtype)
+    b = repeated(bias, padded(k), x.dtype)
+    block, workers = block_of_tiles(c, k), get_num_threads()
+    tiles, rooms = count_tiles(len(x), *size, geometry.dilation), _rooms(workers, c, k, block, x.dtype)
+    _convolve(frozen(x), transformed_kernel(w), b, bias is not None, _place(*size, geometry, zoom), tiles, block,
+              y, rooms, frozen(rooms), tasks=workers)  # fmt: skip
     return y
 
 
@@ -311,32 +319,34 @@ def block_of_tiles(c: int, k: int) -> int:
     return max(ROWS, min(max(least, 3 * c * k // (4 * (c + k))), most) // ROWS * ROWS)
 
 
-@parallel()
-def _kernel_gradient(sums, dw, lower, upper):
-    """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded."""
+@parallel(fastmath=FASTMATH, _nrt=False)
+def _kernel_gradient(sums, dw, room, lower, upper):
+    """dw = Gᵀ (Σ over parts) G. sums PARTS 36 C K, padded; dw 9 C K, K padded; a row of `room` for each C."""
     parts, k_wide = len(sums), sums.shape[3]
-    flat, step = dw.reshape(-1), dw.shape[1] * k_wide
+    flat, step, half = dw.reshape(-1), dw.shape[1] * k_wide, 36 * k_wide
     for i in range(lower, upper):
-        points, half = np.empty((36, k_wide), dw.dtype), np.empty(18 * k_wide, dw.dtype)
+        points = room[i]
         for s in range(36):
-            copy_line(sums[0, s, i], points[s])
+            to = points[s * k_wide : (s + 1) * k_wide]
+            copy_line(sums[0, s, i], to)
             for part in range(1, parts):
+                source = sums[part, s, i]
                 for k in range(k_wide):
-                    points[s, k] += sums[part, s, i, k]
+                    to[k] += source[k]
         for t in range(6):
-            _apply_g_back(half, t * k_wide, 6 * k_wide, points.reshape(-1), t * k_wide, 6 * k_wide, k_wide)
+            _apply_g_back(points, half + t * k_wide, 6 * k_wide, points, t * k_wide, 6 * k_wide, k_wide)
         for t in range(3):
-            _apply_g_back(flat, 3 * t * step + i * k_wide, step, half, 6 * t * k_wide, k_wide, k_wide)
+            _apply_g_back(flat, 3 * t * step + i * k_wide, step, points, half + 6 * t * k_wide, k_wide, k_wide)
 
 
 def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> Array:
     """conv2d_dw for 3×3 kernels at stride 1: 3 3 C K"""
-    _, dilation, top, left = geometry.numbers
     (images, height, width, k), c = g.shape, x.shape[3]
-    block = block_of_tiles(c, k)
-    parts = min(PARTS_DW, -(-int(count_tiles(images, height, width, dilation)) // block))
+    block, tiles = block_of_tiles(c, k), count_tiles(images, height, width, geometry.dilation)
+    parts = min(PARTS_DW, -(-tiles // block))
     sums = POOL.zeros((parts, 36, padded(c, ROWS), padded(k)), x.dtype)
-    dw = POOL.empty((9, c, padded(k)), x.dtype)
-    _correlate(frozen(g), frozen(x), dilation, top, left, zoom, block, sums, tasks=parts)
-    _kernel_gradient(sums, dw, tasks=c)
+    dw, rooms = POOL.empty((9, c, padded(k)), x.dtype), _rooms(parts, c, k, block, x.dtype)
+    place = _place(height, width, geometry, zoom)
+    _correlate(frozen(g), frozen(x), place, tiles, block, sums, rooms, frozen(rooms), tasks=parts)
+    _kernel_gradient(sums, dw, aligned_zeros((c, 54 * padded(k)), x.dtype), tasks=c)
     return dw[..., :k].reshape(3, 3, c, k)

@@ -1,12 +1,14 @@
 """Numba compilation: kernels on all cores, and an on-disk cache.
 
     @parallel()    a kernel: all cores share its tasks (`ca_numpy.threads`), called from Python only
-    @serial()      runs on one core, called by kernels or from Python
+    @serial()      compiled into the kernels that call it; called from Python, it runs as Python
+
+Neither checks for division by 0, which for floats is inf or nan as in NumPy.
 
 Any threads may call kernels at once, and so may forked processes.
 
 *Cache.* Numba's own cache only checks a function's own file, though functions of other files are inlined, and fails
-with a traceback on a truncated file. Here each function and signature has one file, which is used only if it is intact
+with a traceback on a truncated file. Here each kernel and signature has one file, which is used only if it is intact
 and was compiled from the current sources.
 """
 
@@ -29,6 +31,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import event as numba_event
+from numba.extending import register_jitable
 
 from ca_numpy.atomic import write_bytes
 from ca_numpy.threads import get_num_threads, share
@@ -45,6 +48,8 @@ except (ImportError, AttributeError):
 
 #: Work, in seconds, below which waking another thread takes longer than it saves.
 WORTH_SHARING = 5e-4
+#: Without the code that raises ZeroDivisionError.
+_UNCHECKED = {"error_model": "numpy"}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -57,16 +62,19 @@ def parallel(**options: Any) -> Callable[[Callable[..., None]], Callable[..., No
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        return _Kernel(function, _compiled(function, nogil=True, **options))
+        return _Kernel(function, _compiled(function, nogil=True, no_cfunc_wrapper=True, **_UNCHECKED | options))
 
     return decorate
 
 
 def serial(**options: Any) -> Callable[[Function], Function]:
-    """Compile a module-level function for one core: `numba.njit` with these options."""
+    """Compile a function into the kernels that call it, with these options of `numba.njit`.
+
+    It has no wrapper for Python and no file in the cache, and constants as arguments are not compiled for anew.
+    """
 
     def decorate(function: Function) -> Function:
-        return cast("Function", _compiled(function, **options))
+        return cast("Function", register_jitable(no_cfunc_wrapper=True, **_UNCHECKED | options)(function))
 
     return decorate
 

@@ -49,7 +49,7 @@ compiled_loops = njit(loops)
 def winograd_at_once(x: Array, w: Array) -> Array:
     """All tiles in one block for each core: V and M do not fit any cache."""
     block, numba_winograd.BLOCK = numba_winograd.BLOCK, 1 << 62
-    tiles = int(numba_winograd.count_tiles(1, x.shape[1], x.shape[2], 1))
+    tiles = numba_winograd.count_tiles(1, x.shape[1], x.shape[2], 1)
     here, numba_winograd.block_of_tiles = numba_winograd.block_of_tiles, lambda c, k: -(-tiles // 24) * 12
     try:
         return numba_winograd.conv3x3(x, w, SAME)
