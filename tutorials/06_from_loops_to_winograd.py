@@ -544,7 +544,7 @@ def count_tiles(height, width, m):
 check("06.count_tiles", count_tiles)
 
 # %% [markdown]
-# **3.** $T$ again, with the third argument left out. Given a tile $d$ of $n \times n$ pixels and the gradient $g$ of
+# **3.** $T$ again, this time with $w$ left out. Given a tile $d$ of $n \times n$ pixels and the gradient $g$ of
 # its $m \times m$ outputs, compute the gradient of the $r \times r$ kernel with $n^2$ products: a single `*` between
 # the terms derived from $d$ and from $g$. (In one dimension first: $\langle g, A^\top [(G w) \odot (B^\top d)]
 # \rangle$. What is the coefficient of $w$?)
