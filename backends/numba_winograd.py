@@ -300,8 +300,8 @@ def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: 
     b = np.zeros(k, x.dtype) if bias is None else bias
     block, workers = block_of_tiles(c, k), get_num_threads()
     tiles, rooms = count_tiles(len(x), *size, geometry.dilation), _rooms(workers, c, k, block, x.dtype)
-    _convolve(frozen(x), transformed_kernel(w), frozen(b), bias is not None, _place(*size, geometry, zoom), tiles, block,
-              y, rooms, frozen(rooms), tasks=workers)  # fmt: skip
+    _convolve(frozen(x), transformed_kernel(w), frozen(b), bias is not None, _place(*size, geometry, zoom), tiles,
+              block, y, rooms, frozen(rooms), tasks=workers)  # fmt: skip
     return y
 
 
