@@ -43,6 +43,7 @@ from .numba_conv import (
     band_shape,
     compiled,
     in_rows,
+    outputs,
     pieces_of,
     read_band,
     taps_in_band,
@@ -118,7 +119,7 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
         return numba_conv.conv2d_dw(g, x, ksize, geometry)
     c_wide, k_wide, workers = padded(c, BLOCK), padded(k, SIDE), get_num_threads()
     dw = POOL.zeros((ksize[0] * ksize[1], c_wide, k_wide), x.dtype)
-    most, low, pitch = band_shape(*g.shape[1:3], c_wide, k_wide, ksize, geometry, 1, BAND_DW)
+    most, low, pitch = band_shape(g.shape[1:3], c_wide, k_wide, ksize, geometry, 1, BAND_DW)
     stride, dilation, _, _ = geometry.numbers
     # An odd number of cache lines, so that the same place in each channel does not map to the same lines.
     line = (-(-stride * stride * low * pitch // DEPTH) | 1) * DEPTH
@@ -145,8 +146,8 @@ def _direct(
     b = repeated(bias, padded(w.shape[3], SIDE), x.dtype)
     kernel = pairs(_steps(w, geometry.dilation))
     ksize, c, wide, workers = w.shape[:2], x.shape[3], padded(w.shape[3], SIDE), get_num_threads()
-    size = (len(range(first, end, step)) for end, (first, step) in zip(y.shape[1:3], (rows, columns), strict=True))
-    most, low, pitch = band_shape(*size, c, wide, ksize, geometry, -(-4 * workers // len(x)), BAND)
+    size = outputs(y, rows, columns)
+    most, low, pitch = band_shape(size, c, wide, ksize, geometry, -(-4 * workers // len(x)), BAND)
     stride, dilation, top, left = geometry.numbers
     taps = taps_in_band(c, low, pitch, ksize, geometry)
     steps = np.arange(-(-ksize[1] // pieces_of(ksize, geometry) * c // DEPTH)) * DEPTH
@@ -154,7 +155,7 @@ def _direct(
     bands = aligned_zeros((workers, padded(room, DEPTH)), np.uint16)
     sums = aligned_zeros((workers, GROUP, wide), x.dtype)
     _bands(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left,
-           (taps[:, None] + steps).ravel(), LAYOUT, y, rows, columns, bands, sums, tasks=workers)  # fmt: skip
+           (taps[:, None] + steps).ravel(), LAYOUT, y, size, rows, columns, bands, sums, tasks=workers)  # fmt: skip
 
 
 def _steps(w: Array, dilation: int) -> Array:
@@ -168,12 +169,11 @@ def _steps(w: Array, dilation: int) -> Array:
 
 # ---- bands -------------------------------------------------------------------------------------------------------
 @parallel(fastmath=FASTMATH, _nrt=False)
-def _bands(x, c, w, bias, activate, most, low, pitch, stride, top, left, places, layout, y, out_rows, out_columns, bands,
-           sums, lower, upper):  # fmt: skip
+def _bands(x, c, w, bias, activate, most, low, pitch, stride, top, left, places, layout, y, size, out_rows, out_columns,
+           bands, sums, lower, upper):  # fmt: skip
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in `pairs` of `_steps`."""
     workers = len(bands)
-    height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
-    width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
+    height, width = size
     kernel, wide = w.reshape(-1), sums.shape[2]
     per_image = (height + most - 1) // most
     for worker in range(lower, upper):

@@ -119,10 +119,10 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
         return numpy_conv.conv2d_dw(g, x, ksize, geometry)
     if suits_winograd(g.shape, ksize, geometry, (x.shape[3], g.shape[3])):
         return conv3x3_dw(g, x, geometry)
-    (_, height, width, k), c, workers = g.shape, x.shape[3], get_num_threads()
+    k, c, workers = g.shape[3], x.shape[3], get_num_threads()
     run = ksize[1] // pieces_of(ksize, geometry) * c
     stride, _, top, left = geometry.numbers
-    most, low, pitch = band_shape(height, width, c, padded(k), ksize, geometry, 1)
+    most, low, pitch = band_shape(g.shape[1:3], c, padded(k), ksize, geometry, 1)
     taps = taps_in_band(c, low, pitch, ksize, geometry)
     dw = POOL.zeros((len(taps), padded(run, ROWS), padded(k)), x.dtype)
     bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
@@ -175,13 +175,14 @@ def direct(
     b = repeated(bias, padded(w.shape[3]), x.dtype)
     kernel = panels(w.reshape(-1, w.shape[3]))
     ksize, c, wide, workers = w.shape[:2], x.shape[3], len(kernel) * WIDTH, get_num_threads()
-    size = (len(range(first, end, step)) for end, (first, step) in zip(y.shape[1:3], (rows, columns), strict=True))
-    most, low, pitch = band_shape(*size, c, wide, ksize, geometry, -(-4 * workers // len(x)))
+    size = outputs(y, rows, columns)
+    most, low, pitch = band_shape(size, c, wide, ksize, geometry, -(-4 * workers // len(x)))
     stride, _, top, left = geometry.numbers
     bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
     sums = aligned_zeros((workers, padded(most * pitch, ROWS), wide), x.dtype)
-    _direct(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left,
-            taps_in_band(c, low, pitch, ksize, geometry), y, rows, columns, bands, sums, tasks=workers)  # fmt: skip
+    taps = taps_in_band(c, low, pitch, ksize, geometry)
+    _direct(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left, taps, y, size, rows,
+            columns, bands, sums, tasks=workers)  # fmt: skip
 
 
 # ---- stride 2 as stride 1 ----------------------------------------------------------------------------------------
@@ -248,8 +249,7 @@ def _depth_to_space(z, top, left, x, lower, upper):
 
 # ---- bands -------------------------------------------------------------------------------------------------------
 def band_shape(
-    rows: int,
-    width: int,
+    size: tuple[int, int],
     c: int,
     k: int,
     ksize: tuple[int, int],
@@ -257,15 +257,19 @@ def band_shape(
     least: int,
     numbers: int = BAND,
 ) -> tuple[int, int, int]:
-    """Of a band: rows of outputs, rows of inputs per remainder mod s, and pitch, for pictures of `rows` × `width` outputs.
+    """Of a band: rows of outputs, rows of inputs per remainder mod s, and pitch, for pictures of `size` outputs.
 
-    Of outputs as many as fit into this many numbers, but few enough for `least` bands. Inputs are in rows of pitch·s
-    pixels.
+    As many rows as fit into this many numbers, but few enough for `least` bands. Inputs are in rows of pitch·s pixels.
     """
-    stride, dilation = geometry.stride, geometry.dilation
-    pitch = -(-((width - 1) * stride + (ksize[1] - 1) * dilation + 1) // stride)
-    most = max(1, min(numbers // (pitch * (stride * stride * c + k)), -(-rows // least)))
-    return most, -(-((most - 1) * stride + (ksize[0] - 1) * dilation + 1) // stride), pitch
+    stride, (below, across) = geometry.stride, ((k - 1) * geometry.dilation + 1 for k in ksize)
+    pitch = size[1] - 1 + -(-across // stride)
+    most = max(1, min(numbers // (pitch * (stride * stride * c + k)), -(-size[0] // least)))
+    return most, most - 1 + -(-below // stride), pitch
+
+
+def outputs(y: Array, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int]:
+    """Rows r, r + step, … and likewise columns of y, for (r, step) = `rows`."""
+    return len(range(rows[0], y.shape[1], rows[1])), len(range(columns[0], y.shape[2], columns[1]))
 
 
 def taps_in_band(c: int, low: int, pitch: int, ksize: tuple[int, int], geometry: ConvGeometry) -> Array:
@@ -315,12 +319,11 @@ def read_band(copy, x, c, n, first, low, pitch, stride, left, band):
 
 
 @parallel(fastmath=FASTMATH, _nrt=False)
-def _direct(x, c, w, bias, activate, most, low, pitch, stride, top, left, taps, y, out_rows, out_columns, bands, sums,
-            lower, upper):  # fmt: skip
+def _direct(x, c, w, bias, activate, most, low, pitch, stride, top, left, taps, y, size, out_rows, out_columns, bands,
+            sums, lower, upper):  # fmt: skip
     """y = elu(conv2d(x, w) + bias) in bands of rows. w is in panels: K/WIDTH taps·run WIDTH."""
     workers, k_wide = len(bands), sums.shape[2]
-    height = (y.shape[1] - out_rows[0] + out_rows[1] - 1) // out_rows[1]
-    width = (y.shape[2] - out_columns[0] + out_columns[1] - 1) // out_columns[1]
+    height, width = size
     kernel, w_panel, run = w.reshape(-1), w.shape[1] * WIDTH, w.shape[1] // len(taps)
     per_image = (height + most - 1) // most
     for worker in range(lower, upper):

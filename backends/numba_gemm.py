@@ -221,7 +221,7 @@ def _matmul(a, depth, b, chosen, result, last, edges, in_use, places, lower, upp
     (rows, columns), workers, out = result.shape, len(edges), result.reshape(-1)
     whole = rows // ROWS * ROWS
     for worker in range(lower, upper):
-        # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`; `last` are its last rows of a.
+        # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`, the lower ones from `last`.
         edge, used, which = edges[worker], in_use[worker], places[worker]
         first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
         for k in range(0, depth, DEPTH):

@@ -100,8 +100,9 @@ tell("compiled loop", lambda: elu_compiled(x, y), len(x))
 #
 # So the exponential has to be built from operations with vector instructions: multiplications, additions, bit shifts.
 # [`numba_elementwise.py`](../backends/numba_elementwise.py) does that in ten lines for float32, and provides the ELU of
-# one number as a function that can be inlined into a loop. (Its decorator `@serial()` is `@njit` with a cache on disk,
-# and `@parallel()` one whose tasks Python's threads share: see [`ca_numpy/jit.py`](../ca_numpy/jit.py).)
+# one number as a function that can be inlined into a loop. (Its decorator `@serial()` is Numba's `@register_jitable`,
+# for what kernels call. `@parallel()` is `@njit` with a cache on disk, and Python's threads share the tasks: see
+# [`ca_numpy/jit.py`](../ca_numpy/jit.py).)
 
 
 # %%
