@@ -15,9 +15,9 @@ belong to the four cells that meet there. All pixels of a block therefore have t
 (h + 1)(w + 1) blocks; those at the border are half zeros.
 
 **Tiles** (`forward` in float32). All terms of a sum lie on one diagonal: if picture rows y and y' meet, so do y + 1 and
-y' + 1. For a tile of foreground positions, `match_tile` goes down along these diagonals with the last fuse_k rows of
-scores and ksize rows of products, which fit the second-level cache, and writes Z. Rows and columns around a tile are
-computed again for its neighbours. A tile is at most ACROSS corners wide, and as high as fits in `memory` bytes.
+y' + 1. So `match_tile` goes down along these diagonals, in strips of at most ACROSS corners. The last ksize rows of
+products and fuse_k rows of scores, all that the next sum needs, fit the second-level cache. They are kept from tile to
+tile, so that a tile may be as low as `memory` demands; only a few columns are computed again for the next strip.
 
 **Bands** (`backward`, float64, tiny pictures). Everything but the softmax is linear, and the softmax is taken row by
 row. So the gradients are sums over bands of attention rows, computed one at a time. For A on picture rows [y₀, y₁), a
@@ -51,7 +51,7 @@ from ca_numpy.geometry import AttentionGeometry
 
 from . import numba_attention_kernels as kernels
 from .attention_bands import Gradients, least_exponent, walked
-from .numba_gemm import WIDTH, matmul, panels
+from .numba_gemm import ROWS, WIDTH, matmul, padded, panels
 from .numba_memory import POOL
 from .numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
 
@@ -254,14 +254,29 @@ class _Tiles(_Image):
             columns = max(left - 1, 0), min(right, self.w)
             values = self.reuse("attention", (min(room, self.h) * (columns[1] - columns[0]), len(self.b)))
             self._attention = _Rows(values, (self.h, self.w), columns)
+            strip, *diagonals = self._diagonals(columns)
             for y0, y1 in _shares(self.h, self.h if room >= self.h else room - 1):
                 cells = max(y0 - 1, 0), y1  # the row of cells above the first corners is still stored
                 new = self._attention.want(list(range(*cells)))
-                kernels.match_tile(self._f, self._b, self._inverse, *self.ends, self.grids, (new[0], y1), columns,
-                                   self._attention.slot, values, tasks=self.b_grid[0])  # fmt: skip
+                kernels.match_tile(self._f, self._b, self._inverse, *self.ends, self.grids, (new[0], y1), strip,
+                                   *diagonals, self._attention.slot, values, tasks=self.b_grid[0])  # fmt: skip
                 self.softmax(new)
                 for first, end in _shares(y1 - y0 + (y1 == self.h), at_once):
                     yield cells, (y0 + first, y0 + end), (left, right)
+
+    def _diagonals(self, columns: tuple[int, int]) -> tuple[tuple[int, ...], Array, Array, Array]:
+        """The arguments strip, held, products and scores of `match_tile` at the top of a strip."""
+        (low, high), (back, ahead) = self.ends
+        gap, wide = max(-low, high), self._b.shape[1] * WIDTH
+        first, end = max(columns[0] - 1, 0) + back, min(columns[1] + 1, self.w) + ahead
+        edge = first - back + (gap if first >= 0 else 0)
+        multiplied = padded(end - first + high - low + gap * (int(first < 0) + int(end > self.w)), ROWS)
+        products = self.reuse("products", (self.b_grid[0], len(self.window) * multiplied * wide))
+        scores = self.reuse(
+            "scores", (self.b_grid[0], len(self.steps) * (end - first) * (self.b_grid[1] + ahead - back))
+        )
+        held = np.full((self.b_grid[0], 1 + 2 * len(self.window)), -self.h)
+        return (*columns, first, end, edge), held, products, scores
 
 
 class _Band(NamedTuple):
@@ -382,8 +397,8 @@ def to_blocks(x: Array, rate: int) -> Array:
     """H W C -> h + 1, w + 1, rate·rate·C: the pixels around each corner of the grid of cells, zero outside."""
     before, behind = rate // 2, rate - rate // 2
     h, w, c = x.shape[0] // rate + 1, x.shape[1] // rate + 1, x.shape[2]
-    padded = np.pad(x, ((before, behind), (before, behind), (0, 0)))
-    return padded.reshape(h, rate, w, rate, c).transpose(0, 2, 1, 3, 4).reshape(h, w, rate * rate * c)
+    framed = np.pad(x, ((before, behind), (before, behind), (0, 0)))
+    return framed.reshape(h, rate, w, rate, c).transpose(0, 2, 1, 3, 4).reshape(h, w, rate * rate * c)
 
 
 def block_rows(x: Array, rate: int) -> Array:

@@ -15,7 +15,7 @@ from numba.extending import overload
 from ca_numpy.jit import parallel, serial
 
 from .numba_elementwise import FASTMATH, exp_nonpositive
-from .numba_gemm import ROWS, WIDTH, multiply, sum_of_lines
+from .numba_gemm import WIDTH, multiply, sum_of_lines
 
 COLUMNS = 512  # background positions per task in `divide_by_norm_vjp`, and per part of a row in `softmax`
 
@@ -170,83 +170,97 @@ def softmax(logits, rows, valid, scale, least, lower, upper):
             row[j] *= valid[j] * factor
 
 
+@serial(fastmath=FASTMATH)
+def _scale(x, start, factor, factor_start, n):
+    """x[start + i] *= factor[factor_start + i]"""
+    a, b = x[start : start + n], factor[factor_start : factor_start + n]
+    for i in range(n):
+        a[i] *= b[i]
+
+
+@serial(fastmath=FASTMATH)
+def _sum_at(source, places, shift, n):
+    """Σ_k source[places[k] + shift],   k < n"""
+    total = source.dtype.type(0)
+    for k in range(n):
+        total += source[places[k] + shift]
+    return total
+
+
 @serial()
-def _extended(x, w, first, gap):
-    """The place of column x in the rows of `extended`, whose first column is `first`."""
-    return x - first + (gap if x >= 0 else 0) + (gap if x >= w else 0)
+def _move(places, n, by):
+    for k in range(n):
+        places[k] += by
 
 
 @parallel(fastmath=FASTMATH)
-def match_tile(f, b, inverse, window, steps, grids, rows, columns, slot, out, lower, upper):
-    """Z on a tile of the foreground, one diagonal y' − y of pairs of picture rows per task.
+def match_tile(f, b, inverse, window, steps, grids, rows, strip, held, products, scores, slot, out, lower, upper):
+    """Z on picture rows rows[0] … rows[1] − 1 of a strip, one diagonal y' − y of pairs of picture rows per task.
 
-    f and b are `extended`, b in panels; inverse[x'] = 1 / ‖patch b‖, 0 before and after the background. All terms of a
-    sum lie on one diagonal: going down along it, the last products and scores are all that is needed.
+    f and b are extended by the ends of neighbouring rows, b in panels; inverse[x'] = 1 / ‖patch b‖, 0 before and after
+    the background. All terms of a sum lie on one diagonal: products and scores hold the last rows of each, and held
+    says which: the last one scored, then pairs y, y' of products. strip is the columns of Z and of scores, and where
+    products begin in f.
     """
     h, w, h2, w2 = grids
-    (low, high), (back, ahead), (x0, x1) = window, steps, columns
-    gap, channels, wide = max(-low, high), f.shape[2], b.shape[1] * WIDTH
-    first, end = max(x0 - 1, 0) + back, min(x1 + 1, w) + ahead  # columns of scores; beyond a row's ends, its neighbours
-    edge = _extended(first, w, back + low, gap) + low
-    height = (_extended(end - 1, w, back + low, gap) + high - edge) // ROWS * ROWS + ROWS
-    line_length, s_wide = w2 + 2 * gap + ahead - back, w2 + ahead - back
-    p_block, s_block = height * wide, (end - first) * s_wide
+    (low, high), (back, ahead), (x0, x1, first, end, edge) = window, steps, strip
     n_products, n_scores = high - low + 1, ahead - back + 1
-    products, scores = np.empty(n_products * p_block, f.dtype), np.empty(n_scores * s_block, f.dtype)
-    line, held = np.empty(line_length, f.dtype), np.empty((n_products, 2), np.intp)
+    gap, channels, wide, s_wide = max(-low, high), f.shape[2], b.shape[1] * WIDTH, w2 + ahead - back
+    p_block, s_block = products.shape[1] // n_products, scores.shape[1] // n_scores
     places, lefts, rights = _lines(max(n_products, n_scores) ** 2)
     flat_f, flat_b, flat_out = f.reshape(-1), b.reshape(-1), out.reshape(-1)
     for d in range(lower, upper):
-        held[:] = -2
-        for v in range(rows[0] + back, rows[1] + ahead):
+        p, s, diagonal = products[d], scores[d], held[d]
+        for v in range(max(rows[0] + back, diagonal[0] + 1), rows[1] + ahead):
             y, y2 = v % h, (v + d) % h2
-            n = 0
+            n, diagonal[0] = 0, v
             for dy in range(low, high + 1):
                 r, r2 = y + dy, y2 + dy
                 if min(r, r2) < -1 or r > h or r2 > h2 or (r < 0 and end <= w) or (r == h and first >= 0):
                     continue
                 place = (r + n_products) % n_products
-                if held[place, 0] != r or held[place, 1] != r2:
+                if diagonal[2 * place + 1] != r or diagonal[2 * place + 2] != r2:
                     f_start, b_start = ((r + 1) * f.shape[1] + edge) * channels, (r2 + 1) * wide * channels
-                    multiply(products, place * p_block, wide, flat_f, f_start, channels, 1, flat_b, b_start, WIDTH,
-                             channels * WIDTH, height, wide, channels, False)  # fmt: skip
-                    held[place, 0], held[place, 1] = r, r2
+                    multiply(p, place * p_block, wide, flat_f, f_start, channels, 1, flat_b, b_start, WIDTH,
+                             channels * WIDTH, p_block // wide, wide, channels, False)  # fmt: skip
+                    diagonal[2 * place + 1], diagonal[2 * place + 2] = r, r2
                 for dx in range(low, high + 1):
-                    places[n] = place * p_block + dx * (wide + 1) - low
-                    lefts[n], rights[n] = 0, line_length
+                    places[n] = place * p_block + (dx - low) * wide + dx
                     n += 1
-            moved = 0
+            lefts[:], rights[:] = 0, w2
+            lefts[:] = 0
+            rights[:] = w2
             for x in range(first, end):
-                shift = (_extended(x, w, back + low, gap) - edge) * wide
-                for k in range(n):
-                    places[k] += shift - moved
-                moved = shift
-                sum_of_lines(line, 0, line_length, products, places, lefts, rights, n if 0 <= y * w + x < h * w else 0)
-                start = v % n_scores * s_block + (x - first) * s_wide
-                to, factor = scores[start : start + s_wide], inverse[y2 * w2 : y2 * w2 + s_wide]
+                start, m = v % n_scores * s_block + (x - first) * s_wide, n if 0 <= y * w + x < h * w else 0
                 for j in range(-back):
-                    to[j] = line[j] * factor[j]
-                for j in range(-back, w2 - back):
-                    to[j] = line[j + gap] * factor[j]
-                for j in range(w2 - back, s_wide):
-                    to[j] = line[j + 2 * gap] * factor[j]
+                    s[start + j] = _sum_at(p, places, j - low, m)
+                for j in range(ahead):
+                    s[start - back + w2 + j] = _sum_at(p, places, j - back - low + w2 + 2 * gap, m)
+                _move(places, n, gap - back - low)
+                sum_of_lines(s, start - back, w2, p, places, lefts, rights, m)
+                _move(places, n, low + back - gap + wide * (1 + (gap if x == -1 or x == w - 1 else 0)))
+                _scale(s, start, inverse, y2 * w2, s_wide)
             u = v - ahead
             if u < rows[0]:
                 continue
             y2 = (u + d) % h2
             for x in range(x0, x1):
-                n = 0
-                for t in range(back, ahead + 1):
-                    _, x_down = _down(u, x, t, h)
-                    _, right = _down(y2, 0, t, h2)
-                    if 0 <= x_down < w:
-                        for s in range(back, ahead + 1):
-                            row = (u + t) % n_scores * s_block + (x_down + s - first) * s_wide
-                            places[n] = row + s - back + right
-                            lefts[n], rights[n] = max(0, -right), min(w2, w2 - right)
+                if x0 < x != 1 and x != w - 1:
+                    _move(places, n, s_wide)  # no step enters or leaves the picture
+                else:
+                    n = 0
+                    for t in range(back, ahead + 1):
+                        _, x_down = _down(u, x, t, h)
+                        _, right = _down(y2, 0, t, h2)
+                        for step in range(back, ahead + 1 if 0 <= x_down < w else back):
+                            row = (u + t) % n_scores * s_block + (x_down + step - first) * s_wide
+                            places[n], lefts[n], rights[n] = (
+                                row + step - back + right,
+                                max(0, -right),
+                                min(w2, w2 - right),
+                            )
                             n += 1
-                here = slot[u * w + x] * (h2 * w2) + y2 * w2
-                sum_of_lines(flat_out, here, w2, scores, places, lefts, rights, n)
+                sum_of_lines(flat_out, slot[u * w + x] * (h2 * w2) + y2 * w2, w2, s, places, lefts, rights, n)
 
 
 @parallel(fastmath=FASTMATH)
