@@ -59,14 +59,16 @@ Array = NDArray[Any]
 #: Memory for the bands of one call, in bytes: about the size of a third-level cache.
 MEMORY = 64 << 20
 #: Memory for the attention of a tile, in bytes. Half as much again holds its corner sums.
-TILE = 128 << 20
+TILE = 32 << 20
+#: Picture rows of a tile, and of its corner sums, whatever memory they need.
+LEAST_ROWS, LEAST_CORNERS = 7, 3
 #: Corners across a tile. With their neighbours, 72 positions are multiplied: a multiple of `numba_gemm.ROWS`.
 ACROSS = 65
 
 
 def numbers_at_once(h: int, w: int) -> int:
     """Upper bound of the numbers that `forward` holds for h × w foreground and background positions."""
-    return max(TILE * 3 // 8, 4 * ACROSS * h * w)
+    return max(TILE * 3 // 8, (LEAST_ROWS + LEAST_CORNERS) * (ACROSS + 1) * (h + 1) * (w + 1))
 
 
 def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, memory: int = TILE) -> Array:
@@ -123,12 +125,14 @@ class _Factor:
     """The right-hand side of many products, rearranged once."""
 
     def __init__(self, b: Array) -> None:
-        self.columns = b.shape[1]
-        self._plain, self._panels = (None, panels(b)) if b.dtype == np.float32 and b.size else (b, None)
+        self.columns, self._b = b.shape[1], b
+        self._panels = panels(b) if b.dtype == np.float32 and b.size else None
+        if self._panels is not None:
+            del self._b  # as large again
 
     def __call__(self, a: Array, out: Array) -> Array:
         """out = a · b"""
-        return np.matmul(a, self._plain, out=out) if self._panels is None else matmul(a, self._panels, out)
+        return np.matmul(a, self._b, out=out) if self._panels is None else matmul(a, self._panels, out)
 
 
 def product(a: Array, b: Array) -> Array:
@@ -248,8 +252,8 @@ class _Tiles(_Image):
 
     def parts(self, length: int) -> Iterator[Part]:
         across = min(ACROSS + 1, self.w)
-        room = max(self._limit // (across * len(self.b) * self.f.itemsize), 2)
-        at_once = max(self._limit // (2 * across * max(length, 1) * self.f.itemsize), 1)
+        room = max(self._limit // (across * len(self.b) * self.f.itemsize), LEAST_ROWS)
+        at_once = max(self._limit // (2 * across * max(length, 1) * self.f.itemsize), LEAST_CORNERS)
         for left, right in _shares(self.w + 1, ACROSS):
             columns = max(left - 1, 0), min(right, self.w)
             values = self.reuse("attention", (min(room, self.h) * (columns[1] - columns[0]), len(self.b)))
