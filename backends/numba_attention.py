@@ -50,7 +50,7 @@ from ca_numpy.backend import promoted
 from ca_numpy.geometry import AttentionGeometry
 
 from . import numba_attention_kernels as kernels
-from .attention_bands import Gradients, least_exponent, walked
+from .attention_bands import Gradients, least_exponent, long_runs_of, runs_of, walked
 from .numba_gemm import ROWS, WIDTH, matmul, padded, panels
 from .numba_memory import POOL
 from .numpy_attention import SMALLEST_NORM, _picked, box_sum, downscale, shifts
@@ -78,7 +78,7 @@ def forward(f: Array, b: Array, valid: Array, geometry: AttentionGeometry, *, me
     for n in range(len(f)):
         image = (_Tiles if suits_tiles(f, b, geometry) else _Bands)(f[n], b[n], valid[n], geometry, memory)
         kept = image.corners_of_valid_cells()
-        runs, times_b = runs_of(kept, image.b_grid[1] + 1), _Factor(block_rows(b[n], geometry.rate)[kept])
+        runs, times_b = runs_of(kept, image.b_grid[1] + 1), _Factor(block_rows(b[n], geometry.rate, kept))
         for cells, corners, columns in image.parts(len(kept)):
             weights = image.corners(cells, corners, columns, runs)
             blocks = times_b(weights, image.reuse("blocks", (len(weights), times_b.columns)))
@@ -375,36 +375,20 @@ def _shares(n: int, most: int) -> list[tuple[int, int]]:
     return list(pairwise(n * i // number for i in range(number + 1)))
 
 
-def runs_of(positions: Array, width: int) -> Array:
-    """R 3: line, first column and length of each run of neighbours among sorted positions of a grid."""
-    starts = np.flatnonzero((np.diff(positions, prepend=-2) != 1) | (positions % width == 0))
-    return _runs(positions, starts, width)
-
-
-def _runs(positions: Array, starts: Array, width: int) -> Array:
-    lengths = np.diff(starts, append=len(positions))
-    return np.stack([positions[starts] // width, positions[starts] % width, lengths], axis=1)
-
-
-def long_runs_of(positions: Array, grid: tuple[int, int], *, reach: int, longest: int = 1024) -> Array:
-    """`runs_of`, but runs continue past the ends of lines, except in the first and last `reach` lines of the grid."""
-    lines = positions // grid[1]
-    wraps = (lines < reach) | (lines >= grid[0] - reach)
-    starts = np.diff(positions, prepend=-2) != 1
-    starts |= (positions % grid[1] == 0) & (wraps | np.roll(wraps, 1))
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(positions)), 0))
-    starts |= (np.arange(len(positions)) - first) % longest == 0
-    return _runs(positions, np.flatnonzero(starts), grid[1])
-
-
 def to_blocks(x: Array, rate: int) -> Array:
     """H W C -> h + 1, w + 1, rate·rate·C: the pixels around each corner of the grid of cells, zero outside."""
     before, behind = rate // 2, rate - rate // 2
     h, w, c = x.shape[0] // rate + 1, x.shape[1] // rate + 1, x.shape[2]
-    framed = np.pad(x, ((before, behind), (before, behind), (0, 0)))
-    return framed.reshape(h, rate, w, rate, c).transpose(0, 2, 1, 3, 4).reshape(h, w, rate * rate * c)
+    framed = POOL.zeros((h * rate, w * rate, c), x.dtype)
+    framed[before : h * rate - behind, before : w * rate - behind] = x
+    blocks = POOL.empty((h, w, rate, rate, c), x.dtype)
+    blocks[...] = framed.reshape(h, rate, w, rate, c).transpose(0, 2, 1, 3, 4)
+    return blocks.reshape(h, w, rate * rate * c)
 
 
-def block_rows(x: Array, rate: int) -> Array:
-    """`to_blocks`, a row for each corner."""
-    return to_blocks(x, rate).reshape(-1, rate * rate * x.shape[2])
+def block_rows(x: Array, rate: int, kept: Array | None = None) -> Array:
+    """`to_blocks`, a row for each corner, or for those kept."""
+    blocks = to_blocks(x, rate).reshape(-1, rate * rate * x.shape[2])
+    if kept is None or len(kept) == len(blocks):
+        return blocks
+    return np.take(blocks, kept, axis=0, out=POOL.empty((len(kept), blocks.shape[1]), x.dtype), mode="clip")
