@@ -75,3 +75,25 @@ def least_exponent(dtype: DTypeLike, length: int) -> Any:
     Their exponentials then sum to less than half a rounding error.
     """
     return np.log(np.finfo(dtype).eps / 4 / max(length, 1)).astype(dtype)
+
+
+def runs_of(positions: Array, width: int) -> Array:
+    """R 3: line, first column and length of each run of neighbours among sorted positions of a grid."""
+    starts = np.flatnonzero((np.diff(positions, prepend=-2) != 1) | (positions % width == 0))
+    return _runs(positions, starts, width)
+
+
+def _runs(positions: Array, starts: Array, width: int) -> Array:
+    lengths = np.diff(starts, append=len(positions))
+    return np.stack([positions[starts] // width, positions[starts] % width, lengths], axis=1)
+
+
+def long_runs_of(positions: Array, grid: tuple[int, int], *, reach: int, longest: int = 1024) -> Array:
+    """`runs_of`, but runs continue past the ends of lines, except in the first and last `reach` lines of the grid."""
+    lines = positions // grid[1]
+    wraps = (lines < reach) | (lines >= grid[0] - reach)
+    starts = np.diff(positions, prepend=-2) != 1
+    starts |= (positions % grid[1] == 0) & (wraps | np.roll(wraps, 1))
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(positions)), 0))
+    starts |= (np.arange(len(positions)) - first) % longest == 0
+    return _runs(positions, np.flatnonzero(starts), grid[1])

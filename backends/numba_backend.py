@@ -77,6 +77,9 @@ class NumbaBackend(NumpyBackend):
     def elu_vjp(self, g: Array, y: Array) -> Array:
         return numba_elementwise.elu_vjp(g, y) if large(g) and large(y) else super().elu_vjp(g, y)
 
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0, out=_result(x, x))
+
     def leaky_relu(self, x: Array, *, alpha: float) -> Array:
         return numba_elementwise.leaky_relu(x, alpha) if large(x) else super().leaky_relu(x, alpha=alpha)
 

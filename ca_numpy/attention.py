@@ -64,6 +64,23 @@ OFFICIAL = AttentionChoices()
 PAPER = AttentionChoices("attention", "both", False, "exclude", "matched", "foreground")
 
 
+class AttentionOptions(NamedTuple):
+    """The options of an attention together; `contextual_attention` and `attention_scores` take them as keywords."""
+
+    ksize: int = 3
+    stride: int = 1
+    rate: int = 2
+    fuse_k: int = 3
+    softmax_scale: float = 10.0
+    fuse: bool = True
+    choices: AttentionChoices = OFFICIAL
+
+    @property
+    def reach(self) -> int:
+        """How far the propagation goes, in positions."""
+        return self.fuse_k // 2 if self.fuse else 0
+
+
 def contextual_attention(
     f: TensorLike,
     b: TensorLike,
@@ -354,6 +371,7 @@ __all__ = [
     "OFFICIAL",
     "PAPER",
     "AttentionChoices",
+    "AttentionOptions",
     "attention_argmax",
     "attention_scores",
     "contextual_attention",

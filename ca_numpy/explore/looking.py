@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ca_numpy.attention import AttentionOptions
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
 from ca_numpy.explore.rows import AttentionRows
@@ -53,29 +54,29 @@ class Attention:
 
     view             what the network was given, mirrored to multiples of `multiple` pixels
     features, hole   N H/4 W/4 C and N H/4 W/4 1, as `Generator.branches` gives them
-    options          of `attention_scores`
+    options          of the attention
     before           another, whose patches are used again if they are the same
 
     backend          the one that the features are on, to be used for all of this
     """
 
     def __init__(
-        self, view: View, features: Tensor, hole: Tensor, options: dict[str, Any], *,
+        self, view: View, features: Tensor, hole: Tensor, options: AttentionOptions, *,
         multiple: int, before: Attention | None = None,
     ) -> None:  # fmt: skip
         self._view, self._features, self._hole, self._options = view, features, hole, options
         self._size = [-(-n // multiple) * multiple for n in view.window.size]
         self._made: AttentionRows | None = None
-        later = {name: options[name] for name in ("softmax_scale", "fuse_k", "fuse")}
-        if before is not None and before._features is features and before._options | later == options:
-            self._made = before._made and before._made.changed(**later)
+        later = {name: getattr(options, name) for name in ("softmax_scale", "fuse_k", "fuse")}
+        if before is not None and before._features is features and before._options._replace(**later) == options:
+            self._made = before._made and before._made.changed(options)
         self.backend = current_backend().name
 
     @property
     def rows(self) -> AttentionRows:
         """Any rows of it; prepared at the first use."""
         if self._made is None:
-            self._made = AttentionRows(self._features, self._features, self._hole, **self._options)
+            self._made = AttentionRows(self._features, self._features, self._hole, options=self._options)
         return self._made
 
     def look(self, x: float, y: float, *, top: int = 5) -> Look:
@@ -121,8 +122,8 @@ class Attention:
 
     def _copied(self, row: int, column: int) -> Box:
         """The pixels pasted where the attention chooses this patch (`ca_numpy.attention.rebuild`), within the area."""
-        area, rate = self._area(), self._options["rate"]
-        raw = self._options["choices"].rebuild == "raw"
+        area, rate = self._area(), self._options.rate
+        raw = self._options.choices.rebuild == "raw"
         before, side = (rate // 2 / rate, 2) if raw else (1, 3)  # in cells of the background grid
         h, w = self.rows.background
         (x0, x1), (y0, y1) = (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ca_numpy.attention import contextual_attention, downscale
+from ca_numpy.attention import AttentionOptions, contextual_attention, downscale
 from ca_numpy.engine import ops
 from ca_numpy.models import Generator
 from ca_numpy.models.generator import Branches
@@ -23,13 +23,13 @@ Place = tuple[slice, slice]
 
 
 def output_near(
-    generator: Generator, branches: Branches, hole: NDArray[np.bool_], options: dict[str, Any], *,
+    generator: Generator, branches: Branches, hole: NDArray[np.bool_], options: AttentionOptions, *,
     exact: bool, progress: Callable[[float], None],
 ) -> tuple[NDArray[Any], Place]:  # fmt: skip
     """A part of `Generator.join`'s output, h w 3, that contains the hole and its neighbours; and its rows and columns.
 
     hole      H W, of which the features are a quarter in size
-    options   of `contextual_attention`
+    options   of the attention
     exact     give all of the output; a part differs by rounding, since products are summed in another order
     """
     f = branches.features
@@ -38,21 +38,21 @@ def output_near(
     quarter = tuple(slice(n.start // SCALE, n.stop // SCALE) for n in place)
     part = f
     if f.shape[1:3] != (n := tuple(n.stop - n.start for n in quarter)):
-        cells = (slice(n.start // options["rate"], n.stop // options["rate"]) for n in quarter)
-        part = downscale(f, options["rate"])[(slice(None), *cells)]
+        cells = (slice(n.start // options.rate, n.stop // options.rate) for n in quarter)
+        part = downscale(f, options.rate)[(slice(None), *cells)]
         part = ops.resize_nearest(part, size=n, align_corners=False)  # to be downscaled to the same again
-    attended = contextual_attention(part, f, branches.hole, progress=progress, **options)
+    attended = contextual_attention(part, f, branches.hole, progress=progress, **options._asdict())
     progress(1.0)
     output = generator.join(branches.dilated[(slice(None), *quarter)], attended)
     return output.numpy()[0], place
 
 
-def _place(generator: Generator, hole: NDArray[np.bool_], options: dict[str, Any]) -> Place:
+def _place(generator: Generator, hole: NDArray[np.bool_], options: AttentionOptions) -> Place:
     """Rows and columns around the hole, with all that its pixels and their neighbours depend on."""
-    cell, choices = SCALE * options["rate"], options["choices"]
-    step, reach = max(cell, generator.multiple), options["fuse_k"] // 2 if options["fuse"] else 0
+    cell, choices = SCALE * options.rate, options.choices
+    step = max(cell, generator.multiple)
     # A cell each for the matched and the pasted patches; the edge of a part is padded otherwise than in the whole.
-    margin = 1 + _radius(generator) + (2 + reach) * cell
+    margin = 1 + _radius(generator) + (2 + options.reach) * cell
     divisible = choices.rebuild == "raw" and choices.downscale == "both" and not any(n % step for n in hole.shape)
     place = []
     for axis, size in enumerate(hole.shape):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ca_numpy.attention import OFFICIAL, AttentionChoices, downscale, known_patches, match_vectors
+from ca_numpy.attention import AttentionOptions, downscale, known_patches, match_vectors
 from ca_numpy.engine import ops
 from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import TensorLike
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 class AttentionRows:
     """Any rows of `attention_scores(f, b, mask, …)`, one image at a time.
 
-    f 1 H W C, b 1 H' W' C, mask 1 H' W' 1 with 1 = hole. Options as for `attention_scores`.
+    f 1 H W C, b 1 H' W' C, mask 1 H' W' 1 with 1 = hole.
 
     grid         (h, w) of the foreground positions, numbered by rows
     background   (h', w') of the background patches
@@ -57,14 +57,9 @@ class AttentionRows:
         b: TensorLike,
         mask: TensorLike | None = None,
         *,
-        ksize: int = 3,
-        stride: int = 1,
-        rate: int = 2,
-        fuse_k: int = 3,
-        softmax_scale: float = 10.0,
-        fuse: bool = True,
-        choices: AttentionChoices = OFFICIAL,
+        options: AttentionOptions = AttentionOptions(),
     ) -> None:
+        ksize, stride, rate, *_, choices = options
         with no_grad():
             f, b = as_tensors([f, b])
             if len(f) != 1 or len(b) != 1:
@@ -76,12 +71,12 @@ class AttentionRows:
             self.background = (-(-b.shape[1] // stride), -(-b.shape[2] // stride))
             self._f = match_vectors(f, ksize=ksize, unit=choices.normalize == "both")[0]
             self._b = match_vectors(b, ksize=ksize, stride=stride)[0].transpose(1, 0)
-        self._choices, self._scale, self._reach = choices, softmax_scale, fuse_k // 2 if fuse else 0
+        self._choices, self._scale, self._reach = choices, options.softmax_scale, options.reach
 
-    def changed(self, *, softmax_scale: float, fuse_k: int, fuse: bool) -> AttentionRows:
-        """The same patches, with other settings of what follows their match."""
+    def changed(self, options: AttentionOptions) -> AttentionRows:
+        """The same patches, with the settings `softmax_scale`, `fuse_k` and `fuse` of what follows their match."""
         made = copy(self)
-        made._scale, made._reach = softmax_scale, fuse_k // 2 if fuse else 0
+        made._scale, made._reach = options.softmax_scale, options.reach
         return made
 
     def rows(self, positions: ArrayLike) -> Rows:

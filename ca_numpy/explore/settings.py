@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from ca_numpy import attention as attend
 from ca_numpy.errors import UserError
@@ -44,24 +44,24 @@ class Settings:
             raise UserError(f"variant must be one of {', '.join(get_args(VariantName))}, got {self.variant!r:.40}")
 
 
-def options_of(generator: Generator, settings: Settings) -> dict[str, Any]:
-    """The options of `ca_numpy.attention` for a generator's attention with these settings."""
+def options_of(generator: Generator, settings: Settings) -> attend.AttentionOptions:
+    """The options of a generator's attention with these settings."""
     choices = {"model": generator.variant.attention, "official": attend.OFFICIAL, "paper": attend.PAPER}
     propagates = generator.variant.propagation or settings.variant != "model"
-    return {
-        "softmax_scale": float(settings.softmax_scale), "rate": settings.rate, "fuse_k": settings.fuse_k or 1,
-        "fuse": settings.fuse_k > 0 and propagates, "choices": choices[settings.variant],
-    }  # fmt: skip
+    return attend.AttentionOptions(
+        softmax_scale=float(settings.softmax_scale), rate=settings.rate, fuse_k=settings.fuse_k or 1,
+        fuse=settings.fuse_k > 0 and propagates, choices=choices[settings.variant],
+    )  # fmt: skip
 
 
-def check_memory(size: tuple[int, ...], options: dict[str, Any]) -> None:
+def check_memory(size: tuple[int, ...], options: attend.AttentionOptions) -> None:
     """Raises UserError where the attention's matrices, for features of that height and width, would not fit."""
-    rate, choices = options["rate"], options["choices"]
+    rate, choices = options.rate, options.choices
     f, b = ([-(-n // by) for n in size] for by in (rate, choices.b_rate(rate)))
     if choices == attend.OFFICIAL and all(n % rate == 0 for n in size):
         numbers = current_backend().attention_numbers(f[0], f[1])
     else:
-        row, reach = f[1] * b[0] * b[1], options["fuse_k"] // 2 if options["fuse"] else 0
+        row, reach = f[1] * b[0] * b[1], options.reach
         banded = min(f[0] * row, max(attend.BAND, row) + 2 * reach * row)
         numbers = 8 * (f[0] * row if choices.wrap and reach else banded)
     there = current_backend().memory()

@@ -246,16 +246,20 @@ class Generator(BaseGenerator):
         image N H W 3 with its hole erased, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
         """
         image, mask = self._inputs(image, mask)
-        x = self._run("encoder", self._stack(image, mask))
-        return F.clip(self._run("decoder", self._run("dilated", x)), low=-1.0, high=1.0)
+        y = self._run("decoder", self._run("dilated", self._run("encoder", self._stack(image, mask))))
+        return F.clip(y, low=-1.0, high=1.0)
 
     def refine(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Tensor:
         """Stage two: dilated convolutions and attention in parallel, from the coarse result pasted into the hole.
 
         image and coarse N H W 3, mask N H W 1 or 1 H W 1 -> N H W 3 in [-1, 1].
         """
+        # Both branches are freed before the decoder runs, whose layers are the largest: no frame refers to them.
+        return F.clip(self._run("alldecoder", self._refined(image, mask, coarse)), low=-1.0, high=1.0)
+
+    def _refined(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Tensor:
         y, features, hole = self.branches(image, mask, coarse)
-        return self.join(y, None if features is None else self._attend(features, hole))
+        return self._joined(y, None if features is None else self._attend(features, hole))
 
     def branches(self, image: TensorLike, mask: TensorLike, coarse: TensorLike) -> Branches:
         """Stage two up to the attention; arguments as for `refine`."""
@@ -270,10 +274,11 @@ class Generator(BaseGenerator):
 
         attended   the features as the attention reconstructs them; None for a generator without attention
         """
+        return F.clip(self._run("alldecoder", self._joined(dilated, attended)), low=-1.0, high=1.0)
+
+    def _joined(self, dilated: TensorLike, attended: TensorLike | None) -> Tensor:
         y = as_tensor(dilated)
-        if attended is not None:
-            y = F.concat([y, self._run("pmdecoder", as_tensor(attended))], axis=3)
-        return F.clip(self._run("alldecoder", y), low=-1.0, high=1.0)
+        return y if attended is None else F.concat([y, self._run("pmdecoder", as_tensor(attended))], axis=3)
 
     def memory_needed(self, height: int, width: int) -> int:
         """Approximate memory to fill an image of H × W pixels, in bytes, with attention over H/8 × W/8 positions."""

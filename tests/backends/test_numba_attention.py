@@ -15,6 +15,7 @@ pytest.importorskip("numba")
 
 from ca_numpy.backends import numba_attention, numpy_attention
 from ca_numpy.geometry import AttentionGeometry
+from ca_numpy.threads import num_threads
 
 Array = NDArray[Any]
 
@@ -134,6 +135,37 @@ def test_the_same_input_gives_the_same_bits(dtype: Any) -> None:
     problem = larger(dtype)
     for first, second in zip(problem.in_bands(), problem.in_bands(), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("grids", "ksize", "rate", "fuse_k"),
+    [
+        ((20, 30, 17, 23), 3, 1, 3),  # several tiles, one below the other
+        ((9, 140, 8, 12), 3, 1, 3),  # several strips, side by side
+        ((9, 9, 13, 7), 2, 2, 3),
+        ((15, 12, 12, 17), 5, 1, 5),
+        ((8, 7, 6, 9), 3, 3, None),
+        ((6, 6, 6, 6), 3, 1, 3),  # the smallest: smaller pictures are computed in bands
+    ],
+)
+def test_tiles_give_what_whole_matrices_give_on_any_number_of_threads(
+    grids: tuple[int, int, int, int], ksize: int, rate: int, fuse_k: int | None
+) -> None:
+    rng, (h, w, h2, w2) = np.random.default_rng(0), grids
+    f = rng.normal(size=(2, h * rate, w * rate, 5)).astype(np.float32)
+    b = rng.normal(size=(2, h2 * rate, w2 * rate, 5)).astype(np.float32)
+    valid = (rng.random((2, h2 * w2)) < 0.8).astype(np.float32)
+    geometry = AttentionGeometry(ksize=ksize, rate=rate, fuse_k=fuse_k, softmax_scale=1.0)
+    assert numba_attention.suits_tiles(f, b, geometry)
+    expected = numpy_attention.forward(*(x.astype(np.float64) for x in (f, b, valid)), geometry)
+    for memory in (0, numba_attention.TILE):
+        results = []
+        for threads in (1, 2, 3):
+            with num_threads(threads):
+                results.append(numba_attention.forward(f, b, valid, geometry, memory=memory))
+        assert distance(results[0], expected) < 1e-5
+        for result in results[1:]:
+            np.testing.assert_array_equal(result, results[0])
 
 
 def test_inputs_may_be_read_only_and_lie_in_any_order() -> None:

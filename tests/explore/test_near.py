@@ -5,12 +5,12 @@ import pytest
 from explore_cases import generator
 from scipy.ndimage import binary_dilation
 
-from ca_numpy.attention import OFFICIAL, PAPER, AttentionChoices
+from ca_numpy.attention import PAPER, AttentionChoices, AttentionOptions
 from ca_numpy.engine.autograd import no_grad
 from ca_numpy.explore.near import output_near
 
 SIZE = (160, 192)
-OPTIONS = {"softmax_scale": 3.0, "rate": 2, "fuse_k": 3, "fuse": True, "choices": OFFICIAL}
+OPTIONS = AttentionOptions(softmax_scale=3.0)
 MIDDLE, CORNER = (slice(70, 90), slice(80, 110)), (slice(5, 30), slice(80, 110))
 
 
@@ -24,7 +24,7 @@ def outputs(where, options):
         x = model.erase(image, mask)
         branches = model.branches(x, mask, model.coarse(x, mask))
         both = [
-            output_near(model, branches, hole, OPTIONS | options, exact=exact, progress=lambda share: None)
+            output_near(model, branches, hole, OPTIONS._replace(**options), exact=exact, progress=lambda share: None)
             for exact in (True, False)
         ]
     (whole, everywhere), (part, place) = both

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ca_numpy.attention import OFFICIAL, PAPER, AttentionChoices, attention_scores, match, propagate
+from ca_numpy.attention import OFFICIAL, PAPER, AttentionChoices, AttentionOptions, attention_scores, match, propagate
 from ca_numpy.engine.tensor import Tensor
 from ca_numpy.errors import UserError
 from ca_numpy.explore import AttentionRows
@@ -33,7 +33,7 @@ def features():
 def test_rows_are_those_of_the_whole_matrix(features, choices, options):
     f, mask = features
     whole = attention_scores(f, f, mask, choices=choices, **options).numpy()[0]
-    some = AttentionRows(f, f, mask, choices=choices, **options)
+    some = AttentionRows(f, f, mask, options=AttentionOptions(choices=choices, **options))
     assert whole.shape == (np.prod(some.grid), np.prod(some.background))
     positions = np.random.default_rng(0).permutation(len(whole))[: len(whole) // 2]
     np.testing.assert_allclose(some.rows(positions).weight, whole[positions], rtol=1e-12, atol=1e-15)
@@ -44,7 +44,7 @@ def test_scores_before_and_after_propagation(features):
     f, mask = features
     s = match(Tensor(f), Tensor(f), ksize=3)
     after = propagate(s, (16, 12), (16, 12), k=3).numpy()[0]
-    rows = AttentionRows(f, f, mask, rate=1).rows([0, 11, 12, 100, 191])
+    rows = AttentionRows(f, f, mask, options=AttentionOptions(rate=1)).rows([0, 11, 12, 100, 191])
     np.testing.assert_allclose(rows.score, s.numpy()[0][[0, 11, 12, 100, 191]], rtol=1e-12)
     np.testing.assert_allclose(rows.propagated, after[[0, 11, 12, 100, 191]], rtol=1e-12)
 
