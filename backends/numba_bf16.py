@@ -97,7 +97,8 @@ def upsample_conv_bias_elu(x: Array, w: Array, b: Array, geometry: ConvGeometry)
             for axis, (first, (before, _)) in enumerate(zip((a, c), geometry.pads, strict=True)):
                 rows = (first - before + np.arange(w.shape[axis])) // 2
                 starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 1))
-                phase = np.add.reduceat(phase, starts, axis=axis)
+                groups = np.split(phase, starts[1:], axis)  # `np.add.reduceat` takes ten times as long
+                phase = np.concatenate([group.sum(axis, keepdims=True) for group in groups], axis)
                 pads.append((-int(rows[0]), 0))
             _direct(x, phase, bias, ConvGeometry(pads=(pads[0], pads[1])), y, (a, 2), (c, 2))
     return y
