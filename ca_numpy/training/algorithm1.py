@@ -72,7 +72,8 @@ def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = No
     values = {"critic": score}
     if penalty:
         total = penalty[0] + penalty[1]
-        loss, values = score + total * config.penalty_weight, {"wasserstein": -score, "penalty": total}
+        # The backward pass begins with the first term, and gradients are complete, and sent, in the last one.
+        loss, values = total * config.penalty_weight + score, {"wasserstein": -score, "penalty": total}
     values["gradient_critics"] = system.minimise(loss, "critics")
     return {name: value.detach() for name, value in values.items()}  # not floats, which would wait for the GPU
 
