@@ -163,7 +163,7 @@ def test_the_penalty_does_not_delay_the_critics_gradients(monkeypatch):
         names = [name.removeprefix("discriminator/") for name in system.optimisers["critics"].parameters]
         update_critics(dataclasses.replace(system, ranks=Watch()), TINY)
     assert sorted(filter(None, events)) == sorted(names)
-    for critic, others in (("global", 4), ("local", 0)):  # the local critic's gradients follow the global one's
+    for critic, others in (("local", 4), ("global", 0)):  # the global critic's gradients follow the local one's
         for layer in (1, 2, 3, 4):
             after = events[events.index(f"discriminator_{critic}/conv{layer}/kernel") :].count("")
             assert after == others + layer - 1, (critic, layer)
