@@ -201,7 +201,7 @@ left.set(xlabel="step", ylabel="ℓ1 of the refined result", ylim=(0, None))
 left.set_title("Losses: none looks wrong", fontsize=10)
 left.legend(frameon=False, fontsize=8)
 right.set(xlabel="step", ylabel="relative distance")
-right.set_title("Weights, from those of the uninterrupted run", fontsize=10)
+right.set_title("Distance from the uninterrupted run", fontsize=10)
 figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
 viz.show(
     figure,
@@ -598,15 +598,16 @@ axes.set_xlabel("share of the backward pass")
 viz.show(
     figure,
     alt="Two timelines. The generator's complete gradients rise in steps over the whole backward pass, and buckets are "
-    "sent all along it. The critics' are nothing for the first part, then rise in a few large steps to the end.",
+    "sent all along it. The critics' are almost nothing for the first part, then rise in a few large steps to the end.",
     colours=48,
 )
 
 # %% [markdown]
-# The generator's from its last layer to its first. (The flat part before is the way back through the critics, whose
-# scores are part of its loss, and whose gradients are not asked for.) The critics' not at all for the first part, which
-# belongs to the penalty: every weight occurs in it, and occurs again in the scores, so none is complete. Then, with the
-# scores, from each critic's last layer to its first.
+# The generator's from its last layer to its first. (Nothing comes while the gradient passes back through the critics,
+# whose scores are part of the generator's loss and whose own gradients are not asked for; and little where layers of
+# the full size take long and have few weights.) The critics': hardly anything for the first part, which belongs to the
+# penalty. Every weight occurs in it, and occurs again in the scores, so none is complete. Then, with the scores, from
+# each critic's last layer to its first.
 #
 # A sum may be differentiated in any order, and this one decides what can be hidden. The library takes the penalty
 # first; then the local critic's score, because its last convolution alone has almost half of all bytes, which are sent

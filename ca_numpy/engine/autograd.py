@@ -103,7 +103,7 @@ def grad(
     if gradient[id(y)].shape != y.shape:
         raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
     path = _path(y, set(wanted))
-    uses = Counter([*wanted, *(id(x) for _, _, through in path for x, _ in through)])  # to come, plus one
+    uses = Counter(id(x) for _, _, through in path for x, _ in through)  # to come
     with recording(create_graph):
         for t, op, through in path:
             g = gradient[id(t)] if id(t) in wanted else gradient.pop(id(t))
@@ -113,7 +113,7 @@ def grad(
                 gx = rule(g, t, *t.inputs, **t.params)
                 gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
                 uses[id(x)] -= 1
-                if ready is not None and id(x) in wanted and uses[id(x)] == 1:
+                if ready is not None and id(x) in wanted and not uses[id(x)]:
                     ready(wanted[id(x)], gradient[id(x)])
     result = [gradient[id(x)] if id(x) in gradient else as_tensor(np.zeros(x.shape, x.dtype)) for x in targets]
     if ready is not None:
@@ -142,8 +142,7 @@ def _path(y: Tensor, wanted: set[int]) -> list[tuple[Tensor, Op, list[tuple[Tens
     reached, path = useful & {id(y)}, []
     for t in reversed(order):
         if t.op is not None and id(t) in reached:
-            rules = [(x, t.op.rule(i)) for i, x in enumerate(t.inputs) if id(x) in useful]
-            through = [(x, rule) for x, rule in rules if rule is not None]
+            through = [(x, rule) for i, x in enumerate(t.inputs) if id(x) in useful and (rule := t.op.rule(i))]
             reached.update(id(x) for x, _ in through)
             path.append((t, t.op, through))
     return path
