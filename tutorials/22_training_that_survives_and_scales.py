@@ -271,9 +271,9 @@ print("the same bytes in the end:", checkpoint("killed") == checkpoint("whole"))
 # The steps after the last checkpoint are lost, and repeated: at most the interval between two. The log is cut back to
 # the checkpoint, or it would hold them twice. What if the kill falls into the writing of a checkpoint? It is written
 # under another name, flushed to the disk, and then renamed, which the file system does at once or not at all; what is
-# left of a killed one is removed. The library's tests kill a hundred runs at random moments.
+# left of a killed one is removed. A test of the library kills a run again and again at random moments, saves included.
 #
-# Disks err, too. A checkpoint has a checksum, and the one before it is kept.
+# Disks fail, too. A checkpoint has a checksum, and the one before it is kept.
 #
 # **Predict, then run.** One bit of the newest checkpoint is flipped. Will the run that goes on from the one before end
 # in the same bytes, too?
@@ -290,8 +290,8 @@ train("--resume", FOLDER / "damaged")
 print("the same bytes in the end:", checkpoint("damaged") == checkpoint("whole"))
 
 # %% [markdown]
-# Of course: $s_4$ leads to $s_{20}$ as surely as $s_8$ does. That is the use of a strict "as if": it needs no judgement
-# whether a resumed run is good enough.
+# It does: an earlier state leads to $s_{20}$ as surely as a later one. That is the use of a strict "as if": nobody has
+# to judge whether a resumed run is good enough.
 #
 # ## Loops: the gradient, picture by picture
 #
@@ -515,10 +515,10 @@ else:
 #
 # ## When is a gradient complete?
 #
-# The backward pass computes the gradients one after another, and the network is idle meanwhile. So a gradient is sent
-# as soon as it is complete, and the rest of the backward pass hides the message. Small ones first wait for company: a
-# *bucket* of at least 1 MiB is sent at once, because each message has a latency. `grad(…, ready=…)` calls `ready` at
-# each complete gradient. The networks have the paper's widths here.
+# The backward pass computes the gradients one after another, and the ranks could exchange the first ones meanwhile. So
+# a gradient is sent as soon as it is complete, and the rest of the backward pass hides the message. Small ones are
+# collected first, because each message has a latency: a *bucket* is sent when it holds 1 MiB or more. `grad(…,
+# ready=…)` calls `ready` at each complete gradient. The networks have the paper's widths here.
 #
 # **Predict, then run.** In which order do the generator's gradients become complete? Those of the critics, whose
 # penalty needs every weight a second time?
@@ -730,7 +730,7 @@ viz.show(
 )
 
 # %% [markdown]
-# The draws. 27 µs a picture are nothing, but every rank spends them on the pictures of all: at 64 ranks they take more
+# The draws. 27 µs a picture are little, but every rank spends them on the pictures of all: at 64 ranks they take more
 # than a third of the step, at 1,024 nearly all of it. That is the price of batches that do not depend on the number of
 # ranks. A generator of its own for each picture, seeded by the picture's number, would keep them so and cost nothing;
 # it would also change every batch of today's runs.
@@ -747,9 +747,9 @@ viz.show(
 #
 # where $g$ is the gradient over all pictures. Once $\sigma^2 / N$ is small beside $\lVert g \rVert^2$, more pictures
 # make a step more expensive, but hardly better. Up to there larger steps are possible, if the learning rate is chosen
-# anew, often with a slow start. The known rules for it are for classifiers; for two networks that train against each
-# other, nobody has tried with this one. Some things in a batch also change with its size: a generator with an average
-# over 1,000 updates averages 64 times as many pictures.
+# anew, often with a slow start. The known rules for it are for classifiers; for these networks, which train against
+# each other, we have not tried any. Other settings depend on the batch, too: an average of the weights over 1,000
+# updates then covers 64 times as many pictures.
 #
 # The other way is to share the paper's batch: `--batch 16` on four ranks gives each four pictures (*strong scaling*).
 # Then the network learns the same as in the paper, but computing gets shorter with $n$ and the messages do not.
