@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ca_numpy.models import Generator
 from ca_numpy.training import TrainConfig, loop, train
 from ca_numpy.training.averaging import ExponentialAverage
 
-STEPS, DECAY = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "intense" else 5, 0.75
+STEPS, DECAY = 5, 0.75
 QUIET: dict[str, Any] = {"backend": "numpy", "quiet": True}
 EMA = "generator-ema.safetensors"
 Arrays = dict[str, np.ndarray[Any, Any]]
