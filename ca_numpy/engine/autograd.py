@@ -102,34 +102,28 @@ def grad(
     gradient = {id(y): as_tensors([y, seed])[1]}
     if gradient[id(y)].shape != y.shape:
         raise ValueError(f"the seed must have y's shape {y.shape}, got {gradient[id(y)].shape}")
-    path, useful = _paths(y, set(wanted))
-    uses = Counter([*wanted, *(id(x) for t in path for x in t.inputs if id(x) in wanted)])  # to come, plus one
+    path = _path(y, set(wanted))
+    uses = Counter(id(x) for _, _, through in path for x, _ in through)  # to come
     with recording(create_graph):
-        for t in reversed(path):
-            if t.op is None or id(t) not in gradient:
-                continue
+        for t, op, through in path:
             g = gradient[id(t)] if id(t) in wanted else gradient.pop(id(t))
-            if t.op.shared is not None:
-                g = t.op.shared(g, t, *t.inputs, **t.params)
-            for i, x in enumerate(t.inputs):
-                rule = t.op.rule(i) if id(x) in useful else None
-                if rule is not None:
-                    gx = rule(g, t, *t.inputs, **t.params)
-                    gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
-                if ready is not None and id(x) in uses:
-                    uses[id(x)] -= 1
-                    if uses[id(x)] == 1 and id(x) in gradient:
-                        ready(wanted[id(x)], gradient[id(x)])
-                        del uses[id(x)]
+            if op.shared is not None:
+                g = op.shared(g, t, *t.inputs, **t.params)
+            for x, rule in through:
+                gx = rule(g, t, *t.inputs, **t.params)
+                gradient[id(x)] = gradient[id(x)] + gx if id(x) in gradient else gx
+                uses[id(x)] -= 1
+                if ready is not None and id(x) in wanted and not uses[id(x)]:
+                    ready(wanted[id(x)], gradient[id(x)])
     result = [gradient[id(x)] if id(x) in gradient else as_tensor(np.zeros(x.shape, x.dtype)) for x in targets]
     if ready is not None:
-        for place in uses:
-            ready(wanted[place], result[wanted[place]])
+        for i in (i for place, i in wanted.items() if place not in gradient or place == id(y)):
+            ready(i, result[i])
     return result[0] if isinstance(xs, Tensor) else result
 
 
-def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
-    """The tensors on paths from `wanted` to y in topological order, and the ids of these and of `wanted`."""
+def _path(y: Tensor, wanted: set[int]) -> list[tuple[Tensor, Op, list[tuple[Tensor, Rule]]]]:
+    """The results through which y's gradient reaches `wanted`, last first: each with its inputs on the way."""
     order: list[Tensor] = []
     seen: set[int] = set()
     stack = [(y, False)]
@@ -143,9 +137,15 @@ def _paths(y: Tensor, wanted: set[int]) -> tuple[list[Tensor], set[int]]:
             stack.extend((x, False) for x in t.inputs if x.tracked)
     useful = set(wanted)
     for t in order:
-        if any(id(x) in useful for x in t.inputs):
+        if t.op is not None and any(id(x) in useful and t.op.rule(i) for i, x in enumerate(t.inputs)):
             useful.add(id(t))
-    return [t for t in order if id(t) in useful], useful
+    reached, path = useful & {id(y)}, []
+    for t in reversed(order):
+        if t.op is not None and id(t) in reached:
+            through = [(x, rule) for i, x in enumerate(t.inputs) if id(x) in useful and (rule := t.op.rule(i))]
+            reached.update(id(x) for x, _ in through)
+            path.append((t, t.op, through))
+    return path
 
 
 def no_grad() -> AbstractContextManager[None]:

@@ -68,11 +68,13 @@ def update_critics(system: System, config: TrainConfig, drawn: Drawn | None = No
         if config.adversarial == "wgan-gp":
             t = system.ranks.uniform(system.rngs["penalty"], len(images))[:, None, None, None].astype(images.dtype)
             penalty.append(losses.gradient_penalty(critic, x[real], x[fake], mask, t))
-    loss = score = scored[0] + scored[1]
+    # The backward pass takes terms in this order. The penalty's leaves every gradient incomplete, so it is first; then
+    # the local critic's, whose gradients are the larger, so that they are sent while the global critic's are computed.
+    loss = score = scored[1] + scored[0]
     values = {"critic": score}
     if penalty:
         total = penalty[0] + penalty[1]
-        loss, values = score + total * config.penalty_weight, {"wasserstein": -score, "penalty": total}
+        loss, values = total * config.penalty_weight + score, {"wasserstein": -score, "penalty": total}
     values["gradient_critics"] = system.minimise(loss, "critics")
     return {name: value.detach() for name, value in values.items()}  # not floats, which would wait for the GPU
 

@@ -1,13 +1,14 @@
 """Data-parallel training: pictures per second by ranks and threads, and the times of its parts.
 
-    python tests/benchmarks/scaling.py [--steps 12] [--backend numba] [--case 1]
+    python tests/benchmarks/scaling.py [--rounds 7] [--steps 12] [--backend numba] [--case 0 1]
     python tests/benchmarks/scaling.py --parts
     python tests/benchmarks/scaling.py --model
 
-The first trains with eight pictures of 64×64 a rank and update, six updates a step. The speed is of the fastest step:
-other programs only slow it down. `--parts` times what ranks do beside their own pictures: all-reduce, draws, headers,
-decoding.
-`--model` prints the table of docs/scaling.md. Needs mpi4py and its mpiexec.
+The first trains with eight pictures of 64×64 a rank and update, six updates a step: in each round every case once, in
+turn, and one more round before, which compiles. A run's speed is that of its median step, but for the first two. It
+prints medians and ranges over the rounds, and of the ratios to the first case and to the third, round by round.
+`--parts` times what ranks do beside their own pictures: all-reduce, draws, headers, decoding.
+`--model` prints the table of docs/scaling.md. Needs mpi4py and its mpiexec, and taskset for the fourth case.
 """
 
 from __future__ import annotations
@@ -23,36 +24,63 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 PICTURES = 8
 UPDATES = 6
-#: Ranks, threads of each, pictures per update.
-CASES = ((1, 1, PICTURES), (2, 1, 2 * PICTURES), (1, 2, 2 * PICTURES), (4, 1, 4 * PICTURES))
+
+
+class Case(NamedTuple):
+    """Ranks, threads of each, and whether all is bound to one core, loader included."""
+
+    ranks: int
+    threads: int
+    bound: bool = False
+
+
+CASES = (Case(1, 1), Case(2, 1), Case(1, 2), Case(1, 1, bound=True), Case(4, 1))
 #: Gradients of the paper's networks: of an update of the generator, and of the critics.
 MEBIBYTES = (13.7, 27.0)
 
 
-def pictures_per_second(ranks: int, threads: int, batch: int, *, steps: int, backend: str) -> float:
+def pictures_per_second(case: Case, *, steps: int, backend: str) -> float:
     """Train for so many adversarial steps in a new folder."""
     variables = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(variables, str(threads))
-    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    environment = os.environ | dict.fromkeys(variables, str(case.threads))
+    launcher = ["mpiexec", "-n", str(case.ranks)] if case.ranks > 1 else ["taskset", "-c", "0"] if case.bound else []
+    batch = PICTURES * max(case.ranks, case.threads)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         options = ["--out", run, "--batch", batch, "--steps", steps, "--pretrain", 0, "--backend", backend, "--quiet"]
         command = [*launcher, sys.executable, "-m", "ca_numpy", "train", *map(str, options)]
         subprocess.run(command, env=environment, check=True)
         records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return batch * UPDATES / min(r["seconds"] for r in records if "seconds" in r)
+    return batch * UPDATES / statistics.median([r["seconds"] for r in records if "seconds" in r][2:])
 
 
-def speeds(cases: list[int], *, steps: int, backend: str) -> None:
-    print("| ranks | threads each | pictures/s |\n|--|--|--|")
-    for ranks, threads, batch in (CASES[case] for case in cases):
-        speed = pictures_per_second(ranks, threads, batch, steps=steps, backend=backend)
-        print(f"| {ranks} | {threads} | {speed:.2f} |", flush=True)
+def speeds(numbers: list[int], *, rounds: int, steps: int, backend: str) -> None:
+    cases = [CASES[number] for number in numbers]
+    found: dict[Case, list[float]] = {case: [] for case in cases}
+    for turn in range(rounds + 1):
+        for case in cases:
+            speed = pictures_per_second(case, steps=steps, backend=backend)
+            if turn:
+                found[case].append(speed)
+                print(f"round {turn}, {case.ranks} ranks, {case.threads} threads: {speed:.1f}", file=sys.stderr)
+    others = [case for case in (CASES[0], CASES[2]) if case in found]
+    titles = "".join(f" times {case.ranks} × {case.threads} |" for case in others)
+    print(f"| ranks | threads each | pictures/s |{titles}\n|--|--|--|{'--|' * len(others)}")
+    for case, values in found.items():
+        ratios = [[a / b for a, b in zip(values, found[other], strict=True)] for other in others]
+        cells = " | ".join(spread(each) for each in (values, *ratios))
+        print(f"| {case.ranks} | {case.threads}{', all on one core' * case.bound} | {cells} |")
+
+
+def spread(values: list[float]) -> str:
+    """The median, and the least and the largest."""
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def median(work: Callable[[], object], *, rounds: int = 15) -> float:
@@ -106,6 +134,8 @@ def parts() -> None:
 
 #: Seconds to draw a picture's window, and its hole, as `--parts` measured.
 WINDOW, HOLE = 7.2e-6, 19.5e-6
+#: Messages of a step: 13 buckets of the generator's gradients, 6 of the critics' in each of five updates.
+BUCKETS = 13 + 5 * 6
 
 
 def seconds_of_a_step(
@@ -120,16 +150,17 @@ def seconds_of_a_step(
     hole       h, the same of its hole, before each update
     bandwidth  of all-reduce, bytes/s          latency    of a message
 
-    All-reduce of 2 (n − 1) / n · M / bandwidth seconds for M bytes is hidden by the backward pass, half of C, except
-    for what does not fit there and the last bucket.
+    All-reduce of M bytes in K buckets takes 2 (n − 1) / n · M / bandwidth + 2 K · latency · log₂ n seconds, by halving
+    and doubling. The backward pass hides C / 4 of it, but not the last bucket of each update.
     """
     drawn = UPDATES * ranks * pictures
     step = max(compute, drawn * window) + drawn * hole
     if ranks == 1:
         return step
-    ring = 2 * (ranks - 1) / ranks / bandwidth
-    sent = (MEBIBYTES[0] + 5 * MEBIBYTES[1]) * 2**20 * ring
-    return step + max(sent - compute / 2, UPDATES * 2**20 * ring) + UPDATES * 8 * latency * math.log2(ranks)
+    ring, turns = 2 * (ranks - 1) / ranks / bandwidth, 2 * latency * math.log2(ranks)
+    sent = (MEBIBYTES[0] + 5 * MEBIBYTES[1]) * 2**20 * ring + BUCKETS * turns
+    last = UPDATES * (2**20 * ring + turns)
+    return step + max(sent - compute / 4, last) + UPDATES * 8 * latency * math.log2(ranks)
 
 
 def model() -> None:
@@ -146,6 +177,7 @@ def model() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--case", type=int, nargs="+", default=list(range(len(CASES))), help="rows of the table")
     parser.add_argument("--backend", default="numba")
@@ -155,7 +187,7 @@ def main() -> None:
     if options.model:
         model()
     elif not options.parts:
-        speeds(options.case, steps=options.steps, backend=options.backend)
+        speeds(options.case, rounds=options.rounds, steps=options.steps, backend=options.backend)
     elif "PMI_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ:
         parts()
     else:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from parallel_cases import iteration
 from PIL import ExifTags, Image
-from training_cases import TINY
+from training_cases import TINY, draw_system
 
 from ca_numpy import grad, tensor, use_backend
 from ca_numpy.backends.numpy_backend import NumpyBackend
@@ -27,6 +27,7 @@ from ca_numpy.data import Images
 from ca_numpy.errors import UserError
 from ca_numpy.registry import load_backend, why_unavailable
 from ca_numpy.training import losses, train
+from ca_numpy.training.algorithm1 import update_critics
 from ca_numpy.training.batches import Batches
 from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.parallel import Ranks
@@ -141,6 +142,31 @@ def test_gradients_are_sent_before_those_of_earlier_layers_are_computed(monkeypa
     assert [e for e in events if e == "sent"] == ["sent"] * 3
     assert events.index("sent") <= 2
     assert events[-1] == "sent"
+
+
+def test_the_penalty_does_not_delay_the_critics_gradients(monkeypatch):
+    """Each weight is needed twice: for the penalty, which comes first in the backward pass, and for the scores."""
+    events, compute = [], NumpyBackend.conv2d_dw_db
+
+    class Watch(Ranks):
+        def grad(self, loss, parameters):
+            events.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(NumpyBackend, "conv2d_dw_db", lambda *a, **k: events.append("") or compute(*a, **k))
+                found = grad(loss, parameters, ready=lambda i, g: events.append(names[i]))
+            for mine, expected in zip(found, grad(loss, parameters), strict=True):
+                np.testing.assert_array_equal(mine.numpy(), expected.numpy())
+            return found
+
+    with use_backend("numpy"):
+        system, _ = draw_system(TINY)
+        names = [name.removeprefix("discriminator/") for name in system.optimisers["critics"].parameters]
+        update_critics(dataclasses.replace(system, ranks=Watch()), TINY)
+    assert sorted(filter(None, events)) == sorted(names)
+    for critic, others in (("local", 4), ("global", 0)):  # the global critic's gradients follow the local one's
+        for layer in (1, 2, 3, 4):
+            after = events[events.index(f"discriminator_{critic}/conv{layer}/kernel") :].count("")
+            assert after == others + layer - 1, (critic, layer)
 
 
 def test_a_gpu_sends_a_bucket_in_one_copy(monkeypatch):

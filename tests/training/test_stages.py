@@ -8,7 +8,9 @@ import pytest
 
 import ca_numpy
 from ca_numpy.errors import UserError
+from ca_numpy.registry import why_unavailable
 from ca_numpy.training import STAGES, TrainConfig, train_in_stages
+from ca_numpy.training.checkpoint import load_checkpoint
 from ca_numpy.training.stages import with_overrides
 
 TINY = TrainConfig(
@@ -39,15 +41,23 @@ def test_the_second_stage_begins_with_what_the_first_learnt(tiny, tmp_path):
         np.testing.assert_array_equal(array, done.generator.arrays()[name])
 
 
-def test_the_same_call_goes_on_to_the_same_weights(tiny, tmp_path):
-    whole = train_in_stages(**tiny, out=tmp_path / "whole")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_the_same_call_goes_on_to_the_same_weights(tiny, tmp_path, backend):
+    if reason := why_unavailable(backend):
+        pytest.skip(reason)
+    options = tiny | {"backend": backend, "ema": 0.9}
+    whole = train_in_stages(**options, out=tmp_path / "whole")
     calls = 0
-    while not (done := train_in_stages(**tiny, out=tmp_path / "parts", minutes=0)).finished:
+    while not (done := train_in_stages(**options, out=tmp_path / "parts", minutes=0)).finished:
         calls += 1
         assert calls < 5  # each call does a step at least
     assert calls
-    for name, array in whole.generator.arrays().items():
-        np.testing.assert_array_equal(array, done.generator.arrays()[name])
+    for folder in ("1-16", "2-32"):
+        expected, found = (load_checkpoint(tmp_path / run / folder).arrays for run in ("whole", "parts"))
+        assert expected.keys() == found.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(array, found[name])
+    assert done.folder == tmp_path / "parts" / whole.folder.name
 
 
 def test_on_record_is_called_in_every_stage(tiny, tmp_path):

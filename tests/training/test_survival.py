@@ -32,6 +32,9 @@ from ca_numpy.training.run import Run
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 OPTIONS: dict[str, Any] = {"backend": "numpy", "quiet": True}
+intense = pytest.mark.skipif(
+    os.environ.get("HYPOTHESIS_PROFILE") != "intense", reason="minutes: HYPOTHESIS_PROFILE=intense"
+)
 unix = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 
 #: As a command: some seconds of steps, and a checkpoint after each other one.
@@ -259,7 +262,19 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path: Path) -> N
     assert checkpoint(folder / "run") == checkpoint(tmp_path / "a" / "run")
 
 
-@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "intense", reason="minutes: HYPOTHESIS_PROFILE=intense")
+@intense
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_forty_steps_stopped_at_random_points_end_in_the_same_bytes(tmp_path: Path, backend: str) -> None:
+    options = OPTIONS | {"backend": backend, "steps": 40, "pretrain": 10, "ema": 0.9}
+    whole = train(TINY, out=tmp_path / "whole", **options)
+    first, *later = sorted(random.Random(0).sample(range(1, 40), 6))
+    train(TINY, out=tmp_path / "parts", stop_after=first, **options)
+    for stop in (*later, None):
+        parts = train(resume=tmp_path / "parts", stop_after=stop, backend=backend, quiet=True)
+    assert checkpoint(parts.folder) == checkpoint(whole.folder)
+
+
+@intense
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory as Linux counts it")
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_memory_does_not_grow_over_two_thousand_steps(tmp_path: Path, backend: str) -> None:
