@@ -73,3 +73,11 @@ def test_small_arrays_are_left_to_the_c_library() -> None:
     assert pool.held() == 0
     pool.empty((250,), np.float32)
     assert pool.held() == 1000
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 16), (2, 5, 32)])
+def test_aligned_zeros_begin_with_a_line_of_the_cache(shape: tuple[int, ...]) -> None:
+    for _ in range(10):
+        x = numba_memory.aligned_zeros(shape, np.float32)
+        assert (x.shape, x.dtype, x.any()) == (shape, np.float32, False)
+        assert x.ctypes.data % numba_memory.LINE == 0
