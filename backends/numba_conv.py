@@ -223,21 +223,22 @@ def depth_to_space(z: Array, size: tuple[int, int], pads: Pads) -> Array:
     return x
 
 
-@parallel()
+@parallel(fastmath=FASTMATH, _nrt=False)
 def _space_to_depth(x, top, left, z, lower, upper):
     for row in range(lower, upper):
         n, i = row // z.shape[1], row % z.shape[1]
         for j in range(z.shape[2]):
             for p in range(2):
                 for q in range(2):
-                    r, s = 2 * i + p - top, 2 * j + q - left
+                    r, s, to = 2 * i + p - top, 2 * j + q - left, z[n, i, j, p, q]
                     if 0 <= r < x.shape[1] and 0 <= s < x.shape[2]:
-                        z[n, i, j, p, q] = x[n, r, s]
+                        copy_line(x[n, r, s], to)
                     else:
-                        z[n, i, j, p, q] = 0
+                        for c in range(len(to)):
+                            to[c] = 0
 
 
-@parallel()
+@parallel(fastmath=FASTMATH, _nrt=False)
 def _depth_to_space(z, top, left, x, lower, upper):
     for row in range(lower, upper):
         n, i = row // x.shape[1], row % x.shape[1]

@@ -81,3 +81,11 @@ def test_arrays_begin_with_a_cache_line(size: int, dtype: type) -> None:
     for _ in range(2):  # fresh, and used again
         x = numba_memory.Pool(small=1000).empty((size, 2), dtype)
         assert (x.shape, x.dtype, x.ctypes.data % 64, x.flags.c_contiguous) == ((size, 2), dtype, 0, True)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 16), (2, 5, 32)])
+def test_aligned_zeros_begin_with_a_line_of_the_cache(shape: tuple[int, ...]) -> None:
+    for _ in range(10):
+        x = numba_memory.aligned_zeros(shape, np.float32)
+        assert (x.shape, x.dtype, x.any()) == (shape, np.float32, False)
+        assert x.ctypes.data % numba_memory.LINE == 0
