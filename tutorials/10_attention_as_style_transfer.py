@@ -368,10 +368,11 @@ viz.show(
 )
 
 # %% [markdown]
-# A single pixel finds its own grey almost everywhere. But its surroundings in the style are arbitrary, and are pasted
-# along with it: the overlaps average to a dull copy of the content. A large patch resembles few others; there is hardly
-# one with an eye in it. Neighbouring positions then see almost the same patch, choose almost the same one, and pieces
-# of the style are copied whole.
+# A single pixel finds its own grey almost everywhere, and finds it often: even at $\lambda = 100$ very many patches
+# share the weight. They agree in this one pixel. Their surroundings, which are pasted along with it, are arbitrary and
+# average to grey: what is left is a dull copy of the content. A large patch resembles few others; there is hardly one
+# with an eye in it. Neighbouring positions then see almost the same patch, choose almost the same one, and pieces of
+# the style are copied whole.
 #
 # ## Propagation
 #
