@@ -375,10 +375,11 @@ for discount in ("none", "distance", "box"):
 
 # %% [markdown]
 # By the box's side, the known rim improves, here at the expense of everything inside, and most of all the middle: the
-# waves are used where errors count. The paper's rule hardly differs from no discount at this size, since $0.99^{32}$ is
-# 0.73. Its weights are gentle. (And this toy fits a single picture. Over many pictures the unpredictable part varies
-# from one to the next, and there the discount also reduces noise. Whether that helps is measured in
-# [docs/ablations.md](../docs/ablations.md), in the row `no-discount`; notebook 18 explains how to read such a table.)
+# waves are used where errors count. The paper's rule hardly differs from no discount at this size: the hole is 56 × 56,
+# so its middle is 28 from the nearest known pixel, and $0.99^{28}$ is 0.75. (And this toy fits a single picture. Over
+# many pictures the unpredictable part varies from one to the next, and there the discount also reduces noise. Whether
+# that helps is measured in [docs/ablations.md](../docs/ablations.md), in the row `no-discount`; notebook 18 explains
+# how to read such a table.)
 #
 # ## Timed
 #

@@ -299,9 +299,9 @@ viz.show(
 
 # %% [markdown]
 # Every pixel is a mean of pixels of the style; no network is involved. The face keeps its shading, since grass has
-# patches of every grey. Bricks have nothing round and nothing black, so only the outline of the pupil remains. (With
-# nearness there is a frame: beyond the border the constant is 0, so a patch that extends over the border resembles only
-# others that do.)
+# patches of every grey. Bricks have nothing round and nothing black: the outline of the eye remains, but the pupil is
+# lost. (With nearness there is a frame: beyond the border the constant is 0, so a patch that extends over the border
+# resembles only others that do.)
 #
 # Now to the effect of each option. We need two measures. How much of the content is preserved: the mean difference
 # between the result and the content, both blurred over 7 × 7 pixels. How much of the style is preserved: the share of
@@ -368,10 +368,11 @@ viz.show(
 )
 
 # %% [markdown]
-# A single pixel finds its own grey almost everywhere. But its surroundings in the style are arbitrary, and are pasted
-# along with it: the overlaps average to a dull copy of the content. A large patch resembles few others; there is hardly
-# one with an eye in it. Neighbouring positions then see almost the same patch, choose almost the same one, and pieces
-# of the style are copied whole.
+# A single pixel finds its own grey almost everywhere, and finds it often: even at $\lambda = 100$ very many patches
+# share the weight. They agree in this one pixel. Their surroundings, which are pasted along with it, are arbitrary and
+# average to grey: what is left is a dull copy of the content. A large patch resembles few others; there is hardly one
+# with an eye in it. Neighbouring positions then see almost the same patch, choose almost the same one, and pieces of
+# the style are copied whole.
 #
 # ## Propagation
 #

@@ -134,8 +134,8 @@ viz.show(
 )
 
 # %% [markdown]
-# Of the dark stripes on the right, only the one five places off the main diagonal is black throughout: there, each
-# patch meets its copy.
+# Of the dark stripes on the right, only the one five places off the main diagonal stays black: there, each patch meets
+# its copy. (It is paler only at its ends, where patches extend over the border and have fewer products to sum.)
 #
 # ## Vectorised
 #

@@ -454,9 +454,10 @@ viz.show(
 )
 
 # %% [markdown]
-# The dilated branch listens everywhere equally, whatever is there. The attention branch listens in a few places: around
-# the query itself, and where it found matches outside the hole, darker the more it copied. This is so even with random
-# weights: training only determines what counts as similar.
+# The dilated branch listens almost equally everywhere, whatever is there: the hole, a quarter of the picture, has a
+# third of its gradient. The attention branch listens in a few places: around the query itself, and where it found
+# matches outside the hole, darker the more it copied. This is so even with random weights: training only determines
+# what counts as similar.
 
 # %% [markdown]
 # ## The decoder

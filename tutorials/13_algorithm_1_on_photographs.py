@@ -61,15 +61,16 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # $$ L_D = \sum_{k=1,2} \mathbb{E}\, D_k(\tilde x) - \mathbb{E}\, D_k(x)
 # + \lambda\, \mathbb{E} \big( \lVert \nabla D_k(\hat x) \odot \sqrt m \rVert_2 - 1 \big)^2, \qquad \lambda = 10 $$
 #
-# and the generator, with coarse result $x_1$, refined result $x_2$ and the discount $M$ of notebook 08, minimises
+# and the generator, with coarse result $x_1$, refined result $x_2$ and a discount $M$ (notebook 08), minimises
 #
 # $$ L_G = 1.2 \big( 1.2\, \ell_{\text{box}}(x_1) + \ell_{\text{box}}(x_2) \big)
 # + 1.2 \big( 1.2\, \ell_{\text{known}}(x_1) + \ell_{\text{known}}(x_2) \big)
 # - 0.001 \sum_k \mathbb{E}\, D_k(\tilde x) $$
 #
 # where $\ell_{\text{box}}$ is the mean of $M\, |x - x_i|$ over the box and $\ell_{\text{known}}$ that of $|x - x_i|$
-# over the known pixels. (The second bracket, all weights but $\lambda$, and $\gamma = 0.9$ in $M$ are from the released
-# code; the paper has $\gamma = 0.99$.)
+# over the known pixels. (The second bracket, all weights but $\lambda$, and $M$ are the released code's: notebook 08's
+# weights by the box's sides, with $\gamma = 0.9$. The paper weights by the distance to the nearest known pixel, with
+# $\gamma = 0.99$.)
 #
 # ## Photographs
 #

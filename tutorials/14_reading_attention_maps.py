@@ -5,7 +5,8 @@
 # picture for which the right answers are known, count how many of the map's claims are right, and learn what a map
 # looks like when something is wrong.
 #
-# You need notebook 09, which introduces the attention. The maps are those of figures 4 and 16 of the paper.
+# You need notebook 09, which introduces the attention. The maps are those of figure 4 of the paper; a second view is
+# modelled on its figure 16.
 
 # %%
 import json
@@ -201,8 +202,9 @@ viz.show(
 # them; colour shows *where* a copy comes from, not how good it is. Most of the wrong ones are near misses, one position
 # off a crossing.
 #
-# On the picture itself: the full-length arrows of some positions, and figure 16's view of one of them, in which the
-# patches it attends to stay bright.
+# On the picture itself: the full-length arrows of some positions, and a view like the paper's figure 16, in which the
+# patches that one position attends to stay bright. (The paper highlights only the regions with the largest score. Here
+# brightness also shows the other weights.)
 
 # %%
 asks = (17, 23)  # row and column of a position in the middle of the hole
@@ -251,8 +253,8 @@ viz.show(
 # %% [markdown]
 # Not one colour changes. Softmax preserves order, so the largest stays the largest: **the map shows which patch wins,
 # never by how much.** With $\lambda = 1$ the winner has one per cent of the weight, the rebuilt patch is a mixture of
-# very many, and the map looks the same as for a clean copy. Read a map together with the largest weight, or with figure
-# 16's view.
+# very many, and the map looks the same as for a clean copy. Read a map together with the largest weight, or with this
+# view of all weights.
 #
 # This holds for the released code, which propagates the *scores*, before the softmax. The paper's text propagates the
 # *attention*, after it ([departures](../docs/departures.md)).
@@ -535,9 +537,9 @@ def share_right(d, period):
 check("14.share_right", share_right)
 
 # %% [markdown]
-# **3. The light of figure 16.** A patch covers 3 × 3 positions. Given the weights (h, w) that one position pays to each
-# patch, return how much attention each *position* receives: the sum of the weights of all patches that cover it. There
-# are no patches outside.
+# **3. The light of the dimmed pictures.** A patch covers 3 × 3 positions. Given the weights (h, w) that one position
+# pays to each patch, return how much attention each *position* receives: the sum of the weights of all patches that
+# cover it. There are no patches outside.
 
 
 # %%
