@@ -22,6 +22,7 @@ from ca_numpy.engine.autograd import as_tensors, no_grad
 from ca_numpy.engine.tensor import TensorLike
 from ca_numpy.errors import UserError
 
+DEFAULT = AttentionOptions()
 #: Rows that are computed at once.
 BAND = 256
 
@@ -57,7 +58,7 @@ class AttentionRows:
         b: TensorLike,
         mask: TensorLike | None = None,
         *,
-        options: AttentionOptions = AttentionOptions(),
+        options: AttentionOptions = DEFAULT,
     ) -> None:
         ksize, stride, rate, *_, choices = options
         with no_grad():
