@@ -513,7 +513,7 @@ for rate in (1, 2, 3):
 # The library ships strategies for all its inputs (`ca_numpy.testing.strategies`), and a table, `CASES`, with one row
 # per kernel: how to draw its inputs, and the expected result. The backend suite consists of properties over that table.
 # Here is a backend with one wrong kernel, as in a widely used port of this network: it does not map corners to corners.
-# (Of an even number of pixels it keeps `x[::2]`.)
+# (Halving an even number of pixels, it keeps `x[::2]`.)
 
 
 # %%
