@@ -232,9 +232,10 @@ viz.show(
 )
 
 # %% [markdown]
-# Four steps instead of fifteen. The library's `sums.cu` and `common.cuh` are built on this tree. Here it is in CUDA,
-# with numbered barriers so that one can be left out (`LEFT_OUT` = 0 leaves out none), and with a second kernel in which
-# each thread subtracts its neighbour's number from its own (`careless_sum` is for later):
+# Four steps instead of fifteen: a *tree*. (`warp_sum`, in the library's `common.cuh`, adds the numbers of 32 threads in
+# such steps.) Here it is in CUDA, with numbered barriers so that one can be left out (`LEFT_OUT` = 0 leaves out none),
+# and with a second kernel in which each thread subtracts its neighbour's number from its own (`careless_sum` is for
+# later):
 
 # %%
 (folder / "block.cu").write_text("""

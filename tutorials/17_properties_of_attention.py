@@ -221,8 +221,8 @@ viz.show(
 # %% [markdown]
 # `@given` turns a function with an argument into a test without one, and calls it with a hundred cases. They include
 # what a person would leave out: one-pixel pictures, backgrounds that are all hole, or all black. (Hypothesis also
-# varies earlier draws, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` more than half
-# of the backgrounds are black, and test little.)
+# varies earlier draws, hence the clusters. It pays to look at what a strategy draws: with `sparse=True` nearly half of
+# the backgrounds are black, and test little.)
 #
 # ## Checked against oracles
 #
@@ -512,7 +512,8 @@ for rate in (1, 2, 3):
 #
 # The library ships strategies for all its inputs (`ca_numpy.testing.strategies`), and a table, `CASES`, with one row
 # per kernel: how to draw its inputs, and the expected result. The backend suite consists of properties over that table.
-# Here is a backend with one wrong kernel, as in a widely used port of this network: it downscales by `x[::2]`.
+# Here is a backend with one wrong kernel, as in a widely used port of this network: it does not map corners to corners.
+# (Halving an even number of pixels, it keeps `x[::2]`.)
 
 
 # %%

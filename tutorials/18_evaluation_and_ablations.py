@@ -336,10 +336,11 @@ viz.show(
 
 # %% [markdown]
 # PSNR prefers the grey square by nearly 3 dB, almost four times the difference between the full model and the baseline
-# in table 1. (Slightly less than 3.01, since this gravel has slightly less variance than the truth.) For a texture the
-# best answer *by this measure* is blur, and a network trained by ℓ1 or ℓ2 alone learns exactly that. TV reveals it: a
-# TV far below the truth's means blur. But TV alone is no measure either, since noise can have any TV. In the table of
-# methods above, read both columns together: a method with the best PSNR but a quarter of the truth's TV has smeared.
+# in table 1. (Slightly less than 3.01, since this gravel is not quite independent of the truth: their correlation is
+# 0.02.) For a texture the best answer *by this measure* is blur, and a network trained by ℓ1 or ℓ2 alone learns exactly
+# that. TV reveals it: a TV far below the truth's means blur. But TV alone is no measure either, since noise can have
+# any TV. In the table of methods above, read both columns together: a method with the best PSNR but a quarter of the
+# truth's TV has smeared.
 #
 # ## Ablations
 #

@@ -276,8 +276,9 @@ for padding in ("same", "reflect"):
     print(f'padding="{padding}": values differ by {uneven[padding][0]:.4f}, in the middle by {uneven[padding][1]:.4f}')
 
 # %% [markdown]
-# **So:** zeros are visible at the border and, with fields of 301 pixels, in the middle too. The channel of ones (1
-# inside, 0 outside), the fifth input channel, lets the network distinguish the border from dark contents.
+# **So:** zeros are visible at the border and, with fields of 301 pixels, in the middle too. Values run from −1 to 1, so
+# to the first layer a zero is mid-grey. The channel of ones (1 inside, 0 outside), an input that the text does not
+# have, lets the network distinguish the border from grey contents.
 #
 # ### 9 · Encoders as in stage one; or narrower ones
 #

@@ -495,9 +495,10 @@ viz.show(
 # \mathrm{field}(p) = \operatorname*{argmin}_q d(p, q), \qquad
 # z(x) = \frac{\sum_p w_p \, z(\mathrm{field}(p) + x - p)}{\sum_p w_p} $$
 #
-# This is the hard copy from above, in colour, with the guide in the distance and weights in the vote. Above, all
-# pairs were compared. `improve_field` starts from *random* matches. In each round a patch tries what its four
-# neighbours found, moved along, and a few random places ever nearer to its best match (Barnes et al. 2009).
+# This is the hard copy from above, in colour, with the guide in the distance and weights in the vote. (In the library
+# $w_p$ is larger for good matches and near known pixels; below all are 1.) Above, all pairs were compared.
+# `improve_field` starts from *random* matches. In each round a patch tries what its four neighbours found, moved
+# along, and a few random places ever nearer to its best match (Barnes et al. 2009).
 #
 # **Predict, then run.** Here $z$ is held fixed: the cat as filled above. There are about 30,000 patches to copy. How
 # many rounds does a random field need?

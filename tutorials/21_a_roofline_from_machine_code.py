@@ -36,7 +36,8 @@ ROOT = Path(ca.__file__).parents[1]  # of the repository
 # many slow programs can be recognised before: each resource of a machine has a rate, and no program is faster than its
 # slowest resource allows. The fastest are the *tensor cores*: one of their instructions, an MMA (matrix multiply-add),
 # multiplies two small matrices for a whole warp. TF32 is their form of float32, with 10 bits after the leading one
-# instead of 23. An H100 (SXM), from its data sheet:
+# instead of 23. A GPU consists of many *multiprocessors*; each has its own tensor cores and shared memory, and runs a
+# few blocks at a time. An H100 (SXM), from its data sheet:
 
 # %%
 MULTIPROCESSORS = 132
@@ -119,13 +120,16 @@ for tile in ((1, 1), (16, 16), (128, 64), (128, 128)):
           f"{2 * products / (4 * numbers):5.1f} FLOP per byte")  # fmt: skip
 
 # %% [markdown]
-# $4\,(1/R + 1/C)$: in proportion to the perimeter of the tile over its area. That is why tiles are large. These bytes
-# come from the L2 cache or from memory; how many of them from memory depends on the cache, but at least every number
-# once:
+# $4\,(1/R + 1/C)$: in proportion to the perimeter of the tile over its area. That is why tiles are large. Some of these
+# bytes come from a multiprocessor's own small cache, L1, others from L2, the large cache that all share, and the rest
+# from memory. How many come from memory depends on the caches, but at least every number once:
 #
 # ## Every layer of the network
 #
-# The generator has 42 convolutions; at 512×512 they are of 18 kinds.
+# The generator has 42 convolutions; at 512×512 they are of 18 kinds. Some first repeat each pixel 2 × 2. Their 3 × 3
+# taps then fall on only 2 × 2 different pixels. Which taps share a pixel depends on whether the output's row and column
+# are even or odd. So each of these four *phases* is a convolution of the small picture with 2 × 2 summed taps: 4
+# products per output and channel, not 9.
 #
 # **Predict, then run.** How many of the 18 lie left of the ridge in TF32, so that memory limits them, however well they
 # are programmed?
@@ -282,10 +286,10 @@ viz.show(
 #
 # ## Shared memory
 #
-# A warp's `LDS.128` reads 16 bytes in each of 32 lanes: 512 bytes, four clocks of a multiprocessor's 128 bytes. The
-# source (`tiles.cuh`) tells how many there are. A warp computes a grid of $F_M \times F_N$ small products, each of 16
-# pixels × 8 kernels. In a step of 16 terms it reads $2 (F_M + F_N / 2)$ times 512 bytes for $2 F_M F_N$ MMAs; and the
-# block writes its $16 (R + C)$ numbers.
+# A warp's 32 threads are called its *lanes*. Its `LDS.128` reads 16 bytes in each: 512 bytes, four clocks of a
+# multiprocessor's 128 bytes. The source (`tiles.cuh`) tells how many there are. A warp computes a grid of $F_M \times
+# F_N$ small products, each of 16 pixels × 8 kernels. In a step of 16 terms it reads $2 (F_M + F_N / 2)$ times 512 bytes
+# for $2 F_M F_N$ MMAs; and the block writes its $16 (R + C)$ numbers.
 #
 # **Predict, then run.** How many clocks of shared memory does an MMA of the widest tile need, which itself takes one?
 
@@ -322,10 +326,10 @@ for name in TILES:
 # %% [markdown]
 # Two. **So shared memory, not issue, limits every tile**, the widest to half of the tensor cores' rate. Even 4 ×
 # 4 products side by side reuse too little of what a warp reads. Larger ones take more registers, and Wide already uses
-# 128 per thread, so that two blocks fit on a multiprocessor. Hopper's answer is another instruction, `wgmma`, with
-# which the tensor cores read shared memory themselves; our kernels do not use it. (Narrow, with 2 × 2, is at a fifth.
-# Its machine code, and that of Small and Medium, seems to move more than we counted: some stores are executed by a part
-# of the threads only, but the instruction counts for all.)
+# 128 in each of its 256 threads; a multiprocessor has 65,536, so two blocks fit. Hopper's answer is another
+# instruction, `wgmma`, with which the tensor cores read shared memory themselves; our kernels do not use it. (Narrow,
+# with 2 × 2, is at a fifth. Its machine code, and that of Small and Medium, seems to move more than we counted: some
+# stores are executed by a part of the threads only, but the instruction counts for all.)
 #
 # ## What bounds each layer
 #
@@ -414,7 +418,8 @@ for resource, amount in attention_work.items():
 # - *L2.* 5120 bytes a clock are assumed, and how many reads hit L1 is unknown. It is left out of the bound.
 # - *Overlap.* The maximum supposes that all resources work at the same time, all the time. With two blocks per
 #   multiprocessor and a barrier in each step, they do not.
-# - *Bank conflicts.* None are counted. The layouts are meant to have none.
+# - *Bank conflicts.* Shared memory is divided into 32 banks, and lanes that need different words of one bank have to
+#   wait for one another. None are counted. The layouts are meant to have none.
 # - *Launches.* The host has to start each kernel: `tests/benchmarks/launches.py` counts them, not their time.
 # - *Layers with 5 or 3 channels* load one number at a time, with more instructions than the table's.
 #
