@@ -152,20 +152,26 @@ def softmax(logits, rows, valid, scale, least, lower, upper):
     length = logits.shape[1]
     for k in range(lower, upper):
         row = logits[rows[k]]
-        tops, sums = np.full(COLUMNS, number(-np.inf)), np.zeros(COLUMNS, row.dtype)  # of each column, over all parts
+        tops, sums = np.empty(COLUMNS, row.dtype), np.empty(COLUMNS, row.dtype)  # of each column, over all parts
+        for j in range(COLUMNS):
+            tops[j], sums[j] = -np.inf, 0
         for start in range(0, length, COLUMNS):
             line, mask = row[start : start + COLUMNS], valid[start : start + COLUMNS]
             for j in range(len(line)):
                 line[j] *= mask[j] * scale
                 tops[j] = tops[j] if tops[j] > line[j] else line[j]
-        largest = tops.max()
+        largest, total = tops[0], number(0)  # loops compile sooner than `max` and `sum`
+        for j in range(1, COLUMNS):
+            largest = largest if largest > tops[j] else tops[j]
         for start in range(0, length, COLUMNS):
             line = row[start : start + COLUMNS]
             for j in range(len(line)):
                 below_largest = line[j] - largest
                 line[j] = number(0) if below_largest < least else _exp(below_largest)
                 sums[j] += line[j]
-        factor = number(1) / sums.sum()
+        for j in range(COLUMNS):
+            total += sums[j]
+        factor = number(1) / total
         for j in range(length):
             row[j] *= valid[j] * factor
 
@@ -227,9 +233,8 @@ def match_tile(f, b, inverse, window, steps, grids, rows, strip, held, products,
                 for dx in range(low, high + 1):
                     places[n] = place * p_block + (dx - low) * wide + dx
                     n += 1
-            lefts[:], rights[:] = 0, w2
-            lefts[:] = 0
-            rights[:] = w2
+            for j in range(len(lefts)):
+                lefts[j], rights[j] = 0, w2
             for x in range(first, end):
                 start, m = v % n_scores * s_block + (x - first) * s_wide, n if 0 <= y * w + x < h * w else 0
                 for j in range(-back):

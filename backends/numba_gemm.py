@@ -217,57 +217,54 @@ def _columns_in_use(a, start, row, n, used, which):
 
 
 @parallel(_nrt=False)
-def _matmul(a, depth, b, chosen, result, last, edges, in_use, places, lower, upper):
+def _matmul(a, depth, b, result, last, edges, in_use, places, lower, upper):
     (rows, columns), workers, out = result.shape, len(edges), result.reshape(-1)
-    whole = rows // ROWS * ROWS
+    whole, count = rows // ROWS * ROWS, (columns + WIDTH - 1) // WIDTH
     for worker in range(lower, upper):
         # Blocks that extend beyond the right or lower edge of `out` are summed in `edge`, the lower ones from `last`.
         edge, used, which = edges[worker], in_use[worker], places[worker]
-        first, end = worker * len(chosen) // workers, (worker + 1) * len(chosen) // workers
+        first, end = worker * count // workers, (worker + 1) * count // workers
         for k in range(0, depth, DEPTH):
             n = min(DEPTH, depth - k)
             for chunk in range(first, end, CHUNK):
+                stop = min(chunk + CHUNK, end)
                 for i in range(0, rows, ROWS):
                     source, at = (a, i * depth + k) if i < whole else (last, k)
                     m = _columns_in_use(source, at, depth, n, used, which)
                     if m == 0 and k > 0:
                         continue
-                    q, last_of_chunk = chunk, min(chunk + CHUNK, end)
-                    while q < last_of_chunk:
-                        p, following = chosen[q], chosen[q + 1] if q + 1 < last_of_chunk else columns
-                        j, here = p * WIDTH, (p * depth + k) * WIDTH
-                        if i < whole and max(p, following) < columns // WIDTH:
+                    p = chunk
+                    while p < stop:
+                        here, place = (p * depth + k) * WIDTH, i * columns + p * WIDTH
+                        if i < whole and p + 2 <= min(stop, columns // WIDTH):
                             for r in range(0, ROWS, PAIR_ROWS):
-                                _listed_pair(out, (i + r) * columns + j, columns, (following - p) * WIDTH, source,
-                                             at + r * depth, depth, 1, b, here, WIDTH, (following - p) * depth * WIDTH,
-                                             which, max(m, 1), k > 0)  # fmt: skip
-                            q += 2
+                                _listed_pair(out, place + r * columns, columns, WIDTH, source, at + r * depth, depth, 1,
+                                             b, here, WIDTH, depth * WIDTH, which, max(m, 1), k > 0)  # fmt: skip
+                            p += 2
                             continue
-                        q += 1
-                        inside = i < whole and j + WIDTH <= columns
-                        to, start, row = (out, i * columns + j, columns) if inside else (edge, 0, WIDTH)
+                        inside = i < whole and (p + 1) * WIDTH <= columns
+                        to, start, row = (out, place, columns) if inside else (edge, 0, WIDTH)
                         _listed_block(to, start, row, 0, source, at, depth, 1, b, here, WIDTH, 0, which, max(m, 1),
                                       inside and k > 0)  # fmt: skip
                         if not inside:
                             for r in range(min(ROWS, rows - i)):
-                                for c in range(min(WIDTH, columns - j)):
-                                    at_edge = (i + r) * columns + j + c
-                                    out[at_edge] = (out[at_edge] if k > 0 else 0) + edge[r * WIDTH + c]
+                                for c in range(min(WIDTH, columns - p * WIDTH)):
+                                    before = out[place + r * columns + c] if k > 0 else 0
+                                    out[place + r * columns + c] = before + edge[r * WIDTH + c]
+                        p += 1
 
 
-def matmul(a: Array, b: Array, out: Array, *, chosen: Array | None = None) -> Array:
+def matmul(a: Array, b: Array, out: Array) -> Array:
     """out = a · b with b in `panels`, all float32, row-major. The result does not depend on the number of threads.
 
-    Columns in which ROWS rows of a are 0 are skipped. With `chosen`, only these panels are computed; the other columns
-    of `out` are unchanged.
+    Columns in which ROWS rows of a are 0 are skipped.
     """
     workers, rows, depth = get_num_threads(), *a.shape
     last = np.zeros((ROWS, depth), a.dtype)
     last[: rows % ROWS] = a[rows // ROWS * ROWS :]
     edges, used = aligned_zeros((workers, ROWS * WIDTH), a.dtype), aligned_zeros((workers, DEPTH), np.uint8)
     places = aligned_zeros((workers, DEPTH + LINE), np.intp)
-    _matmul(a.reshape(-1), depth, b.reshape(-1), np.arange(len(b)) if chosen is None else chosen, out,
-            last.reshape(-1), edges, used, places, tasks=workers)  # fmt: skip
+    _matmul(a.reshape(-1), depth, b.reshape(-1), out, last.reshape(-1), edges, used, places, tasks=workers)
     return out
 
 
