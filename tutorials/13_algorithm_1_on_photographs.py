@@ -70,7 +70,8 @@ QUICK = os.environ.get("CA_NUMPY_QUICK") == "1"  # smaller sizes, for the tests
 # where $\ell_{\text{box}}$ is the mean of $M\, |x - x_i|$ over the box and $\ell_{\text{known}}$ that of $|x - x_i|$
 # over the known pixels. (The second bracket, all weights but $\lambda$, and $M$ are the released code's: notebook 08's
 # weights by the box's sides, with $\gamma = 0.9$. The paper weights by the distance to the nearest known pixel, with
-# $\gamma = 0.99$.)
+# $\gamma = 0.99$. And $\sqrt m$ is the same as $m$, which is 0 or 1: the released code multiplies the *square* of the
+# gradient by the mask.)
 #
 # ## Photographs
 #
@@ -269,8 +270,9 @@ for which in seen_by:
     print(f"{which}: fake − real {first_scores[which]:+.4f}, penalty {first_penalties[which]:.4f}")
 
 # %% [markdown]
-# Too flat: a penalty of 0.82 means a slope of $1 - \sqrt{0.82} \approx 0.1$, and 1 would mean no slope at all. At first
-# the penalty makes a critic *steeper*. The scores of real and fake hardly differ yet.
+# Too flat. A penalty of 0.82 allows two slopes, $1 \pm \sqrt{0.82}$: about 0.1 or 1.9. Here it is 0.1: with small
+# random weights the scores hardly depend on the picture, and those of real and fake hardly differ. So at first the
+# penalty makes a critic *steeper*.
 #
 # **Update.** The gradients of the loss with respect to all weights of both critics, including a gradient of a gradient,
 # go to Adam:
@@ -521,12 +523,12 @@ Beside(shown, lambda: viz.explorer(system.generator, held_out.pixels(0)[:256, :2
 # **The refined result is no better than the coarse one.** The two curves of the measured error cross several times and
 # end less than one point apart, the coarse stage ahead. It is so before the critics join, so it is not their doing. On
 # the training crops (top) the refined loss is slightly the lower one, so what the second stage adds may fit these four
-# photographs only. One would not expect more: nothing leads its input past it, so even to return the coarse picture
-# unchanged it has to encode and decode it; and half of what its decoder reads comes from the attention, which pastes
-# patches that *untrained* features consider similar. And ℓ1 favours blur: a second stage that adds structure in the
-# wrong place loses. In the bundled weights, after 7,500 steps in four stages, the two are level, 9.2 % each (the last
-# line of the [last stage's log](../docs/results/scenes/full/4-256/log.jsonl)). What the second stage is for, texture,
-# takes critics and days.
+# photographs only. One would not expect more: no connection leads from its input straight to its output, so even to
+# return the coarse picture unchanged it has to encode and decode it; and half of what its decoder reads comes from the
+# attention, which pastes patches that *untrained* features consider similar. And ℓ1 favours blur: a second stage that
+# adds structure in the wrong place loses. In the bundled weights, after 7,500 steps in four stages, the two are level,
+# 9.2 % each (the last line of the [last stage's log](../docs/results/scenes/full/4-256/log.jsonl)). What the second
+# stage is for, texture, takes critics and days.
 #
 # (Each name is followed by its last value. *adversarial* is the generator's term: minus both critics' scores of its
 # fakes. *wasserstein* is real − fake; it and the penalty are sums over both critics.)

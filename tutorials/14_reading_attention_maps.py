@@ -204,7 +204,8 @@ viz.show(
 #
 # On the picture itself: the full-length arrows of some positions, and a view like the paper's figure 16, in which the
 # patches that one position attends to stay bright. (The paper highlights only the regions with the largest score. Here
-# brightness also shows the other weights.)
+# brightness also shows the other weights. The position chosen is one of the near misses: from row 17, column 23 to row
+# 12, column 39 its offset is $(-5, 16)$.)
 
 # %%
 asks = (17, 23)  # row and column of a position in the middle of the hole
@@ -382,7 +383,8 @@ viz.show(
 # | salt | patches matched independently: no propagation, or uninformative features |
 #
 # The fifth is worth a second look. Where the hole is empty the scores are 0 and the map points to the top left corner,
-# but its *rim* is right: a 3 × 3 patch there still sees known pixels.
+# but its outermost *rim* is mostly right: a 3 × 3 patch there still sees known pixels. (The next positions inwards see
+# none. They get scores from the rim by propagation, and fewer of them are right.)
 #
 # ## What does a network attend to?
 #
@@ -468,8 +470,10 @@ viz.show(
 # %% [markdown]
 # Neither: nearly as far to the side as up and down. Joints recur in every direction, and so do bricks. (Patches that
 # share: $1 / \sum a^2$, which is $n$ for $n$ equal weights, as in notebook 09.) The last two pictures show what the map
-# cannot: a patch within a brick resembles any brick, and several share its weight; a patch at a joint finds one place,
-# which gets all the weight. The first patch's colour means little, the second's a lot.
+# cannot: the weight of a patch within a brick is shared by several places; that of a patch at a joint goes to a single
+# one. The first patch's colour means little, the second's a lot. There are two reasons. A patch within a brick
+# resembles many others almost equally well. And its contrast is low: scores are not divided by the norm of the patch
+# that asks (notebook 09), so those of a flat patch are small and close together, and its softmax is soft.
 #
 # ## Timed
 #
