@@ -114,7 +114,7 @@ print(f"place by place {1e3 * one_by_one:.1f} ms, one product {1e3 * at_once:.2f
 # A row times a matrix reads all weights and uses each *once*. In a product of two matrices, a weight loaded into a
 # register is used for many rows. This is the whole point of BLAS, the routines for matrix products that NumPy calls,
 # and a good implementation comes close to the processor's peak rate of products per second. Copying
-# less still helps a little, as we shall see. **But is there a way to do fewer products?**
+# less helps it little, as we shall see. **But is there a way to do fewer products?**
 #
 # ## Two outputs with four products
 #
@@ -433,8 +433,8 @@ else:
 #
 # A quarter of the products should take a quarter of the time. But now there are three additional arrays: tiles, $V$ and
 # $M$, each 36/16 the size of the picture. If they do not fit in the cache, they go to memory and back. So process a few
-# rows of tiles all the way to $y$, and reuse the memory for the next ones. The matrix product of rung 3 benefits too:
-# its copied windows amount to nine pictures.
+# rows of tiles all the way to $y$, and reuse the memory for the next ones. The matrix product of rung 3 may benefit too,
+# on processors with smaller caches: its copied windows amount to nine pictures.
 #
 # **Predict, then run.** How many rows of tiles at once are best? With one, each matrix $V_s$ has only twelve rows; with
 # all twelve, $V$ and $M$ do not fit.
@@ -451,7 +451,8 @@ best = min(by_block, key=by_block.get)
 # %% [markdown]
 # ## All rungs, timed
 #
-# (One or two rows of tiles were best above: twelve or 24 rows are enough for BLAS, and more is slower.)
+# (A few rows of tiles are best: one gives BLAS only twelve rows at a time, and with all, $V$ and $M$ leave the cache.
+# Where the best number lies depends on the processor.)
 #
 # The loops compute only a few outputs, and their time is scaled up. The last rung is the library's Numba backend (Numba
 # compiles Python functions to machine code): the same algorithm in blocks, but with compiled transforms, while NumPy
