@@ -219,8 +219,8 @@ viz.show(
 #
 # None of the losses looks wrong: with other pictures they differ as much as the losses of two steps. So a checkpoint
 # that forgets something is not found by watching runs. It is found by comparing bytes, and that is why the library does
-# so in its tests. The error is not always harmless, either. From the wrong position some pictures are seen twice in an
-# epoch and others not at all; generators that start anew repeat the numbers of the first steps; with $\beta_2 = 0.999$,
+# so in its tests. The error is not always harmless, either. From a wrong position some pictures of the epoch are seen
+# twice, or not at all; generators that start anew repeat the numbers of the first steps; with $\beta_2 = 0.999$,
 # instead of the 0.9 here, Adam would need a thousand steps to find its moments again.
 #
 # ## Killed
@@ -419,8 +419,9 @@ for n in (2, 8, 64):
     print(f"{n:2} ranks: {multiples[n]:.3f} M in {2 * (n - 1)} turns; 2 (n − 1) / n = {2 * (n - 1) / n:.3f}")
 
 # %% [markdown]
-# Less than $2M$, however many ranks there are; the time that bytes take hardly grows. What does grow is the number of
-# turns, each with the latency of a message. Libraries therefore change to recursive halving and doubling where many
+# Less than $2M$, however many ranks there are: from two ranks to very many, the time that the bytes take only doubles.
+# What does grow is the number of turns, each with the latency of a message. Libraries therefore change to recursive
+# halving and doubling where many
 # ranks send little: the same bytes in $2 \log_2 n$ turns.
 #
 # One more thing is visible here: all ranks get the same bits, since each piece is added up once and then copied. They
@@ -634,10 +635,14 @@ for name, events in timelines.items():
         print(f"{name}: messages take {share:.0%} of the backward pass; after its end, {late:.0%} of it are waited for")
 
 # %% [markdown]
-# A few per cent where messages take a quarter of the pass: the last bucket. More where they take half and the first
-# bucket is late, as the critics' is: messages can only be hidden from the first full bucket on. That leaves about half
-# of a backward pass, which is about half of an update: measured over a step with the paper's widths, a quarter of its
-# time ([docs/scaling.md](../docs/scaling.md#when-gradients-are-sent)).
+# Little where messages take a quarter of the pass: the last bucket. More where they take half, for two reasons.
+# The critics' first bucket is late, and messages can only be hidden from the first full bucket on. The generator's is
+# earlier, but more than a third of its bytes become complete near the end, faster than they can be sent: they belong to
+# the middle layers of the coarse network.
+#
+# The critics have five of a step's six updates. From their first bucket on, about half of a backward pass is left,
+# which is about half of an update: measured over a step with the paper's widths, a quarter of its time
+# ([docs/scaling.md](../docs/scaling.md#when-gradients-are-sent)).
 #
 # (Messages also need somebody to move them. MPI does that while it is called, so the library calls it at each complete
 # gradient; and two ranks of one machine copy by the same cores that should compute, so little is hidden there.)
@@ -655,10 +660,11 @@ for name, events in timelines.items():
 # |--|--|--|
 # | $C$, $W$ | a rank's own step; the part of it behind which messages are hidden | 0.2 s (assumed), $C / 4$ |
 # | $d$, $h$ | drawing a picture's window (in a thread) and its hole, on every rank for all | 7.2 and 19.5 µs |
-# | $M$, $K$ | bytes of the gradients of a step, and their buckets | counted above |
+# | $M$, $K$ | bytes of a step's gradients, and their buckets | counted above, but the critics' 27.0 MiB for 256×256 |
 # | $B$, $L$ | bandwidth of the all-reduce, latency of a message | 10 GB/s, 10 µs (assumed) |
 # | $A_1$ | the last bucket of each update, which nothing hides | |
 #
+# The 48 are eight small messages in each of the six updates, beside the gradients.
 # The efficiency is $T(1) / T(n)$: how much of a rank's speed is left. (The batch grows with $n$: *weak scaling*.)
 #
 # **Predict, then run.** What breaks first, at how many ranks: the bandwidth, the latency, or that each rank draws the
@@ -735,8 +741,9 @@ viz.show(
 # ranks. A generator of its own for each picture, seeded by the picture's number, would keep them so and cost nothing;
 # it would also change every batch of today's runs.
 #
-# The bandwidth matters at two ranks or never: at 1 GB/s the messages do not fit behind a quarter of the step, but they
-# hardly grow after that. Latency matters at many ranks, if each of the many buckets goes round a ring.
+# The bandwidth matters at few ranks or never: at 1 GB/s the messages of two ranks do not fit behind a quarter of the
+# step, and those of very many take only twice as long. Latency matters at many ranks, if each of the many buckets
+# goes round a ring.
 #
 # ## What the model leaves out: the batch
 #
