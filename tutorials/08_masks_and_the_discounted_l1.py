@@ -340,7 +340,7 @@ viz.show(
     figure,
     alt="Three maps of the force on each pixel; outside the box they are grey, which means none. Without a discount, "
     "pure white and black patches, for up and down. By the box's side the same patches, fading to grey in the middle. "
-    "By distance the same again, only slightly paler in the middle.",
+    "By distance the same again, only slightly weaker in the middle.",
 )
 
 # %% [markdown]
