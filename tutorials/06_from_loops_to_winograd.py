@@ -433,8 +433,8 @@ else:
 #
 # A quarter of the products should take a quarter of the time. But now there are three additional arrays: tiles, $V$ and
 # $M$, each 36/16 the size of the picture. If they do not fit in the cache, they go to memory and back. So process a few
-# rows of tiles all the way to $y$, and reuse the memory for the next ones. Where caches are small, the product of rung 3
-# benefits too: its copied windows amount to nine pictures.
+# rows of tiles all the way to $y$, and reuse the memory for the next ones. Where caches are small, the product of
+# rung 3 benefits too: its copied windows amount to nine pictures.
 #
 # **Predict, then run.** How many rows of tiles at once are best? With one, each matrix $V_s$ has only twelve rows; with
 # all twelve, $V$ and $M$ do not fit.

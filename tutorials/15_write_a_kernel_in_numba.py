@@ -472,8 +472,8 @@ viz.show(
 
 # %% [markdown]
 # Reordering seven loops changes no product, and makes them several times as fast. They do not reach BLAS, which keeps
-# totals in registers while ours go through memory for each product: it is two to three times as fast here. But ours are ten
-# lines, and copy no patches. (With a dilation as large as here, more than half of the taps fall outside; the loops
+# totals in registers while ours go through memory for each product: it is two to three times as fast here. But ours are
+# ten lines, and copy no patches. (With a dilation as large as here, more than half of the taps fall outside; the loops
 # skip them, while the speed counts them as done.) [Notebook 06](06_from_loops_to_winograd.ipynb) shows how to go
 # further, and [`backends/numba_gemm.py`](../backends/numba_gemm.py) is where the library's own Numba backend ends up.
 #
