@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ca_numpy.jit import cpu_features, parallel, serial
 
 from .numba_elementwise import FASTMATH, frozen
-from .numba_memory import aligned_zeros
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -265,7 +265,7 @@ def pairs(w: Array) -> Array:
     steps, _, k = w.shape
     tiles = -(-k // SIDE)
     panels, size = -(-tiles // 2), steps * DEPTH * BLOCK
-    out = aligned_zeros((panels, size), np.uint16)
+    out = POOL.zeros((panels, size), np.uint16)
     _pairs(frozen(w), tiles, out, tasks=steps)
     return out
 

@@ -52,7 +52,7 @@ from .numba_conv import (
 )
 from .numba_elementwise import FASTMATH, elu, frozen, repeated, write_pixels
 from .numba_gemm import padded
-from .numba_memory import POOL, aligned_zeros
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -127,7 +127,7 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
     steps = -(-most * pitch // DEPTH)
     room = padded(c_wide * line + (ksize[0] * dilation + 1) * pitch + 2 * DEPTH, DEPTH)
     sizes = room, SIDE * c_wide, SIDE * SIDE, steps * DEPTH * k, -(-k_wide // BLOCK) * BLOCK * steps * DEPTH
-    scratch = (aligned_zeros((workers, size), np.uint16) for size in sizes)
+    scratch = (POOL.zeros((workers, size), np.uint16) for size in sizes)
     _dw(frozen(g), frozen(x), ksize, most, low, pitch, line, *geometry.numbers, LAYOUT, np.arange(steps) * DEPTH, dw,
         *scratch, tasks=workers)  # fmt: skip
     return dw[:, :c, :k].reshape(*ksize, c, k)
@@ -153,8 +153,8 @@ def _direct(
     taps = taps_in_band(c, low, pitch, ksize, geometry)
     steps = np.arange(-(-ksize[1] // pieces_of(ksize, geometry) * c // DEPTH)) * DEPTH
     room = low * pitch * stride * stride * c + (BLOCK * stride + ksize[1] * dilation) * c + DEPTH
-    bands = aligned_zeros((workers, padded(room, DEPTH)), np.uint16)
-    sums = aligned_zeros((workers, GROUP, wide), x.dtype)
+    bands = POOL.zeros((workers, padded(room, DEPTH)), np.uint16)
+    sums = POOL.zeros((workers, GROUP, wide), x.dtype)
     _bands(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left,
            (taps[:, None] + steps).ravel(), LAYOUT, y, size, rows, columns, bands, sums, tasks=workers)  # fmt: skip
 

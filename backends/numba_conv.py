@@ -36,7 +36,7 @@ from ca_numpy.threads import get_num_threads
 from . import numpy_conv
 from .numba_elementwise import FASTMATH, copy_line, elu, frozen, repeated, write_pixels
 from .numba_gemm import ROWS, WIDTH, multiply, padded, panels
-from .numba_memory import POOL, aligned_zeros
+from .numba_memory import POOL
 from .numba_winograd import conv3x3, conv3x3_dw, count_tiles
 
 Array = NDArray[Any]
@@ -125,8 +125,8 @@ def conv2d_dw(g: Array, x: Array, ksize: tuple[int, int], geometry: ConvGeometry
     most, low, pitch = band_shape(g.shape[1:3], c, padded(k), ksize, geometry, 1)
     taps = taps_in_band(c, low, pitch, ksize, geometry)
     dw = POOL.zeros((len(taps), padded(run, ROWS), padded(k)), x.dtype)
-    bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
-    gradients = aligned_zeros((workers, most * pitch, padded(k)), x.dtype)
+    bands = POOL.zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
+    gradients = POOL.zeros((workers, most * pitch, padded(k)), x.dtype)
     _direct_dw(frozen(g), in_rows(x), c, most, low, pitch, stride, top, left, taps, dw, bands, gradients, tasks=workers)
     return dw[:, :run, :k].reshape(*ksize, c, k)
 
@@ -178,8 +178,8 @@ def direct(
     size = outputs(y, rows, columns)
     most, low, pitch = band_shape(size, c, wide, ksize, geometry, -(-4 * workers // len(x)))
     stride, _, top, left = geometry.numbers
-    bands = aligned_zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
-    sums = aligned_zeros((workers, padded(most * pitch, ROWS), wide), x.dtype)
+    bands = POOL.zeros((workers, band_size(c, low, pitch, ksize, geometry)), x.dtype)
+    sums = POOL.zeros((workers, padded(most * pitch, ROWS), wide), x.dtype)
     taps = taps_in_band(c, low, pitch, ksize, geometry)
     _direct(in_rows(x), c, kernel, b, bias is not None, most, low, pitch, stride, top, left, taps, y, size, rows,
             columns, bands, sums, tasks=workers)  # fmt: skip

@@ -34,7 +34,7 @@ from ca_numpy.jit import cpu_features, parallel, serial
 from ca_numpy.threads import get_num_threads
 
 from .numba_elementwise import frozen
-from .numba_memory import LINE, POOL, aligned_zeros
+from .numba_memory import LINE, POOL
 
 Array = NDArray[Any]
 
@@ -262,8 +262,8 @@ def matmul(a: Array, b: Array, out: Array) -> Array:
     workers, rows, depth = get_num_threads(), *a.shape
     last = np.zeros((ROWS, depth), a.dtype)
     last[: rows % ROWS] = a[rows // ROWS * ROWS :]
-    edges, used = aligned_zeros((workers, ROWS * WIDTH), a.dtype), aligned_zeros((workers, DEPTH), np.uint8)
-    places = aligned_zeros((workers, DEPTH + LINE), np.intp)
+    edges, used = POOL.zeros((workers, ROWS * WIDTH), a.dtype), POOL.zeros((workers, DEPTH), np.uint8)
+    places = POOL.zeros((workers, DEPTH + LINE), np.intp)
     _matmul(a.reshape(-1), depth, b.reshape(-1), out, last.reshape(-1), edges, used, places, tasks=workers)
     return out
 

@@ -8,7 +8,7 @@ A request takes the smallest free buffer that is large enough and at most 1.5 ti
 allocated, and free buffers are released as needed to keep the pool within SLACK times the peak memory in use.
 
 Arrays begin with a line of the cache. The C library's begin 16 bytes into one if they are large, so that each store of
-a vector of AVX-512 takes two lines, and twice as long.
+a vector of AVX-512 takes two lines, and twice as long. Rows that are whole lines begin with one, too.
 """
 
 from __future__ import annotations
@@ -105,9 +105,3 @@ _example = [np.empty(1)]
 _UNHELD = sys.getrefcount(_example[0])
 #: The process's pool. It affects where arrays are stored, never their values.
 POOL = Pool()
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Zeros that begin with a cache line, as do their rows if these are whole lines: vectors then cross none."""
-    size = prod(shape) * np.dtype(dtype).itemsize
-    return _first_lines(np.zeros(size + LINE, np.uint8), size).view(dtype).reshape(shape)

@@ -43,7 +43,7 @@ from ca_numpy.threads import get_num_threads
 
 from .numba_elementwise import FASTMATH, bias_elu, copy_line, frozen, repeated
 from .numba_gemm import ROWS, WIDTH, copy_vectors, linear_map, multiply, padded
-from .numba_memory import POOL, aligned_zeros
+from .numba_memory import POOL
 
 Array = NDArray[Any]
 
@@ -204,7 +204,7 @@ def transformed_kernel(w: Array) -> Array:
     c, k = w.shape[2:]
     u = POOL.empty((36, padded(k) // WIDTH, c, WIDTH), w.dtype)
     panels = u.shape[1]
-    _transform_kernel(frozen(w).reshape(9, c, k), u, aligned_zeros((panels, 27 * WIDTH), w.dtype), tasks=panels)
+    _transform_kernel(frozen(w).reshape(9, c, k), u, POOL.zeros((panels, 27 * WIDTH), w.dtype), tasks=panels)
     return u
 
 
@@ -293,7 +293,7 @@ def _correlate(g, x, place, tiles, block, sums, rooms, seen, lower, upper):
 def _rooms(number: int, c: int, k: int, block: int, dtype: Any) -> Array:
     """Memory of each worker: V and M, then the pixels and the outputs of a tile, and what is between its transforms."""
     c, k = padded(c), padded(k)
-    return aligned_zeros((number, 36 * (block * (c + k) + 2 * GAP) + 36 * c + 16 * k + max(36 * c, 24 * k)), dtype)
+    return POOL.zeros((number, 36 * (block * (c + k) + 2 * GAP) + 36 * c + 16 * k + max(36 * c, 24 * k)), dtype)
 
 
 def conv3x3(x: Array, w: Array, geometry: ConvGeometry, *, zoom: int = 1, bias: Array | None = None) -> Array:
@@ -348,5 +348,5 @@ def conv3x3_dw(g: Array, x: Array, geometry: ConvGeometry, *, zoom: int = 1) -> 
     dw, rooms = POOL.empty((9, c, padded(k)), x.dtype), _rooms(parts, c, k, block, x.dtype)
     place = _place(height, width, geometry, zoom)
     _correlate(frozen(g), frozen(x), place, tiles, block, sums, rooms, frozen(rooms), tasks=parts)
-    _kernel_gradient(sums, dw, aligned_zeros((c, 54 * padded(k)), x.dtype), tasks=c)
+    _kernel_gradient(sums, dw, POOL.zeros((c, 54 * padded(k)), x.dtype), tasks=c)
     return dw[..., :k].reshape(3, 3, c, k)

@@ -190,7 +190,7 @@ def mark_of(module: str) -> Path | None:
     if (source := _file_of(module)) is None or not _OWN_CACHE or numba.config.DISABLE_JIT:
         return None
     processor = llvmlite.binding.get_host_cpu_name(), numba.config.CPU_NAME, numba.config.CPU_FEATURES
-    key = repr((_stamp(module), str(source), sys.version_info[:2], processor)).encode()
+    key = repr((_kept_stamp(module), str(source), sys.version_info[:2], processor)).encode()
     return _folders(source)[-1] / f"{module}-{hashlib.sha256(key).hexdigest()[:16]}.compiled"
 
 
@@ -204,6 +204,9 @@ def _stamp(module: str) -> bytes:
             names += imported
     versions = numba.__version__, llvmlite.__version__, np.__version__
     return hashlib.sha256(repr((versions, sorted(found.items()))).encode()).digest()
+
+
+_kept_stamp = functools.cache(_stamp)  # of a module that is imported, which takes 13 ms: a fill asks each time
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from ca_numpy.data.images import quoted
 from ca_numpy.data.photo import read_photo, result_suffix
 from ca_numpy.errors import UserError
 from ca_numpy.filling import ranks
-from ca_numpy.filling.inpainting import inpaint_photo
+from ca_numpy.filling.inpainting import COMPILED, inpaint_photo
 from ca_numpy.filling.soon import soonest
 from ca_numpy.models.io import opened
 from ca_numpy.registry import current_backend, use_backend
@@ -83,8 +83,8 @@ def inpaint_folder(
                 jobs = _jobs(images, masks, out)
                 out.mkdir(parents=True, exist_ok=True)
                 remove_leftovers(out)
-                compiled = options.get("method", "guided") in ("guided", "network", "patchmatch")
-                around = 150_000 if compiled else 0  # a hole of 128² and its margin
+                # A hole of 128² and a margin each.
+                around = 150_000 if options.get("method", "guided") in COMPILED else 0
                 context.enter_context(soonest(backend, pixels=around * len(jobs)))
         if comm is not None and backend == "auto":  # the same for all
             backend = comm.bcast(current_backend().name)

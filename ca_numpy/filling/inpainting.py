@@ -30,6 +30,8 @@ Picture = str | PathLike[str] | NDArray[Any]
 Method = Literal[
     "guided", "network", "patchmatch", "telea", "navier-stokes", "biharmonic", "pypatchmatch", "mean"
 ]  # fmt: skip
+#: Those that a backend's kernels compute.
+COMPILED: tuple[Method, ...] = ("guided", "network", "patchmatch")
 
 #: Pixels of the largest window that the network sees to guide copies: holes far apart are seen smaller.
 GUESSED = 1 << 20
@@ -141,9 +143,8 @@ def inpaint_photo(
         raise UserError(f"method {method!r} uses no model: leave out model, or choose guided or network")
     photo, hole = _read(image, mask, invert=invert, kind=mask_kind, boxes=boxes, grow=grow, max_pixels=max_pixels)
     unknown = hole[..., 0] > 0.5
-    copied = method == "patchmatch"
-    memory.check(unknown, full_size_steps(photo, unknown, copied=copied))
-    with soonest(backend, pixels=memory.pixels_around(unknown) if copied else 0):
+    memory.check(unknown, full_size_steps(photo, unknown, copied=method == "patchmatch"))
+    with soonest(backend, pixels=memory.pixels_around(unknown) if method in COMPILED else 0):
         filled = baselines.fill(method, photo.colours(), hole)
     return pasted(photo, hole, filled)
 

@@ -30,9 +30,8 @@ def soonest(name: str, *, pixels: int) -> Iterator[None]:
     Raises UserError as `use_backend`.
     """
     backend = load_backend(name)
-    mark = backend.compiled_mark
-    small = 0 < pixels <= WORTH_COMPILING
-    if name != "auto" or is_chosen() or not small or mark is None or mark.exists():
+    mark = backend.compiled_mark if name == "auto" and not is_chosen() and 0 < pixels <= WORTH_COMPILING else None
+    if mark is None or mark.exists():
         with use_backend(name):
             yield
         return

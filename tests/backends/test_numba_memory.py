@@ -84,8 +84,8 @@ def test_arrays_begin_with_a_cache_line(size: int, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 16), (2, 5, 32)])
-def test_aligned_zeros_begin_with_a_line_of_the_cache(shape: tuple[int, ...]) -> None:
+def test_zeros_are_zeros_and_begin_with_a_line_of_the_cache(shape: tuple[int, ...]) -> None:
     for _ in range(10):
-        x = numba_memory.aligned_zeros(shape, np.float32)
+        x = numba_memory.POOL.zeros(shape, np.float32)
         assert (x.shape, x.dtype, x.any()) == (shape, np.float32, False)
         assert x.ctypes.data % numba_memory.LINE == 0
